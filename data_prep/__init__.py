@@ -1,9 +1,13 @@
-"""MIDI <-> Performance <-> tokens, and the dataset made of them. numpy only: nothing here imports JAX or `musicgen.model`."""
+"""MIDI <-> Performance <-> tokens, and the dataset made of them.
 
-from .midi import MidiError, read_midi, read_text, write_midi
-from .performance import Performance, cut, empty, joined, shifted, sustained
-from .tokens import STEPS_PER_SECOND, decode, encode, steps
-from .vocabulary import BOS, EOS, PAD, VOCABULARY, Vocabulary
+numpy only: nothing here imports JAX or `musicgen.model`. Import the dataset's modules (`shards`, `prep`, `loader`,
+...) by name: some of them need an extra.
+"""
+
+from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
+from musicgen.data_prep.performance import Performance, cut, empty, joined, shifted, sustained
+from musicgen.data_prep.tokens import STEPS_PER_SECOND, decode, encode, steps
+from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, Vocabulary
 
 __all__ = [
     "BOS",

@@ -2,12 +2,15 @@
 
 Reading, in the words of its outcomes:
 
-* notes are paired as pretty_midi pairs them, per track, channel and pitch: a note-off (or a note-on of velocity 0) ends all open
-  notes, save those that began on its own tick; if only such notes are open, they have no length and are dropped;
-* a note that is never ended is held to the end of its track, `HANGING_SECONDS` beyond the track's last note event at most;
+* notes are paired as pretty_midi pairs them, per track, channel and pitch: a note-off (or a note-on of velocity 0)
+  ends all open notes, save those that began on its own tick; if only such notes are open, they have no length and are
+  dropped;
+* a note that is never ended is held to the end of its track, `HANGING_SECONDS` beyond the track's last note event at
+  most;
 * drums (channel 10) are dropped, all other programs and tracks become one piano;
-* the pedal (CC64) belongs to a channel, whatever track it stands in. If one channel plays, its pedal events are kept. If several
-  play and there is pedal, each channel's own pedal goes into its notes' ends, since a `Performance` has one pedal only;
+* the pedal (CC64) belongs to a channel, whatever track it stands in. If one channel plays, its pedal events are kept.
+  If several play and there is pedal, each channel's own pedal goes into its notes' ends, since a `Performance` has
+  one pedal only;
 * a pedal that is never released stays down until the last event (`performance.sustained`);
 * everything of this that happened is reported in the remarks; a file without notes is an error.
 """
@@ -24,9 +27,9 @@ from typing import NamedTuple
 import mido
 import numpy as np
 
-from . import smf
-from .performance import NO_PEDAL, PEDAL_DOWN, Performance, joined, sustained, without_overlaps
-from .smf import MidiError
+from musicgen.data_prep import smf
+from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, joined, sustained, without_overlaps
+from musicgen.data_prep.smf import MidiError
 
 __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
 
@@ -35,8 +38,8 @@ MAX_SECONDS = 24 * 3600.0
 DRUM_CHANNEL = 9
 SUSTAIN = 64
 
-# 500,000 microseconds a quarter note and 20,000 ticks in it: a tick is 25 microseconds, 400 ticks a step of 10 ms, so that
-# `tokens.decode` can order the onsets inside a step.
+# 500,000 microseconds a quarter note and 20,000 ticks in it: a tick is 25 microseconds, 400 ticks a step of 10 ms, so
+# that `tokens.decode` can order the onsets inside a step.
 TEMPO = 500_000
 TICKS_PER_QUARTER = 20_000
 TICKS_PER_SECOND = 40_000
@@ -75,7 +78,8 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     performance, pedal_remarks = _performed(events, notes)
     remarks += pedal_remarks
     if performance.end.max() > MAX_SECONDS:
-        raise MidiError(f"the file lasts {performance.end.max() / 3600:,.0f} hours, 24 are the most; its times are damaged")
+        hours = performance.end.max() / 3600
+        raise MidiError(f"the file lasts {hours:,.0f} hours, 24 are the most; its times are damaged")
     return performance, tuple(remarks)
 
 
@@ -149,8 +153,8 @@ _DROPPED = -2
 
 
 def _ends_of_key(ticks: list[int], strikes: list[bool]) -> list[int]:
-    """Ends of one key's notes event by event, for keys with a note-off on the very tick of a note-on: the tick, -1 for never,
-    `_DROPPED` for no length; -1 for the note-offs themselves."""
+    """Ends of one key's notes event by event, for keys with a note-off on the very tick of a note-on: the tick, -1
+    for never, `_DROPPED` for no length; -1 for the note-offs themselves."""
     ends = [-1] * len(ticks)
     open_notes: list[int] = []
     for number, (tick, strike) in enumerate(zip(ticks, strikes, strict=True)):
@@ -211,18 +215,19 @@ def _performed(events: smf.MidiEvents, notes: _Notes) -> tuple[Performance, list
 
     if not pedals or len(channels) == 1:
         return of(None, next(iter(pedals.values()), NO_PEDAL)), remarks
-    remarks.append(f"{_count(len(pedals), 'pedal')} for {len(channels)} channels, each applied to its own channel's notes")
+    remarks.append(f"pedal on {len(pedals)} of {len(channels)} channels, applied to each channel's own notes")
     return joined([sustained(of(channel, pedals.get(channel, NO_PEDAL))) for channel in channels.tolist()]), remarks
 
 
 def write_midi(
     performance: Performance, path: str | Path | None = None, *, text: Sequence[str] = (), name: str = "Piano"
 ) -> bytes:
-    """The performance as a Standard MIDI File (type 1, one piano track), written to `path` if there is one; returns its bytes.
+    """The performance as a Standard MIDI File (type 1, one piano track), written to `path` if there is one; returns
+    its bytes.
 
-    Equal performances and texts give equal bytes. Times are rounded to ticks of 25 microseconds, each note lasts a tick at the
-    least, a repeated pitch ends the earlier note (MIDI knows one note per key). `text` goes in as text events before the music.
-    The file appears whole or not at all. Raises OSError if it cannot be written.
+    Equal performances and texts give equal bytes. Times are rounded to ticks of 25 microseconds, each note lasts a
+    tick at the least, a repeated pitch ends the earlier note (MIDI knows one note per key). `text` goes in as text
+    events before the music. The file appears whole or not at all. Raises OSError if it cannot be written.
     """
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER, charset="utf-8")
     conductor = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO, time=0)])
@@ -257,8 +262,8 @@ def _messages(performance: Performance) -> list[mido.Message]:
     entries += [(tick, 1, pitch, 0) for tick, pitch in zip(notes.end.tolist(), notes.pitch.tolist(), strict=True)]
     entries += [
         (tick, 2, pitch, velocity)
-        for tick, pitch, velocity in zip(notes.onset.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True)
-    ]
+        for tick, pitch, velocity in zip(notes.onset.tolist(), notes.pitch.tolist(), notes.velocity.tolist(),
+        strict=True) ]
     entries.sort(key=lambda entry: entry[:2])
     messages, now = [], 0
     for tick, kind, value, velocity in entries:

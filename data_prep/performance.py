@@ -1,7 +1,7 @@
 """Piano music as frozen arrays: what hands and feet did, in seconds.
 
-A `Performance` knows keys and pedal, not tokens and not files. Times are in seconds from the start of the piece, an end is the
-release of the key; `sustained` turns the pedal into longer notes.
+A `Performance` knows keys and pedal, not tokens and not files. Times are in seconds from the start of the piece, an
+end is the release of the key; `sustained` turns the pedal into longer notes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Performance:
         pitch, velocity = _seven_bit(self.pitch, "pitch", 0), _seven_bit(self.velocity, "velocity", 1)
         if not onset.shape == end.shape == pitch.shape == velocity.shape:
             raise ValueError(
-                f"one onset, end, pitch and velocity per note, not {onset.size}, {end.size}, {pitch.size}, {velocity.size}"
+                "a note has one onset, end, pitch and velocity, "
+                f"not {onset.size}, {end.size}, {pitch.size} and {velocity.size} of them"
             )
         if np.any(end < onset):
             raise ValueError(f"note {int(np.argmax(end < onset))} ends before it begins")
@@ -114,7 +115,8 @@ def empty() -> Performance:
 
 
 def next_onset(performance: Performance) -> np.ndarray:
-    """f64[n]: when each note's key is struck again, inf if never. Of notes of one pitch and one onset the last counts as later."""
+    """f64[n]: when each note's key is struck again, inf if never. Of notes of one pitch and one onset the last counts
+    as later."""
     following = np.full(len(performance), np.inf)
     by_pitch = np.argsort(performance.pitch, kind="stable")  # notes are in order of onset already
     same = performance.pitch[by_pitch[1:]] == performance.pitch[by_pitch[:-1]]
@@ -130,10 +132,10 @@ def without_overlaps(performance: Performance) -> Performance:
 def sustained(performance: Performance) -> Performance:
     """The notes as they sound: the pedal applied to their ends, and gone.
 
-    A note whose key is released while the pedal is down (CC64 from 64 up) rings until the pedal's next release or until its
-    own key is struck again; a pedal that is never released holds until the piece's last event. At one and the same moment
-    a press comes before a release and both before note ends, as in note-seq. A repeated pitch ends the earlier note whether
-    or not the pedal is down.
+    A note whose key is released while the pedal is down (CC64 from 64 up) rings until the pedal's next release or
+    until its own key is struck again; a pedal that is never released holds until the piece's last event. At one and
+    the same moment a press comes before a release and both before note ends, as in note-seq. A repeated pitch ends
+    the earlier note whether or not the pedal is down.
     """
     if not len(performance):
         return performance if not len(performance.pedal) else empty()
@@ -164,8 +166,8 @@ def _ended(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Perf
 def cut(performance: Performance, start: float, stop: float) -> Performance:
     """What is played in [start, stop) seconds, at its own times (see `shifted`).
 
-    Notes that begin before `start` are left out and those that last beyond `stop` end there. A pedal that is down at either
-    border is pressed at `start` or released at `stop`, so the part sounds complete on its own.
+    Notes that begin before `start` are left out and those that last beyond `stop` end there. A pedal that is down at
+    either border is pressed at `start` or released at `stop`, so the part sounds complete on its own.
     """
     if not 0 <= start <= stop:
         raise ValueError(f"a part goes from its start to a later stop, not from {start} to {stop}")

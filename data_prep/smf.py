@@ -1,12 +1,13 @@
 """A reader of Standard MIDI File events in plain Python and numpy.
 
-Why our own: mido takes about 300 ms for an average piece of MAESTRO, hopeless for 1,276 of them in a minute; symusic is fast but
-pairs notes differently and its native code has crashed on broken files, which no `except` can catch. Here noise can do nothing
-but raise `MidiError`: every read is bounds-checked, sizes and event counts are bounded.
+Why our own: mido takes about 300 ms for an average piece of MAESTRO, hopeless for 1,276 of them in a minute; symusic
+is fast but pairs notes differently and its native code has crashed on broken files, which no `except` can catch. Here
+noise can do nothing but raise `MidiError`: every read is bounds-checked, sizes and event counts are bounded.
 
-How it is fast: nearly all events of a track are channel messages of two data bytes. For every byte of the track at once, numpy
-computes how long such an event would be *if one began there*; a small loop then hops from event to event through that table.
-Whatever the table cannot answer (meta events, system exclusive, one-byte messages, damage) goes through `_Track.read_special`.
+How it is fast: nearly all events of a track are channel messages of two data bytes. For every byte of the track at
+once, numpy computes how long such an event would be *if one began there*; a small loop then hops from event to event
+through that table. Whatever the table cannot answer (meta events, system exclusive, one-byte messages, damage) goes
+through `_Track.read_special`.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class MidiEvents:
 def parse(data: bytes) -> MidiEvents:
     """The events of a Standard MIDI File of type 0 or 1, given whole; MidiError for anything else.
 
-    Tempo changes count wherever they stand, not only in the first track. Chunks of unknown kinds are skipped, what follows
-    the last promised track is ignored, and so is what follows a track's end-of-track event.
+    Tempo changes count wherever they stand, not only in the first track. Chunks of unknown kinds are skipped, what
+    follows the last promised track is ignored, and so is what follows a track's end-of-track event.
     """
     if len(data) > MAX_BYTES:
         raise MidiError(f"the file is larger than {MAX_BYTES // 2**20} MiB, too large for a piece of piano music")
@@ -94,8 +95,8 @@ def parse(data: bytes) -> MidiEvents:
         start = position + 8
         if start + size > len(data):
             raise MidiError(
-                f"the file is truncated at byte {len(data)}: the chunk at byte {position} lasts until byte {start + size}; "
-                "get a complete copy"
+                f"the file is truncated at byte {len(data)}: the chunk at byte {position} lasts until "
+                f"byte {start + size}; get a complete copy"
             )
         if kind == b"MTrk":
             tracks.append(_Track(data, start, start + size, MAX_EVENTS - events))
@@ -174,7 +175,8 @@ class _Track:
             raise MidiError(f"the file holds more than {MAX_EVENTS:,} events, too many for a piece of piano music")
 
     def read_special(self, position: int, size: int, lengths: bytes) -> int:
-        """Reads events that the table of lengths has no answer for; returns where the next one it does begins, or `size`.
+        """Reads events that the table of lengths has no answer for; returns where the next one it does begins, or
+        `size`.
 
         Status bytes of messages with one data byte stay in force here (running status), which the table cannot know.
         """
@@ -256,7 +258,9 @@ class _Track:
 
     def _damaged(self, position: int, size: int) -> MidiError:
         if position >= size:
-            return MidiError(f"the track is truncated: byte {self.stop} ends it in the middle of an event; get a complete copy")
+            return MidiError(
+                f"the track is truncated: byte {self.stop} ends it in the middle of an event; get a complete copy"
+            )
         return MidiError(f"byte {self.start + position} is a status byte where data must be; the file is damaged")
 
     def _extract(self) -> None:
@@ -298,8 +302,8 @@ class _Track:
 
 
 def _event_lengths(track: np.ndarray) -> bytes:
-    """For each byte of a track (u8, with eight spare bytes behind it): the length of a channel message of two data bytes,
-    running status or not, that begins with its delta time there; 0 if there is none."""
+    """For each byte of a track (u8, with eight spare bytes behind it): the length of a channel message of two data
+    bytes, running status or not, that begins with its delta time there; 0 if there is none."""
     data_byte = track < 0x80
     two_data = np.zeros(256, bool)
     two_data[0x80:0xC0] = two_data[0xE0:0xF0] = True

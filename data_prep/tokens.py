@@ -4,25 +4,26 @@
 `quantize_note_sequence_absolute(100)` -> `Performance(steps_per_second=100, num_velocity_bins=32)`):
 
 * a time becomes the step floor(100 t + 0.5); a note lasts one step at the least;
-* notes are numbered in order of (onset, pitch) *before* quantisation; inside a step all note-offs come first, then the note-ons,
-  both in order of those numbers;
+* notes are numbered in order of (onset, pitch) *before* quantisation; inside a step all note-offs come first, then
+  the note-ons, both in order of those numbers;
 * a wait is as many shifts of 100 steps as fit, then the remainder;
 * a velocity event of bin (velocity - 1) // 4 + 1 stands before a note-on whose bin is not the current one.
 
 Differences from note-seq, all of which keep every key to one note at a time:
 
 * *a repeated pitch ends the earlier note*, whether or not the pedal is down (note-seq: only while it is down);
-* *one onset per key and step*: of several onsets of a pitch that fall into one step the last stays (note-seq keeps them all,
-  which makes a note-off ambiguous);
-* *the pedal of a channel moves all notes of the channel* (note-seq: only those of the same track and program), see `midi.py`.
+* *one onset per key and step*: of several onsets of a pitch that fall into one step the last stays (note-seq keeps
+  them all, which makes a note-off ambiguous);
+* *the pedal of a channel moves all notes of the channel* (note-seq: only those of the same track and program), see
+  `midi.py`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .performance import NO_PEDAL, Performance, empty, next_onset, sustained
-from .vocabulary import (
+from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, next_onset, sustained
+from musicgen.data_prep.vocabulary import (
     BOS,
     EOS,
     MAX_SHIFT,
@@ -39,7 +40,8 @@ VELOCITY_BIN = 4
 """MIDI velocities per bin: ceil(127 / 32)."""
 
 TICKS_PER_STEP = 400
-"""Onsets inside one step are told apart by ticks of 25 microseconds: 128 of them are 3.2 ms, well inside half a step."""
+"""Onsets inside one step are told apart by ticks of 25 microseconds: 128 of them are 3.2 ms, well inside half a
+step."""
 
 DEFAULT_VELOCITY = 65
 """For notes of a stream that names no velocity before them."""
@@ -96,12 +98,12 @@ def steps(tokens: np.ndarray) -> np.ndarray:
 def decode(tokens: np.ndarray) -> Performance:
     """The notes of a token stream, their pedal in their ends.
 
-    Forgiving, since a model may have written the stream: BOS and PAD say nothing, EOS ends it, a note-off without a note is
-    ignored, a note-on ends the note that its key still sounds, every note lasts a step at the least, and what still sounds
-    at the end of the stream ends there. Raises ValueError for ids outside the vocabulary only.
+    Forgiving, since a model may have written the stream: BOS and PAD say nothing, EOS ends it, a note-off without a
+    note is ignored, a note-on ends the note that its key still sounds, every note lasts a step at the least, and what
+    still sounds at the end of the stream ends there. Raises ValueError for ids outside the vocabulary only.
 
-    Onsets in one step are placed on the step's own time and, where the order of the stream is not that of the pitches, on the
-    following ticks of 25 microseconds: the order survives `encode` and MIDI files.
+    Onsets in one step are placed on the step's own time and, where the order of the stream is not that of the
+    pitches, on the following ticks of 25 microseconds: the order survives `encode` and MIDI files.
     """
     ids = np.asarray(tokens)
     if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY.size):

@@ -1,7 +1,8 @@
 """The token vocabulary: one table of named ranges from which everything else derives.
 
-Sizes, encoding, decoding, masks and the JSON that travels with a checkpoint all come from `TABLE`; no other module spells a
-token number. A token is the first id of its range plus the distance of its value from the first value of the range.
+Sizes, encoding, decoding, masks and the JSON that travels with a checkpoint all come from `TABLE`; no other module
+spells a token number. A token is the first id of its range plus the distance of its value from the first value of the
+range.
 """
 
 from __future__ import annotations
