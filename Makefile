@@ -1,0 +1,98 @@
+# make demo | test | lint | fix | constraints | clean
+#   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
+#   VENV=.venv          where the environment lives
+#   PRIME=song.mid      what `make demo` continues
+#   JOBS=2              test processes
+#   TESTS=tests/app     a part of the tests; ARGS="-k name -x" goes to pytest
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.DELETE_ON_ERROR:
+unexport PYTHONPATH PYTHONHOME
+
+VENV ?= .venv
+PYTHON ?=
+JOBS ?= 2
+TESTS ?= tests
+ARGS ?=
+PRIME ?= $(firstword $(sort $(wildcard app/primes/*.mid)))
+PACKAGES := app checkpoints data_prep model
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: help demo test lint fix constraints clean
+
+help:
+	@echo "make demo          an environment, then demo.mid and demo.wav from a shipped prime"
+	@echo "make test          an environment, then the whole test suite"
+	@echo "make lint          style, types, import rules, file sizes"
+	@echo "make fix           what ruff can mend by itself"
+	@echo "make constraints   resolve constraints.txt anew"
+	@echo "make clean         remove the environment and everything built"
+
+demo: $(VENV)/core.stamp
+	@test -n "$(PRIME)" || { echo "make demo: app/primes holds no .mid file; give one with PRIME=song.mid" >&2; exit 2; }
+	$(BIN)/musicgen "$(PRIME)" --out demo.mid --audio demo.wav --seconds 20
+	@echo
+	@echo "The prime and 20 seconds of new music:"
+	@echo "  $(CURDIR)/demo.wav   open it in any audio player"
+	@echo "  $(CURDIR)/demo.mid   open it in any MIDI player or notation program"
+	@echo "Your own: $(BIN)/musicgen prime.mid --out new.mid --audio new.wav"
+
+# Warm compilations make the second run of the tests much shorter. A size limit makes JAX lock the cache between workers.
+test: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
+test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) $(TESTS)
+
+lint: $(VENV)/dev.stamp .tree/musicgen
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy -p musicgen
+	PYTHONPATH=.tree $(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/sizes.py $(PACKAGES)
+
+fix: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# mypy and import-linter want the packages where their names say: musicgen/app, not app.
+.tree/musicgen:
+	mkdir -p .tree/musicgen
+	for package in $(PACKAGES); do ln -sfn "../../$$package" ".tree/musicgen/$$package"; done
+
+# PYTHON311 and PYTHON312 name the two interpreters; nothing is installed, pip only resolves.
+PYTHON311 ?= python3.11
+PYTHON312 ?= python3.12
+constraints:
+	$(PYTHON311) .ci/constraints.py $(PYTHON311) $(PYTHON312) > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .tree build dist perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f demo.mid demo.wav constraints.new
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/core.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (JAX and NumPy are most of it) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
+	@echo "installing into $(VENV), with everything the tests need ..."
+	@$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/core.stamp
+
+$(VENV)/made.stamp:
+	@set -e; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python3.13); do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$("$$candidate" --version)"; \
+	    "$$candidate" -m venv "$(VENV)"; \
+	    touch $@; exit 0; \
+	  fi; \
+	done; \
+	echo "make: no Python >= 3.11 that can make environments$(if $(PYTHON), at PYTHON=$(PYTHON))." >&2; \
+	echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: make demo PYTHON=/path/to/python3.12" >&2; \
+	exit 1
