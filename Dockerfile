@@ -20,7 +20,7 @@ FROM base AS cuda
 # JAX brings CUDA's libraries as wheels; the host brings the driver.
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
-    pip install --no-cache-dir --constraint /constraints.txt --find-links /wheels 'perceiver-musicgen[app,cuda]'
+    set -- /wheels/*.whl && pip install --no-cache-dir --constraint /constraints.txt "$1[app,cuda]"
 USER musician
 HEALTHCHECK --interval=5m --timeout=60s CMD ["musicgen", "doctor"]
 
@@ -28,6 +28,6 @@ HEALTHCHECK --interval=5m --timeout=60s CMD ["musicgen", "doctor"]
 FROM base AS cpu
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
-    pip install --no-cache-dir --constraint /constraints.txt --find-links /wheels 'perceiver-musicgen[app]'
+    set -- /wheels/*.whl && pip install --no-cache-dir --constraint /constraints.txt "$1[app]"
 USER musician
 HEALTHCHECK --interval=5m --timeout=60s CMD ["musicgen", "doctor"]
