@@ -1,0 +1,115 @@
+"""The same job on Apache Beam (the `beam` extra): its runners prepare the pieces and write the shards of `prep`.
+
+The folder of MIDI files and the output folder must be paths that every worker of the runner sees (a shared file system,
+or one machine). The machine that starts the job reads the records that the workers wrote and finishes the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from musicgen.data_prep import ledger, shards
+from musicgen.data_prep.pieces import SPLIT_ORDER, Item, Prepared, Rejected, prepare
+from musicgen.data_prep.splits import PrepError
+
+RUNNERS = {"direct": "DirectRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
+
+Outcome = Prepared | Rejected
+Place = tuple[int, str]  # of a piece in the order of the data set: (its split in SPLIT_ORDER, its name)
+
+
+def make(
+    out: Path,
+    plans: Sequence[ledger.ShardPlan],
+    done: dict[str, dict[str, Any]],
+    chosen: Mapping[str, Any],
+    tally: Any,
+    runner: str = "direct",
+    runner_options: Sequence[str] = (),
+) -> None:
+    """Make the shards that are not in ``done`` on a Beam runner, and add their records to it.
+
+    ``runner``: direct, flink, spark, dataflow or Beam's own name for one; ``runner_options``: Beam's command line
+    options, such as "--flink_master=localhost:8081". Raises PrepError if Beam is not installed.
+    """
+    try:
+        import apache_beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise PrepError(
+            f"the runner {runner!r} needs Apache Beam ({error}): pip install 'perceiver-musicgen[beam]'"
+        ) from None
+    missing = [shard for shard in plans if shard.name not in done]
+    items = [(shard.name, item) for shard in missing for item in shard.items]
+    kept = [
+        (entry["tokens_sha256"], place(entry["split"], entry["name"]))
+        for record in done.values()
+        for entry in record["items"]
+    ]
+    options = PipelineOptions([f"--runner={RUNNERS.get(runner, runner)}", *runner_options])
+    try:
+        pipeline_of = apache_beam.Pipeline(options=options)
+    except ValueError as error:  # an unknown runner, or options that it refuses
+        raise PrepError(f"Apache Beam: {error}") from None
+    tally.restart()
+    with pipeline_of as pipeline:
+        outcomes = (
+            pipeline
+            | "pieces" >> apache_beam.Create(items)
+            | "spread" >> apache_beam.Reshuffle()
+            | "prepare" >> apache_beam.MapTuple(_prepared)
+        )
+        equal = (
+            (
+                outcomes | "hashes" >> apache_beam.FlatMapTuple(_hashed),
+                pipeline | "hashes of finished shards" >> apache_beam.Create(kept),
+            )
+            | "all hashes" >> apache_beam.Flatten()
+            | "equal pieces" >> apache_beam.GroupByKey()
+            | "duplicates" >> apache_beam.FlatMapTuple(_duplicates)
+        )
+        (
+            outcomes
+            | "shards" >> apache_beam.GroupByKey()
+            | "write"
+            >> apache_beam.Map(partial(_written, out.absolute(), dict(chosen)), apache_beam.pvalue.AsDict(equal))
+        )
+    done.update({shard.name: shards.read_json(out / f"{shard.name}.json") for shard in missing})
+    for shard in plans:
+        tally.add_record(done[shard.name])
+
+
+def place(split: str, name: str) -> Place:
+    return SPLIT_ORDER.index(split), name
+
+
+def _prepared(shard: str, item: Item) -> tuple[str, Outcome]:
+    return shard, prepare(item)
+
+
+def _hashed(shard: str, outcome: Outcome) -> Iterator[tuple[str, Place]]:
+    if isinstance(outcome, Prepared):
+        yield outcome.tokens_sha256, place(outcome.split, outcome.name)
+
+
+def _duplicates(tokens_sha256: str, places: Iterable[Place]) -> Iterator[tuple[str, str]]:
+    """(name of a piece that has to go, name of the equal piece that stays)"""
+    first, *others = sorted(places)
+    return ((name, first[1]) for _, name in others)
+
+
+def _written(
+    out: Path, chosen: Mapping[str, Any], group: tuple[str, Iterable[Outcome]], duplicate_of: Mapping[str, str]
+) -> str:
+    """Write one shard from all its pieces, which come in any order."""
+    shard, outcomes = group
+    ordered = sorted(outcomes, key=lambda outcome: outcome.name)
+    # The rule of the local runner, told beforehand which equal pieces stay.
+    seen = {
+        o.tokens_sha256: duplicate_of[o.name] for o in ordered if isinstance(o, Prepared) and o.name in duplicate_of
+    }
+    ledger.write_shard(out, shard, ledger.without_duplicates(ordered, seen), chosen)
+    return shard

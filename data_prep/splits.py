@@ -1,0 +1,99 @@
+"""Which pieces there are, and which of them train, validate or test a model.
+
+Official splits come from a csv with the columns ``midi_filename`` and ``split`` (MAESTRO's own file). Any other folder
+is split by a hash of each piece's name: no list is needed, and adding files never moves a piece to another split.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+SPLITS = ("train", "validation", "test")
+MIDI_SUFFIXES = (".mid", ".midi")
+VALIDATION_SHARE = 0.05
+TEST_SHARE = 0.05
+
+
+class PrepError(ValueError):
+    """The job as a whole cannot start or finish: one line that says what is wrong and what to do."""
+
+
+def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of all MIDI files under ``folder``: relative paths with forward slashes, sorted.
+
+    Raises PrepError if the folder is missing or holds no file ending in .mid or .midi.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise PrepError(f"{root} is not a folder: give the folder that holds the MIDI files")
+    names = []
+    for parent, _, files in os.walk(root):
+        names += [
+            (Path(parent) / file).relative_to(root).as_posix()
+            for file in files
+            if file.lower().endswith(MIDI_SUFFIXES) and not file.startswith("._")  # macOS metadata, no music
+        ]
+    if not names:
+        raise PrepError(f"no .mid or .midi file in {root} or its subfolders: is this the right folder?")
+    return tuple(sorted(names))
+
+
+def hashed_split(name: str) -> str:
+    """Split of a piece from its name alone: about 90 % train, 5 % validation, 5 % test.
+
+    The extension, the case and the Unicode form of the name do not matter, so that a copy on another system stays put.
+    """
+    stem = PurePosixPath(name).with_suffix("").as_posix()
+    digest = hashlib.sha256(unicodedata.normalize("NFC", stem).casefold().encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < TEST_SHARE:
+        return "test"
+    return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def official_splits(path: str | os.PathLike[str]) -> dict[str, str]:
+    """A csv with the columns midi_filename and split as {name: split}. Raises PrepError if it is anything else."""
+    table = Path(path)
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PrepError(f"{table} does not exist: give the csv that names the splits, or leave --csv out") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrepError(f"{table} cannot be read as text: {error}") from None
+    rows = csv.DictReader(io.StringIO(text))
+    missing = {"midi_filename", "split"} - set(rows.fieldnames or ())
+    if missing:
+        raise PrepError(f"{table} has no column {' or '.join(sorted(missing))}: is it the csv of the data set?")
+    splits: dict[str, str] = {}
+    for row in rows:
+        name, split = row["midi_filename"] or "", row["split"]
+        if split not in SPLITS:
+            raise PrepError(f"{table} line {rows.line_num}: split is {split!r}, it must be one of {', '.join(SPLITS)}")
+        if splits.setdefault(name, split) != split:
+            raise PrepError(f"{table} line {rows.line_num}: {name} is in two splits, {splits[name]} and {split}")
+    if not splits:
+        raise PrepError(f"{table} names no file")
+    return splits
+
+
+def assign(names: tuple[str, ...], table: str | os.PathLike[str] | None) -> tuple[dict[str, str], tuple[str, ...]]:
+    """({name: split}, names the csv does not list) for the given pieces; without a csv, by hash.
+
+    Raises PrepError if the csv lists names that are not among ``names``.
+    """
+    if table is None:
+        return {name: hashed_split(name) for name in names}, ()
+    splits = official_splits(table)
+    there = set(names)
+    absent = sorted(set(splits) - there)
+    if absent:
+        shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        raise PrepError(
+            f"{len(absent)} of the {len(splits)} files in {table} are missing ({shown}): is this its folder?"
+        )
+    return splits, tuple(name for name in names if name not in splits)
