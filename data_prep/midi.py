@@ -77,8 +77,9 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     remarks += _programs(events, notes)
     performance, pedal_remarks = _performed(events, notes)
     remarks += pedal_remarks
-    if performance.end.max() > MAX_SECONDS:
-        hours = performance.end.max() / 3600
+    latest = max(performance.end.max(), performance.pedal[-1, 0] if len(performance.pedal) else 0.0)
+    if latest > MAX_SECONDS:
+        hours = latest / 3600
         raise MidiError(f"the file lasts {hours:,.0f} hours, 24 are the most; its times are damaged")
     return performance, tuple(remarks)
 
@@ -176,7 +177,7 @@ def _ends_of_key(ticks: list[int], strikes: list[bool]) -> list[int]:
 def _tick_after(events: smf.MidiEvents, ticks: np.ndarray, seconds: float) -> np.ndarray:
     """The tick about `seconds` after each tick, at the tempo that holds there."""
     rate = events.seconds(ticks + 1) - events.seconds(ticks)
-    return ticks + np.ceil(seconds / np.maximum(rate, 1e-9)).astype(np.int64)
+    return ticks + np.rint(seconds / np.maximum(rate, 1e-9)).astype(np.int64)
 
 
 def _programs(events: smf.MidiEvents, notes: _Notes) -> list[str]:
@@ -262,8 +263,10 @@ def _messages(performance: Performance) -> list[mido.Message]:
     entries += [(tick, 1, pitch, 0) for tick, pitch in zip(notes.end.tolist(), notes.pitch.tolist(), strict=True)]
     entries += [
         (tick, 2, pitch, velocity)
-        for tick, pitch, velocity in zip(notes.onset.tolist(), notes.pitch.tolist(), notes.velocity.tolist(),
-        strict=True) ]
+        for tick, pitch, velocity in zip(
+            notes.onset.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True
+        )
+    ]
     entries.sort(key=lambda entry: entry[:2])
     messages, now = [], 0
     for tick, kind, value, velocity in entries:

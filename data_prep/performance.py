@@ -158,9 +158,7 @@ def sustained(performance: Performance) -> Performance:
 def _ended(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Performance:
     """The notes with new ends, without those whose key is struck again at their very onset: nothing of them is left."""
     keep = next_onset(performance) != performance.onset
-    return Performance(
-        performance.onset[keep], end[keep], performance.pitch[keep], performance.velocity[keep], pedal
-    )
+    return Performance(performance.onset[keep], end[keep], performance.pitch[keep], performance.velocity[keep], pedal)
 
 
 def cut(performance: Performance, start: float, stop: float) -> Performance:

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mido import Message, MetaMessage
+
+from musicgen.data_prep import midi, smf
+from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
+from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, without_overlaps
+
+Build = Callable[..., bytes]
+QUARTER = 480  # half a second
+
+
+def on(tick: int, pitch: int = 60, velocity: int = 64, channel: int = 0) -> tuple[int, Message]:
+    return tick, Message("note_on", note=pitch, velocity=velocity, channel=channel)
+
+
+def off(tick: int, pitch: int = 60, channel: int = 0) -> tuple[int, Message]:
+    return tick, Message("note_off", note=pitch, channel=channel)
+
+
+def pedal(tick: int, value: int, channel: int = 0) -> tuple[int, Message]:
+    return tick, Message("control_change", control=64, value=value, channel=channel)
+
+
+def program(tick: int, number: int, channel: int = 0) -> tuple[int, Message]:
+    return tick, Message("program_change", program=number, channel=channel)
+
+
+def notes_of(performance: Performance) -> list[tuple[float, float, int]]:
+    return list(zip(performance.onset.tolist(), performance.end.tolist(), performance.pitch.tolist(), strict=True))
+
+
+# Reading: every odd thing has one outcome.
+
+
+def test_notes_and_pedal_of_a_plain_file_come_without_remarks(midi_file: Build, tmp_path: Path) -> None:
+    content = midi_file([on(0), pedal(240, 100), off(480), on(480, 62, 70), pedal(960, 0), on(960, 62, 0)])
+    path = tmp_path / "plain.mid"
+    path.write_bytes(content)
+    for source in (content, path, str(path)):
+        performance, remarks = read_midi(source)
+        assert notes_of(performance) == [(0, 0.5, 60), (0.5, 1, 62)]
+        assert performance.velocity.tolist() == [64, 70]
+        assert performance.pedal.tolist() == [[0.25, 100], [1, 0]]
+        assert remarks == ()
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_tempo_changes(midi_file: Build, kind: int) -> None:
+    tempi = [(0, MetaMessage("set_tempo", tempo=1_000_000)), (960, MetaMessage("set_tempo", tempo=250_000))]
+    notes = [on(480), off(1440)]
+    content = midi_file(tempi + notes, type=0) if kind == 0 else midi_file(tempi, notes, type=1)
+    assert notes_of(read_midi(content)[0]) == [(1, 2.25, 60)]
+
+
+def test_tracks_and_programs_become_one_piano(midi_file: Build) -> None:
+    content = midi_file(
+        [program(0, 24), on(0), off(480)],
+        [program(0, 40, 1), on(0, 64, channel=1), off(480, 64, 1)],
+        [program(0, 3, 2), on(0, 67, channel=2), off(480, 67, 2), program(0, 90, 3)],
+    )
+    performance, remarks = read_midi(content)
+    assert performance.pitch.tolist() == [60, 64, 67]
+    assert remarks == ("General MIDI programs 25, 41 read as piano", "3 channels merged into one piano")
+
+
+def test_drums_are_dropped(midi_file: Build) -> None:
+    drums = [on(0, 36, channel=9), off(10, 36, 9), on(100, 38, channel=9), off(110, 38, 9)]
+    performance, remarks = read_midi(midi_file([on(0), off(480), *drums]))
+    assert notes_of(performance) == [(0, 0.5, 60)]
+    assert remarks == ("2 drum notes dropped",)
+    with pytest.raises(MidiError, match=r"no piano notes \(2 drum notes dropped\)"):
+        read_midi(midi_file(drums))
+
+
+def test_a_file_without_notes_is_an_error(midi_file: Build) -> None:
+    with pytest.raises(MidiError, match="holds no piano notes"):
+        read_midi(midi_file([pedal(0, 100)]))
+    with pytest.raises(MidiError, match="1 note of zero length"):
+        read_midi(midi_file([on(5), off(5)]))
+    with pytest.raises(MidiError, match="holds no piano notes"):
+        read_midi(midi_file())
+
+
+def test_a_note_off_ends_all_open_notes_of_its_key(midi_file: Build) -> None:
+    performance, remarks = read_midi(midi_file([on(0), on(240), off(480), off(960)]))
+    assert notes_of(performance) == [(0, 0.5, 60), (0.25, 0.5, 60)]
+    assert remarks == ()
+
+
+def test_keys_of_other_channels_and_tracks_are_other_keys(midi_file: Build) -> None:
+    performance, _ = read_midi(
+        midi_file([on(0), on(0, channel=1), off(480), off(960, channel=1)], [on(240), off(1440)])
+    )
+    assert notes_of(performance) == [(0, 0.5, 60), (0, 1, 60), (0.25, 1.5, 60)]
+
+
+def test_zero_length_notes_are_dropped_unless_they_go_on(midi_file: Build) -> None:
+    performance, remarks = read_midi(midi_file([on(0), off(480), on(500), off(500), on(600, 70), off(700, 70)]))
+    assert performance.pitch.tolist() == [60, 70]
+    assert remarks == ("1 note of zero length dropped",)
+    # The note-off ends the earlier note; the one of its own tick goes on.
+    performance, remarks = read_midi(midi_file([on(0), on(480), off(480), off(960)]))
+    assert notes_of(performance) == [(0, 0.5, 60), (0.5, 1, 60)]
+    assert remarks == ()
+
+
+def test_a_note_never_ended_lasts_to_the_end_of_its_track(midi_file: Build) -> None:
+    performance, remarks = read_midi(midi_file([on(0), off(480), on(480, 62)], end=960))
+    assert notes_of(performance) == [(0, 0.5, 60), (0.5, 1, 62)]
+    assert remarks == ("1 note never ended, held to the end of the track",)
+    performance, _ = read_midi(midi_file([on(0), off(480), on(480, 62)], end=960_000))
+    assert notes_of(performance)[1] == (0.5, 1.5, 62)  # one second beyond the last note event
+    with pytest.raises(MidiError, match="zero length"):
+        read_midi(midi_file([on(0)]))
+
+
+def test_a_pedal_never_released_is_kept_and_reported(midi_file: Build) -> None:
+    performance, remarks = read_midi(midi_file([on(0), pedal(100, 127), off(480), on(960, 62), off(1920, 62)]))
+    assert remarks == ("the pedal is never released",)
+    assert len(performance.pedal) == 1
+    assert performance.duration == 2
+
+
+def test_each_channel_has_its_own_pedal(midi_file: Build) -> None:
+    content = midi_file(
+        [on(0), off(240), pedal(0, 127), pedal(960, 0)],
+        [on(0, 72, channel=1), off(480, 72, 1), pedal(0, 127, 1), pedal(1440, 0, 1)],
+        [on(0, 80, channel=2), off(480, 80, 2)],
+    )
+    performance, remarks = read_midi(content)
+    assert notes_of(performance) == [(0, 1, 60), (0, 1.5, 72), (0, 0.5, 80)]
+    assert len(performance.pedal) == 0
+    assert remarks == (
+        "3 channels merged into one piano",
+        "pedal on 2 of 3 channels, applied to each channel's own notes",
+    )
+
+
+def test_the_pedal_of_a_channel_counts_in_all_its_tracks(midi_file: Build) -> None:
+    performance, remarks = read_midi(midi_file([on(0), off(240)], [pedal(100, 127), pedal(960, 0)]))
+    assert performance.pedal[:, 1].tolist() == [127, 0]
+    assert performance.duration == 1
+    assert remarks == ()
+
+
+def test_the_pedal_of_a_silent_channel_counts_for_nothing(midi_file: Build) -> None:
+    performance, _ = read_midi(midi_file([on(0), off(240), pedal(0, 127, 5)]))
+    assert len(performance.pedal) == 0
+
+
+def test_absurd_times_are_refused(midi_file: Build) -> None:
+    slow = [(0, MetaMessage("set_tempo", tempo=16_000_000))]
+    with pytest.raises(MidiError, match="hours, 24 are the most"):
+        read_midi(midi_file([*slow, on(0), off(2**24)]))
+    with pytest.raises(MidiError, match="hours, 24 are the most"):
+        read_midi(midi_file([*slow, on(0), off(9), pedal(2**24, 127)]))
+
+
+@pytest.mark.slow
+def test_a_million_notes_work() -> None:
+    body = b"".join(bytes([0, 0x90, 60 + i % 12, 64, 1, 60 + i % 12, 0]) for i in range(1000)) * 1000
+    track = body + bytes([0, 0xFF, 0x2F, 0])
+    content = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track
+    began = time.perf_counter()
+    performance, _ = read_midi(content)
+    assert len(performance) == 1_000_000
+    assert time.perf_counter() - began < 20
+
+
+def test_more_than_the_most_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "noise.mid"
+    with open(path, "wb") as file:
+        file.truncate(100 * 2**20)
+    with pytest.raises(MidiError, match="larger than 16 MiB"):
+        read_midi(path)
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(MidiError, match="there is no file"):
+        read_midi(tmp_path / "none.mid")
+    with pytest.raises(MidiError, match="is a directory"):
+        read_midi(tmp_path)
+    with pytest.raises(MidiError, match="cannot be read"):
+        read_midi("a\0b.mid")
+    if os.geteuid() != 0:  # root may read everything
+        secret = tmp_path / "secret.mid"
+        secret.touch(mode=0)
+        with pytest.raises(MidiError, match="Permission denied"):
+            read_midi(secret)
+
+
+key_events = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(60, 61), st.integers(0, 1)), max_size=30)
+
+
+@given(key_events)
+def test_notes_are_paired_as_pretty_midi_pairs_them(events: list[tuple[int, bool, int, int]]) -> None:
+    pretty_midi = pytest.importorskip("pretty_midi")
+    track, now = mido.MidiTrack(), 0
+    for delta, strikes, pitch, channel in events:
+        track.append(Message("note_on" if strikes else "note_off", note=pitch, channel=channel, time=delta))
+        now += delta
+    # Nothing hangs: what is never ended is ours alone. A tick apart, lest these note-offs fall on a note-on.
+    for pitch in (60, 61):
+        for channel in (0, 1):
+            track.append(Message("note_off", note=pitch, channel=channel, time=1))
+    file = mido.MidiFile(type=1, ticks_per_beat=480)
+    file.tracks.append(track)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = [
+            (note.start, note.end, note.pitch, note.velocity)
+            for instrument in pretty_midi.PrettyMIDI(mido_object=_copied(file)).instruments
+            for note in instrument.notes
+        ]
+    content = _saved(file)
+    if not expected:
+        with pytest.raises(MidiError):
+            read_midi(content)
+        return
+    performance, _ = read_midi(content)
+    got = list(
+        zip(
+            performance.onset.tolist(),
+            performance.end.tolist(),
+            performance.pitch.tolist(),
+            performance.velocity.tolist(),
+            strict=True,
+        )
+    )
+    assert sorted(got) == sorted(expected)
+
+
+def _saved(file: mido.MidiFile) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
+
+
+def _copied(file: mido.MidiFile) -> mido.MidiFile:
+    import io
+
+    return mido.MidiFile(file=io.BytesIO(_saved(file)))
+
+
+# Writing.
+
+ticks = st.integers(0, 400_000)
+performances = st.builds(
+    lambda notes, pedal: Performance(
+        np.array([a for a, _, _, _ in notes]) / midi.TICKS_PER_SECOND,
+        np.array([a + d for a, d, _, _ in notes]) / midi.TICKS_PER_SECOND,
+        np.array([p for _, _, p, _ in notes]),
+        np.array([v for _, _, _, v in notes]),
+        np.array([(t / midi.TICKS_PER_SECOND, v) for t, v in pedal]),
+    ),
+    st.lists(
+        st.tuples(ticks, st.integers(1, 100_000), st.integers(0, 127), st.integers(1, 127)), min_size=1, max_size=30
+    ),
+    st.lists(st.tuples(ticks, st.integers(0, 127)), max_size=10),
+)
+
+
+@given(performances)
+def test_what_is_written_is_read_again(performance: Performance) -> None:
+    content = write_midi(performance)
+    again, remarks = read_midi(content)
+    kept = without_overlaps(performance)
+    assert again.onset == pytest.approx(kept.onset, abs=1e-9)
+    assert again.end == pytest.approx(kept.end, abs=1e-9)
+    assert np.array_equal(again.pitch, kept.pitch)
+    assert np.array_equal(again.velocity, kept.velocity)
+    assert again.pedal == pytest.approx(performance.pedal, abs=1e-9)
+    assert write_midi(again) == content == write_midi(performance)
+    assert set(remarks) <= {"the pedal is never released"}
+
+
+@given(performances)
+def test_pretty_midi_reads_what_is_written(performance: Performance) -> None:
+    pretty_midi = pytest.importorskip("pretty_midi")
+    import io
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (piano,) = pretty_midi.PrettyMIDI(io.BytesIO(write_midi(performance))).instruments
+    kept = without_overlaps(performance)
+    got = sorted((note.start, note.pitch, note.end, note.velocity) for note in piano.notes)
+    assert [pitch for _, pitch, _, _ in got] == kept.pitch.tolist()
+    assert [start for start, _, _, _ in got] == pytest.approx(kept.onset)
+    assert [end for _, _, end, _ in got] == pytest.approx(kept.end)
+    assert [velocity for _, _, _, velocity in got] == kept.velocity.tolist()
+
+
+def test_times_off_the_grid_move_less_than_half_a_tick() -> None:
+    rng = np.random.default_rng(0)
+    onset = np.sort(rng.uniform(0, 60, 500))
+    performance = Performance(onset, onset + 1e-6, rng.integers(0, 128, 500), np.full(500, 9), NO_PEDAL)
+    again, _ = read_midi(write_midi(performance))
+    assert np.abs(again.onset - performance.onset).max() <= 0.5 / midi.TICKS_PER_SECOND + 1e-12
+    assert np.all(again.end > again.onset)
+
+
+def test_text_comes_back_in_order(tmp_path: Path) -> None:
+    lines = ['{"seed": 3}', "Präludium №1", ""]
+    path = tmp_path / "text.mid"
+    content = write_midi(empty(), path, text=lines)
+    assert read_text(content) == read_text(path) == tuple(lines)
+    assert path.read_bytes() == content
+
+
+def test_the_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old.mid"
+    path.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_midi(empty(), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_midi(empty(), path)
+    assert path.read_bytes()[:4] == b"MThd"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError):
+        write_midi(empty(), tmp_path / "nowhere" / "new.mid")
+
+
+def test_noise_does_no_harm() -> None:
+    rng = np.random.default_rng(0)
+    track = bytes([0, 0x90]) + rng.integers(0, 128, 3000).astype(np.uint8).tobytes()
+    for length in range(0, 3000, 7):  # noise that is nearly always a valid track of hanging and odd notes
+        content = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk" + length.to_bytes(4, "big") + track[:length]
+        try:
+            read_midi(content)
+        except MidiError as error:
+            assert "\n" not in str(error)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6), st.integers(0, 3))
+def test_damaged_files_do_no_harm(changes: list[tuple[int, int]], where: int) -> None:
+    content = bytearray(DAMAGED[where])
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    try:
+        read_midi(bytes(content))
+    except MidiError as error:
+        assert "\n" not in str(error)
+
+
+def _samples() -> list[bytes]:
+    rng = np.random.default_rng(4)
+    samples = []
+    for count in (1, 5, 20, 80):
+        onset = np.sort(rng.uniform(0, 5, count))
+        pedals = np.stack([np.sort(rng.uniform(0, 5, count)), rng.integers(0, 128, count)], axis=1)
+        performance = Performance(
+            onset, onset + rng.uniform(0, 1, count), rng.integers(55, 70, count), rng.integers(1, 128, count), pedals
+        )
+        samples.append(write_midi(performance, text=["sample"]))
+    return samples
+
+
+DAMAGED = _samples()
