@@ -61,10 +61,17 @@ def contents(wheel: zipfile.ZipFile) -> set[str]:
     return {name for name in wheel.namelist() if ".dist-info/" not in name}
 
 
+def packages() -> set[Path]:
+    """The folders that are Python packages, relative to the root."""
+    return {path.parent for path in repository_files() if path.parts[0] in FOLDERS and path.name == "__init__.py"}
+
+
 def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    modules = {path for path in repository_files() if path.parts[0] in FOLDERS and path.suffix == ".py"}
-    assert modules
-    assert {f"musicgen/{path.as_posix()}" for path in modules} <= contents(wheel)
+    modules = {path for path in repository_files() if path.parent in packages() and path.suffix == ".py"}
+    assert {Path(folder) for folder in FOLDERS} <= packages()
+    assert {name for name in contents(wheel) if name.endswith(".py")} == {
+        f"musicgen/{path.as_posix()}" for path in modules
+    }
 
 
 @pytest.mark.parametrize(
@@ -113,8 +120,7 @@ def test_the_wheel_runs_without_the_repository(wheel: zipfile.ZipFile, tmp_path:
 
 
 def test_every_subpackage_is_named() -> None:
-    folders = {path.parent for path in repository_files() if path.parts[0] in FOLDERS and path.suffix == ".py"}
-    found = {".".join(("musicgen", *folder.parts)) for folder in folders}
+    found = {".".join(("musicgen", *folder.parts)) for folder in packages()}
     assert found == set(PYPROJECT["tool"]["setuptools"]["packages"])
 
 
