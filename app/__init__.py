@@ -1,0 +1,4 @@
+"""The only place where music and model meet: commands, generation, rendering, pictures.
+
+Nothing is imported here, so that ``musicgen --help`` and a complaint about a mistyped path answer at once.
+"""

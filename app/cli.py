@@ -1,0 +1,95 @@
+"""The `musicgen` command: finds the sub-command, runs it, turns every problem into one line and an exit code.
+
+Sub-commands are modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``; only the one that is asked
+for is imported, so help and complaints come at once.  Without the name of a command, `generate` is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError
+
+COMMANDS = {
+    "generate": "continue a MIDI file, or invent a piece; what `musicgen` does without a command",
+    "replay": "make a generated piece again from the facts inside its file",
+    "render": "turn a MIDI file into sound",
+    "roll": "draw a MIDI file as a piano roll",
+    "prep": "turn a folder of MIDI files into a data set",
+    "train": "train a model",
+    "evaluate": "score a model on MIDI files",
+    "bench": "measure how fast this machine generates",
+    "doctor": "say what is installed, what is missing and how to mend it",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadInput."""
+        raise BadInput(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.  Never raises, whatever goes wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except MusicgenError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("stopped; nothing more is written", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone.  Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ENVIRONMENT
+    except MemoryError:
+        return _complain("out of memory: ask for less at once (--num-samples, --context) or use a larger machine", 1)
+    except Exception as error:  # the last resort; a person gets a line, a developer gets the traceback on request
+        if os.environ.get("MUSICGEN_TRACEBACK"):
+            raise
+        kind = type(error).__name__
+        text = f"unexpected {kind}: {error} (please report it; MUSICGEN_TRACEBACK=1 shows where it happened)"
+        return _complain(" ".join(text.split()), ENVIRONMENT)
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    if name is None and "--version" in arguments[:1]:
+        from musicgen.app.version import version
+
+        print(f"musicgen {version()}")
+        return 0
+    module = importlib.import_module(f"musicgen.app.{name or 'generate'}_command")
+    parser = Parser(
+        prog=f"musicgen {name}" if name else "musicgen",
+        description=COMMANDS[name] if name else None,
+        usage=None if name else "musicgen [prime.mid] --out new.mid [options]\n       musicgen COMMAND ...",
+        epilog=None if name else _overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    try:
+        parsed = parser.parse_args(arguments[1:] if name else arguments)
+    except SystemExit as stop:  # --help has printed its text
+        return int(stop.code or 0)
+    return int(module.run(parsed))
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()]
+    return "commands:\n" + "\n".join(lines) + "\n\nmusicgen COMMAND --help tells more about each."
+
+
+def _complain(message: str, code: int) -> int:
+    assert code in (BAD_INPUT, ENVIRONMENT, INTERRUPTED)
+    print(f"musicgen: error: {message}", file=sys.stderr)
+    return code

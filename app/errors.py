@@ -1,0 +1,61 @@
+"""What a person is told when something cannot be done: one line, and an exit code a script can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+BAD_INPUT = 2
+ENVIRONMENT = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class MusicgenError(Exception):
+    """A problem a person can do something about.  The message says what is wrong and what to do, in one line."""
+
+    exit_code = ENVIRONMENT
+
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line, whatever a library put into it."""
+        super().__init__(" ".join(message.split()))
+
+
+class BadInput(MusicgenError):
+    """What was asked for, or the file that was given, cannot be used.  Exit code 2."""
+
+    exit_code = BAD_INPUT
+
+
+class EnvironmentProblem(MusicgenError):
+    """The request is fine, but this machine or installation cannot carry it out.  Exit code 1."""
+
+    exit_code = ENVIRONMENT
+
+
+_WRITE_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file would be larger than this system allows: choose another folder or raise the limit",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "no permission to write there: choose another folder",
+    errno.EPERM: "no permission to write there: choose another folder",
+    errno.ENAMETOOLONG: "the file name is too long: choose a shorter one",
+}
+
+
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> EnvironmentProblem:
+    """The error for a file that could not be written."""
+    advice = _WRITE_ADVICE.get(error.errno or 0, error.strerror or str(error))
+    return EnvironmentProblem(f"cannot write {os.fspath(path)}: {advice}")
+
+
+def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file") -> MusicgenError:
+    """The error for a file that could not be read; ``what`` names its part, such as 'MIDI file'."""
+    name = os.fspath(path)
+    if isinstance(error, FileNotFoundError):
+        return BadInput(f"no such {what}: {name}")
+    if isinstance(error, IsADirectoryError):
+        return BadInput(f"{name} is a folder, not a {what}: give the path of one file")
+    if isinstance(error, PermissionError):
+        return EnvironmentProblem(f"no permission to read {name}: change its permissions or give another {what}")
+    return EnvironmentProblem(f"cannot read {name}: {error.strerror or error}")

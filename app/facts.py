@@ -1,0 +1,92 @@
+"""What a piece says about itself: text events in its MIDI file, from which `musicgen replay` makes the same bytes.
+
+The first is ``musicgen`` and a JSON object; the second, if the prime is not too long, ``musicgen-prime`` and the prime.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from musicgen.app.errors import BadInput
+from musicgen.app.settings import Settings, checked_seed
+
+FACTS = "musicgen "
+PRIME = "musicgen-prime "
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Everything that decides the bytes of one output file.
+
+    sample: which of the ``settings.num_samples`` pieces of the batch this is, from 1.
+    prime_sha256, prime_notes, join_seconds: None, 0 and 0.0 when nothing was continued.
+    backend: JAX's platform and version; another one may round differently and so choose other notes.
+    """
+
+    settings: Settings
+    seed: int
+    sample: int
+    checkpoint: str
+    checkpoint_sha256: str
+    prime_sha256: str | None
+    prime_notes: int
+    join_seconds: float
+    backend: str
+    version: str
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON with stable key order."""
+        values = {"format": FORMAT, **dataclasses.asdict(self)}
+        return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Facts:
+        """Inverse of `to_json`.  Raises BadInput if the text is damaged or of a later format."""
+        try:
+            values = json.loads(text)
+            if values.pop("format") != FORMAT:
+                raise BadInput("this file was made by another musicgen version: install that one to replay it")
+            settings = Settings.from_dict(values.pop("settings"))
+            facts = cls(settings=settings, **values)
+            checked_seed(facts.seed)
+            _check(facts)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"the facts inside this file are damaged ({error})") from None
+        return facts
+
+
+def _check(facts: Facts) -> None:
+    texts = (facts.checkpoint, facts.checkpoint_sha256, facts.backend, facts.version)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is missing")
+    if not isinstance(facts.prime_sha256, str | None) or not isinstance(facts.join_seconds, float):
+        raise ValueError("the prime's facts")
+    if not isinstance(facts.prime_notes, int) or not 1 <= facts.sample <= facts.settings.num_samples:
+        raise ValueError("a number is out of range")
+
+
+def texts(facts: Facts, packed_prime: str | None) -> tuple[str, ...]:
+    """The text events to write."""
+    events = [FACTS + facts.to_json()]
+    if packed_prime is not None:
+        events.append(PRIME + packed_prime)
+    return tuple(events)
+
+
+def found(events: Sequence[str]) -> tuple[str | None, str | None]:
+    """The facts' JSON text and the packed prime among a file's text events, each None if it is not there."""
+
+    def after(prefix: str) -> str | None:
+        return next((text[len(prefix) :] for text in events if text.startswith(prefix)), None)
+
+    return after(FACTS), after(PRIME)
+
+
+def summary(facts: Facts) -> dict[str, Any]:
+    """The facts as flat JSON values, for ``--json``."""
+    values = dataclasses.asdict(facts)
+    return {**values.pop("settings"), **values}

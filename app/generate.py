@@ -1,0 +1,230 @@
+"""One generation from beginning to end: prime to tokens, tokens through the engine, tokens to music with its facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from musicgen.app import facts as facts_of
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.facts import Facts
+from musicgen.app.join import alone, closed, join
+from musicgen.app.prime import Prime
+from musicgen.app.settings import LARGEST_SEED, Settings
+from musicgen.app.version import version
+from musicgen.data_prep import BOS, STEPS_PER_SECOND, Performance, steps, write_midi
+from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+
+Report = Callable[[float], None]
+
+
+class Engine(Protocol):
+    """What is asked of `musicgen.model.engine.Engine`: integers in, integers out."""
+
+    def start(
+        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: Any, seed: int
+    ) -> Iterable[np.ndarray]:
+        """Read the primes, int16[T] each; give an endless stream of blocks int16[B, k] of new tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """An engine with the facts about the weights in it.
+
+    latents, context: M and N that it was released with; context is also the largest it allows.
+    sampling: makes the engine's sampling settings from (temperature, top_p, top_k, min_p).
+    backend: JAX's platform and version.
+    """
+
+    engine: Engine
+    name: str
+    sha256: str
+    latents: int
+    context: int
+    sampling: Callable[[float, float, int, float], Any]
+    backend: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for.  ``seed`` None draws one; ``prime`` None begins from nothing."""
+
+    settings: Settings = Settings()
+    prime: Prime | None = None
+    seed: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One finished piece: its music, int16[T] the model's tokens in it, its facts, and how many notes are new."""
+
+    music: Performance
+    tokens: np.ndarray
+    facts: Facts
+    notes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Seconds of priming (reading the prime, compiling) and of decoding after it, and the first new note's moment.
+
+    first_note_at: on the clock of `time.perf_counter`; the end of decoding if there was no note.
+    """
+
+    priming: float
+    decoding: float
+    first_note_at: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The pieces of one batch."""
+
+    samples: tuple[Sample, ...]
+    settings: Settings
+    seed: int
+    timing: Timing
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens of all samples per second of decoding."""
+        return sum(sample.tokens.size for sample in self.samples) / max(self.timing.decoding, 1e-9)
+
+
+def open_weights(checkpoint: str | None) -> Released:
+    """Load and verify released weights; None for the default ones.
+
+    Raises BadInput for an unknown name, EnvironmentProblem for damaged weights.
+    """
+    from musicgen import checkpoints
+
+    try:
+        return checkpoints.load(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
+    except checkpoints.UnknownCheckpointError as error:
+        raise BadInput(str(error)) from None
+    except checkpoints.CheckpointError as error:
+        raise EnvironmentProblem(str(error)) from None
+
+
+def open_model(released: Released) -> Model:
+    """Start JAX and put the weights into an engine.  Slow: seconds."""
+    import jax
+
+    from musicgen.data_prep import grammar
+    from musicgen.model.engine import Engine as JaxEngine
+    from musicgen.model.sampler import Sampling
+
+    def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:
+        return Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+
+    return Model(
+        engine=JaxEngine(released.config, released.params, grammar=grammar),
+        name=released.name,
+        sha256=released.sha256,
+        latents=released.config.latents,
+        context=released.config.context,
+        sampling=sampling,
+        backend=f"{jax.default_backend()} jax {jax.__version__}",
+    )
+
+
+def new_seed() -> int:
+    """A seed nobody has to think of, short enough to type again."""
+    return secrets.randbelow(min(LARGEST_SEED, 10**9) + 1)
+
+
+def generate(request: Request, model: Model, on_progress: Report = lambda seconds: None) -> Result:
+    """Make the pieces a request asks for.
+
+    Args:
+        request: settings, prime and seed.
+        model: from `open_model`.
+        on_progress: called with 0 when the prime has been read, then with the seconds of new music in all samples.
+
+    Raises:
+        BadInput: the settings do not fit the model.
+    """
+    settings = request.settings.resolved(model.latents, model.context)
+    seed = request.seed if request.seed is not None else new_seed()
+    before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
+    began = time.perf_counter()
+    assert settings.latents is not None and settings.context is not None  # resolved
+    stream = model.engine.start(
+        [before] * settings.num_samples,
+        latents=settings.latents,
+        context=settings.context,
+        sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
+        seed=seed,
+    )
+    primed = time.perf_counter()
+    on_progress(0.0)
+    rows, first_note = collect(iter(stream), settings.num_samples, settings.seconds, on_progress)
+    done = time.perf_counter()
+    samples = tuple(
+        _sample(row, request.prime, before, settings, seed, number, model) for number, row in enumerate(rows, start=1)
+    )
+    timing = Timing(primed - began, done - primed, first_note if first_note is not None else done)
+    return Result(samples, settings, seed, timing)
+
+
+def collect(
+    stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report
+) -> tuple[list[np.ndarray], float | None]:
+    """Pull blocks until every row has music for ``seconds``.
+
+    Returns ``count`` arrays int16[T], not cut yet, and when (`time.perf_counter`) the first note came, if one did.
+    """
+    limit = round(seconds * STEPS_PER_SECOND)
+    blocks: list[np.ndarray] = []
+    now = np.zeros(count, np.int64)
+    first_note: float | None = None
+    while now.min() < limit:
+        block = np.asarray(next(stream))
+        blocks.append(block)
+        now += np.array([steps(row)[-1] for row in block])
+        if first_note is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
+            first_note = time.perf_counter()
+        on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
+    return list(np.concatenate(blocks, axis=1)), first_note
+
+
+def _sample(
+    row: np.ndarray,
+    prime: Prime | None,
+    before: np.ndarray,
+    settings: Settings,
+    seed: int,
+    number: int,
+    model: Model,
+) -> Sample:
+    """Cut a row of tokens, join it to its prime, write its file."""
+    tokens = closed(row, before, settings.seconds)
+    shown = prime if settings.keep_prime else None
+    music = join(shown, tokens) if shown is not None else alone(prime, tokens, BOS)
+    facts = Facts(
+        settings=settings,
+        seed=seed,
+        sample=number,
+        checkpoint=model.name,
+        checkpoint_sha256=model.sha256,
+        prime_sha256=prime.sha256 if prime is not None else None,
+        prime_notes=len(shown.performance) if shown is not None else 0,
+        join_seconds=shown.seconds if shown is not None else 0.0,
+        backend=model.backend,
+        version=version(),
+    )
+    notes = int(((tokens >= NOTE_ON) & (tokens < NOTE_ON + PITCHES)).sum())
+    return Sample(music, tokens, facts, notes)
+
+
+def midi_file(sample: Sample, packed_prime: str | None) -> bytes:
+    """A whole MIDI file: the music, its facts and, if there is one, the packed prime."""
+    return write_midi(sample.music, None, text=facts_of.texts(sample.facts, packed_prime))

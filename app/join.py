@@ -1,0 +1,103 @@
+"""Old and new music in one piece: the prime as it was played, the model's tokens as notes, nothing left hanging."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musicgen.app.prime import Prime
+from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
+from musicgen.data_prep.performance import empty, joined, shifted
+from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
+
+VELOCITIES = VOCABULARY.mask("velocity")
+SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
+
+
+def sounding(tokens: np.ndarray) -> np.ndarray:
+    """The pitches, ascending, that a token stream leaves sounding."""
+    last = np.full(PITCHES, -1)
+    on = np.zeros(PITCHES, bool)
+    for first, state in ((NOTE_ON, True), (NOTE_OFF, False)):
+        at = np.flatnonzero((tokens >= first) & (tokens < first + PITCHES))
+        newest = np.full(PITCHES, -1)
+        newest[tokens[at] - first] = at  # later positions overwrite earlier ones
+        on[newest > last] = state
+        last = np.maximum(last, newest)
+    return np.flatnonzero(on)
+
+
+def closed(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
+    """New tokens cut at ``seconds`` of new time, with every note that sounds then ended there.
+
+    Args:
+        tokens: int16[T] the model's new tokens.
+        before: int16[P] the tokens they continue, whose open notes are ended too.
+        seconds: of new music.
+
+    Returns:
+        int16[T'] tokens that last exactly ``seconds`` (rounded to the grid) if any note has to be ended there.
+    """
+    limit = round(seconds * STEPS_PER_SECOND)
+    time = steps(tokens)
+    kept = tokens[: int(np.searchsorted(time, limit))]
+    open_pitches = sounding(np.concatenate([before, kept]))
+    if not open_pitches.size:
+        return kept
+    left = limit - (int(time[kept.size - 1]) if kept.size else 0)
+    shifts = [MAX_SHIFT] * (left // MAX_SHIFT) + ([left % MAX_SHIFT] if left % MAX_SHIFT else [])
+    ending = np.concatenate([TIME_SHIFT - 1 + np.array(shifts, np.int64), NOTE_OFF + open_pitches])
+    return np.concatenate([kept, ending.astype(np.int16)])
+
+
+def new_music(tokens: np.ndarray, before: np.ndarray) -> Performance:
+    """The notes that new tokens strike, at new time; ``before`` says which velocity is in force at the start."""
+    velocity = before[VELOCITIES[before]][-1:]
+    return decode(np.concatenate([velocity, tokens]))
+
+
+def join(prime: Prime, tokens: np.ndarray) -> Performance:
+    """The prime and its continuation as one performance.
+
+    Args:
+        prime: what was continued; its notes and pedal come back as they were played.
+        tokens: int16[T] new tokens as `closed` gives them.
+
+    The pedal is released where the new music's time begins.  A note of the prime that its tokens leave sounding ends
+    where the new tokens end it; every other note keeps its own end.
+    """
+    new = shifted(new_music(tokens, prime.tokens), prime.seconds)
+    music = prime.performance
+    end = music.end.copy()
+    end[end > prime.seconds + SLACK] = prime.seconds  # keys struck again while down; their last notes follow below
+    for pitch in sounding(prime.tokens):
+        note = np.flatnonzero(music.pitch == pitch)[-1]
+        ends = np.flatnonzero((tokens == NOTE_OFF + pitch) | (tokens == NOTE_ON + pitch))
+        when = steps(tokens)[ends[0]] if ends.size else steps(tokens)[-1] if tokens.size else 0
+        end[note] = prime.seconds + when / STEPS_PER_SECOND
+    for pitch in np.unique(music.pitch[end > prime.seconds]):
+        struck = new.onset[new.pitch == pitch]
+        if struck.size:
+            mine = music.pitch == pitch
+            end[mine] = np.minimum(end[mine], struck[0])
+    old = Performance(
+        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music.pedal, prime.seconds)
+    )
+    return joined([old, new])
+
+
+def _released(pedal: np.ndarray, join_at: float) -> np.ndarray:
+    """The pedal up to the join, let go there, or where the player lets it go if only the grid put that behind it."""
+    time, value = pedal[:, 0], pedal[:, 1]
+    kept = pedal[time <= join_at]
+    if not kept.size or kept[-1, 1] == 0:
+        return kept
+    own = np.flatnonzero((time > join_at) & (time <= join_at + SLACK) & (value == 0))
+    if own.size:
+        return pedal[: own[0] + 1]
+    return np.concatenate([kept, [[join_at, 0.0]]])
+
+
+def alone(prime: Prime | None, tokens: np.ndarray, bos: int) -> Performance:
+    """The new music without its prime, beginning at time 0."""
+    before = prime.tokens if prime is not None else np.array([bos], np.int16)
+    return new_music(tokens, before) if tokens.size else empty()

@@ -1,0 +1,99 @@
+"""Files appear whole or not at all: written beside their place under a temporary name, then renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
+
+MIDI_SUFFIXES = (".mid", ".midi")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+PICTURE_SUFFIXES = (".png", ".svg")
+
+
+def checked(path: str | os.PathLike[str], suffixes: Sequence[str], option: str) -> Path:
+    """The path of a file that is going to be written, after every check that can be made before the work is done.
+
+    Args:
+        path: where the file shall go.
+        suffixes: the file types that can be written there, lower case, with the dot.
+        option: the command-line option it came from, for the message.
+
+    Raises:
+        BadInput: wrong suffix, missing folder, or a folder of that name.
+        EnvironmentProblem: the place cannot be written to.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise BadInput(f"{option} {target} must end in {_either(suffixes)}{_other_option(target)}")
+    try:
+        if target.is_dir():
+            raise BadInput(f"{option} {target} is a folder: give a file name inside it, such as {target / 'new'}.mid")
+        if not target.parent.is_dir():
+            raise BadInput(f"{option} {target}: there is no folder {target.parent}; make it first (mkdir -p)")
+        # The mode is asked, not access(2): the superuser, too, marked this file read-only for a reason.
+        if target.exists() and not stat.S_IMODE(target.stat().st_mode) & 0o222:
+            raise EnvironmentProblem(f"{target} is marked read-only: choose another name or chmod u+w it")
+        handle, probe = tempfile.mkstemp(prefix=f".{target.name[:40]}.", dir=target.parent)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    return target
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of ``path``; rename it over ``path`` when the body ends well, else remove it.
+
+    The temporary name keeps the suffix of ``path``, since audio libraries choose the format by it.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # some file systems report a full disk only here
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all.  Raises EnvironmentProblem when it cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """``new.mid`` itself for one sample; ``new-1.mid``, ``new-2.mid``... for several."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def _either(suffixes: Sequence[str]) -> str:
+    return " or ".join((", ".join(suffixes[:-1]), suffixes[-1])) if len(suffixes) > 1 else suffixes[0]
+
+
+def _other_option(target: Path) -> str:
+    """A pointer to the option that does write such a file."""
+    suffix = target.suffix.lower()
+    if suffix in AUDIO_SUFFIXES:
+        return f"; for sound there is --audio {target.name} and `musicgen render`"
+    if suffix in PICTURE_SUFFIXES:
+        return "; for a picture there is `musicgen roll`"
+    return ""

@@ -1,0 +1,132 @@
+"""The music a generation begins with: read, trimmed to its opening, turned into tokens, packed for replay."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from musicgen.app.errors import BadInput
+from musicgen.app.performance_file import performance_in, read_bytes
+from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
+from musicgen.data_prep.performance import PEDAL_DOWN
+
+TICKS_PER_SECOND = 40_000  # of the MIDI files we write; a prime is on this grid, so it can be packed without loss
+LARGEST_PACKED = 256 * 1024  # characters; a longer prime does not travel in the output
+
+
+@dataclasses.dataclass(frozen=True)
+class Prime:
+    """The opening that is continued.
+
+    performance: its notes and pedal, as played; ends of notes may lie beyond the cut.
+    tokens: int16[T], BOS first.  Notes that still sound at the cut have no note-off here: the model ends them.
+    seconds: when the last of the tokens happens, which is where the new music's time begins.
+    sha256: of the MIDI file it came from.
+    """
+
+    performance: Performance
+    tokens: np.ndarray
+    seconds: float
+    sha256: str
+
+
+def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...]]:
+    """Read a MIDI file and keep its first ``seconds`` (None: all), counted from its first note.
+
+    Returns the prime and remarks on what the file held besides notes and pedal.
+    Raises BadInput if there is no such file or it is not MIDI with notes.
+    """
+    data = read_bytes(path)
+    performance, remarks = performance_in(data, path)
+    return make_prime(_in_ticks(performance), seconds, hashlib.sha256(data).hexdigest()), remarks
+
+
+def make_prime(performance: Performance, seconds: float | None, sha256: str) -> Prime:
+    """The opening of a performance with at least one note, as tokens; doing it twice changes nothing."""
+    tokens = encode(performance, bos=True)
+    if seconds is not None:
+        cut = float(performance.onset[0]) + seconds
+        performance = opening(performance, cut)
+        tokens = encode(performance, bos=True)
+        tokens = tokens[steps(tokens) <= np.floor(cut * STEPS_PER_SECOND + 0.5)]
+    # A time shift that no event follows says nothing yet: the model decides how long the pause is.
+    shift = VOCABULARY.mask("time_shift")[tokens]
+    tokens = tokens[: int(np.flatnonzero(~shift)[-1]) + 1]
+    return Prime(performance, tokens, float(steps(tokens)[-1]) / STEPS_PER_SECOND, sha256)
+
+
+def opening(performance: Performance, cut: float) -> Performance:
+    """The notes struck before ``cut`` seconds with their own ends, and the pedal up to the release that frees them."""
+    keep = performance.onset < cut
+    ends = performance.end[keep]
+    last = max(cut, float(ends.max())) if ends.size else cut
+    time, value = performance.pedal[:, 0], performance.pedal[:, 1]
+    release = np.flatnonzero((time > last) & (value < PEDAL_DOWN))
+    until = time[release[0]] if release.size else np.inf
+    return Performance(
+        performance.onset[keep],
+        ends,
+        performance.pitch[keep],
+        performance.velocity[keep],
+        performance.pedal[time <= until],
+    )
+
+
+def pack(prime: Prime) -> str | None:
+    """The prime's notes and pedal as ASCII text, without loss; None if that is longer than LARGEST_PACKED."""
+    music = prime.performance
+    onset, pedal = _ticks(music.onset), _ticks(music.pedal[:, 0])
+    columns = (np.diff(onset, prepend=0), _ticks(music.end) - onset, np.diff(pedal, prepend=0))
+    header = np.array([len(music), len(music.pedal)], "<u4")
+    data = b"".join(
+        [header.tobytes()]
+        # Bytes of equal weight side by side compress far better than whole integers do.
+        + [column.astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes() for column in columns]
+        + [music.pitch.tobytes(), music.velocity.tobytes(), music.pedal[:, 1].astype("<f4").tobytes()]
+    )
+    text = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    return text if len(text) <= LARGEST_PACKED else None
+
+
+def unpack(text: str, seconds: float | None, sha256: str) -> Prime:
+    """Inverse of `pack`.  Raises BadInput if the text is damaged."""
+    try:
+        inflate = zlib.decompressobj()
+        data = inflate.decompress(base64.b64decode(text, validate=True), 1 << 28)
+        notes, events = (int(n) for n in np.frombuffer(data, "<u4", 2))
+        sizes = (8 * notes, 8 * notes, 8 * events, notes, notes, 4 * events)
+        if notes < 1 or len(data) != 8 + sum(sizes):
+            raise ValueError("wrong length")
+        parts, at = [], 8
+        for size in sizes:
+            parts.append(np.frombuffer(data, np.uint8, size, at))
+            at += size
+        onset, length, time = (part.reshape(8, -1).T.copy().view("<i8").ravel() for part in parts[:3])
+        onset = np.cumsum(onset)
+        pedal = np.stack([np.cumsum(time) / TICKS_PER_SECOND, parts[5].view("<f4").astype(np.float64)], axis=1)
+        music = Performance(onset / TICKS_PER_SECOND, (onset + length) / TICKS_PER_SECOND, parts[3], parts[4], pedal)
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise BadInput(f"the prime inside this file is damaged ({error}): give it with --prime FILE") from None
+    return make_prime(music, seconds, sha256)
+
+
+def _ticks(seconds: np.ndarray) -> np.ndarray:
+    return np.rint(seconds * TICKS_PER_SECOND).astype(np.int64)
+
+
+def _in_ticks(performance: Performance) -> Performance:
+    """The same music with every time a whole number of ticks, as `unpack` gives it."""
+    pedal = np.stack([_ticks(performance.pedal[:, 0]) / TICKS_PER_SECOND, performance.pedal[:, 1]], axis=1)
+    return Performance(
+        _ticks(performance.onset) / TICKS_PER_SECOND,
+        _ticks(performance.end) / TICKS_PER_SECOND,
+        performance.pitch,
+        performance.velocity,
+        pedal,
+    )

@@ -1,0 +1,102 @@
+"""What a person can ask of a generation, checked once, and written into every file that comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen.app.errors import BadInput
+
+LONGEST_SECONDS = 24 * 3600.0
+MOST_SAMPLES = 64
+LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One generation.  ``None`` is what the model was released with (latents, context), or the whole (prime)."""
+
+    seconds: float = 30.0  # of new music
+    prime_seconds: float | None = None  # how much of the prime's beginning is used, counted from its first note
+    keep_prime: bool = True  # the output begins with the prime
+    latents: int | None = None  # M
+    context: int | None = None  # N
+    temperature: float = 1.0
+    top_p: float = 0.98
+    top_k: int = 0  # 0: off
+    min_p: float = 0.0
+    num_samples: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for the first setting that cannot be meant."""
+        _between("--seconds", self.seconds, 0.0, LONGEST_SECONDS, "seconds of music")
+        if self.prime_seconds is not None:
+            _between("--prime-seconds", self.prime_seconds, 0.0, LONGEST_SECONDS, "seconds of music")
+        _between("--temperature", self.temperature, 0.0, 100.0, "around 1")
+        _between("--top-p", self.top_p, 0.0, 1.0, "a share of the probability; 1 turns it off")
+        if not 0.0 <= self.min_p < 1.0:
+            raise BadInput(f"--min-p must be at least 0 and below 1, not {self.min_p}; 0 turns it off")
+        if self.top_k < 0:
+            raise BadInput(f"--top-k must be 0 (off) or a number of tokens, not {self.top_k}")
+        if not 1 <= self.num_samples <= MOST_SAMPLES:
+            raise BadInput(f"--num-samples must be between 1 and {MOST_SAMPLES}, not {self.num_samples}")
+        for name in ("latents", "context"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"--{name} must be at least 1, not {value}")
+        if self.latents is not None and self.context is not None and self.latents > self.context:
+            raise BadInput(
+                f"--latents {self.latents} is more than --context {self.context}: the latents are the last positions"
+                " of the context; lower --latents or raise --context"
+            )
+
+    def resolved(self, latents: int, context: int) -> Settings:
+        """These settings with a model's own M and N filled in where none were chosen.
+
+        Args:
+            latents: M the model was released with.
+            context: N the model was released with, which is also the largest it allows.
+
+        Raises:
+            BadInput: the choice does not fit this model.
+        """
+        if self.context is not None and self.context > context:
+            raise BadInput(f"--context {self.context} is more than this model allows ({context}): lower --context")
+        chosen = self.context if self.context is not None else context
+        if self.latents is not None and self.latents > chosen:
+            raise BadInput(f"--latents {self.latents} is more than this model's context ({chosen}): lower --latents")
+        return dataclasses.replace(
+            self, context=chosen, latents=self.latents if self.latents is not None else min(latents, chosen)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Inverse of `to_dict`.  Raises BadInput for fields or types this version does not know."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if set(values) != set(fields):
+            odd = ", ".join(sorted(set(values) ^ set(fields)))
+            raise BadInput(f"the settings in this file are of another musicgen version (differs in: {odd})")
+        kinds = {"float": (float, int), "int": (int,), "bool": (bool,), "None": (type(None),)}
+        for name, value in values.items():
+            allowed = tuple(kind for part in str(fields[name].type).split(" | ") for kind in kinds[part])
+            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+                raise BadInput(f"the settings in this file are damaged: {name} is {value!r}")
+        return cls(**values)
+
+
+def checked_seed(seed: int) -> int:
+    """The seed itself, or BadInput."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise BadInput(f"--seed must be between 0 and {LARGEST_SEED}, not {seed}")
+    return seed
+
+
+def _between(option: str, value: float, above: float, most: float, meaning: str) -> None:
+    if not (math.isfinite(value) and above < value <= most):
+        raise BadInput(f"{option} must be more than {above:g} and at most {most:g} ({meaning}), not {value:g}")

@@ -1,0 +1,84 @@
+"""An engine without a model: deterministic made-up music, so that the app can be tested without JAX.
+
+Run as a program it is the `musicgen` command with this engine in place of the real one:
+``python tests/app/fake_engine.py prime.mid --out new.mid``.  FAKE_DELAY seconds pass before each block.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+
+from musicgen.app import generate
+from musicgen.app.join import sounding
+from musicgen.data_prep import BOS
+from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
+
+
+class FakeEngine:
+    """Random chords with the grammar of real token streams; a row depends on seed, its place and all that was asked."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, object] = {}
+
+    def start(
+        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: object, seed: int
+    ) -> Iterator[np.ndarray]:
+        assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
+        self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
+        rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
+        while True:
+            time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
+            yield np.stack([[next(row) for _ in range(8)] for row in rows]).astype(np.int16)
+
+    @staticmethod
+    def _row(prime: np.ndarray, seed: int) -> Iterator[int]:
+        rng = np.random.default_rng(seed % 2**32)
+        down = set(sounding(prime).tolist())
+        struck: set[int] = set(range(128))  # what the prime struck in this step is not known: begin with a pause
+        yield TIME_SHIFT + int(rng.integers(0, 20))
+        while True:
+            struck = set()
+            for pitch in sorted(down):
+                if rng.random() < 0.4:
+                    down.discard(pitch)
+                    yield NOTE_OFF + pitch
+            for pitch in sorted(set(rng.integers(40, 90, 2).tolist()) - down - struck):
+                if rng.random() < 0.5:
+                    yield VELOCITY + int(rng.integers(8, 28))
+                down.add(pitch)
+                struck.add(pitch)
+                yield NOTE_ON + pitch
+            yield TIME_SHIFT + int(rng.integers(2, 60))
+
+
+def fake_model() -> generate.Model:
+    """The model that `generate.open_model` would give."""
+    return generate.Model(
+        engine=FakeEngine(),
+        name="fake",
+        sha256="f" * 64,
+        latents=64,
+        context=256,
+        sampling=lambda *settings: tuple(settings),
+        backend="none",
+    )
+
+
+def main() -> int:
+    """The command with the fake engine."""
+    from musicgen.app.cli import main as musicgen
+
+    config = SimpleNamespace(latents=64, context=256)
+    generate.open_weights = lambda checkpoint: SimpleNamespace(config=config)  # type: ignore[assignment,return-value]
+    generate.open_model = lambda released: fake_model()
+    return musicgen()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

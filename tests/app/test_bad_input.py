@@ -1,0 +1,285 @@
+"""Bad input through the real command: one clear line, exit code 2 or 1, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+REAL = (sys.executable, "-m", "musicgen.app")
+FAKE = (sys.executable, str(HERE / "fake_engine.py"))  # the same command, but its model is made up
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Every file with its contents."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def complaint(
+    folder: Path, *arguments: object, code: int = 2, program: tuple[str, ...] = REAL, limit: int | None = None
+) -> str:
+    """Run the command in a folder, check all that is true of every refusal, and give its one line."""
+    before = listing(folder)
+
+    def small_files() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [*program, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=small_files,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("musicgen: error: ")
+    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr
+    assert listing(folder) == before
+    return lines[0].removeprefix("musicgen: error: ")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    line = complaint(tmp_path, "prime.mid", "--out", "new.mid")
+    assert "no such MIDI file: prime.mid" in line and "bach" in line
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "music.mid").mkdir()
+    assert "is a folder" in complaint(tmp_path, "music.mid", "--out", "new.mid")
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "prime.mid").touch()
+    line = complaint(tmp_path, "prime.mid", "--out", "new.mid")
+    assert "prime.mid" in line and "empty" in line
+
+
+def test_a_picture_called_mid(tmp_path: Path) -> None:
+    (tmp_path / "prime.mid").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(2000))
+    assert "not a Standard MIDI File" in complaint(tmp_path, "prime.mid", "--out", "new.mid")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_midi(tmp_path: Path, prime_file: Path, share: float) -> None:
+    data = prime_file.read_bytes()
+    prime_file.write_bytes(data[: int(len(data) * share)])
+    assert "truncated" in complaint(tmp_path, "prime.mid", "--out", "new.mid")
+
+
+@pytest.mark.parametrize("head", [b"", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\x06\0\0\0"])
+def test_a_hundred_megabytes_of_noise(tmp_path: Path, head: bytes) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8).tobytes()
+    with (tmp_path / "prime.mid").open("wb") as file:
+        file.write(head)
+        for _ in range(100):
+            file.write(noise)
+    began = time.monotonic()
+    assert "prime.mid" in complaint(tmp_path, "prime.mid", "--out", "new.mid")
+    assert time.monotonic() - began < 10
+
+
+def many_notes(count: int) -> bytes:
+    """A MIDI file of short notes, ten a second."""
+    one = bytes([24, 0x90, 60, 64, 24, 0x80, 60, 0])
+    track = np.tile(np.frombuffer(one, np.uint8), (count, 1))
+    track[:, 2] = track[:, 6] = 40 + np.arange(count) % 40
+    body = track.tobytes() + b"\0\xff\x2f\0"
+    return b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def test_a_million_notes(tmp_path: Path) -> None:
+    """Its opening can be used, which takes seconds and writes a small file."""
+    (tmp_path / "prime.mid").write_bytes(many_notes(1_000_000))
+    began = time.monotonic()
+    command = [*FAKE, "prime.mid", "--out", "new.mid", "--prime-seconds", "5", "--seconds", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "new.mid").stat().st_size < 20_000
+    assert time.monotonic() - began < 30
+
+
+def test_only_drums(tmp_path: Path) -> None:
+    track = b"\0\x99\x24\x40\x60\x89\x24\0\0\xff\x2f\0"
+    data = b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk" + len(track).to_bytes(4, "big") + track
+    (tmp_path / "prime.mid").write_bytes(data)
+    line = complaint(tmp_path, "prime.mid", "--out", "new.mid")
+    assert "no piano notes" in line and "drum" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--latents 300 --context 200", "--latents 300 is more than --context 200"),
+        ("--latents 0", "--latents must be at least 1"),
+        ("--context -5", "--context must be at least 1"),
+        ("--seconds -1", "--seconds must be more than 0"),
+        ("--seconds 0", "--seconds must be more than 0"),
+        ("--seconds nan", "not a finite number"),
+        ("--seconds inf", "not a finite number"),
+        ("--seconds 1e300", "--seconds must be"),
+        ("--seconds soon", "not a number"),
+        ("--prime-seconds 0", "--prime-seconds must be more than 0"),
+        ("--prime-seconds nan", "not a finite number"),
+        ("--temperature 0", "--temperature must be"),
+        ("--temperature -1", "--temperature must be"),
+        ("--top-p 0", "--top-p must be"),
+        ("--top-p 1.5", "--top-p must be"),
+        ("--min-p 1", "--min-p must be"),
+        ("--top-k -1", "--top-k must be"),
+        ("--top-k 2.5", "not a whole number"),
+        ("--num-samples 0", "--num-samples must be"),
+        ("--num-samples 100000", "--num-samples must be"),
+        ("--seed -1", "--seed must be"),
+        ("--seed 99999999999999999999", "--seed must be"),
+        ("--seed lucky", "not a whole number"),
+        ("--loud", "unrecognized arguments: --loud"),
+        ("--sec 5", "unrecognized arguments"),
+        ("--audio new.aac", ".wav, .flac, .ogg or .mp3"),
+        ("--audio nowhere/new.wav", "no folder nowhere"),
+        ("--audio new.wav --soundfont none.sf2", "no such soundfont"),
+        ("--audio new.wav --soundfont prime.mid", "not a SoundFont 2 file"),
+    ],
+)
+def test_bad_options(tmp_path: Path, prime_file: Path, options: str, says: str) -> None:
+    """None of these gets as far as the model."""
+    assert says in complaint(tmp_path, "prime.mid", "--out", "new.mid", *options.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("prime.mid", "required: --out"),
+        ("prime.mid --out new.wav", "--audio new.wav"),
+        ("prime.mid --out new.png", "musicgen roll"),
+        ("prime.mid --out new", "must end in .mid or .midi"),
+        ("prime.mid --out nowhere/new.mid", "no folder nowhere"),
+        ("prime.mid --out folder.mid", "is a folder"),
+        ("prime.mid --out prime.mid", "the prime itself"),
+        ("prime.mid second.mid --out new.mid", "unrecognized arguments: second.mid"),
+        ("--out new.mid --no-prime", "need a prime"),
+        ("--out new.mid --prime-seconds 3", "need a prime"),
+        (f"{'x' * 5000}.mid --out new.mid", "file name"),
+        ("prime.mid --out /proc/new.mid", "/proc/new.mid"),
+        ("render prime.mid --out x.mid", "must end in .wav"),
+        ("render none.mid --out x.wav", "no such MIDI file"),
+        ("roll prime.mid --out x.jpg", "must end in .png or .svg"),
+        ("roll prime.mid --out x.png --width 5", "--width must be"),
+        ("replay none.mid", "no such MIDI file"),
+        ("replay prime.mid", "does not say how it was made"),
+        ("prep --midi-dir none --out data", "none"),
+        ("prep --midi-dir folder.mid --out data", "folder.mid"),
+        ("prep --midi-dir . --out data --workers -1", "--workers must be"),
+        ("prep --out data", "required: --midi-dir"),
+    ],
+)
+def test_bad_commands(tmp_path: Path, prime_file: Path, arguments: str, says: str) -> None:
+    """Outputs that cannot be, inputs that are not there."""
+    (tmp_path / "folder.mid").mkdir()
+    code = 1 if "/proc/" in arguments else 2
+    assert says in complaint(tmp_path, *arguments.split(), code=code)
+
+
+def test_more_context_than_the_model_has(tmp_path: Path, prime_file: Path) -> None:
+    """Known only once the weights are there, but before any work."""
+    line = complaint(tmp_path, "prime.mid", "--out", "new.mid", "--quiet", "--context", "99999", program=FAKE)
+    assert "--context 99999 is more than this model allows (256)" in line
+
+
+def test_a_read_only_file_is_kept(tmp_path: Path, prime_file: Path) -> None:
+    """Also by the superuser, who could."""
+    out = tmp_path / "new.mid"
+    out.write_bytes(b"precious")
+    out.chmod(0o444)
+    assert "read-only" in complaint(tmp_path, "prime.mid", "--out", "new.mid", code=1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder(tmp_path: Path, prime_file: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    assert "no permission" in complaint(tmp_path, "prime.mid", "--out", "locked/new.mid", code=1)
+
+
+def test_disk_full(tmp_path: Path, prime_file: Path) -> None:
+    """No file may grow beyond 200 bytes: the piece is refused and no part of it stays."""
+    options = ("--quiet", "--seconds", "5")
+    line = complaint(tmp_path, "prime.mid", "--out", "new.mid", *options, code=1, program=FAKE, limit=200)
+    assert "cannot write new.mid" in line
+
+
+def test_disk_full_for_sound(tmp_path: Path, prime_file: Path) -> None:
+    """The same for what libsndfile writes, in every format."""
+    for suffix in ("wav", "flac", "ogg", "mp3"):
+        line = complaint(tmp_path, "render", "prime.mid", "--out", f"new.{suffix}", "--quiet", code=1, limit=10_000)
+        assert f"cannot write new.{suffix}" in line
+
+
+def test_disk_full_after_the_midi_says_what_is_there(tmp_path: Path, prime_file: Path) -> None:
+    """MIDI first, then sound: the line names the file that was written."""
+    command = [*FAKE, "prime.mid", "--out", "new.mid", "--audio", "new.wav", "--seconds", "3", "--quiet"]
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, preexec_fn=small_files, check=False
+    )
+    assert done.returncode == 1
+    assert "cannot write new.wav" in done.stderr and "(new.mid written)" in done.stderr
+    assert sorted(listing(tmp_path)) == ["new.mid", "prime.mid"]
+
+
+@pytest.mark.parametrize("after", [0.3, 1.5])
+def test_ctrl_c(tmp_path: Path, prime_file: Path, after: float) -> None:
+    """While starting and while generating: exit code 130, one line, no file."""
+    before = listing(tmp_path)
+    command = [*FAKE, "prime.mid", "--out", "new.mid", "--seconds", "3000", "--quiet"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "FAKE_DELAY": "0.05"}
+    )
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert listing(tmp_path) == before
+    if after > 1:
+        assert process.returncode == 130
+        assert errors == "musicgen: error: stopped; nothing more is written\n"
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`musicgen --help | head -1` is no reason to complain."""
+    command = f"{sys.executable} -m musicgen.app doctor --json | true"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_unexpected_errors_are_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, prime_file: Path
+) -> None:
+    """A fault of ours is admitted in one line, with a way to see more."""
+    from musicgen.app import cli, generate
+
+    def fault(checkpoint: str | None) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(generate, "open_weights", fault)
+    assert cli.main([str(prime_file), "--out", str(tmp_path / "new.mid")]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "unexpected RuntimeError: two lines" in line
+    monkeypatch.setenv("MUSICGEN_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        cli.main([str(prime_file), "--out", str(tmp_path / "new.mid")])
