@@ -6,7 +6,7 @@ or one machine). The machine that starts the job reads the records that the work
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,30 +56,39 @@ def make(
         raise PrepError(f"Apache Beam: {error}") from None
     tally.restart()
     with pipeline_of as pipeline:
-        outcomes = (
-            pipeline
-            | "pieces" >> apache_beam.Create(items)
-            | "spread" >> apache_beam.Reshuffle()
-            | "prepare" >> apache_beam.MapTuple(_prepared)
-        )
-        equal = (
-            (
-                outcomes | "hashes" >> apache_beam.FlatMapTuple(_hashed),
-                pipeline | "hashes of finished shards" >> apache_beam.Create(kept),
-            )
-            | "all hashes" >> apache_beam.Flatten()
-            | "equal pieces" >> apache_beam.GroupByKey()
-            | "duplicates" >> apache_beam.FlatMapTuple(_duplicates)
-        )
-        (
-            outcomes
-            | "shards" >> apache_beam.GroupByKey()
-            | "write"
-            >> apache_beam.Map(partial(_written, out.absolute(), dict(chosen)), apache_beam.pvalue.AsDict(equal))
-        )
+        _connect(pipeline, items, kept, partial(_written, out.absolute(), dict(chosen)))
     done.update({shard.name: shards.read_json(out / f"{shard.name}.json") for shard in missing})
     for shard in plans:
         tally.add_record(done[shard.name])
+
+
+def _connect(
+    pipeline: Any,
+    items: Sequence[tuple[str, Item]],
+    kept: Sequence[tuple[str, Place]],
+    write: Callable[[tuple[str, Iterable[Outcome]], Mapping[str, str]], str],
+) -> None:
+    """The pipeline: (shard, item) -> prepare -> group by shard -> write, told which pieces are equal to earlier ones."""
+    import apache_beam
+
+    outcomes = (
+        pipeline
+        | "pieces" >> apache_beam.Create(items)
+        | "spread" >> apache_beam.Reshuffle()
+        | "prepare" >> apache_beam.MapTuple(_prepared)
+    )
+    hashes = (
+        outcomes | "hashes" >> apache_beam.FlatMapTuple(_hashed),
+        pipeline | "hashes of finished shards" >> apache_beam.Create(kept),
+    )
+    duplicates = (
+        hashes
+        | "all hashes" >> apache_beam.Flatten()
+        | "equal pieces" >> apache_beam.GroupByKey()
+        | "duplicates" >> apache_beam.FlatMapTuple(_duplicates)
+    )
+    by_shard = outcomes | "shards" >> apache_beam.GroupByKey()
+    _ = by_shard | "write" >> apache_beam.Map(write, apache_beam.pvalue.AsDict(duplicates))
 
 
 def place(split: str, name: str) -> Place:
