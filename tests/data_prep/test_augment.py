@@ -73,8 +73,8 @@ def test_augmented_music_is_the_same_music(pitches: list[int], seed: int, settin
     first, again = (augment(performance, np.random.default_rng(seed), settings) for _ in range(2))
     assert first.equals(again)
     assert len(first) == len(performance)
-    if pitches and 21 <= min(pitches) and max(pitches) <= 108:
-        assert 21 <= first.pitch.min() and first.pitch.max() <= 108
+    if pitches and min(pitches) >= 21 and max(pitches) <= 108:
+        assert first.pitch.min() >= 21 and first.pitch.max() <= 108
     if pitches and not settings.jitter:
         shift = {int(a) - b for a, b in zip(first.pitch, pitches, strict=True)}
         assert len(shift) == 1 and abs(shift.pop()) <= settings.semitones

@@ -18,7 +18,7 @@ from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY
 
 
 def forbidden(streams: list[np.ndarray]) -> list[tuple[int, int, int]]:
-    """(row, place, token) of every token that the grammar does not allow where it stands. BOS may stand at the start."""
+    """(row, place, token) of every token that is not allowed where it stands. BOS may stand at the start."""
     length = max(map(len, streams))
     table = np.full((len(streams), length), PAD, np.int32)
     for row, stream in enumerate(streams):
@@ -35,7 +35,7 @@ def forbidden(streams: list[np.ndarray]) -> list[tuple[int, int, int]]:
 
 
 def drawn(choices: list[tuple[int, int]]) -> np.ndarray:
-    """A stream of allowed tokens: each choice takes a kind of event and then one of its kind, wherever it can. Closed by EOS."""
+    """A stream of allowed tokens: each choice takes a kind of event and then one of its kind. Closed by EOS."""
     state, tokens = start(1), []
 
     def take(token: int) -> None:
@@ -170,18 +170,18 @@ def jax() -> ModuleType:
 def test_jax_arrays_and_jit_give_the_same(jax: ModuleType) -> None:
     rng = np.random.default_rng(0)
 
-    @jax.jit
     def step(state: grammar.GrammarState, token: object) -> tuple[grammar.GrammarState, object]:
         state = advance(state, token)
         return state, allowed(state)
 
+    jitted = jax.jit(step)
     here, there = start(3), start(3, jax.numpy)
     for _ in range(300):
         # Mostly allowed tokens, so that all states come up; some not, and PAD.
         weights = allowed(here) + 0.0005
         token = np.array([rng.choice(391, p=row / row.sum()) for row in weights], np.int32)
         here = advance(here, token)
-        there, may = step(there, jax.numpy.asarray(token))
+        there, may = jitted(there, jax.numpy.asarray(token))
         for mine, its in zip(here, there, strict=True):
             assert its.dtype == mine.dtype
             assert np.array_equal(mine, its)

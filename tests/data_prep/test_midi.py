@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mido import Message, MetaMessage
 
-from musicgen.data_prep import midi, smf
+from musicgen.data_prep import midi
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, without_overlaps
 

@@ -101,7 +101,8 @@ def test_at_one_moment_a_release_beats_a_press_and_both_come_before_note_ends() 
 def test_no_notes() -> None:
     assert len(empty()) == len(sustained(empty())) == len(joined([])) == 0
     assert empty().duration == 0
-    only_pedal = Performance(*[np.zeros(0)] * 4, np.array([[1.0, 127]]))
+    none = np.zeros(0)
+    only_pedal = Performance(none, none, none, none, np.array([[1.0, 127]]))
     assert len(sustained(only_pedal).pedal) == 0
 
 

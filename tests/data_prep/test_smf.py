@@ -188,7 +188,7 @@ def test_reads_what_mido_writes(tracks: list[list[mido.Message]]) -> None:
                 tempos.append((now, message.tempo))
             elif message.type != "sysex":
                 status, *rest = message.bytes()
-                expected.append((number, now, status, *(rest + [0])[:2]))
+                expected.append((number, now, status, *[*rest, 0][:2]))
     got = [(number, *row) for number, row in zip(events.track.tolist(), rows(events), strict=True)]
     assert got == expected
     assert list(events.tempos) == sorted(tempos, key=lambda tempo: tempo[0])

@@ -25,8 +25,8 @@ from musicgen.data_prep.vocabulary import (
 
 def piece(notes: list[tuple[float, float, int, int]], pedal: list[tuple[float, float]] | None = None) -> Performance:
     """Notes as (onset, end, pitch, velocity)."""
-    columns = [np.array(column) for column in zip(*notes, strict=True)] or [np.zeros(0)] * 4
-    return Performance(*columns, np.array(pedal or []))
+    onset, end, pitch, velocity = np.array(notes, np.float64).reshape(-1, 4).T
+    return Performance(onset, end, pitch.astype(int), velocity.astype(int), np.array(pedal or []))
 
 
 def spelled(tokens: np.ndarray) -> str:
