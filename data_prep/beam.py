@@ -68,7 +68,7 @@ def _connect(
     kept: Sequence[tuple[str, Place]],
     write: Callable[[tuple[str, Iterable[Outcome]], Mapping[str, str]], str],
 ) -> None:
-    """The pipeline: (shard, item) -> prepare -> group by shard -> write, told which pieces are equal to earlier ones."""
+    """The pipeline: (shard, item) -> prepare -> group by shard -> write, told which pieces equal earlier ones."""
     import apache_beam
 
     outcomes = (

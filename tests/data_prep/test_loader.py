@@ -163,7 +163,7 @@ def test_what_cannot_be_drawn_from_says_so(data: Path, tmp_path: Path, play: Cal
     with pytest.raises(ShardError, match="no pieces in its split validation"):
         batches(tmp_path / "one", "validation", batch=1, context=8, seed=0)
     for wrong in ({"batch": 0}, {"context": 0}, {"seed": -1}, {"host_index": 1}):
-        with pytest.raises(ValueError, match="at least 1|does not exist|a seed lies in"):
+        with pytest.raises(ValueError, match=r"at least 1|does not exist|a seed lies in"):
             batches(data, **({"batch": 1, "context": 8, "seed": 0} | wrong))  # type: ignore[arg-type]
 
 

@@ -159,7 +159,7 @@ def test_killed_at_every_write(
             patch.setattr(shards, "write_atomically", write)
             with pytest.raises(Killed):
                 prep.run(folder, out, workers=0)
-        with pytest.raises(shards.ShardError, match="unfinished|does not exist"):
+        with pytest.raises(shards.ShardError, match=r"unfinished|does not exist"):
             ShardSet(out, "train")
         report = prep.run(folder, out, workers=0)
         assert report.shards_kept == max(0, min(5, (last - 1) // 2))
@@ -240,7 +240,7 @@ def test_damage_is_mended(
 
 
 def test_equal_pieces_are_one(folder: Path, tmp_path: Path) -> None:
-    """The piece in an evaluation split stays, the copies in the training split go; when it changes, the next one stays."""
+    """The piece in an evaluation split stays, its copies in training go; when it changes, the next one stays."""
     test_piece, copies = folder / "early" / "piece 01.mid", ("early/piece 00 copy.mid", "late/piece 11 copy.mid")
     for name in copies:
         shutil.copy(test_piece, folder / name)
@@ -263,7 +263,7 @@ def test_equal_pieces_are_one(folder: Path, tmp_path: Path) -> None:
 def test_other_settings_need_another_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prep.run(folder, tmp_path / "set", workers=0)
     monkeypatch.setattr(ledger, "ITEMS_PER_SHARD", 4)
-    with pytest.raises(PrepError, match="other settings .items_per_shard 3 there, 4 now.: give a new folder"):
+    with pytest.raises(PrepError, match=r"other settings \(items_per_shard 3 there, 4 now\): give a new folder"):
         prep.run(folder, tmp_path / "set", workers=0)
 
 
