@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings, checked_seed
@@ -80,13 +79,14 @@ def texts(facts: Facts, packed_prime: str | None) -> tuple[str, ...]:
 def found(events: Sequence[str]) -> tuple[str | None, str | None]:
     """The facts' JSON text and the packed prime among a file's text events, each None if it is not there."""
 
-    def after(prefix: str) -> str | None:
-        return next((text[len(prefix) :] for text in events if text.startswith(prefix)), None)
-
-    return after(FACTS), after(PRIME)
+    facts = next((text[len(FACTS) :] for text in events if text.startswith(FACTS + "{")), None)
+    return facts, next((text[len(PRIME) :] for text in events if text.startswith(PRIME)), None)
 
 
-def summary(facts: Facts) -> dict[str, Any]:
-    """The facts as flat JSON values, for ``--json``."""
-    values = dataclasses.asdict(facts)
-    return {**values.pop("settings"), **values}
+def prime_notes(events: Sequence[str]) -> int:
+    """How many of a file's notes are its prime's, by its own facts; 0 if it has none that can be read."""
+    text, _ = found(events)
+    try:
+        return Facts.from_json(text).prime_notes if text is not None else 0
+    except BadInput:
+        return 0

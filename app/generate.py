@@ -73,30 +73,28 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Timing:
-    """Seconds of priming (reading the prime, compiling) and of decoding after it, and the first new note's moment.
+class Drawn:
+    """What came out of the engine, and when.
 
-    first_note_at: on the clock of `time.perf_counter`; the end of decoding if there was no note.
+    rows: one int16[T] per sample, not cut yet.
+    first_note_at: on the clock of `time.perf_counter`; when the last block came, if there was no note.
+    tokens_per_second: of all rows together, after the first block, whose time is mostly compiling.
     """
 
-    priming: float
-    decoding: float
+    rows: tuple[np.ndarray, ...]
     first_note_at: float
+    tokens_per_second: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The pieces of one batch."""
+    """The pieces of one batch, how they were made and how fast."""
 
     samples: tuple[Sample, ...]
     settings: Settings
     seed: int
-    timing: Timing
-
-    @property
-    def tokens_per_second(self) -> float:
-        """New tokens of all samples per second of decoding."""
-        return sum(sample.tokens.size for sample in self.samples) / max(self.timing.decoding, 1e-9)
+    first_note_at: float
+    tokens_per_second: float
 
 
 def open_weights(checkpoint: str | None) -> Released:
@@ -155,7 +153,6 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     settings = request.settings.resolved(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
     before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
-    began = time.perf_counter()
     assert settings.latents is not None and settings.context is not None  # resolved
     stream = model.engine.start(
         [before] * settings.num_samples,
@@ -164,36 +161,35 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
         sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
         seed=seed,
     )
-    primed = time.perf_counter()
     on_progress(0.0)
-    rows, first_note = collect(iter(stream), settings.num_samples, settings.seconds, on_progress)
-    done = time.perf_counter()
+    drawn = draw(iter(stream), settings.num_samples, settings.seconds, on_progress)
     samples = tuple(
-        _sample(row, request.prime, before, settings, seed, number, model) for number, row in enumerate(rows, start=1)
+        _sample(row, request.prime, before, settings, seed, number, model)
+        for number, row in enumerate(drawn.rows, start=1)
     )
-    timing = Timing(primed - began, done - primed, first_note if first_note is not None else done)
-    return Result(samples, settings, seed, timing)
+    return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
 
 
-def collect(
-    stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report
-) -> tuple[list[np.ndarray], float | None]:
-    """Pull blocks until every row has music for ``seconds``.
-
-    Returns ``count`` arrays int16[T], not cut yet, and when (`time.perf_counter`) the first note came, if one did.
-    """
+def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report) -> Drawn:
+    """Pull blocks int16[count, k] until every row has music for ``seconds``."""
     limit = round(seconds * STEPS_PER_SECOND)
     blocks: list[np.ndarray] = []
+    arrivals: list[float] = []
     now = np.zeros(count, np.int64)
-    first_note: float | None = None
+    first_note_at: float | None = None
+    began = time.perf_counter()
     while now.min() < limit:
         block = np.asarray(next(stream))
         blocks.append(block)
+        arrivals.append(time.perf_counter())
         now += np.array([steps(row)[-1] for row in block])
-        if first_note is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
-            first_note = time.perf_counter()
+        if first_note_at is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
+            first_note_at = arrivals[-1]
         on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
-    return list(np.concatenate(blocks, axis=1)), first_note
+    warm = sum(block.size for block in blocks[1:])
+    rate = warm / (arrivals[-1] - arrivals[0]) if warm else blocks[0].size / (arrivals[0] - began)
+    first = first_note_at if first_note_at is not None else arrivals[-1]
+    return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate)
 
 
 def _sample(

@@ -200,7 +200,7 @@ def _tell(
             "prime_seconds": prime.seconds if prime is not None else 0.0,
             "wall_seconds": round(wall, 3),
             "tokens_per_second": round(result.tokens_per_second, 2),
-            "first_note_seconds": round(result.timing.first_note_at - began, 3),
+            "first_note_seconds": round(result.first_note_at - began, 3),
             "latents": result.settings.latents,
             "context": result.settings.context,
         }

@@ -80,21 +80,23 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
             mine = music.pitch == pitch
             end[mine] = np.minimum(end[mine], struck[0])
     old = Performance(
-        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music.pedal, prime.seconds)
+        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music, prime.seconds)
     )
     return joined([old, new])
 
 
-def _released(pedal: np.ndarray, join_at: float) -> np.ndarray:
+def _released(music: Performance, join_at: float) -> np.ndarray:
     """The pedal up to the join, let go there, or where the player lets it go if only the grid put that behind it."""
-    time, value = pedal[:, 0], pedal[:, 1]
-    kept = pedal[time <= join_at]
+    time, value = music.pedal[:, 0], music.pedal[:, 1]
+    kept = music.pedal[time <= join_at]
     if not kept.size or kept[-1, 1] == 0:
         return kept
     own = np.flatnonzero((time > join_at) & (time <= join_at + SLACK) & (value == 0))
     if own.size:
-        return pedal[: own[0] + 1]
-    return np.concatenate([kept, [[join_at, 0.0]]])
+        return music.pedal[: own[0] + 1]
+    # A pedal that nobody releases holds until the last event, which the grid can put a step or two before the join.
+    last = max(float(music.end.max()), float(time[-1]))
+    return np.concatenate([kept, [[min(join_at, last), 0.0]]])
 
 
 def alone(prime: Prime | None, tokens: np.ndarray, bos: int) -> Performance:

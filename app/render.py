@@ -221,7 +221,7 @@ def _with_fluidsynth(performance: Performance, out: Path, font: Path) -> float:
         before = performance.pedal[performance.pedal[:, 0] < performance.duration]
         parts = (performance.onset, performance.end, performance.pitch, performance.velocity)
         write_midi(Performance(*parts, np.concatenate([before, ends])), score)
-        command = ["fluidsynth", "-ni", "-q", "-g", "0.4", "-r", str(FLUIDSYNTH_RATE), "-F", wave, font, score]
+        command = ["fluidsynth", "-niq", "-g", "0.4", "-r", str(FLUIDSYNTH_RATE), "-F", *map(str, (wave, font, score))]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode or not wave.exists():
             why = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it gave no reason"]

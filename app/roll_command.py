@@ -34,9 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     data = read_bytes(source)
     music, _ = performance_in(data, source)
-    made_by_us, _ = facts.found(read_text(data))
-    prime_notes = facts.Facts.from_json(made_by_us).prime_notes if made_by_us is not None else 0
-    picture = roll.draw(music, prime_notes=prime_notes, width=arguments.width, height=arguments.height)
+    size = {"width": arguments.width, "height": arguments.height}
+    picture = roll.draw(music, prime_notes=facts.prime_notes(read_text(data)), **size)
     write_bytes(out, roll.svg(picture) if out.suffix.lower() == ".svg" else roll.png(picture))
     if not arguments.quiet:
         print(f"musicgen: {out}: {len(music)} notes, {music.duration:.1f} s", file=sys.stderr)

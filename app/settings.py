@@ -11,6 +11,8 @@ from musicgen.app.errors import BadInput
 
 LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
+HIGHEST_TEMPERATURE = 100.0
+FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
 
 
@@ -34,7 +36,11 @@ class Settings:
         _between("--seconds", self.seconds, 0.0, LONGEST_SECONDS, "seconds of music")
         if self.prime_seconds is not None:
             _between("--prime-seconds", self.prime_seconds, 0.0, LONGEST_SECONDS, "seconds of music")
-        _between("--temperature", self.temperature, 0.0, 100.0, "around 1")
+        if not 0.0 <= self.temperature <= HIGHEST_TEMPERATURE:
+            raise BadInput(
+                f"--temperature must be between 0 (always the likeliest) and {HIGHEST_TEMPERATURE:g}, not"
+                f" {self.temperature:g}; 1 is the model as trained"
+            )
         _between("--top-p", self.top_p, 0.0, 1.0, "a share of the probability; 1 turns it off")
         if not 0.0 <= self.min_p < 1.0:
             raise BadInput(f"--min-p must be at least 0 and below 1, not {self.min_p}; 0 turns it off")
@@ -44,8 +50,8 @@ class Settings:
             raise BadInput(f"--num-samples must be between 1 and {MOST_SAMPLES}, not {self.num_samples}")
         for name in ("latents", "context"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"--{name} must be at least 1, not {value}")
+            if value is not None and value < FEWEST:
+                raise BadInput(f"--{name} must be at least {FEWEST}, not {value}")
         if self.latents is not None and self.context is not None and self.latents > self.context:
             raise BadInput(
                 f"--latents {self.latents} is more than --context {self.context}: the latents are the last positions"

@@ -48,9 +48,9 @@ def played(notes: list[Note], pedal: list[tuple[float, int]], beats_per_minute: 
         onset = seconds(note.start) + spread
         end = max(seconds(note.start + note.length) - 0.02, onset + 0.05)
         rows.append((onset, end, pitch(note.name), round(note.velocity + swell)))
-    onset, end, pitches, velocity = (np.array(column) for column in zip(*rows, strict=True))
+    onsets, ends, pitches, velocity = (np.array(column) for column in zip(*rows, strict=True))
     feet = np.array([(seconds(max(at, 0.0)), value) for at, value in pedal], np.float64)
-    return Performance(onset, end, pitches.astype(np.uint8), velocity.astype(np.uint8), feet)
+    return Performance(onsets, ends, pitches.astype(np.uint8), velocity.astype(np.uint8), feet)
 
 
 def changed_every(beats: float, until: float) -> list[tuple[float, int]]:
@@ -114,8 +114,8 @@ def satie() -> Performance:
         notes.append(Note(3.0 * bar, 3.0, bass, 46))
         notes += [Note(3.0 * bar + 1, 2.0, name, 38) for name in chord.split()]
     # From bar 5; the last note, F sharp 4, would take the key from the chords' own F sharp, so it is struck once only.
-    melody = ((13, 1, "F#5"), (14, 1, "A5"), (15, 1, "G5"), (16, 1, "F#5"), (17, 1, "C#5"))
-    melody += ((18, 1, "B4"), (19, 1, "C#5"), (20, 1, "D5"), (21, 3, "A4"))
+    melody = [(13, 1, "F#5"), (14, 1, "A5"), (15, 1, "G5"), (16, 1, "F#5"), (17, 1, "C#5")]
+    melody += [(18, 1, "B4"), (19, 1, "C#5"), (20, 1, "D5"), (21, 3, "A4")]
     notes += [Note(start, length, name, 62) for start, length, name in melody]
     notes.append(Note(24.0, 0.95, "F#4", 58))
     return played(notes, changed_every(3.0, 36.0), 76)

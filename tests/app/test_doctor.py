@@ -1,0 +1,75 @@
+"""The doctor: says what is there and what is not, with one command for each thing that can be mended."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from musicgen.app import cli, doctor, generate, soundfont
+from musicgen.app.errors import EnvironmentProblem
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No real weights: those are checked by their own tests."""
+    config = SimpleNamespace(latents=64, context=256)
+    weights = SimpleNamespace(name="fake", sha256="f" * 64, config=config)
+    monkeypatch.setattr(generate, "open_weights", lambda checkpoint: weights)
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, object]]]:
+    """Exit code and findings by part."""
+    code = cli.main(["doctor", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["ready"] == (code == 0)
+    return code, {finding["part"]: finding for finding in told["findings"]}
+
+
+def test_a_healthy_install(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that the main job needs is there, whatever extras are not."""
+    code, findings = report(capsys)
+    assert code == 0
+    assert all(finding["state"] == "ok" for finding in findings.values() if finding["needed"])
+    assert "verified" in str(findings["weights"]["detail"])
+    assert "cpu" in str(findings["device"]["detail"]) or "gpu" in str(findings["device"]["detail"])
+    assert {"extra app", "extra train", "extra data", "extra beam"} <= set(findings)
+
+
+def test_every_complaint_has_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing installed at all: exit code 1, and each line says how to mend it."""
+    monkeypatch.setattr(doctor, "_found", lambda module: False)
+    monkeypatch.setattr(soundfont, "CARRIERS", ())
+
+    def damaged(checkpoint: str | None) -> None:
+        raise EnvironmentProblem("checksum differs")
+
+    monkeypatch.setattr(generate, "open_weights", damaged)
+    code, findings = report(capsys)
+    assert code == 1
+    for part in ("jax", "numpy", "soundfont", "weights", "extra app"):
+        assert findings[part]["state"] != "ok" and findings[part]["mend"]
+    assert findings["extra app"]["mend"] == 'pip install "perceiver-musicgen[app]"'
+    assert "checksum" in str(findings["weights"]["detail"])
+
+
+def test_a_missing_extra_is_no_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extras are offered, not demanded."""
+    found = doctor._found
+    monkeypatch.setattr(doctor, "_found", lambda module: module != "gradio" and found(module))
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "only if you want it" in text and "ready: musicgen bach" in text
+
+
+def test_jax_that_does_not_start(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU plugin without its driver: one line, exit code 1."""
+    import jax
+
+    def broken() -> None:
+        raise RuntimeError("Unable to initialize backend 'cuda':\nno driver")
+
+    monkeypatch.setattr(jax, "devices", broken)
+    code, findings = report(capsys)
+    assert code == 1 and "no driver" in str(findings["device"]["detail"])

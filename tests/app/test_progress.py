@@ -1,0 +1,66 @@
+"""The progress line."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from musicgen.app import progress as module
+from musicgen.app.progress import Progress
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def test_the_line_says_how_far_how_fast_and_how_long() -> None:
+    """Ten of thirty seconds after five: twice real time, ten more to go."""
+    line = Progress(30, "s of music", realtime=True).line(10.0, 5.0)
+    assert "10.0 / 30 s of music" in line and "2.0x real time" in line and "10 s left" in line
+    assert line.count("#") == 8 and line.count(".", 0, 26) == 16
+
+
+def test_files_are_counted_as_whole_numbers() -> None:
+    """For `musicgen prep`."""
+    line = Progress(1276, "files").line(319, 2.0)
+    assert "319 / 1,276 files" in line and "160/s" in line and "6 s left" in line
+
+
+def test_a_terminal_gets_a_bar_that_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last thing on the line is nothing."""
+    monkeypatch.setattr(module, "REDRAW", 0.0)
+    stream = Terminal()
+    with Progress(2, "s", realtime=True, stream=stream) as progress:
+        progress.note("loading ...")
+        progress.update(1.0)
+    assert "loading" in stream.getvalue() and "[####" in stream.getvalue()
+    assert stream.getvalue().endswith("\r") and not stream.getvalue().split("\r")[-2].strip()
+
+
+def test_elsewhere_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log file gets lines, not carriage returns, and few of them."""
+    stream = io.StringIO()
+    with Progress(100, "s", stream=stream) as progress:
+        for done in range(100):
+            progress.update(done)
+    assert stream.getvalue() == ""
+    monkeypatch.setattr(module, "REPORT", 0.0)
+    with Progress(100, "s", stream=stream) as progress:
+        progress.update(50)
+    assert stream.getvalue().startswith("musicgen: [") and stream.getvalue().endswith("\n")
+    assert "\r" not in stream.getvalue()
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a terminal."""
+    monkeypatch.setattr(module, "REDRAW", 0.0)
+    stream = Terminal()
+    with Progress(2, "s", quiet=True, stream=stream) as progress:
+        progress.note("x")
+        progress.update(1.0)
+    assert stream.getvalue() == ""
