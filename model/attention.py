@@ -1,0 +1,60 @@
+"""The two attentions of the model: causal with queries aligned to the last keys, and the same within a sliding window.
+
+On a GPU in bfloat16 both are cuDNN's fused kernels; elsewhere plain XLA.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def _fused(q: jax.Array) -> bool:
+    return q.dtype == jnp.bfloat16 and jax.default_backend() == "gpu" and q.shape[1] > 1
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = None) -> jax.Array:
+    """Causal attention, bottom-right aligned: query j of M sees keys 0 .. T-M+j of T, its own included.
+
+    q [B, M, H, K], k and v [B, T, G, K] -> [B, M, H, K].  Keys before start i32 [B] are padding: seen by nobody but the query
+    of that same position, whose output nobody reads (with every key masked softmax would turn uniform over the future).
+    """
+    M, T = q.shape[1], k.shape[1]
+    implementation = "cudnn" if _fused(q) else "xla"
+    if start is None and M == T:  # the one case for which `is_causal`, aligned top-left, is right; it skips half the work
+        return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
+    own = jnp.arange(T - M, T)[:, None]
+    keys = jnp.arange(T)[None]
+    mask = (keys <= own)[None]  # [1, M, T]
+    if start is not None:
+        mask = mask & ((keys >= start[:, None, None]) | (keys == own))
+    return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation=implementation)
+
+
+def local_attend(q: jax.Array, k: jax.Array, v: jax.Array, window: int, start: jax.Array | None = None) -> jax.Array:
+    """Causal attention of T queries to T keys in which each sees itself and the `window` - 1 before it; linear in T.
+
+    Shapes as in `attend` with M = T.
+    """
+    B, T, H, K = q.shape
+    if _fused(q) and start is None:
+        return jax.nn.dot_product_attention(
+            q, k, v, is_causal=True, local_window_size=(window - 1, 0), implementation="cudnn"
+        )
+    # Blocks of `window` queries, each with its own block of keys and the one before: 2 * window keys a query, not T.
+    blocks = -(-T // window)
+    pad = [(0, 0), (0, blocks * window - T), (0, 0), (0, 0)]
+    q = jnp.pad(q, pad).reshape(B * blocks, window, H, K)
+
+    def with_block_before(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, [(0, 0), (window, pad[1][1]), (0, 0), (0, 0)]).reshape(B, blocks + 1, window, *x.shape[2:])
+        return jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2).reshape(B * blocks, 2 * window, *x.shape[3:])
+
+    own = jnp.arange(blocks * window).reshape(blocks, window, 1)
+    keys = own[:, :1] + jnp.arange(-window, window)  # [blocks, 1, 2 * window]
+    first = jnp.zeros(1, jnp.int32) if start is None else start
+    visible = (keys <= own) & (keys > own - window)
+    mask = visible & ((keys >= first[:, None, None, None]) | (keys == own))  # [B or 1, blocks, window, 2 * window]
+    mask = jnp.broadcast_to(mask, (B, *mask.shape[1:])).reshape(B * blocks, 1, window, 2 * window)
+    out = jax.nn.dot_product_attention(q, with_block_before(k), with_block_before(v), mask=mask, implementation="xla")
+    return out.reshape(B, blocks * window, H, K)[:, :T]

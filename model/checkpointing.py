@@ -1,0 +1,56 @@
+"""Checkpoints of a running training, by Orbax: parameters, optimiser, step, and where the reader stands."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+State = TypeVar("State")
+
+
+class Checkpoints:
+    """The newest `keep` checkpoints of a folder."""
+
+    def __init__(self, folder: Path, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def save(self, step: int, state: Any, reader: Any) -> None:
+        """Save in the background; a half-written checkpoint is never taken for one."""
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), reader=ocp.args.JsonSave(_to_json(reader))),
+            force=True,
+        )
+
+    def restore(self, fresh: State) -> tuple[State, Any]:
+        """The newest checkpoint laid out like `fresh`, and the reader's state; or `fresh` and None."""
+        step = self.manager.latest_step()
+        if step is None:
+            return fresh, None
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, fresh)
+        saved = self.manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), reader=ocp.args.JsonRestore())
+        )
+        return saved.state, _from_json(saved.reader)
+
+    def close(self) -> None:
+        """Wait for the last save."""
+        self.manager.wait_until_finished()
+        self.manager.close()
+
+
+def _to_json(reader: Any) -> dict[str, Any]:
+    """Grain's iterators give dictionaries or bytes."""
+    if isinstance(reader, bytes):
+        return {"bytes": base64.b64encode(reader).decode()}
+    return {"state": json.loads(json.dumps(reader))}
+
+
+def _from_json(saved: dict[str, Any]) -> Any:
+    return base64.b64decode(saved["bytes"]) if "bytes" in saved else saved["state"]

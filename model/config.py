@@ -1,0 +1,67 @@
+"""The model's shape, and the named presets.  Letters as in the paper: N context, M latents, D width, H heads, K head size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shapes of the parameters, plus the N and M a person gets who does not choose."""
+
+    vocab_size: int = 391  # V
+    width: int = 640  # D
+    heads: int = 10  # H
+    kv_heads: int = 2  # G: groups of heads that share keys and values (grouped-query attention)
+    local_layers: int = 2  # blocks over all N inputs that see `local_window` inputs each: what a key knows of its neighbours
+    local_window: int = 128
+    cross_attends: int = 1
+    layers: int = 7  # causal self-attend blocks over the latents
+    widening: int = 4
+    rotary_fraction: float = 0.5
+    context: int = 4096  # default N
+    latents: int = 2048  # default M
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        if self.width % self.heads or self.heads % self.kv_heads:
+            raise ValueError(f"width {self.width} / heads {self.heads} / kv_heads {self.kv_heads} do not divide")
+        if not 1 <= self.cross_attends <= self.layers:
+            raise ValueError(f"cross_attends must be between 1 and layers ({self.layers}), not {self.cross_attends}")
+        if not 1 <= self.latents <= self.context:
+            raise ValueError(f"latents ({self.latents}) must be between 1 and context ({self.context})")
+
+    @property
+    def head_size(self) -> int:
+        """K."""
+        return self.width // self.heads
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Plain dictionary, as it travels inside every checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, int | float]) -> ModelConfig:
+        """Inverse of `to_dict`; an unknown field is an error, since it would silently change the model."""
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"model config has unknown fields: {', '.join(sorted(unknown))}")
+        return cls(**values)  # type: ignore[arg-type]  # names checked above, types by JSON
+
+    def to_json(self) -> str:
+        """Stable JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+
+PRESETS: dict[str, ModelConfig] = {
+    # For tests and slow machines: a CPU trains it in minutes.
+    "tiny": ModelConfig(
+        width=128, heads=4, kv_heads=2, local_layers=1, local_window=64, layers=3, context=1024, latents=512
+    ),
+    "small": ModelConfig(width=384, heads=6, kv_heads=2, layers=6),
+    "release": ModelConfig(),
+    # For GPUs: about 180 M parameters.
+    "large": ModelConfig(width=1280, heads=20, kv_heads=4, layers=8, context=8192),
+}

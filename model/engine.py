@@ -1,0 +1,167 @@
+"""Generation: primes of integers in, an endless stream of integers out.
+
+    engine = Engine(config, params, grammar)
+    stream = engine.start([prime], latents=2048, context=4096, sampling=Sampling(), seed=0)      # reads the primes
+    for block in stream: ...                                                                     # int16 [B, k]
+
+The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may come next
+(musicgen.data_prep.grammar, or anything with its three functions); the engine itself knows nothing of music.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen.model import parameters
+from musicgen.model.config import ModelConfig
+from musicgen.model.decoding import Cache, prefill, step
+from musicgen.model.sampler import Sampling, sample
+
+PAD, EOS = 0, 2
+BLOCK = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
+
+
+class Grammar(Protocol):
+    """Pure functions over arrays, usable inside jax.jit."""
+
+    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+        """The state after these streams."""
+
+    def advance(self, state: Any, token: Any) -> Any:
+        """The state after one more token i32 [B]."""
+
+    def allowed(self, state: Any) -> Any:
+        """bool [B, V]: which tokens may come next."""
+
+
+class Engine:
+    """A model ready to generate; keeps its compiled functions, so use one for many streams."""
+
+    def __init__(self, config: ModelConfig, params: Mapping[str, Any], grammar: Grammar):
+        self.config, self.grammar = config, grammar
+        self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+        self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
+        self.prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))
+        self.draw = jax.jit(self._draw, donate_argnames=("cache",))
+
+    def _prefill(
+        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
+    ) -> tuple[jax.Array, Cache]:
+        model = parameters.bind(self.config, params)
+        return prefill(model, tokens, start, read=read, latents=latents, context=context, dtype=self.dtype)
+
+    def _draw(
+        self,
+        params: Any,
+        logits: jax.Array,
+        cache: Cache,
+        state: Any,
+        key: jax.Array,
+        first: jax.Array,
+        count: jax.Array,
+        sampling: dict[str, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
+        """Draw tokens number first .. first + count: i16 [B, BLOCK] (PAD past count), and what comes after them."""
+        model = parameters.bind(self.config, params)
+
+        def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            drawn, logits, cache, state = carry
+            allowed = self.grammar.allowed(state) & (jnp.arange(logits.shape[-1]) != EOS)
+            token = sample(jax.random.fold_in(key, first + i), logits, allowed, sampling)
+            logits, cache = step(model, token, cache, dtype=self.dtype)
+            drawn = jax.lax.dynamic_update_slice(drawn, token[:, None].astype(drawn.dtype), (0, i))
+            return drawn, logits, cache, self.grammar.advance(state, token)
+
+        drawn = jnp.full((logits.shape[0], BLOCK), PAD, jnp.int16)
+        return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
+
+    def start(
+        self,
+        primes: Sequence[np.ndarray],
+        *,
+        latents: int | None = None,
+        context: int | None = None,
+        sampling: Sampling = Sampling(),
+        seed: int = 0,
+    ) -> Stream:
+        """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
+
+        Raises ValueError unless 1 <= latents <= context and every prime has a token.
+        """
+        N = self.config.context if context is None else context
+        M = min(self.config.latents, N) if latents is None else latents
+        if not 2 <= M <= N:
+            raise ValueError(f"latents must be between 2 and the context ({N}), not {M}")
+        if not primes or any(len(prime) == 0 for prime in primes):
+            raise ValueError("every prime needs at least one token, BOS")
+        return Stream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
+
+
+class Stream(Iterator[np.ndarray]):
+    """One generation of B rows that go on together; `next` gives int16 [B, k], k >= 1 tokens for each row."""
+
+    def __init__(self, engine: Engine, primes: list[np.ndarray], M: int, N: int, sampling: Sampling, seed: int):
+        self.engine, self.M, self.N = engine, M, N
+        self.history = primes
+        self.key = jax.random.key(seed)
+        self.sampling = {name: jnp.asarray(value) for name, value in dataclasses.asdict(sampling).items()}
+        self.state = engine.grammar.after(primes, jnp)
+        self.drawn = 0
+        self.logits, self.cache, self.room = self.refill()
+        jax.block_until_ready(self.logits)
+
+    def refill(self) -> tuple[jax.Array, Cache, int]:
+        """Read the last tokens of every row in one pass, with half of the latents, and say how many tokens then fit.
+
+        The pass has one of a few lengths, so that only a few functions are ever compiled.
+        """
+        half = self.M // 2
+        most = self.N - half
+        longest = min(most, max(len(tokens) for tokens in self.history))
+        length = next(n for n in pass_lengths(most) if n >= longest)
+        tokens = np.full((len(self.history), length), PAD, np.int32)
+        start = np.zeros(len(self.history), np.int32)
+        for row, history in enumerate(self.history):
+            tail = history[-length:]
+            start[row] = length - len(tail)
+            tokens[row, start[row] :] = tail
+        read = min(half, length)
+        logits, cache = self.engine.prefill(
+            self.engine.params, tokens, start, read=read, latents=self.M, context=self.N
+        )
+        return logits, cache, min(self.M - read, self.N - length)
+
+    def __next__(self) -> np.ndarray:
+        if self.room == 0:
+            del self.cache  # free the old one before the new one is made
+            self.logits, self.cache, self.room = self.refill()
+        count = min(BLOCK, self.room)
+        drawn, self.logits, self.cache, self.state = self.engine.draw(
+            self.engine.params,
+            self.logits,
+            self.cache,
+            self.state,
+            self.key,
+            jnp.int32(self.drawn),
+            jnp.int32(count),
+            self.sampling,
+        )
+        block = np.asarray(drawn)[:, :count]
+        self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
+        self.drawn += count
+        self.room -= count
+        return block
+
+
+@functools.cache
+def pass_lengths(most: int) -> tuple[int, ...]:
+    """The lengths a pass over the prime may have: 64, 256, 1024, ... and `most`."""
+    lengths = [n for n in (64 * 4**i for i in range(12)) if n < most]
+    return (*lengths, most)

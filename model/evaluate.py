@@ -1,0 +1,105 @@
+"""Nats per token: every token of every piece scored exactly once, in order.
+
+A piece is a row of integers whose first (BOS) is context only.  Windows of at most N inputs advance by S and score their last
+S targets; the first window has M inputs, all of them latents, and scores all of its targets.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen.model import parameters
+from musicgen.model.config import ModelConfig
+
+PAD = 0
+
+
+class Window(NamedTuple):
+    """One call of the model: inputs tokens[first:stop], of whose M latents the last `scored` count."""
+
+    first: int
+    stop: int
+    scored: int
+
+
+def windows(targets: int, N: int, M: int, S: int) -> Iterator[Window]:
+    """The windows over a piece of so many targets (one less than its tokens)."""
+    stop = min(M, targets)
+    yield Window(0, stop, stop)
+    while stop < targets:
+        scored = min(S, targets - stop)
+        stop += scored
+        yield Window(max(0, stop - N), stop, scored)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "latents", "dtype"))
+def _nats(
+    params: Mapping[str, jax.Array],
+    inputs: jax.Array,
+    targets: jax.Array,
+    start: jax.Array,
+    config: ModelConfig,
+    latents: int,
+    dtype: str,
+) -> jax.Array:
+    """inputs i32 [B, N], targets i32 [B, M] -> nats f32 [B, M] of each target, 0 where it is PAD."""
+    model = parameters.bind(config, {name: x.astype(dtype) for name, x in params.items()})
+    logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype))
+    nats = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jnp.where(targets == PAD, 0.0, nats)
+
+
+def nats_of_pieces(
+    config: ModelConfig,
+    params: Mapping[str, jax.Array],
+    pieces: Iterable[np.ndarray],
+    *,
+    latents: int,
+    context: int,
+    stride: int | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+) -> Iterator[np.ndarray]:
+    """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS.
+
+    Raises ValueError unless 1 <= stride <= latents <= context.
+    """
+    N, M, S = context, latents, max(1, latents // 2) if stride is None else stride
+    if not 1 <= S <= M <= N:
+        raise ValueError(f"need 1 <= stride <= latents <= context, got stride {S}, latents {M}, context {N}")
+    score = functools.partial(_nats, params, config=config, latents=M, dtype=dtype)
+
+    def flush(waiting: list[tuple[np.ndarray, np.ndarray, Window]]) -> None:
+        inputs = np.full((batch, N), PAD, np.int32)
+        targets = np.full((batch, M), PAD, np.int32)
+        start = np.zeros(batch, np.int32)
+        for row, (tokens, _, w) in enumerate(waiting):
+            start[row] = N - (w.stop - w.first)
+            inputs[row, start[row] :] = tokens[w.first : w.stop]
+            targets[row, M - w.scored :] = tokens[w.stop - w.scored + 1 : w.stop + 1]
+        nats = np.asarray(score(inputs, targets, start))
+        for row, (_, out, w) in enumerate(waiting):
+            out[w.stop - w.scored : w.stop] = nats[row, M - w.scored :]
+        waiting.clear()
+
+    waiting: list[tuple[np.ndarray, np.ndarray, Window]] = []
+    unfinished: list[np.ndarray] = []  # pieces in order, yielded once no window of theirs waits
+    for tokens in pieces:
+        out = np.zeros(len(tokens) - 1, np.float32)
+        for window in windows(len(tokens) - 1, N, M, S):
+            waiting.append((tokens, out, window))
+            if len(waiting) == batch:
+                flush(waiting)
+        unfinished.append(out)
+        if not waiting:
+            yield from unfinished
+            unfinished.clear()
+    if waiting:
+        flush(waiting)
+    yield from unfinished

@@ -1,0 +1,34 @@
+"""Metrics of a run: one JSON object a line, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+class Metrics:
+    """Writes metrics.jsonl and TensorBoard events into a run's folder, and a line on stderr."""
+
+    def __init__(self, folder: Path):
+        self.lines = (folder / "metrics.jsonl").open("a")
+        self.board = SummaryWriter(str(folder / "tensorboard"))
+        self.began = time.monotonic()
+
+    def write(self, step: int, **values: float) -> None:
+        """Record these figures for this step; nothing is written where there are none."""
+        if not values:
+            return
+        record = {"step": step, "seconds": round(time.monotonic() - self.began, 2), **values}
+        print(json.dumps(record), file=self.lines, flush=True)
+        print(" ".join(f"{name} {value:.4g}" for name, value in record.items()), file=sys.stderr, flush=True)
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self.lines.close()
+        self.board.close()

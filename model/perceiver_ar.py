@@ -1,0 +1,210 @@
+"""Perceiver AR (Hawthorne et al., ICML 2022), in Flax NNX.  Integers in, logits out.
+
+    tokens [B, N] -> embed -> local blocks over all N -> h [B, N, D]
+    latents x = h[:, -M:]                                   (section 3.1: the queries are the last M embedded inputs)
+    x = cross-attend block(x, h)                            (each latent sees every input up to and including its own)
+    x = causal self-attend blocks(x)                        (sees latents up to and including its own)
+    logits = x @ W                                          [B, M, V]: position j predicts the token after input N-M+j
+
+M and N are arguments of a call, not of the model; M = N is a plain decoder.  What differs from the paper, each choice measured
+on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, grouped-query attention, zero-initialised block outputs, and
+`local_layers` blocks of windowed attention over the inputs, so that a key far outside the latents carries the notes around it
+and not one token alone.  Their cost is linear in N, like the cross-attend's.
+
+Letters: B batch, N context, M latents, D width, H heads, G key/value heads, R = H/G, K head size, V vocabulary, W window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen.model.attention import attend, local_attend
+from musicgen.model.config import ModelConfig
+
+Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def rms_norm(x: jax.Array) -> jax.Array:
+    """Divide by the root mean square over the last axis, in float32 (Zhang & Sennrich, 2019; no learnt scale)."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
+
+
+def rotary(x: jax.Array, positions: jax.Array, fraction: float) -> jax.Array:
+    """Rotate the first `fraction` of each head by its position (Su et al., 2021; paper section 3.2).
+
+    x [B, T, H, K], positions i32 [B, T] or [1, T] -> [B, T, H, K].
+    """
+    pairs = int(x.shape[-1] * fraction) // 2
+    frequency = 10_000.0 ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
+    angle = positions.astype(jnp.float32)[..., None, None] * frequency  # [B, T, 1, pairs]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    first, second = x[..., :pairs].astype(jnp.float32), x[..., pairs : 2 * pairs].astype(jnp.float32)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return jnp.concatenate([turned.astype(x.dtype), x[..., 2 * pairs :]], axis=-1)
+
+
+class Linear(nnx.Module):
+    """x @ kernel, no bias.  `axes` are the letters of the kernel's two axes, for sharding.Rules."""
+
+    def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, axes: tuple[str, str], zero: bool = False):
+        scale = 0.0 if zero else inputs**-0.5
+        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)), axes=axes)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.kernel[...].astype(x.dtype)
+
+
+class Block(nnx.Module):
+    """Pre-norm attention and squared-ReLU MLP with residuals; queries and keys may come from different sequences."""
+
+    def __init__(self, rngs: nnx.Rngs, config: ModelConfig):
+        c, K = config, config.head_size
+        self.config = config
+        self.query = Linear(rngs, c.width, c.heads * K, ("D", "HK"))
+        self.key = Linear(rngs, c.width, c.kv_heads * K, ("D", "HK"))
+        self.value = Linear(rngs, c.width, c.kv_heads * K, ("D", "HK"))
+        self.out = Linear(rngs, c.heads * K, c.width, ("HK", "D"), zero=True)
+        self.query_scale = nnx.Param(jnp.ones(K), axes=("K",))
+        self.key_scale = nnx.Param(jnp.ones(K), axes=("K",))
+        self.up = Linear(rngs, c.width, c.widening * c.width, ("D", "F"))
+        self.down = Linear(rngs, c.widening * c.width, c.width, ("F", "D"), zero=True)
+
+    def queries(self, x: jax.Array, positions: jax.Array) -> jax.Array:
+        """x [B, T, D] -> normalised, rotated queries [B, T, H, K]."""
+        q = self.query(rms_norm(x)).reshape(*x.shape[:2], self.config.heads, self.config.head_size)
+        return rotary(rms_norm(q) * self.query_scale[...].astype(x.dtype), positions, self.config.rotary_fraction)
+
+    def keys_values(self, x: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x [B, T, D] -> normalised, rotated keys and plain values, each [B, T, G, K]."""
+        shape = (*x.shape[:2], self.config.kv_heads, self.config.head_size)
+        x = rms_norm(x)
+        k = rms_norm(self.key(x).reshape(shape)) * self.key_scale[...].astype(x.dtype)
+        return rotary(k, positions, self.config.rotary_fraction), self.value(x).reshape(shape)
+
+    def mix(self, x: jax.Array, attended: jax.Array, drop: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """Residual stream x [B, T, D] and attended values [B, T, H, K] -> the block's output [B, T, D]."""
+        x = x + drop(self.out(attended.reshape(*x.shape[:2], -1)))
+        return x + drop(self.down(jnp.square(jax.nn.relu(self.up(rms_norm(x))))))
+
+    def __call__(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        drop: Callable[[jax.Array], jax.Array],
+        keys_values: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """Self-attend, or attend to the given keys and values."""
+        k, v = self.keys_values(x, positions) if keys_values is None else keys_values
+        return self.mix(x, attend(self.queries(x, positions), k, v), drop)
+
+
+def no_drop(x: jax.Array) -> jax.Array:
+    """Outside training nothing is dropped."""
+    return x
+
+
+class PerceiverAR(nnx.Module):
+    """The whole model.  `encode` and `decode` are its two halves: linear in N, and quadratic in M."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = nnx.Param(
+            jax.random.normal(rngs.params(), (config.vocab_size, config.width)), axes=("V", "D")
+        )
+        self.local = nnx.List([Block(rngs, config) for _ in range(config.local_layers)])
+        self.cross = nnx.List([Block(rngs, config) for _ in range(config.cross_attends)])
+        self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])
+        self.logits = Linear(rngs, config.width, config.vocab_size, ("D", "V"), zero=True)
+
+    def crosses_before(self, layer: int) -> range:
+        """Which cross-attends come just before self-attend block `layer`: they are spread evenly over the depth."""
+        every = self.config.layers // self.config.cross_attends
+        here = layer % every == 0 and layer // every < self.config.cross_attends
+        return range(layer // every, layer // every + 1) if here else range(0)
+
+    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """tokens i32 [B, T] -> [B, T, D]; as a matrix product, whose gradient is one too: deterministic and quick."""
+        return rms_norm(jax.nn.one_hot(tokens, self.config.vocab_size, dtype=dtype) @ self.embedding[...].astype(dtype))
+
+    def encode(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        local_attend: Attend,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        drop: Callable[[jax.Array], jax.Array] = no_drop,
+    ) -> jax.Array:
+        """tokens i32 [B, T] at positions i32 [B or 1, T] -> inputs h [B, T, D]."""
+        h = self.embed(tokens, dtype)
+        for block in self.local:
+            h = block(h, positions, local_attend, drop)
+        return h
+
+    def decode(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        h: jax.Array,
+        input_positions: jax.Array,
+        cross_attend: Attend,
+        self_attend: Attend,
+        drop: Callable[[jax.Array], jax.Array] = no_drop,
+    ) -> jax.Array:
+        """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> logits f32 [B, M, V].
+
+        The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch that is
+        cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
+        """
+        for layer, block in enumerate(self.layers):
+            for i in self.crosses_before(layer):
+                keys_values = self.cross[i].keys_values(h, input_positions)
+                x = self.cross[i](x, positions, cross_attend, drop, keys_values)
+            x = block(x, positions, self_attend, drop)
+        return self.read(x)
+
+    def read(self, x: jax.Array) -> jax.Array:
+        """x [B, T, D] -> logits f32 [B, T, V]."""
+        kernel = self.logits.kernel[...].astype(x.dtype)
+        return jnp.matmul(rms_norm(x), kernel, preferred_element_type=jnp.float32)
+
+    def __call__(
+        self, tokens: jax.Array, *, latents: int, start: jax.Array | None = None, dtype: jnp.dtype = jnp.float32
+    ) -> jax.Array:
+        """Logits f32 [B, M, V] of the tokens that follow the last M = `latents` inputs of tokens i32 [B, N].
+
+        start i32 [B]: how many inputs on the left are padding.  Raises ValueError if M > N.
+        """
+        if not 1 <= latents <= tokens.shape[1]:
+            raise ValueError(f"latents must be between 1 and the context ({tokens.shape[1]}), not {latents}")
+        first = tokens.shape[1] - latents
+        positions = jnp.arange(tokens.shape[1])[None]
+        masked = Masked(self.config, first, start)
+        h = self.encode(tokens, positions, masked.local_attend, dtype=dtype)
+        x, at = h[:, first:], positions[:, first:]
+        return self.decode(x, at, h, positions, masked.cross_attend, masked.self_attend)
+
+
+class Masked:
+    """The three attentions of a whole forward pass whose latents begin at input `first`, and whose rows at start i32 [B]."""
+
+    def __init__(self, config: ModelConfig, first: int, start: jax.Array | None):
+        self.window, self.first, self.start = config.local_window, first, start
+
+    def local_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """Inputs to the inputs shortly before them."""
+        return local_attend(q, k, v, self.window, self.start)
+
+    def cross_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """Latents to all inputs up to their own."""
+        return attend(q, k, v, self.start)
+
+    def self_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """Latents to latents up to their own."""
+        return attend(q, k, v, None if self.start is None else self.start - self.first)

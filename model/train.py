@@ -1,0 +1,225 @@
+"""Training Perceiver AR on rows of integers: one loop, read from top to bottom in `train`.
+
+Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one dispatch,
+compute is bfloat16 with float32 masters, and a run that was stopped goes on bit for bit from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from musicgen.model import parameters
+from musicgen.model.checkpointing import Checkpoints
+from musicgen.model.config import ModelConfig
+from musicgen.model.dials import Dials, all_settings, one_setting
+from musicgen.model.metrics import Metrics
+from musicgen.model.optimizer import OptimizerConfig, optimizer
+from musicgen.model.parameters import Parameters
+from musicgen.model.sharding import Rules, make_mesh
+
+PAD = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run.  `batch` counts rows over all devices."""
+
+    model: ModelConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: int = 7_000
+    batch: int = 16
+    steps_per_dispatch: int = 10
+    dropout: float = 0.15  # of what each block adds to the residual stream
+    cross_keep: float = 0.5  # share of the inputs before the latents that cross-attend dropout leaves
+    token_dropout: float = 0.0  # share of the inputs whose embedding is hidden
+    z_loss: float = 1e-4
+    seed: int = 0
+    all_settings: bool = True  # train every dial setting (model/dials.py), or only N and M of the model's config
+    compute: str = "bfloat16"
+    checkpoint_every: int = 1_000
+    keep_checkpoints: int = 2
+    model_axis: int = 1  # devices to one copy of the parameters
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: jax.Array
+    params: Parameters
+    opt_state: optax.OptState
+
+
+class Batches(Protocol):
+    """A Grain iterator: rows, and a state that can be saved."""
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+
+    def get_state(self) -> Any: ...
+
+    def set_state(self, state: Any) -> None: ...
+
+
+def dials_of(config: TrainConfig) -> Dials:
+    """How a batch of this run is cut.  Raises ValueError if the batch is not whole decks."""
+    N, M = config.model.context, config.model.latents
+    dials = Dials(all_settings(N, M) if config.all_settings else one_setting(N, M), N, M)
+    if config.batch % dials.rows:
+        raise ValueError(f"batch must be a multiple of {dials.rows}, not {config.batch}")
+    return dials
+
+
+def loss_of(
+    params: Parameters, tokens: jax.Array, key: jax.Array, config: TrainConfig, dials: Dials
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean loss over the targets of rows tokens i32 [B, N+1], and nats/token over all of them and over the full setting."""
+    dtype = jnp.dtype(config.compute)
+    model = parameters.bind(config.model, {name: x.astype(dtype) for name, x in params.items()})
+    residual_key, cross_key, token_key = jax.random.split(key, 3)
+    drop = Dropout(config.dropout, residual_key)
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    positions = dials.positions(tokens.shape[0] // dials.rows)
+    if config.token_dropout:
+        hidden = jax.random.bernoulli(token_key, config.token_dropout, inputs.shape)
+        inputs = jnp.where(hidden, PAD, inputs)
+    everywhere = jnp.arange(inputs.shape[1])[None]
+    h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
+    x = jnp.take_along_axis(h, positions[..., None], axis=1)
+    cross = dials.cross_attend(config.cross_keep, cross_key)
+    logits = model.decode(x, positions, h, everywhere, cross, dials.self_attend, drop)
+    targets = jnp.take_along_axis(targets, positions, axis=1)
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    nats = log_z - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    real = targets != PAD
+    count = jnp.maximum(real.sum(), 1)
+    loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
+    full = real & (jnp.arange(tokens.shape[0]) % dials.rows < dials.cuts[0].rows)[:, None]
+    return loss, {
+        "nats": jnp.sum(jnp.where(real, nats, 0.0)) / count,
+        "nats_full": jnp.sum(jnp.where(full, nats, 0.0)) / jnp.maximum(full.sum(), 1),
+    }
+
+
+class Dropout:
+    """Zero a random `rate` of the values, with a new key at every call."""
+
+    def __init__(self, rate: float, key: jax.Array):
+        self.rate, self.key, self.calls = rate, key, 0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.rate == 0:
+            return x
+        self.calls += 1
+        keep = jax.random.bernoulli(jax.random.fold_in(self.key, self.calls), 1 - self.rate, x.shape)
+        return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+    """The compiled function (state, rows [k, B, N+1]) -> (state after k steps, metrics of each step [k])."""
+    dials = dials_of(config)
+    update = optimizer(config.optimizer, config.steps)
+    root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
+
+    def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(root, state.step)
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials)
+        metrics["gradient_norm"] = optax.global_norm(grads)
+        updates, opt_state = update.update(grads, state.opt_state, state.params)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_steps(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        return jax.lax.scan(one_step, state, rows)
+
+    return train_steps
+
+
+def fresh_state(config: TrainConfig, mesh: Mesh, rules: Rules) -> TrainState:
+    """Step 0, laid out over the mesh; the optimiser's moments lie as their parameters do."""
+    layout = parameters.shardings(config.model, mesh, rules)
+    params = jax.jit(lambda: parameters.initial(config.model, config.seed), out_shardings=layout)()
+    opt_state = optimizer(config.optimizer, config.steps).init(params)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def placed(path: tuple[Any, ...], x: jax.Array) -> jax.Array:
+        name = next((k.key for k in reversed(path) if isinstance(k, jax.tree_util.DictKey)), None)
+        return jax.device_put(x, layout[name] if name in layout and x.ndim else everywhere)
+
+    opt_state = jax.tree_util.tree_map_with_path(placed, opt_state)
+    return TrainState(jax.device_put(jnp.zeros((), jnp.int32), everywhere), params, opt_state)
+
+
+def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.Array:
+    """The next k batches as one array [k, B, N+1], each process bringing its own rows of B."""
+    rows = np.stack([next(batches)["tokens"] for _ in range(k)])
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(None, rules.B)), rows)
+
+
+class StopOnSignal:
+    """SIGTERM and Ctrl-C ask the loop to save and leave."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def train(
+    config: TrainConfig,
+    batches: Batches,
+    folder: Path,
+    *,
+    rules: Rules = Rules(),
+    at_checkpoint: Callable[[int, Parameters], dict[str, float]] = lambda step, params: {},
+    stop_after: float = float("inf"),
+) -> TrainState:
+    """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint.
+
+    `at_checkpoint` may validate (its figures join the metrics) and write samples.
+    """
+    mesh = make_mesh(config.model_axis)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
+    state, reader = checkpoints.restore(fresh_state(config, mesh, rules))
+    if reader is not None:
+        batches.set_state(reader)
+    metrics, stop, began = Metrics(folder), StopOnSignal(), time.monotonic()
+    train_steps = make_train_steps(config)
+    step = int(state.step)
+
+    rows = rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
+    while step < config.steps:
+        reader = batches.get_state()  # after exactly the rows of the steps up to the end of this dispatch
+        dispatched = time.monotonic()
+        state, figures = train_steps(state, rows)
+        k, step = rows.shape[0], step + rows.shape[0]
+        if step < config.steps:  # read while the device works
+            rows = rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
+        values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
+        metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
+        leave = stop.asked or time.monotonic() - began > stop_after or step >= config.steps
+        if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
+            metrics.write(step, **at_checkpoint(step, state.params))
+            checkpoints.save(step, state, reader)
+        if leave:
+            break
+    checkpoints.close()
+    metrics.close()
+    return state
