@@ -34,6 +34,8 @@ class Item:
         """The bytes of the piece. Raises OSError, or PrepError if there are too many."""
         if self.data is not None:
             return self.data
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise PrepError("not a regular file")  # reading a pipe would wait for ever
         with open(self.path, "rb") as file:
             file.seek(self.start)
             data = file.read(LARGEST_FILE + 1 if self.size is None else self.size)

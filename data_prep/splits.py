@@ -49,7 +49,7 @@ def hashed_split(name: str) -> str:
     The extension, the case and the Unicode form of the name do not matter, so that a copy on another system stays put.
     """
     stem = PurePosixPath(name).with_suffix("").as_posix()
-    digest = hashlib.sha256(unicodedata.normalize("NFC", stem).casefold().encode()).digest()
+    digest = hashlib.sha256(unicodedata.normalize("NFC", stem).casefold().encode("utf-8", "surrogatepass")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     if place < TEST_SHARE:
         return "test"

@@ -90,14 +90,29 @@ def test_bad_files_are_listed_and_the_rest_goes_on(folder: Path, tmp_path: Path,
     (folder / "photo.mid").write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
     (folder / "cut.mid").write_bytes((folder / "late" / "piece 11.mid").read_bytes()[:40])
     (folder / "gone.mid").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe.mid")
     with open(folder / "huge.mid", "wb") as file:
         file.truncate(100 << 20)
     report = prep.run(folder, tmp_path / "set", workers=0)
     listed = json.loads((tmp_path / "set" / "rejects.json").read_text())
-    assert [entry["name"] for entry in listed] == ["cut.mid", "empty.mid", "gone.mid", "huge.mid", "photo.mid"]
+    names = ["cut.mid", "empty.mid", "gone.mid", "huge.mid", "photo.mid", "pipe.mid"]
+    assert [entry["name"] for entry in listed] == names
     assert all(entry["reason"] and "\n" not in entry["reason"] for entry in listed)
     assert "cannot be read: No such file" in listed[2]["reason"]
     assert sum(total["pieces"] for total in report.totals.values()) == 12
+
+
+def test_a_name_that_is_not_utf_8(folder: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mid")
+    try:
+        shutil.copy(folder / "late" / "piece 05.mid", folder / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (folder / "late" / "piece 05.mid").unlink()
+    prep.run(folder, tmp_path / "set", workers=2)
+    assert prep.run(folder, tmp_path / "set", workers=0).shards_kept == 5
+    pieces = [ShardSet(tmp_path / "set", split) for split in ("train", "validation", "test")]
+    assert name in [each.name(i) for each in pieces for i in range(len(each))]
 
 
 def test_a_fault_of_ours_rejects_only_the_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

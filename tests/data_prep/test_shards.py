@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicgen.data_prep import prep, shards
+from musicgen.data_prep import ledger, prep, shards
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, sustained
 from musicgen.data_prep.shards import ShardError, ShardSet
@@ -68,6 +68,17 @@ def test_reads_lazily_and_survives_pickling(made: Path) -> None:
     again = pickle.loads(pickle.dumps(pieces))
     assert not again._open
     np.testing.assert_array_equal(again.tokens(1), expected)
+
+
+def test_few_shards_are_open_at_a_time(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ITEMS_PER_SHARD", 1)
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 2)
+    prep.run(music_folder, tmp_path / "set", workers=0)
+    pieces = ShardSet(tmp_path / "set", "train")
+    first = [pieces.tokens(i) for i in range(len(pieces))]
+    assert len(pieces) > 4 and len(pieces._open) == 2
+    for i in reversed(range(len(pieces))):
+        np.testing.assert_array_equal(pieces.tokens(i), first[i])
 
 
 @pytest.mark.parametrize("place", [0, 40, 1000, -1])
