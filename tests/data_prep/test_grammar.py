@@ -50,8 +50,10 @@ def drawn(choices: list[tuple[int, int]]) -> np.ndarray:
         options = [option for option in options if len(option)]
         option = options[kind % len(options)]
         take(int(option[choice % len(option)]))
-    while not allowed(state)[0, EOS]:
+    for _ in range(1000):  # plenty: no more keys than choices sound
         may = allowed(state)[0]
+        if may[EOS]:
+            break
         for mask in (kinds[1], kinds[2], kinds[0], kinds[3]):
             if (may & mask).any():
                 take(int(np.argmax(may & mask)))
