@@ -116,6 +116,7 @@ def open_model(released: Released) -> Model:
     """Start JAX and put the weights into an engine.  Slow: seconds."""
     import jax
 
+    from musicgen.app.compiled import keep_compiled
     from musicgen.data_prep import grammar
     from musicgen.model.engine import Engine as JaxEngine
     from musicgen.model.sampler import Sampling
@@ -123,6 +124,7 @@ def open_model(released: Released) -> Model:
     def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:
         return Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
 
+    keep_compiled()
     return Model(
         engine=JaxEngine(released.config, released.params, grammar=grammar),
         name=released.name,

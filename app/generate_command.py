@@ -133,13 +133,7 @@ def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | 
         model = open_model(released)
         progress.note("reading the prime ..." if prime is not None else "starting ...")
 
-        def report(seconds: float) -> None:
-            if seconds == 0.0:
-                progress.start()
-            else:
-                progress.update(seconds)
-
-        return generate(Request(settings, prime, seed), model, report)
+        return generate(Request(settings, prime, seed), model, progress.update)
 
 
 def _write(

@@ -42,13 +42,11 @@ class Progress:
         if self.terminal:
             self._draw(text)
 
-    def start(self) -> None:
-        """Count time from now, when the waiting before the first item should not slow down the estimate."""
-        self.started = self.last = time.monotonic()
-
     def update(self, done: float, extra: str = "") -> None:
-        """Show that ``done`` of the total is there."""
+        """Show that ``done`` of the total is there.  0 starts the clock anew: what came before was waiting."""
         now = time.monotonic()
+        if done == 0:
+            self.started = self.last = now
         if self.quiet or now - self.last < (REDRAW if self.terminal else REPORT):
             return
         self.last = now

@@ -1,0 +1,166 @@
+"""`musicgen train --preset tiny --data SHARDS --out RUN`: train a model, go on with one that was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.app.arguments import number, whole
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
+
+if TYPE_CHECKING:
+    from musicgen.model.train import TrainConfig
+
+VALIDATION_PIECES = 12
+SAMPLE_SECONDS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The preset, the data, the run's folder, and the few numbers of a recipe that people change."""
+    add = parser.add_argument
+    add("--preset", required=True, metavar="NAME", help="tiny (minutes on a CPU), small, release or large")
+    add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`")
+    add("--out", required=True, metavar="DIR", help="the run's folder; a run that was stopped there goes on")
+    add("--steps", type=whole, metavar="N", help="optimiser steps (the recipe's)")
+    add("--batch", type=whole, metavar="B", help="rows a step, over all devices (the recipe's)")
+    add("--dropout", type=number, metavar="P", help="dropout (the recipe's)")
+    add("--seed", type=whole, default=0, metavar="S", help="of initialisation, data order and dropout (0)")
+    add("--one-setting", action="store_true", help="train for the preset's N and M only, not for all dial settings")
+    add("--workers", type=whole, default=0, metavar="N", help="processes that prepare data (0: a thread)")
+    add("--stop-after", type=number, metavar="SECONDS", help="save and leave after this time; run again to go on")
+    add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")
+    add("--model-axis", type=whole, default=1, metavar="N", help="devices that share one copy of the parameters (1)")
+    add("--distributed", action="store_true", help="this is one of several processes: jax.distributed finds the others")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, then say where the weights are and how to use them."""
+    try:
+        import grain  # noqa: F401  # these two come with the extra and nothing here works without them
+        import optax  # noqa: F401
+
+        from musicgen.model.recipes import RECIPES
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"training needs {error.name}: install it with pip install 'perceiver-musicgen[train]'"
+        ) from None
+    import jax
+
+    from musicgen.data_prep.augment import Augmentation
+    from musicgen.data_prep.loader import batches
+    from musicgen.data_prep.shards import ShardError
+
+    if arguments.preset not in RECIPES:
+        raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
+    if arguments.distributed:
+        jax.distributed.initialize()
+    config = _config(RECIPES[arguments.preset], arguments)
+    out = Path(arguments.out)
+    hosts = jax.process_count()
+    if config.batch % hosts:
+        raise BadInput(f"--batch {config.batch} cannot be shared out to {hosts} processes: use a multiple")
+    try:
+        rows = batches(
+            arguments.data,
+            "train",
+            batch=config.batch // hosts,
+            context=config.model.context,
+            seed=config.seed,
+            augmentation=Augmentation(semitones=6, stretch=0.08, velocity=8),
+            host_index=jax.process_index(),
+            host_count=hosts,
+            workers=arguments.workers,
+        )
+        return _train(config, rows, arguments, out)
+    except (ShardError, ValueError) as error:
+        raise BadInput(str(error)) from None
+    except OSError as error:
+        raise cannot_write(error.filename or out, error) from None
+
+
+def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
+    names = ("steps", "batch", "dropout")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    for name in ("steps", "batch"):
+        if changes.get(name, 1) < 1:
+            raise BadInput(f"--{name} must be at least 1, not {changes[name]}")
+    if not 0 <= changes.get("dropout", 0) < 1:
+        raise BadInput(f"--dropout must be at least 0 and below 1, not {changes['dropout']:g}")
+    return dataclasses.replace(
+        recipe,
+        **changes,
+        seed=arguments.seed,
+        model_axis=arguments.model_axis,
+        all_settings=not arguments.one_setting,
+    )
+
+
+def _train(config: TrainConfig, rows: Any, arguments: argparse.Namespace, out: Path) -> int:
+    from musicgen.model.train import train
+
+    stop_after = float("inf") if arguments.stop_after is None else arguments.stop_after
+    at_checkpoint = _at_checkpoint(config, arguments, out)
+    try:
+        state = train(config, rows, out, at_checkpoint=at_checkpoint, stop_after=stop_after)
+    finally:
+        rows.close()
+    done = int(state.step)
+    if done < config.steps:
+        print(
+            f"musicgen: stopped at step {done} of {config.steps}; the same command goes on from there", file=sys.stderr
+        )
+    else:
+        print(f"musicgen: done; try it: musicgen --checkpoint {out / 'weights'} --out new.mid", file=sys.stderr)
+    return 0
+
+
+def _at_checkpoint(
+    config: TrainConfig, arguments: argparse.Namespace, out: Path
+) -> Callable[[int, dict[str, Any]], dict[str, float]]:
+    """What happens at a checkpoint: score some of validation, write the weights in released form, write a sample."""
+    import jax
+
+    from musicgen import checkpoints
+    from musicgen.data_prep.loader import evaluation_pieces
+    from musicgen.data_prep.vocabulary import VOCABULARY
+    from musicgen.model.evaluate import nats_of_pieces
+
+    N, M = config.model.context, config.model.latents
+    pieces = [tokens for _, tokens in evaluation_pieces(arguments.data, "validation")]
+    pieces = pieces[:: max(1, len(pieces) // VALIDATION_PIECES)]
+
+    def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
+        nats = list(
+            nats_of_pieces(
+                config.model, params, pieces, latents=M, context=N, batch=max(1, 65536 // N), dtype=config.compute
+            )
+        )
+        figures = {"validation_nats": float(np.concatenate(nats).mean())} if nats else {}
+        if jax.process_index() == 0:
+            arrays = {name: np.asarray(x, np.float32) for name, x in params.items()}
+            about = {"steps": step, "training": dataclasses.asdict(config), **figures}
+            card = f"# A model of your own\n\nTrained with `musicgen train --preset {arguments.preset}`, step {step}.\n"
+            checkpoints.release(out / "weights", config.model, arrays, VOCABULARY.to_json(), about, card)
+            if not arguments.no_samples:
+                _write_sample(out, step)
+        return figures
+
+    return at_checkpoint
+
+
+def _write_sample(out: Path, step: int) -> None:
+    """Thirty seconds from nothing, always with the same seed, so that progress can be heard."""
+    from musicgen.app.generate import Request, generate, midi_file, open_model, open_weights
+    from musicgen.app.settings import Settings
+
+    model = open_model(open_weights(str(out / "weights")))
+    made = generate(Request(Settings(seconds=SAMPLE_SECONDS), None, seed=1), model)
+    folder = out / "samples"
+    folder.mkdir(exist_ok=True)
+    (folder / f"step-{step:06}.mid").write_bytes(midi_file(made.samples[0], None))
