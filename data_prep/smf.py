@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_BYTES = 16 * 2**20
-MAX_EVENTS = 4_000_000
+MAX_EVENTS = 3_000_000
 MAX_TEXT_BYTES = 2**20
 DEFAULT_TEMPO = 500_000
 """Microseconds per quarter note where a file says nothing: 120 quarter notes a minute."""
