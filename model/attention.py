@@ -21,7 +21,9 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = N
     """
     M, T = q.shape[1], k.shape[1]
     implementation = "cudnn" if _fused(q) else "xla"
-    if start is None and M == T:  # the one case for which `is_causal`, aligned top-left, is right; it skips half the work
+    if (
+        start is None and M == T
+    ):  # the one case for which `is_causal`, aligned top-left, is right; it skips half the work
         return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
     own = jnp.arange(T - M, T)[:, None]
     keys = jnp.arange(T)[None]

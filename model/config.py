@@ -15,7 +15,9 @@ class ModelConfig:
     width: int = 640  # D
     heads: int = 10  # H
     kv_heads: int = 2  # G: groups of heads that share keys and values (grouped-query attention)
-    local_layers: int = 2  # blocks over all N inputs that see `local_window` inputs each: what a key knows of its neighbours
+    local_layers: int = (
+        2  # blocks over all N inputs that see `local_window` inputs each: what a key knows of its neighbours
+    )
     local_window: int = 128
     cross_attends: int = 1
     layers: int = 7  # causal self-attend blocks over the latents

@@ -128,6 +128,8 @@ def drop_prefix(inputs: list[jax.Array], prefix: int, keep: float, key: jax.Arra
     if kept == prefix:
         return inputs
     B, T = inputs[0].shape[:2]
-    chosen = jnp.argsort(jax.random.uniform(key, (B, prefix)))[:, :kept]  # order is no matter: all lie before every latent
+    chosen = jnp.argsort(jax.random.uniform(key, (B, prefix)))[
+        :, :kept
+    ]  # order is no matter: all lie before every latent
     at = jnp.concatenate([chosen, jnp.broadcast_to(jnp.arange(prefix, T), (B, T - prefix))], axis=1)
     return [jnp.take_along_axis(x, at[..., None, None], axis=1) for x in inputs]

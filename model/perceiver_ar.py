@@ -114,9 +114,7 @@ class PerceiverAR(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = nnx.Param(
-            jax.random.normal(rngs.params(), (config.vocab_size, config.width)), axes=("V", "D")
-        )
+        self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.width)), axes=("V", "D"))
         self.local = nnx.List([Block(rngs, config) for _ in range(config.local_layers)])
         self.cross = nnx.List([Block(rngs, config) for _ in range(config.cross_attends)])
         self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])

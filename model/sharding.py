@@ -34,4 +34,3 @@ def make_mesh(model: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
         raise ValueError(f"{len(devices)} devices cannot be shared out {model} to a copy of the model")
     shape = (len(devices) // model, model)
     return jax.make_mesh(shape, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
-

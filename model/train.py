@@ -1,6 +1,6 @@
 """Training Perceiver AR on rows of integers: one loop, read from top to bottom in `train`.
 
-Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one dispatch,
+Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one call,
 compute is bfloat16 with float32 masters, and a run that was stopped goes on bit for bit from its last checkpoint.
 """
 

@@ -1,0 +1,173 @@
+"""Released weights that describe themselves, one folder each.
+
+    config.json                        the model's shape and what it was trained on
+    tokenizer.json                     what each integer means
+    model-00001-of-00003.safetensors   parameters by name: matrices int8 with one float32 scale a column, the rest float16
+    CARD.md                            data, licence, command, figures, limits
+    SHA256SUMS                         of all the other files; its own hash names the checkpoint
+
+`load` gives them back as float32 arrays after checking every sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from musicgen.model.config import ModelConfig
+
+FOLDER = Path(__file__).parent
+DEFAULT = "maestro-piano"
+SUMS = "SHA256SUMS"
+SHARD_BYTES = 16_000_000
+SCALE = ".scale"
+
+
+class CheckpointError(Exception):
+    """Weights that are damaged or cannot be read: what, where, what to do, in one line."""
+
+
+class UnknownCheckpointError(CheckpointError):
+    """No checkpoint of that name or path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """A checkpoint, whole.  params: float32 arrays by name.  sha256: of SHA256SUMS, so of everything."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    params: dict[str, np.ndarray]
+    tokenizer: dict[str, Any]
+    about: dict[str, Any]
+    sha256: str
+
+
+def names() -> list[str]:
+    """The checkpoints that come with the package."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{SUMS}"))
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
+    for folder in (FOLDER / str(name_or_path), Path(name_or_path)):
+        if (folder / SUMS).is_file():
+            return folder
+    known = ", ".join(names()) or "none here"
+    raise UnknownCheckpointError(
+        f"no checkpoint {name_or_path}: give one of those that come with the package ({known}) or a folder with {SUMS} in it"
+    )
+
+
+def verified(folder: Path) -> dict[str, bytes]:
+    """Every file of a checkpoint by name, its sum checked; SHA256SUMS too.  Raises CheckpointError."""
+    try:
+        files = {SUMS: (folder / SUMS).read_bytes()}
+        for line in files[SUMS].decode().splitlines():
+            expected, name = line.split(maxsplit=1)
+            if Path(name).name != name:
+                raise CheckpointError(
+                    f"{folder / SUMS} names a file outside its folder ({name}): install the weights again"
+                )
+            files[name] = (folder / name).read_bytes()
+            if hashlib.sha256(files[name]).hexdigest() != expected:
+                raise CheckpointError(f"{folder / name} is damaged (its checksum differs): install the weights again")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise CheckpointError(f"cannot read checkpoint {folder} ({error}): install the weights again") from None
+    return files
+
+
+def load(name_or_path: str | Path = DEFAULT) -> Released:
+    """Read, verify and dequantise a checkpoint.
+
+    Raises UnknownCheckpointError if there is none of that name, CheckpointError if it is damaged.
+    """
+    folder = find(name_or_path)
+    files = verified(folder)
+    try:
+        about = json.loads(files["config.json"])
+        config = ModelConfig.from_dict(about.pop("model"))
+        tokenizer = json.loads(files["tokenizer.json"])
+        stored: dict[str, np.ndarray] = {}
+        for name in sorted(files):
+            if name.endswith(".safetensors"):
+                stored |= load_tensors(files[name])
+        params = dequantised(stored)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
+    return Released(folder.name, folder, config, params, tokenizer, about, hashlib.sha256(files[SUMS]).hexdigest())
+
+
+def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Block matrices [inputs, outputs] as int8 with a scale per output, everything else as float16."""
+    stored: dict[str, np.ndarray] = {}
+    for name, values in params.items():
+        if values.ndim == 2 and name.endswith(".kernel") and not name.startswith("logits"):
+            scale = np.maximum(np.abs(values).max(axis=0), 1e-12).astype(np.float32) / 127
+            stored[name] = np.rint(values / scale).astype(np.int8)
+            stored[name + SCALE] = scale
+        else:
+            stored[name] = values.astype(np.float16)
+    return stored
+
+
+def dequantised(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inverse of `quantised`, to float32, up to the rounding."""
+    params = {}
+    for name, values in stored.items():
+        if not name.endswith(SCALE):
+            scale = stored.get(name + SCALE)
+            params[name] = values.astype(np.float32) if scale is None else values.astype(np.float32) * scale
+    return params
+
+
+def _shards(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    shard: dict[str, np.ndarray] = {}
+    for name in sorted(stored):
+        if shard and sum(x.nbytes for x in shard.values()) + stored[name].nbytes > SHARD_BYTES:
+            yield shard
+            shard = {}
+        shard[name] = stored[name]
+    yield shard
+
+
+def release(
+    folder: Path,
+    config: ModelConfig,
+    params: Mapping[str, np.ndarray],
+    tokenizer: Mapping[str, Any],
+    about: Mapping[str, Any],
+    card: str,
+) -> str:
+    """Write a checkpoint's folder and return its sha256.  `about`: facts of the training, for config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("model-*.safetensors"):
+        old.unlink()
+    shards = list(_shards(quantised(params)))
+    files = {
+        f"model-{i:05}-of-{len(shards):05}.safetensors": save_tensors(shard) for i, shard in enumerate(shards, start=1)
+    }
+    files["config.json"] = (json.dumps({"model": config.to_dict(), **about}, indent=2) + "\n").encode()
+    files["tokenizer.json"] = (json.dumps(tokenizer, indent=2) + "\n").encode()
+    files["CARD.md"] = card.encode()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return write_sums(folder)
+
+
+def write_sums(folder: Path) -> str:
+    """Write SHA256SUMS anew, after an edit of the card say; returns the checkpoint's sha256."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
+    (folder / SUMS).write_text("".join(lines))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
