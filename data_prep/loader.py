@@ -6,7 +6,9 @@ for each epoch, and draws one target uniformly within the slot: the window ends 
 any other, a piece is drawn in proportion to its number of tokens, and an epoch covers all the music evenly.
 
 The piece is augmented before it is encoded, which changes its number of tokens a little: the drawn place is kept as a
-fraction of the piece. A window is a contiguous slice of BOS + tokens of the whole augmented piece + EOS.
+fraction of the piece. A window is a contiguous slice of BOS + tokens of the whole augmented piece + EOS. One that
+reaches back beyond the BOS is filled with the end of another piece, as if pieces were played one after the other: so no
+window holds padding, no mask is needed, and a BOS teaches the model to forget.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from musicgen.data_prep.vocabulary import VOCABULARY
 if TYPE_CHECKING:
     import grain
 
-PAD, BOS, EOS = (VOCABULARY.first(name) for name in ("pad", "bos", "eos"))
+BOS, EOS = VOCABULARY.first("bos"), VOCABULARY.first("eos")
 WINDOW_STRIDE = 1024  # targets per slot: sets the length of an epoch, nothing else
 BATCHES_AHEAD = 4
 
@@ -62,7 +64,7 @@ class Windows:
         return piece, float((target - first) / (past - first))
 
     def __call__(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """{"tokens": i16[N + 1]}, right-aligned, PAD on the left where the window reaches beyond the BOS."""
+        """{"tokens": i16[N + 1]}, the ends of other pieces before the BOS where the window reaches beyond it."""
         piece, fraction = self.place(slot, rng)
         if self.augmentation is None:
             tokens = self.pieces.tokens(piece)
@@ -70,10 +72,15 @@ class Windows:
             tokens = encode(augment(self.pieces.notes(piece), rng, self.augmentation))
         sequence = with_ends(tokens)
         past = min(2 + int(fraction * (len(sequence) - 1)), len(sequence))
-        window = np.full(self.context + 1, PAD, np.int16)
-        part = sequence[max(0, past - self.context - 1) : past]
-        window[len(window) - len(part) :] = part
-        return {"tokens": window}
+        window = np.empty(self.context + 1, np.int16)
+        part, missing = sequence[:past], len(window)
+        while True:
+            part = part[-missing:]
+            window[missing - len(part) : missing] = part
+            missing -= len(part)
+            if not missing:
+                return {"tokens": window}
+            part = with_ends(self.pieces.tokens(int(rng.integers(len(self.pieces)))))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from musicgen.model.optimizer import OptimizerConfig, optimizer
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
 
-PAD = 0
+PAD, BOS = 0, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def loss_of(
     targets = jnp.take_along_axis(targets, positions, axis=1)
     log_z = jax.nn.logsumexp(logits, axis=-1)
     nats = log_z - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    real = targets != PAD
+    real = targets > BOS  # neither padding nor the beginning of a piece is anything to predict
     count = jnp.maximum(real.sum(), 1)
     loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
     full = real & (jnp.arange(tokens.shape[0]) % dials.rows < dials.cuts[0].rows)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -53,12 +54,17 @@ def test_a_window_is_a_slice_of_the_whole_augmented_piece(data: Path, slot: int,
     rng = np.random.default_rng(seed)
     piece, _ = windows.place(slot, rng)
     whole = with_ends(encode(augment(pieces.notes(piece), rng, AUGMENTATION)))
-    part = window[window != PAD]
-    assert np.all(window[: len(window) - len(part)] == PAD)
+    assert PAD not in window
+    beginnings = np.flatnonzero(window == BOS)
+    part = window[beginnings[-1] :] if len(beginnings) else window
     starts = [i for i in range(len(whole) - len(part) + 1) if np.array_equal(whole[i : i + len(part)], part)]
     assert starts and len(part) >= 2
-    if len(part) < len(window):
-        assert part[0] == BOS and 0 in starts
+    ends = {with_ends(pieces.tokens(i)).tobytes() for i in range(len(pieces))}
+    for first, past in itertools.pairwise(beginnings):
+        assert window[first:past].tobytes() in ends  # other pieces, whole
+    if len(beginnings) and beginnings[0]:
+        before = window[: beginnings[0]].tobytes()
+        assert any(end.endswith(before) for end in ends)  # and the end of one
 
 
 def test_every_target_is_equally_likely(data: Path) -> None:
