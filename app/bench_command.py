@@ -8,7 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.arguments import number
+from musicgen.app.arguments import number, whole
+from musicgen.app.settings import FEWEST, Settings
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which weights, how long, how to print."""
     add = parser.add_argument
     add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add("--latents", type=whole, metavar="M", help="measure only this setting (several)")
+    add("--context", type=whole, metavar="N", help="measure only this setting (several)")
     add("--seconds", type=number, default=40.0, metavar="S", help="how long to measure in all, at least (%(default)g)")
     add("--json", action="store_true", help="print one JSON object on stdout")
 
@@ -29,14 +32,17 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.app.generate import open_model, open_weights
     from musicgen.app.shipped import find_prime
 
-    model = open_model(open_weights(arguments.checkpoint))
+    chosen = Settings(latents=arguments.latents, context=arguments.context)
+    released = open_weights(arguments.checkpoint)
+    chosen.resolved(released.config.latents, released.config.context)
+    model = open_model(released)
     from musicgen.app.prime import read_prime
 
     prime, _ = read_prime(find_prime("bach"), None)
+    dials = settings(model, chosen)
     rows = []
-    for latent_share, context_share in SHARES:
-        latents, context = max(model.latents // latent_share, 1), max(model.context // context_share, 1)
-        row = measure(model, prime.tokens, min(latents, context), context, arguments.seconds / len(SHARES))
+    for latents, context in dials:
+        row = measure(model, prime.tokens, latents, context, arguments.seconds / len(dials))
         rows.append(row)
         if not arguments.json:
             print(
@@ -49,6 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"musicgen: {model.name} on {model.backend}", file=sys.stderr)
     return 0
+
+
+def settings(model: Model, chosen: Settings) -> list[tuple[int, int]]:
+    """The chosen (latents, context), or a few from cheap to dear."""
+    if chosen.latents is not None or chosen.context is not None:
+        one = chosen.resolved(model.latents, model.context)
+        assert one.latents is not None and one.context is not None
+        return [(one.latents, one.context)]
+    pairs = [(max(model.latents // m, FEWEST), max(model.context // n, FEWEST)) for m, n in SHARES]
+    return [(min(latents, context), context) for latents, context in pairs]
 
 
 def measure(model: Model, prime: Any, latents: int, context: int, seconds: float) -> dict[str, float]:

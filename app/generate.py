@@ -17,7 +17,7 @@ from musicgen.app.join import alone, closed, join
 from musicgen.app.prime import Prime
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.app.version import version
-from musicgen.data_prep import BOS, STEPS_PER_SECOND, Performance, steps, write_midi
+from musicgen.data_prep import BOS, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
 from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
@@ -100,16 +100,22 @@ class Result:
 def open_weights(checkpoint: str | None) -> Released:
     """Load and verify released weights; None for the default ones.
 
-    Raises BadInput for an unknown name, EnvironmentProblem for damaged weights.
+    Raises BadInput for an unknown name, EnvironmentProblem for weights that are damaged or of another token vocabulary.
     """
     from musicgen import checkpoints
 
     try:
-        return checkpoints.load(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
+        released = checkpoints.load(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
     except checkpoints.UnknownCheckpointError as error:
-        raise BadInput(str(error)) from None
+        raise (BadInput if checkpoint is not None else EnvironmentProblem)(str(error)) from None
     except checkpoints.CheckpointError as error:
         raise EnvironmentProblem(str(error)) from None
+    if released.tokenizer != VOCABULARY.to_json():
+        raise EnvironmentProblem(
+            f"the weights {released.name} speak other tokens than this version of musicgen: choose other weights, or"
+            " install the version they were made with"
+        )
+    return released
 
 
 def open_model(released: Released) -> Model:

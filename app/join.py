@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.app.prime import Prime
+from musicgen.app.prime import TICKS_PER_SECOND, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
 from musicgen.data_prep.performance import empty, joined, shifted
 from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
 
 VELOCITIES = VOCABULARY.mask("velocity")
+TICK = 1 / TICKS_PER_SECOND  # how far apart MIDI files can tell two onsets
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
 
 
@@ -65,8 +66,8 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
     The pedal is released where the new music's time begins.  A note of the prime that its tokens leave sounding ends
     where the new tokens end it; every other note keeps its own end.
     """
-    new = shifted(new_music(tokens, prime.tokens), prime.seconds)
     music = prime.performance
+    new = _after(music.onset[-1], shifted(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
     end = music.end.copy()
     end[end > prime.seconds + SLACK] = prime.seconds  # keys struck again while down; their last notes follow below
     for pitch in sounding(prime.tokens):
@@ -83,6 +84,18 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
         music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music, prime.seconds)
     )
     return joined([old, new])
+
+
+def _after(last: float, new: Performance, join_at: float) -> Performance:
+    """New notes struck in the join's own step, moved behind the prime's last note as far as that step has room."""
+    half = 0.5 / STEPS_PER_SECOND
+    first = new.onset < join_at + half
+    if not first.any() or new.onset[0] > last:
+        return new
+    # Not beyond the step, where the music would no longer be what the tokens say.
+    shift = min(last + TICK - new.onset[0], join_at + half - TICK - new.onset[first].max())
+    onset = np.where(first, new.onset + shift, new.onset)
+    return Performance(onset, new.end, new.pitch, new.velocity, new.pedal)
 
 
 def _released(music: Performance, join_at: float) -> np.ndarray:

@@ -6,8 +6,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
+
+if TYPE_CHECKING:
+    from musicgen.app.facts import Facts
+    from musicgen.checkpoints import Released
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 if the bytes are the same, 1 if not."""
     out = checked(arguments.out, MIDI_SUFFIXES, "--out") if arguments.out is not None else None
-    from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.generate import open_model
     from musicgen.app.progress import Progress
     from musicgen.app.replay import open_recording, prime_of, replay
     from musicgen.app.shipped import find_prime
@@ -34,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     prime = prime_of(recording, Path(arguments.prime) if arguments.prime is not None else None)
     with Progress(facts.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
         progress.note("loading the model ...")
-        model = open_model(open_weights(arguments.checkpoint or facts.checkpoint))
+        model = open_model(_weights(arguments.checkpoint, facts))
         data = replay(recording, prime, model, progress.update)
     same = data == recording.data
     if out is not None:
@@ -46,6 +52,21 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print(f"musicgen: {_verdict(same, arguments.piece, facts.backend, model.backend)}", file=sys.stderr)
     return 0 if same else 1
+
+
+def _weights(chosen: str | None, facts: Facts) -> Released:
+    """The chosen weights, or released ones of the name in the facts."""
+    from musicgen.app.generate import open_weights
+
+    try:
+        return open_weights(chosen if chosen is not None else facts.checkpoint)
+    except BadInput as error:
+        if chosen is not None:
+            raise
+        raise BadInput(
+            f"this piece was made with weights called {facts.checkpoint}, which are not installed: give their folder"
+            f" with --checkpoint ({error})"
+        ) from None
 
 
 def _verdict(same: bool, piece: str, then: str, now: str) -> str:

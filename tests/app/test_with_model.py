@@ -1,0 +1,132 @@
+"""The command with the real engine and real (small, untrained) weights, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicgen import checkpoints
+from musicgen.app.prime import read_prime
+from musicgen.app.shipped import find_prime
+from musicgen.data_prep import VOCABULARY, encode, read_midi
+from musicgen.model.config import ModelConfig
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights as `musicgen train` leaves it; the model is as small as can be and knows nothing."""
+    from musicgen.model import parameters
+
+    folder = tmp_path_factory.mktemp("weights") / "little"
+    config = ModelConfig(
+        width=32, heads=2, kv_heads=1, local_layers=1, local_window=16, layers=1, context=96, latents=32
+    )
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
+    checkpoints.release(folder, config, params, VOCABULARY.to_json(), {}, "# Little\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled functions shared by the processes of this module."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(folder: Path, cache: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The real command."""
+    return subprocess.run(
+        [sys.executable, "-m", "musicgen.app", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_a_piece_and_its_replay(tmp_path: Path, weights: Path, cache: Path) -> None:
+    """Prime, two samples, sound and JSON; then, in another process, the same bytes from the file alone."""
+    options = ["--seconds", "6", "--prime-seconds", "5", "--num-samples", "2", "--seed", "11", "--json", "--checkpoint"]
+    done = run(tmp_path, cache, "bach", "--out", "new.mid", "--audio", "new.ogg", *options, weights)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["seed"] == 11 and told["checkpoint"] == "little" and told["tokens"] > 20
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["new-1.mid", "new-1.ogg", "new-2.mid", "new-2.ogg"]
+    prime, _ = read_prime(find_prime("bach"), 5.0)
+    for name in ("new-1.mid", "new-2.mid"):
+        music, _ = read_midi(tmp_path / name)
+        assert music.duration <= prime.seconds + 6.02
+        # What the file says, read back and encoded, begins with what the model was given.
+        assert np.array_equal(encode(music, bos=True)[: len(prime.tokens)], prime.tokens)
+    again = run(tmp_path, cache, "replay", "new-2.mid", "--out", "again.mid", "--checkpoint", weights)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.mid").read_bytes() == (tmp_path / "new-2.mid").read_bytes()
+    lost = run(tmp_path, cache, "replay", "new-2.mid")
+    assert lost.returncode == 2 and "give their folder with --checkpoint" in lost.stderr
+
+
+def refused(folder: Path, cache: Path, checkpoint: object, code: int) -> str:
+    """The one line of a refusal; nothing is written."""
+    done = run(folder, cache, "--out", "new.mid", "--seconds", 2, "--quiet", "--checkpoint", checkpoint)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("musicgen: error: ")
+    assert not (folder / "new.mid").exists()
+    return done.stderr
+
+
+def test_unknown_checkpoint(tmp_path: Path, cache: Path) -> None:
+    """Neither a name nor a folder."""
+    assert "no checkpoint mozart" in refused(tmp_path, cache, "mozart", 2)
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00001.safetensors", "config.json", "tokenizer.json", "SHA256SUMS"])
+def test_corrupted_weights(tmp_path: Path, weights: Path, cache: Path, name: str) -> None:
+    """One flipped bit in any file is noticed before anything is generated."""
+    copy = tmp_path / "little"
+    copy.mkdir()
+    for path in weights.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    line = refused(tmp_path, cache, copy, 1)
+    assert "little" in line and "install the weights again" in line
+
+
+def test_weights_of_another_vocabulary(tmp_path: Path, weights: Path, cache: Path) -> None:
+    """Valid checksums, but the integers mean something else."""
+    copy = tmp_path / "little"
+    copy.mkdir()
+    for path in weights.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["steps_per_second"] = 50
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    checkpoints.write_sums(copy)
+    assert "other tokens" in refused(tmp_path, cache, copy, 1)
+
+
+def test_more_context_than_the_model_has(tmp_path: Path, weights: Path, cache: Path) -> None:
+    """The model's own N is the limit."""
+    done = run(tmp_path, cache, "--out", "new.mid", "--quiet", "--checkpoint", weights, "--context", 97)
+    assert done.returncode == 2 and "(96)" in done.stderr
+
+
+def test_bench_measures(tmp_path: Path, weights: Path, cache: Path) -> None:
+    """One setting of the dials, with its speed."""
+    options = ["bench", "--json", "--seconds", "0.1", "--latents", "32", "--context", "96", "--checkpoint"]
+    done = run(tmp_path, cache, *options, weights)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (row,) = told["settings"]
+    assert row["tokens_per_second"] > 0 and (row["latents"], row["context"]) == (32, 96)
+    assert told["checkpoint"] == "little"
