@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -27,6 +29,9 @@ COMMANDS = {
     "doctor": "say what is installed, what is missing and how to mend it",
 }
 
+OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
+TERMINATED = 143  # 128 + SIGTERM, as shells report it
+
 
 class Parser(argparse.ArgumentParser):
     """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
@@ -37,9 +42,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.  Never raises, whatever goes wrong."""
+    """Run one command; returns the exit code, whatever goes wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        _leave_tidily()
         return _run(arguments)
     except MusicgenError as error:
         return _complain(str(error), error.exit_code)
@@ -50,13 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ENVIRONMENT
     except MemoryError:
-        return _complain("out of memory: ask for less at once (--num-samples, --context) or use a larger machine", 1)
+        return _complain(OUT_OF_MEMORY, ENVIRONMENT)
+    except ImportError as error:
+        name = (error.name or str(error)).split(".")[0]
+        return _complain(f"{name} is not installed or broken ({error}): see musicgen doctor", ENVIRONMENT)
     except Exception as error:  # the last resort; a person gets a line, a developer gets the traceback on request
         if os.environ.get("MUSICGEN_TRACEBACK"):
             raise
+        if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it
+            return _complain(OUT_OF_MEMORY, ENVIRONMENT)
         kind = type(error).__name__
-        text = f"unexpected {kind}: {error} (please report it; MUSICGEN_TRACEBACK=1 shows where it happened)"
-        return _complain(" ".join(text.split()), ENVIRONMENT)
+        return _complain(
+            f"unexpected {kind}: {error} (please report it; MUSICGEN_TRACEBACK=1 shows where)", ENVIRONMENT
+        )
+
+
+def _leave_tidily() -> None:
+    """On SIGTERM, unwind as on Ctrl-C, so that no temporary file stays; training later sets a handler of its own."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
 
 
 def _run(arguments: list[str]) -> int:
@@ -91,5 +109,5 @@ def _overview() -> str:
 
 def _complain(message: str, code: int) -> int:
     assert code in (BAD_INPUT, ENVIRONMENT, INTERRUPTED)
-    print(f"musicgen: error: {message}", file=sys.stderr)
+    print(f"musicgen: error: {' '.join(message.split())}", file=sys.stderr)
     return code

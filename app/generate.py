@@ -119,7 +119,10 @@ def open_weights(checkpoint: str | None) -> Released:
 
 
 def open_model(released: Released) -> Model:
-    """Start JAX and put the weights into an engine.  Slow: seconds."""
+    """Start JAX and put the weights into an engine.  Slow: seconds.
+
+    Raises EnvironmentProblem if JAX cannot use this machine.
+    """
     import jax
 
     from musicgen.app.compiled import keep_compiled
@@ -131,6 +134,12 @@ def open_model(released: Released) -> Model:
         return Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
 
     keep_compiled()
+    try:
+        backend = jax.default_backend()
+    except RuntimeError as error:
+        raise EnvironmentProblem(
+            f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
+        ) from None
     return Model(
         engine=JaxEngine(released.config, released.params, grammar=grammar),
         name=released.name,
@@ -138,7 +147,7 @@ def open_model(released: Released) -> Model:
         latents=released.config.latents,
         context=released.config.context,
         sampling=sampling,
-        backend=f"{jax.default_backend()} jax {jax.__version__}",
+        backend=f"{backend} jax {jax.__version__}",
     )
 
 

@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     source = _prime_path(arguments, settings)
     outs, audios = _outputs(arguments, settings, source)
     if audios:
-        from musicgen.app.render import check_synth
+        from musicgen.app.render import check_sound
         from musicgen.app.soundfont import find_soundfont
 
-        check_synth("wheel")
+        check_sound("wheel", audios[0])
         find_soundfont(arguments.soundfont)
     prime = _read(source, settings, arguments.quiet) if source is not None else None
     result = _generate(arguments, settings, prime, seed)

@@ -58,7 +58,7 @@ def render(
         BadInput: the soundfont is missing or none, or the music is longer than LONGEST.
         EnvironmentProblem: a part of the install is missing, or the file cannot be written.
     """
-    check_synth(synth)
+    check_sound(synth, out)
     if performance.duration > LONGEST:
         raise BadInput(
             f"this lasts {performance.duration / 3600:.1f} hours; at most {LONGEST / 3600:g} hours can be rendered"
@@ -75,16 +75,18 @@ def render(
     return _write(segments, performance.duration + TAIL, rate, out, str(font), on_progress)
 
 
-def check_synth(synth: str) -> None:
-    """Raise EnvironmentProblem if sound cannot be made or written here, before any work is done for it."""
+def check_sound(synth: str, out: Path) -> None:
+    """Raise EnvironmentProblem if such sound cannot be made or written here, before any work is done for it."""
     import shutil
 
     try:
         import midirenderer  # noqa: F401
-        import soundfile  # noqa: F401
+        import soundfile
     except (ImportError, OSError) as error:  # OSError: soundfile's library does not load
         name = getattr(error, "name", None) or "soundfile"
         raise EnvironmentProblem(f"sound needs {name}, which is not installed: pip install {name}") from None
+    if SUBTYPES[out.suffix.lower()][0] not in soundfile.available_formats():
+        raise EnvironmentProblem(f"the installed libsndfile cannot write {out.suffix}: choose .wav or .flac")
     if synth == "fluidsynth" and shutil.which("fluidsynth") is None:
         raise EnvironmentProblem("the fluidsynth program is not installed: install it, or leave --synth out")
 

@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
     from musicgen.app.performance_file import read_performance
     from musicgen.app.progress import Progress
-    from musicgen.app.render import check_synth, render
+    from musicgen.app.render import check_sound, render
 
-    check_synth(arguments.synth)
+    check_sound(arguments.synth, out)
     music, remarks = read_performance(source)
     if remarks and not arguments.quiet:
         print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)

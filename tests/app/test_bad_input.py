@@ -260,6 +260,45 @@ def test_ctrl_c(tmp_path: Path, prime_file: Path, after: float) -> None:
         assert errors == "musicgen: error: stopped; nothing more is written\n"
 
 
+def test_sigterm_leaves_nothing_behind(tmp_path: Path, prime_file: Path) -> None:
+    """Killed politely while sound is being written: no temporary file, exit code 143, no traceback."""
+    (tmp_path / "long.mid").write_bytes(many_notes(1_500))
+    before = sorted(listing(tmp_path))
+    command = [*REAL, "render", "long.mid", "--out", "long.mp3", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while sorted(listing(tmp_path)) == before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert any(name.startswith(".long.mp3") for name in listing(tmp_path))
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (143, "")
+    assert sorted(listing(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), "out of memory"),
+        (ModuleNotFoundError("No module named 'flax'", name="flax"), "flax is not installed"),
+    ],
+)
+def test_this_machine_is_not_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, error: Exception, says: str
+) -> None:
+    """Too little memory, a part of the install gone: exit code 1 and what to do."""
+    from musicgen.app import cli, generate
+
+    def fail(checkpoint: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(generate, "open_weights", fail)
+    assert cli.main(["--out", str(tmp_path / "new.mid")]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and says in line
+
+
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     """`musicgen --help | head -1` is no reason to complain."""
     command = f"{sys.executable} -m musicgen.app doctor --json | true"
