@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.app.prime import TICKS_PER_SECOND, Prime
+from musicgen.app.prime import TICK, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
 from musicgen.data_prep.performance import empty, joined, shifted
 from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
 
 VELOCITIES = VOCABULARY.mask("velocity")
-TICK = 1 / TICKS_PER_SECOND  # how far apart MIDI files can tell two onsets
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
 
 
@@ -101,15 +100,16 @@ def _after(last: float, new: Performance, join_at: float) -> Performance:
 def _released(music: Performance, join_at: float) -> np.ndarray:
     """The pedal up to the join, let go there, or where the player lets it go if only the grid put that behind it."""
     time, value = music.pedal[:, 0], music.pedal[:, 1]
-    kept = music.pedal[time <= join_at]
+    until = join_at + TICK / 2  # one moment may be written as two neighbouring numbers
+    kept = music.pedal[time < until]
     if not kept.size or kept[-1, 1] == 0:
         return kept
-    own = np.flatnonzero((time > join_at) & (time <= join_at + SLACK) & (value == 0))
+    own = np.flatnonzero((time >= until) & (time <= join_at + SLACK) & (value == 0))
     if own.size:
         return music.pedal[: own[0] + 1]
     # A pedal that nobody releases holds until the last event, which the grid can put a step or two before the join.
     last = max(float(music.end.max()), float(time[-1]))
-    return np.concatenate([kept, [[min(join_at, last), 0.0]]])
+    return np.concatenate([kept, [[max(min(join_at, last), kept[-1, 0]), 0.0]]])
 
 
 def alone(prime: Prime | None, tokens: np.ndarray, bos: int) -> Performance:

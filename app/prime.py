@@ -16,7 +16,9 @@ from musicgen.app.performance_file import performance_in, read_bytes
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
 from musicgen.data_prep.performance import PEDAL_DOWN
 
-TICKS_PER_SECOND = 40_000  # of the MIDI files we write; a prime is on this grid, so it can be packed without loss
+# Seconds per tick of the MIDI files we write.  A prime is on this grid, so that it can be packed without loss; its times
+# are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
+TICK = 2.5e-5
 LARGEST_PACKED = 256 * 1024  # characters; a longer prime does not travel in the output
 
 
@@ -109,23 +111,23 @@ def unpack(text: str, seconds: float | None, sha256: str) -> Prime:
             at += size
         onset, length, time = (part.reshape(8, -1).T.copy().view("<i8").ravel() for part in parts[:3])
         onset = np.cumsum(onset)
-        pedal = np.stack([np.cumsum(time) / TICKS_PER_SECOND, parts[5].view("<f4").astype(np.float64)], axis=1)
-        music = Performance(onset / TICKS_PER_SECOND, (onset + length) / TICKS_PER_SECOND, parts[3], parts[4], pedal)
+        pedal = np.stack([np.cumsum(time) * TICK, parts[5].view("<f4").astype(np.float64)], axis=1)
+        music = Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
     except (ValueError, binascii.Error, zlib.error) as error:
         raise BadInput(f"the prime inside this file is damaged ({error}): give it with --prime FILE") from None
     return make_prime(music, seconds, sha256)
 
 
 def _ticks(seconds: np.ndarray) -> np.ndarray:
-    return np.rint(seconds * TICKS_PER_SECOND).astype(np.int64)
+    return np.rint(seconds / TICK).astype(np.int64)
 
 
 def _in_ticks(performance: Performance) -> Performance:
     """The same music with every time a whole number of ticks, as `unpack` gives it."""
-    pedal = np.stack([_ticks(performance.pedal[:, 0]) / TICKS_PER_SECOND, performance.pedal[:, 1]], axis=1)
+    pedal = np.stack([_ticks(performance.pedal[:, 0]) * TICK, performance.pedal[:, 1]], axis=1)
     return Performance(
-        _ticks(performance.onset) / TICKS_PER_SECOND,
-        _ticks(performance.end) / TICKS_PER_SECOND,
+        _ticks(performance.onset) * TICK,
+        _ticks(performance.end) * TICK,
         performance.pitch,
         performance.velocity,
         pedal,

@@ -19,8 +19,8 @@ class ModelConfig:
         2  # blocks over all N inputs that see `local_window` inputs each: what a key knows of its neighbours
     )
     local_window: int = 128
-    cross_attends: int = 1
-    layers: int = 7  # causal self-attend blocks over the latents
+    cross_attends: int = 2
+    layers: int = 6  # causal self-attend blocks over the latents
     widening: int = 4
     rotary_fraction: float = 0.5
     context: int = 4096  # default N

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
+
+MATRIX = "matrix"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,27 +37,52 @@ def schedule(config: OptimizerConfig, steps: int, peak: float) -> optax.Schedule
     )
 
 
-def is_matrix(path: tuple[Any, ...], value: jax.Array) -> bool:
+def is_matrix(name: str, value: jax.Array) -> bool:
     """Muon's parameters: the blocks' kernels.  Embedding and logits are tables, one row a token, and go to Adam."""
-    name = jax.tree_util.keystr(path)
     return value.ndim == 2 and "embedding" not in name and "logits" not in name
 
 
+def stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same transformation over all arrays of one kind and shape at once, [arrays, ...] by kind and shape.
+
+    Muon's many small products then are few large ones.
+    """
+
+    def kind(name: str, x: jax.Array) -> str:
+        return f"{MATRIX if is_matrix(name, x) else 'other'} {x.shape}"
+
+    def stack(tree: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        together: dict[str, list[jax.Array]] = {}
+        for name in sorted(tree):
+            together.setdefault(kind(name, tree[name]), []).append(tree[name])
+        return {name: jnp.stack(arrays) for name, arrays in together.items()}
+
+    def init(params: Mapping[str, jax.Array]) -> optax.OptState:
+        return inner.init(stack(params))
+
+    def update(
+        updates: Mapping[str, jax.Array], state: optax.OptState, params: Mapping[str, jax.Array] | None = None
+    ) -> tuple[dict[str, jax.Array], optax.OptState]:
+        together, state = inner.update(stack(updates), state, None if params is None else stack(params))
+        rows = {name: iter(x) for name, x in together.items()}
+        return {name: next(rows[kind(name, updates[name])]) for name in sorted(updates)}, state
+
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]  # dictionaries are optax's trees
+
+
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The update rule over the whole parameter tree (Jordan et al., 2024; scaling of Liu et al., arXiv 2502.16982)."""
+    """The update rule over parameters by name (Jordan et al., 2024; scaling of Liu et al., arXiv 2502.16982)."""
 
-    def muon_axes(params: Any) -> Any:
-        axes = optax.contrib.MuonDimensionNumbers(0, 1)
-        return jax.tree_util.tree_map_with_path(lambda path, x: axes if is_matrix(path, x) else None, params)
+    def muon_axes(stacks: Mapping[str, jax.Array]) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:
+        axes = optax.contrib.MuonDimensionNumbers(1, 2)
+        return {name: axes if name.startswith(MATRIX) else None for name in stacks}
 
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.contrib.muon(
-            schedule(config, steps, config.learning_rate),
-            adam_learning_rate=schedule(config, steps, config.adam_learning_rate),
-            weight_decay=config.weight_decay,
-            adam_b2=0.99,
-            muon_weight_dimension_numbers=muon_axes,
-            consistent_rms=0.2,
-        ),
+    muon = optax.contrib.muon(
+        schedule(config, steps, config.learning_rate),
+        adam_learning_rate=schedule(config, steps, config.adam_learning_rate),
+        weight_decay=config.weight_decay,
+        adam_b2=0.99,
+        muon_weight_dimension_numbers=muon_axes,
+        consistent_rms=0.2,
     )
+    return stacked(optax.chain(optax.clip_by_global_norm(config.clip), muon))

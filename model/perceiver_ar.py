@@ -7,7 +7,7 @@
     logits = x @ W                                          [B, M, V]: position j predicts the token after input N-M+j
 
 M and N are arguments of a call, not of the model; M = N is a plain decoder.  What differs from the paper, each choice measured
-on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, grouped-query attention, zero-initialised block outputs, and
+on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, GELU, grouped-query attention, zero-initialised block outputs, and
 `local_layers` blocks of windowed attention over the inputs, so that a key far outside the latents carries the notes around it
 and not one token alone.  Their cost is linear in N, like the cross-attend's.
 
@@ -60,7 +60,7 @@ class Linear(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm attention and squared-ReLU MLP with residuals; queries and keys may come from different sequences."""
+    """Pre-norm attention and GELU MLP with residuals; queries and keys may come from different sequences."""
 
     def __init__(self, rngs: nnx.Rngs, config: ModelConfig):
         c, K = config, config.head_size
@@ -89,7 +89,7 @@ class Block(nnx.Module):
     def mix(self, x: jax.Array, attended: jax.Array, drop: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Residual stream x [B, T, D] and attended values [B, T, H, K] -> the block's output [B, T, D]."""
         x = x + drop(self.out(attended.reshape(*x.shape[:2], -1)))
-        return x + drop(self.down(jnp.square(jax.nn.relu(self.up(rms_norm(x))))))
+        return x + drop(self.down(jax.nn.gelu(self.up(rms_norm(x)))))
 
     def __call__(
         self,
