@@ -16,7 +16,7 @@ from musicgen.app.performance_file import performance_in, read_bytes
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
 from musicgen.data_prep.performance import PEDAL_DOWN
 
-# Seconds per tick of the MIDI files we write.  A prime is on this grid, so that it can be packed without loss; its times
+# Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
 TICK = 2.5e-5
 LARGEST_PACKED = 256 * 1024  # characters; a longer prime does not travel in the output

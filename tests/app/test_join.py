@@ -8,11 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from musicgen.app.join import alone, closed, join, new_music, sounding
-from musicgen.app.prime import Prime, make_prime
+from musicgen.app.prime import TICK, Prime, make_prime
 from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, encode, grammar, read_midi, steps, write_midi
 from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
-
-TICK = 1 / 40_000
 
 
 @st.composite
@@ -20,13 +18,13 @@ def pieces(draw: st.DrawFn) -> Performance:
     """Music on the tick grid with repeated keys, overlaps, pedal and notes of any length."""
     count = draw(st.integers(1, 12))
     times = st.integers(0, 6 * 40_000)
-    onset = np.array(draw(st.lists(times, min_size=count, max_size=count))) * TICK
-    length = np.array(draw(st.lists(st.integers(1, 3 * 40_000), min_size=count, max_size=count))) * TICK
+    onset = np.array(draw(st.lists(times, min_size=count, max_size=count)))
+    length = np.array(draw(st.lists(st.integers(1, 3 * 40_000), min_size=count, max_size=count)))
     pitch = np.array(draw(st.lists(st.integers(58, 64), min_size=count, max_size=count)))
     velocity = np.array(draw(st.lists(st.integers(1, 127), min_size=count, max_size=count)))
     feet = draw(st.lists(st.tuples(times, st.sampled_from([0, 30, 64, 127])), max_size=6))
     pedal = np.array([(at * TICK, value) for at, value in feet], np.float64).reshape(-1, 2)
-    return Performance(onset, onset + length, pitch, velocity, pedal)
+    return Performance(onset * TICK, (onset + length) * TICK, pitch, velocity, pedal)
 
 
 def split(music: Performance, seconds: float) -> tuple[Prime, np.ndarray]:
