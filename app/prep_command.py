@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from typing import TYPE_CHECKING
 
 from musicgen.app.arguments import whole
-from musicgen.app.errors import BadInput, cannot_write
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 
 if TYPE_CHECKING:
     from musicgen.data_prep.prep import Report
@@ -42,6 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.workers is not None and arguments.workers < 0:
         raise BadInput(f"--workers must be 0 or more, not {arguments.workers}")
+    if arguments.runner != "local" and importlib.util.find_spec("apache_beam") is None:
+        raise EnvironmentProblem(
+            f"--runner {arguments.runner} needs Apache Beam: pip install 'perceiver-musicgen[beam]', or leave it out"
+        )
     progress = Progress(0, "files", quiet=arguments.quiet)
 
     def report(state: prep.Progress) -> None:
