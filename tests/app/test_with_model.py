@@ -25,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("weights") / "little"
     config = ModelConfig(
-        width=32, heads=2, kv_heads=1, local_layers=1, local_window=16, layers=1, context=96, latents=32
+        width=32, heads=2, kv_heads=1, local_layers=1, local_window=16, layers=2, context=96, latents=32
     )
     rng = np.random.default_rng(0)
     params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
