@@ -4,7 +4,7 @@
     tokenizer.json                     what each integer means
     model-00001-of-00003.safetensors   parameters by name: matrices int8 with one float32 scale a column, the rest float16
     CARD.md                            data, licence, command, figures, limits
-    SHA256SUMS                         of all the other files; its own hash names the checkpoint
+    SHA256SUMS                         of all the other files; the hash of its lines, the card's apart, names the checkpoint
 
 `load` gives them back as float32 arrays after checking every sum.
 """
@@ -28,6 +28,7 @@ from musicgen.model.config import ModelConfig
 FOLDER = Path(__file__).parent
 DEFAULT = "maestro-piano"
 SUMS = "SHA256SUMS"
+CARD = "CARD.md"
 SHARD_BYTES = 16_000_000
 SCALE = ".scale"
 
@@ -42,7 +43,7 @@ class UnknownCheckpointError(CheckpointError):
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """A checkpoint, whole.  params: float32 arrays by name.  sha256: of SHA256SUMS, so of everything."""
+    """A checkpoint, whole.  params: float32 arrays by name.  sha256: `identity`."""
 
     name: str
     folder: Path
@@ -105,7 +106,7 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         params = dequantised(stored)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
-    return Released(folder.name, folder, config, params, tokenizer, about, hashlib.sha256(files[SUMS]).hexdigest())
+    return Released(folder.name, folder, config, params, tokenizer, about, identity(files[SUMS].decode()))
 
 
 def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -159,15 +160,21 @@ def release(
     }
     files["config.json"] = (json.dumps({"model": config.to_dict(), **about}, indent=2) + "\n").encode()
     files["tokenizer.json"] = (json.dumps(tokenizer, indent=2) + "\n").encode()
-    files["CARD.md"] = card.encode()
+    files[CARD] = card.encode()
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return write_sums(folder)
 
 
+def identity(sums: str) -> str:
+    """The sha256 that names a checkpoint: of all that decides what it computes, so not of the card."""
+    lines = [line for line in sums.splitlines(keepends=True) if not line.endswith(f"  {CARD}\n")]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def write_sums(folder: Path) -> str:
     """Write SHA256SUMS anew, after an edit of the card say; returns the checkpoint's sha256."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
-    (folder / SUMS).write_text("".join(lines))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
+    (folder / SUMS).write_text(sums)
+    return identity(sums)
