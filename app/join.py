@@ -68,17 +68,11 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
     music = prime.performance
     new = _after(music.onset[-1], shifted(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
     end = music.end.copy()
-    end[end > prime.seconds + SLACK] = prime.seconds  # keys struck again while down; their last notes follow below
     for pitch in sounding(prime.tokens):
         note = np.flatnonzero(music.pitch == pitch)[-1]
         ends = np.flatnonzero((tokens == NOTE_OFF + pitch) | (tokens == NOTE_ON + pitch))
         when = steps(tokens)[ends[0]] if ends.size else steps(tokens)[-1] if tokens.size else 0
         end[note] = prime.seconds + when / STEPS_PER_SECOND
-    for pitch in np.unique(music.pitch[end > prime.seconds]):
-        struck = new.onset[new.pitch == pitch]
-        if struck.size:
-            mine = music.pitch == pitch
-            end[mine] = np.minimum(end[mine], struck[0])
     old = Performance(
         music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music, prime.seconds)
     )
