@@ -1,25 +1,39 @@
-"""What the tests of the model share: its slow reference, small shapes, and parameters none of which is zero."""
+"""How the tests of the model run: their helpers can be imported, and little time goes into compiling."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import pytest
 from hypothesis import HealthCheck, settings
 
-# reference.py and toys.py lie beside the tests and are imported by them by these names.
+# reference.py and toys.py lie beside the tests, which import them by these names.
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Machines differ in speed and the first example of a test compiles: how long one may take is not Hypothesis's to say.
-settings.register_profile(
-    "model", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+settings.register_profile("model", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("model")
 
-# Most of the time goes into compiling; what is compiled once is kept for the next run.  `make test` chooses the folder.
+# What is compiled once is kept for the next run.  `make test` chooses the folder itself.
 if jax.config.jax_compilation_cache_dir is None:
     folder = Path(__file__).parents[2] / ".pytest_cache" / "jax"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", 2_000_000_000)  # with a limit workers lock it
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def quick_compiler() -> Iterator[None]:
+    """LLVM without its expensive passes: half the time, for the same operations in the same order and memory."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def usual_compiler(quick_compiler: None) -> None:
+    """The compiler as users have it."""
+    jax.config.update("jax_disable_most_optimizations", False)

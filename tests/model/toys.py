@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from musicgen.model import parameters
@@ -59,3 +61,21 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 2e
     assert actual.shape == expected.shape
     worst = np.abs(np.asarray(actual, np.float64) - expected).max()
     assert worst <= tolerance * scale, f"off by {worst:.3g} where values reach {scale:.3g}"
+
+
+class AnyToken:
+    """A grammar that allows everything; its state is the last token i32 [B]."""
+
+    vocab_size = TOY.vocab_size
+
+    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+        """The last tokens."""
+        return xp.asarray([stream[-1] for stream in streams], dtype=xp.int32)
+
+    def advance(self, state: Any, token: Any) -> Any:
+        """The new token."""
+        return token
+
+    def allowed(self, state: Any) -> Any:
+        """All of them."""
+        return jnp.ones((state.shape[0], self.vocab_size), bool)

@@ -1,0 +1,230 @@
+"""The endless stream: at every token the logits of the uncached model, over windows that move on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import Reference
+from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
+
+from musicgen.data_prep import VOCABULARY, decode, encode, grammar
+from musicgen.model import engine as engine_module
+from musicgen.model.engine import EOS, Engine, Stream, pass_lengths
+from musicgen.model.sampler import Sampling
+
+GREEDY = Sampling(temperature=0.0)
+# One block of each kind: test_decoding.py has looked at more, and compiling is what takes the time here.
+ONE_EACH = dataclasses.replace(TOY, local_layers=1, cross_attends=1, layers=1)
+
+
+@functools.cache
+def shared(name: str) -> Engine:
+    """Engines of the toy, compiled once; each is used with one BLOCK, after which it is named."""
+    return Engine(ONE_EACH, random_parameters(ONE_EACH), AnyToken())
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine that draws one token a dispatch, so that its logits can be looked at between any two."""
+    monkeypatch.setattr(engine_module, "BLOCK", 1)
+    return shared("one by one")
+
+
+class Uncached:
+    """What the stream should do, without a cache: which inputs and latents each row has, and the reference on them.
+
+    When either is full, the stream starts anew with at most N - M//2 inputs, the last M//2 of them latents.
+    """
+
+    def __init__(self, primes: list[np.ndarray], M: int, N: int):
+        self.M, self.N = M, N
+        self.rows = [list(prime) for prime in primes]
+        self.reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
+        self.refills = 0
+        self.refill()
+
+    def refill(self) -> None:
+        most = self.N - self.M // 2
+        longest = min(most, max(len(row) for row in self.rows))
+        length = min(n for n in (64, 256, most) if longest <= n <= most)
+        read = min(self.M // 2, length)
+        self.first = [max(0, len(row) - length) for row in self.rows]
+        self.latents = [min(read, len(row)) for row in self.rows]
+        self.inputs, self.room = length, min(self.M - read, self.N - length)
+        self.refills += 1
+
+    def add(self, tokens: np.ndarray) -> None:
+        for row, token in zip(self.rows, tokens, strict=True):
+            row.append(int(token))
+        self.latents = [count + 1 for count in self.latents]
+        self.inputs, self.room = self.inputs + 1, self.room - 1
+
+    def logits(self) -> np.ndarray:
+        """[B, V], of the token to come."""
+        if self.room == 0:
+            self.refill()
+        rows = zip(self.rows, self.first, self.latents, strict=True)
+        return np.stack([self.reference(np.array(row[first:]), latents)[-1] for row, first, latents in rows])
+
+
+def follow(stream: Stream, uncached: Uncached, tokens: int) -> None:
+    """Compare the logits after each of so many tokens."""
+    for _ in range(tokens):
+        expected = uncached.logits()
+        if stream.room > 0:  # or else the next call refills before it draws
+            assert (stream.room, int(stream.cache.inputs)) == (uncached.room, uncached.inputs)
+            assert_close(np.asarray(stream.logits), expected)
+        drawn = next(stream)
+        assert drawn.shape == (len(uncached.rows), 1)
+        uncached.add(drawn[:, 0])
+
+
+@pytest.mark.parametrize("M, N", [(8, 24), (8, 8), (3, 23)])
+def test_every_token_comes_from_the_uncached_logits(one_by_one: Engine, M: int, N: int) -> None:
+    """Rows of a short prime, a middling one and one longer than the context, at once, over several refills."""
+    primes = [random_tokens(n, seed=n) for n in (1, 9, 40)]
+    stream = one_by_one.start(primes, latents=M, context=N, seed=3)
+    uncached = Uncached(primes, M, N)
+    follow(stream, uncached, 3 * M + 2)
+    assert uncached.refills > 3
+
+
+def test_passes_of_several_lengths(one_by_one: Engine) -> None:
+    """A short prime is read in a short pass; what comes of it grows into a longer one, as long as fits."""
+    prime = random_tokens(60)
+    stream = one_by_one.start([prime], latents=8, context=72)
+    uncached = Uncached([prime], 8, 72)
+    assert uncached.inputs == 64
+    follow(stream, uncached, 11)
+    assert uncached.inputs > 68
+
+
+def test_blocks_are_what_single_tokens_are(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed draws the same tokens, however many at once; a block ends where the room does."""
+
+    def first_tokens(engine: Engine) -> tuple[np.ndarray, list[int]]:
+        stream = engine.start([random_tokens(n) for n in (1, 9, 40)], latents=8, context=24, seed=5)
+        blocks: list[np.ndarray] = []
+        while sum(block.shape[1] for block in blocks) < 16:
+            blocks.append(next(stream))
+        return np.concatenate(blocks, axis=1), [block.shape[1] for block in blocks]
+
+    single, sizes = first_tokens(one_by_one)
+    assert sizes == [1] * 16
+    monkeypatch.setattr(engine_module, "BLOCK", 3)
+    threes, sizes = first_tokens(shared("in threes"))
+    assert sizes == [3, 1] * 4
+    np.testing.assert_array_equal(single, threes)
+
+
+def test_the_usual_block() -> None:
+    """Sixteen tokens a dispatch, and greedy ones are those of the reference."""
+    primes = [random_tokens(30), random_tokens(17)]
+    stream = shared("usual").start(primes, latents=40, context=60, sampling=GREEDY)
+    uncached = Uncached(primes, 40, 60)
+    for size in (16, 4, 16):
+        block = next(stream)
+        assert block.shape == (2, size) and block.dtype == np.int16
+        for drawn in block.T:
+            logits = uncached.logits()
+            logits[:, EOS] = -np.inf  # which is never drawn
+            np.testing.assert_array_equal(drawn, logits.argmax(axis=-1))
+            uncached.add(drawn)
+
+
+def test_rows_do_not_know_of_each_other(one_by_one: Engine) -> None:
+    """Greedy, every row of a batch goes on as it would alone."""
+    primes = [random_tokens(n, seed=n) for n in (3, 14, 30)]
+
+    def tokens(primes: list[np.ndarray]) -> np.ndarray:
+        stream = one_by_one.start(primes, latents=8, context=24, sampling=GREEDY)
+        return np.concatenate(list(itertools.islice(stream, 20)), axis=1)
+
+    together = tokens(primes)
+    for row, prime in enumerate(primes):
+        np.testing.assert_array_equal(tokens([prime])[0], together[row])
+
+
+def test_seeds(one_by_one: Engine) -> None:
+    """A seed gives the same samples again, another gives others, and the samples of one batch differ."""
+
+    def tokens(seed: int) -> np.ndarray:
+        stream = one_by_one.start([random_tokens(6)] * 3, latents=8, context=24, seed=seed)
+        return np.concatenate(list(itertools.islice(stream, 20)), axis=1)
+
+    np.testing.assert_array_equal(tokens(1), tokens(1))
+    assert not np.array_equal(tokens(1), tokens(2))
+    assert len({tuple(row) for row in tokens(1)}) == 3
+
+
+def test_eos_is_never_drawn(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However likely it is, and though the grammar allows it: how long a piece is, the caller says."""
+    kernel = np.array(one_by_one.params["logits.kernel"])
+    kernel[:, EOS] *= 100
+    monkeypatch.setattr(one_by_one, "params", one_by_one.params | {"logits.kernel": kernel})
+    stream = one_by_one.start([random_tokens(n) for n in (1, 9, 40)], latents=8, context=24, seed=1)
+    likeliest = 0
+    for _ in range(20):
+        likeliest += (np.asarray(stream.logits).argmax(axis=-1) == EOS).sum()
+        assert not (next(stream) == EOS).any()
+    assert likeliest > 10
+
+
+def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
+    """Any integers will do, and the caller's array is not written to."""
+    prime = random_tokens(6).astype(np.int64)
+    before = prime.copy()
+    next(one_by_one.start([prime] * 3, latents=8, context=24))
+    np.testing.assert_array_equal(prime, before)
+
+
+def test_music() -> None:
+    """With the real grammar: a long stream compiles nothing after its first block, and is music."""
+    config = dataclasses.replace(ONE_EACH, vocab_size=VOCABULARY.size)
+    params = random_parameters(config)
+    params["logits.kernel"] = params["logits.kernel"] * 0.1  # many tokens likely
+    engine = Engine(config, params, grammar)
+    stream = engine.start([np.array([1], np.int16)] * 2, latents=16, context=32, seed=2)
+    blocks = [next(stream)]
+    compiled = engine.draw._cache_size(), engine.prefill._cache_size()
+    assert compiled == (1, 1)
+    for _ in range(60):
+        blocks.append(next(stream))
+    assert (engine.draw._cache_size(), engine.prefill._cache_size()) == compiled
+    assert len(stream.history[0]) <= 32
+    for row in np.concatenate(blocks, axis=1):
+        state = grammar.start(1)
+        for token in row:
+            assert grammar.allowed(state)[0, token]
+            state = grammar.advance(state, np.array([token]))
+        performance = decode(row)
+        assert len(performance) > 20
+        np.testing.assert_array_equal(encode(decode(encode(performance))), encode(performance))
+
+
+@pytest.mark.parametrize("latents, context", [(1, 24), (25, 24), (0, 24), (-3, 24), (2, 1)])
+def test_impossible_settings(one_by_one: Engine, latents: int, context: int) -> None:
+    """One line says what the limits are."""
+    with pytest.raises(ValueError, match=f"latents must be between 2 and the context .{context}., not {latents}"):
+        one_by_one.start([random_tokens(4)], latents=latents, context=context)
+
+
+@pytest.mark.parametrize("primes", [[], [np.array([], np.int16)], [np.array([1]), np.array([], np.int16)]])
+def test_no_prime(one_by_one: Engine, primes: list[np.ndarray]) -> None:
+    """A stream cannot begin without a token."""
+    with pytest.raises(ValueError, match="every prime needs at least one token"):
+        one_by_one.start(primes)
+
+
+@given(most=st.integers(1, 10_000))
+def test_pass_lengths(most: int) -> None:
+    """A few, rising, up to exactly the most; none is more than four times as long as need be."""
+    lengths = pass_lengths(most)
+    assert list(lengths) == sorted(set(lengths)) and lengths[-1] == most and len(lengths) < 6
+    assert all(b <= 4 * a for a, b in itertools.pairwise(lengths))
