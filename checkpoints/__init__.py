@@ -2,9 +2,9 @@
 
     config.json                        the model's shape and what it was trained on
     tokenizer.json                     what each integer means
-    model-00001-of-00003.safetensors   parameters by name: matrices int8 with one float32 scale a column, the rest float16
+    model-00001-of-00003.safetensors   parameters by name: matrices int8, one float32 scale a column; the rest float16
     CARD.md                            data, licence, command, figures, limits
-    SHA256SUMS                         of all the other files; the hash of its lines, the card's apart, names the checkpoint
+    SHA256SUMS                         of the other files; the hash of its lines, the card's apart, names the checkpoint
 
 `load` gives them back as float32 arrays after checking every sum.
 """
@@ -66,7 +66,7 @@ def find(name_or_path: str | Path) -> Path:
             return folder
     known = ", ".join(names()) or "none here"
     raise UnknownCheckpointError(
-        f"no checkpoint {name_or_path}: give one of those that come with the package ({known}) or a folder with {SUMS} in it"
+        f"no checkpoint {name_or_path}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
     )
 
 

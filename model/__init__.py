@@ -1,1 +1,1 @@
-"""Integers in, integers or logits out: Perceiver AR, its training, its sampler.  Knows nothing of MIDI, files or pages."""
+"""Integers in, integers or logits out: Perceiver AR, its training, its sampler.  Knows nothing of music or pages."""

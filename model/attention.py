@@ -16,8 +16,9 @@ def _fused(q: jax.Array) -> bool:
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = None) -> jax.Array:
     """Causal attention, bottom-right aligned: query j of M sees keys 0 .. T-M+j of T, its own included.
 
-    q [B, M, H, K], k and v [B, T, G, K] -> [B, M, H, K].  Keys before start i32 [B] are padding: seen by nobody but the query
-    of that same position, whose output nobody reads (with every key masked softmax would turn uniform over the future).
+    q [B, M, H, K], k and v [B, T, G, K] -> [B, M, H, K].  Keys before start i32 [B] are padding: seen by nobody but
+    the query of that same position, whose output nobody reads (with every key masked softmax would turn uniform over
+    the future).
     """
     M, T = q.shape[1], k.shape[1]
     implementation = "cudnn" if _fused(q) else "xla"

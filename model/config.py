@@ -1,4 +1,4 @@
-"""The model's shape, and the named presets.  Letters as in the paper: N context, M latents, D width, H heads, K head size."""
+"""The model's shape, and the named presets.  N context, M latents, D width, H heads, K head size."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Cached decoding (paper appendix E): the model's own forward pass, one token at a time.
 
-Kept from earlier calls are the keys and values of the local blocks (the last W inputs, a ring), of the cross-attends (all N
-inputs) and of the self-attends (the M latents).  `prefill` reads many tokens in one pass, `step` adds one, which becomes both
-an input and a latent.  When either is full, the caller prefills anew from its last tokens (model/engine.py).
+Kept from earlier calls are the keys and values of the local blocks (the last W inputs, a ring), of the cross-attends
+(all N inputs) and of the self-attends (the M latents).  `prefill` reads many tokens in one pass, `step` adds one,
+which becomes both an input and a latent.  When either is full, the caller prefills anew from its last tokens
+(model/engine.py).
 
-Caches are [B*G, T, K], not [B, G, T, K]: with a leading axis of size 1 XLA copies the whole cache at every step on a CPU.
+Caches are [B*G, T, K], not [B, G, T, K]: with a leading axis of size 1 XLA copies the whole cache at every step on a
+CPU.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def prefill(
 
 
 class Cached:
-    """The three attentions of one step; after it, `local`, `cross` and `latent` hold the caches with the token added."""
+    """The three attentions of one step; then `local`, `cross` and `latent` hold the caches with the token added."""
 
     def __init__(self, config: ModelConfig, cache: Cache):
         self.config, self.cache = config, cache

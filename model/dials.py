@@ -1,11 +1,12 @@
 """Training one model for many latent counts and context lengths at once, at no extra cost.
 
-A model trained at one N and M serves only those (2.85 instead of 1.83 nats at half the context).  Here one batch of rows
-[B, N] is cut in several ways.  Every row still has M latents, so that all matrix products run on the whole batch; only the
-attention, which costs little, sees the difference:
+A model trained at one N and M serves only those (2.85 instead of 1.83 nats at half the context).  Here one batch of
+rows [B, N] is cut in several ways.  Every row still has M latents, so that all matrix products run on the whole
+batch; only the attention, which costs little, sees the difference:
 
-    Cut(rows, context=n, latents=m, segment=s)   the last M/m chunks of n inputs; in each, the last m are latents that see the
-                                                 chunk's inputs only, and in self-attention only their own segment of s latents
+    Cut(rows, context=n, latents=m, segment=s)   the last M/m chunks of n inputs; in each, the last m are latents, which
+                                                 see the chunk's inputs only, and in self-attention only their own
+                                                 segment of s latents
 
 so Cut(n=1024, m=512) trains the setting N=1024, M=512 on four places of a row, and Cut(n=4096, m=2048, s=64) trains 64
 latents before each of 32 contexts.  No masks, so the fused causal kernels stay in use.
@@ -41,7 +42,7 @@ def one_setting(N: int, M: int) -> tuple[Cut, ...]:
 
 
 def all_settings(N: int, M: int) -> tuple[Cut, ...]:
-    """A deck of 16 rows, half at the full setting and half over few latents, short contexts, and starts from nothing."""
+    """A deck of 16 rows: half at the full setting, half over few latents, short contexts and starts from nothing."""
     return (
         Cut(8, N, M, M),
         Cut(1, N, M, M // 4),
@@ -103,8 +104,9 @@ class Dials:
     def cross_attend(self, keep: float, key: jax.Array) -> Attend:
         """The cross-attend of every cut, with cross-attend dropout (paper section 3.4).
 
-        Of each chunk's inputs before its latents only a random share `keep` stays, drawn anew per chunk; the latents' own
-        inputs always stay, so a latent can never lose its own key.  Dropping by gathering makes the dropout save time.
+        Of each chunk's inputs before its latents only a random share `keep` stays, drawn anew per chunk; the latents'
+        own inputs always stay, so a latent can never lose its own key.  Dropping by gathering makes the dropout save
+        time.
         """
 
         def cross(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -123,7 +125,7 @@ class Dials:
 
 
 def drop_prefix(inputs: list[jax.Array], prefix: int, keep: float, key: jax.Array) -> list[jax.Array]:
-    """Keep a random `keep` of the first `prefix` positions of each row, the same for every array [B, T, ...], and the rest."""
+    """Keep the same random share of the first `prefix` positions of every array [B, T, ...], and all the rest."""
     kept = int(prefix * keep)
     if kept == prefix:
         return inputs

@@ -4,8 +4,9 @@
     stream = engine.start([prime], latents=2048, context=4096, sampling=Sampling(), seed=0)      # reads the primes
     for block in stream: ...                                                                     # int16 [B, k]
 
-The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may come next
-(musicgen.data_prep.grammar, or anything with its three functions); the engine itself knows nothing of music.
+The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may
+come next (musicgen.data_prep.grammar, or anything with its three functions); the engine itself knows nothing of
+music.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Nats per token: every token of every piece scored exactly once, in order.
 
-A piece is a row of integers whose first (BOS) is context only.  Windows of at most N inputs advance by S and score their last
-S targets; the first window has M inputs, all of them latents, and scores all of its targets.
+A piece is a row of integers whose first (BOS) is context only.  Windows of at most N inputs advance by S and score
+their last S targets; the first window has M inputs, all of them latents, and scores all of its targets.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from musicgen.model.dials import Dials
 
 
 def matrix_parameters(config: ModelConfig) -> tuple[int, int, int, int]:
-    """Weights of one block's query and output matrices, of its key and value matrices, of its MLP, and of the logits."""
+    """Weights of a block's query and output, of its key and value, of its MLP, and of the logits."""
     D, kv = config.width, config.kv_heads * config.head_size
     return 2 * D * D, 2 * D * kv, 2 * config.widening * D * D, D * config.vocab_size
 
 
 def forward_flops(config: ModelConfig, dials: Dials, rows: int, keep: float) -> float:
-    """Multiply-adds counted twice of one forward pass over `rows` rows; masked halves of causal attention are not counted."""
+    """Of one forward pass over `rows` rows; a multiply-add is two, the masked half of causal attention none."""
     N, M, D = dials.N, dials.M, config.width
     qo, kv, mlp, logits = matrix_parameters(config)
     per_row = config.local_layers * N * (2 * (qo + kv + mlp) + 4 * D * config.local_window)

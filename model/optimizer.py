@@ -14,7 +14,7 @@ MATRIX = "matrix"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Learning rates at the top of the schedule, and the schedule: linear warm-up, flat, linear to zero over `decay`."""
+    """Peak learning rates, and their schedule: linear warm-up, flat, linear to zero over the last `decay` of all."""
 
     learning_rate: float = 2e-3  # Muon's; an update has the root mean square 0.2 * learning_rate
     adam_learning_rate: float = 3e-3

@@ -1,4 +1,4 @@
-"""Parameters as a flat dictionary of arrays, name -> array: what optimiser, checkpoints and released files all speak."""
+"""Parameters as a flat dictionary of arrays by name: what optimiser, checkpoints and released files all speak."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def initial(config: ModelConfig, seed: int) -> Parameters:
 
 
 def bind(config: ModelConfig, params: Mapping[str, jax.Array]) -> PerceiverAR:
-    """The model with these parameters; cheap, also while tracing.  Raises ValueError when names or shapes do not fit."""
+    """The model with these parameters; cheap, also while tracing.  Raises ValueError if names or shapes do not fit."""
     graph, flat = _skeleton(config)
     wrong = set(flat) ^ set(params) or {n for n in flat if tuple(params[n].shape) != tuple(flat[n][1].shape)}
     if wrong:

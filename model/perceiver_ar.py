@@ -6,12 +6,13 @@
     x = causal self-attend blocks(x)                        (sees latents up to and including its own)
     logits = x @ W                                          [B, M, V]: position j predicts the token after input N-M+j
 
-M and N are arguments of a call, not of the model; M = N is a plain decoder.  What differs from the paper, each choice measured
-on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, GELU, grouped-query attention, zero-initialised block outputs, and
-`local_layers` blocks of windowed attention over the inputs, so that a key far outside the latents carries the notes around it
-and not one token alone.  Their cost is linear in N, like the cross-attend's.
+M and N are arguments of a call, not of the model; M = N is a plain decoder.  What differs from the paper, each choice
+measured on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, GELU, grouped-query attention,
+zero-initialised block outputs, and `local_layers` blocks of windowed attention over the inputs, so that a key far
+outside the latents carries the notes around it and not one token alone.  Their cost is linear in N, like the
+cross-attend's.
 
-Letters: B batch, N context, M latents, D width, H heads, G key/value heads, R = H/G, K head size, V vocabulary, W window.
+Letters: B batch, N context, M latents, D width, H heads, G key/value heads, K head size, V vocabulary, W window.
 """
 
 from __future__ import annotations
@@ -157,8 +158,8 @@ class PerceiverAR(nnx.Module):
     ) -> jax.Array:
         """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> logits f32 [B, M, V].
 
-        The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch that is
-        cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
+        The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
+        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
         """
         for layer, block in enumerate(self.layers):
             for i in self.crosses_before(layer):
@@ -190,7 +191,7 @@ class PerceiverAR(nnx.Module):
 
 
 class Masked:
-    """The three attentions of a whole forward pass whose latents begin at input `first`, and whose rows at start i32 [B]."""
+    """The three attentions of a whole forward pass: latents begin at input `first`, rows at start i32 [B]."""
 
     def __init__(self, config: ModelConfig, first: int, start: jax.Array | None):
         self.window, self.first, self.start = config.local_window, first, start

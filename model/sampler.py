@@ -13,8 +13,8 @@ import jax.numpy as jnp
 class Sampling:
     """How tokens are drawn; each filter keeps the likeliest tokens and the defaults keep all.
 
-    temperature 0 takes the likeliest token.  top_k: how many (0: all).  top_p: the fewest that have this probability together.
-    min_p: those at least this likely relative to the likeliest.
+    temperature 0 takes the likeliest token.  top_k: how many (0: all).  top_p: the fewest that have this probability
+    together.  min_p: those at least this likely relative to the likeliest.
     """
 
     temperature: float = 1.0

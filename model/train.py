@@ -1,7 +1,8 @@
 """Training Perceiver AR on rows of integers: one loop, read from top to bottom in `train`.
 
-Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one call,
-compute is bfloat16 with float32 masters, and a run that was stopped goes on bit for bit from its last checkpoint.
+Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one
+call, compute is bfloat16 with float32 masters, and a run that was stopped goes on bit for bit from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def dials_of(config: TrainConfig) -> Dials:
 def loss_of(
     params: Parameters, tokens: jax.Array, key: jax.Array, config: TrainConfig, dials: Dials
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean loss over the targets of rows tokens i32 [B, N+1], and nats/token over all of them and over the full setting."""
+    """Mean loss over the targets of rows tokens i32 [B, N+1]; nats/token of all and of those at the full setting."""
     dtype = jnp.dtype(config.compute)
     model = parameters.bind(config.model, {name: x.astype(dtype) for name, x in params.items()})
     residual_key, cross_key, token_key = jax.random.split(key, 3)

@@ -28,7 +28,9 @@ from musicgen.model.flops import forward_flops
 from musicgen.model.train import TrainConfig
 
 AUGMENTATION = Augmentation(semitones=6, stretch=0.08, velocity=8)
-TOY = ModelConfig(width=64, heads=4, kv_heads=2, local_layers=1, local_window=16, cross_attends=2, layers=2, context=512, latents=256)
+TOY = ModelConfig(
+    width=64, heads=4, kv_heads=2, local_layers=1, local_window=16, cross_attends=2, layers=2, context=512, latents=256
+)
 
 
 def smaller(config: ModelConfig, **changes: int) -> ModelConfig:
