@@ -5,6 +5,8 @@ On a GPU in bfloat16 both are cuDNN's fused kernels; elsewhere plain XLA.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = N
     the future).
     """
     M, T = q.shape[1], k.shape[1]
-    implementation = "cudnn" if _fused(q) else "xla"
+    implementation: Literal["cudnn", "xla"] = "cudnn" if _fused(q) else "xla"
     if (
         start is None and M == T
     ):  # the one case for which `is_causal`, aligned top-left, is right; it skips half the work

@@ -67,7 +67,7 @@ def stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation
         rows = {name: iter(x) for name, x in together.items()}
         return {name: next(rows[kind(name, updates[name])]) for name in sorted(updates)}, state
 
-    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]  # dictionaries are optax's trees
+    return optax.GradientTransformation(init, update)
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
