@@ -179,18 +179,26 @@ def _silence() -> Performance:
 def _write(
     segments: Segments, seconds: float, rate: int, out: Path, font: str, on_progress: Callable[[float], None]
 ) -> float:
-    """Measure the peak, then write the sound brought to PEAK."""
+    """Measure the peak, then write the sound brought to PEAK.  Each of the two is half of the progress."""
     kept: list[np.ndarray] = []
     peak, done = 0.0, 0
     for segment in segments():
         peak = max(peak, float(np.abs(segment).max(initial=0.0)))
         done += len(segment)
-        on_progress(done / rate)
+        on_progress(done / rate / 2)
         if seconds <= KEPT:
             kept.append(segment)
     if peak == 0.0:
         raise EnvironmentProblem(f"{font} gives no sound for a piano: choose another with --soundfont")
-    _encode((segment * np.float32(PEAK / peak) for segment in (kept or segments())), rate, done, out)
+
+    def scaled() -> Iterator[np.ndarray]:
+        written = 0
+        for segment in kept or segments():
+            yield segment * np.float32(PEAK / peak)
+            written += len(segment)
+            on_progress((done + written) / rate / 2)
+
+    _encode(scaled(), rate, done, out)
     return done / rate
 
 

@@ -111,10 +111,14 @@ def test_a_long_silence_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None
 def test_long_music_is_rendered_twice_rather_than_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, music: Performance
 ) -> None:
-    """The bounded-memory path writes the same file."""
-    render(music, tmp_path / "kept.wav")
+    """The bounded-memory path writes the same file, and its progress goes once from nothing to all."""
+    told: list[float] = []
+    seconds = render(music, tmp_path / "kept.wav", on_progress=told.append)
+    assert told == sorted(told) and told[-1] == pytest.approx(seconds)
+    told.clear()
     monkeypatch.setattr(rendering, "KEPT", 0.0)
-    render(music, tmp_path / "twice.wav")
+    render(music, tmp_path / "twice.wav", on_progress=told.append)
+    assert told == sorted(told) and told[-1] == pytest.approx(seconds)
     assert (tmp_path / "kept.wav").read_bytes() == (tmp_path / "twice.wav").read_bytes()
 
 
