@@ -62,7 +62,8 @@ class Dials:
     def __init__(self, cuts: tuple[Cut, ...], N: int, M: int):
         """Raise ValueError if a cut does not fit rows of N inputs and M latents."""
         for cut in cuts:
-            if M % cut.latents or cut.latents % cut.segment or cut.context * (M // cut.latents) > N:
+            nested = 1 <= cut.segment <= cut.latents <= min(M, cut.context)
+            if not nested or M % cut.latents or cut.latents % cut.segment or cut.context * (M // cut.latents) > N:
                 raise ValueError(f"{cut} does not fit rows of {N} inputs and {M} latents")
         self.cuts, self.N, self.M = cuts, N, M
         self.rows = sum(cut.rows for cut in cuts)
