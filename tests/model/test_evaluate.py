@@ -1,0 +1,98 @@
+"""Every token of every piece is scored once, by the uncut model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import Reference
+from toys import TOY, random_parameters, random_tokens
+
+from musicgen.model.evaluate import nats_of_pieces, windows
+
+N, M, S = 14, 6, 2
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)).map(lambda x: sorted(x, reverse=True))
+
+
+@settings(max_examples=300)
+@given(targets=st.integers(1, 300), sizes=sizes)
+def test_windows(targets: int, sizes: list[int]) -> None:
+    """Each target once and in order, at most N inputs, each scored one a latent, and after the first S at a time."""
+    N, M, S = sizes
+    scored: list[int] = []
+    found = list(windows(targets, N, M, S))
+    for i, window in enumerate(found):
+        inputs = window.stop - window.first
+        assert 1 <= window.scored <= min(M, inputs) and inputs <= N
+        # Input p predicts target p (the token after it), so these are the last `scored` predictions.
+        scored += range(window.stop - window.scored, window.stop)
+        if i == 0:
+            assert window == (0, min(M, targets), min(M, targets))
+        else:
+            assert inputs == min(N, window.stop)
+            assert window.scored == S or i == len(found) - 1
+    assert scored == list(range(targets))
+
+
+def direct(piece: np.ndarray, N: int, M: int, S: int) -> np.ndarray:
+    """Nats of each token after the first; written from the protocol, one window after another."""
+    reference = Reference(TOY, random_parameters(TOY))
+    nats: list[float] = []
+    while len(nats) < len(piece) - 1:
+        new = min(S if nats else M, len(piece) - 1 - len(nats))
+        stop = len(nats) + new
+        inputs = piece[max(0, stop - N) : stop]
+        logits = reference(inputs, min(M, len(inputs)))[-new:]
+        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        nats += (-logits[np.arange(new), piece[stop - new + 1 : stop + 1]]).tolist()
+    return np.array(nats)
+
+
+def pieces() -> list[np.ndarray]:
+    """Of one token, just under, at and over M and N, and long ones; int16 as shards hold them."""
+    return [random_tokens(n + 1, seed=n).astype(np.int16) for n in (1, M - 1, M, M + 1, N, 33, N + 1, 2, 40)]
+
+
+def score(batch: int, *, stride: int | None = S) -> list[np.ndarray]:
+    """All pieces in batches."""
+    params = random_parameters(TOY)
+    return list(nats_of_pieces(TOY, params, pieces(), latents=M, context=N, stride=stride, batch=batch))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_nats_are_those_of_the_model_one_window_at_a_time(batch: int) -> None:
+    """Each piece in order, whatever the batch size."""
+    for piece, nats in zip(pieces(), score(batch), strict=True):
+        assert nats.shape == (len(piece) - 1,) and nats.dtype == np.float32
+        np.testing.assert_allclose(nats, direct(piece, N, M, S), rtol=2e-4, atol=1e-5)
+
+
+def test_half_of_the_latents_are_the_usual_stride() -> None:
+    """M/2."""
+    for usual, asked in zip(score(4, stride=None), score(4, stride=M // 2), strict=True):
+        np.testing.assert_array_equal(usual, asked)
+
+
+def test_pieces_are_read_as_they_are_needed() -> None:
+    """A data set is never held in memory: a piece is given back once all of it has been scored."""
+    read = 0
+
+    def reading() -> Iterator[np.ndarray]:
+        nonlocal read
+        for piece in pieces():
+            read += 1
+            yield piece
+
+    scored = nats_of_pieces(TOY, random_parameters(TOY), reading(), latents=M, context=N, stride=S, batch=1)
+    for i, _ in enumerate(scored, start=1):
+        assert read == i
+
+
+@pytest.mark.parametrize("stride, latents, context", [(0, 6, 14), (7, 6, 14), (2, 15, 14), (-1, 6, 14)])
+def test_impossible_windows(stride: int, latents: int, context: int) -> None:
+    """One line says what the limits are."""
+    with pytest.raises(ValueError, match="need 1 <= stride <= latents <= context, got"):
+        list(nats_of_pieces(TOY, {}, pieces(), latents=latents, context=context, stride=stride))
