@@ -36,7 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--stop-after", type=number, metavar="SECONDS", help="save and leave after this time; run again to go on")
     add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")
     add("--model-axis", type=whole, default=1, metavar="N", help="devices that share one copy of the parameters (1)")
-    add("--distributed", action="store_true", help="this is one of several processes: jax.distributed finds the others")
+    add(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT,COUNT,INDEX",
+        help="one of several processes; without a value jax.distributed finds the others (Slurm, MPI, TPU)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
-    if arguments.distributed:
-        jax.distributed.initialize()
+    _join_others(arguments.distributed)
     config = _config(RECIPES[arguments.preset], arguments)
     out = Path(arguments.out)
     hosts = jax.process_count()
@@ -82,6 +87,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(str(error)) from None
     except OSError as error:
         raise cannot_write(error.filename or out, error) from None
+
+
+def _join_others(distributed: str | None) -> None:
+    import jax
+
+    if distributed is None:
+        return
+    try:
+        if distributed == "auto":
+            jax.distributed.initialize()
+        else:
+            address, count, index = distributed.split(",")
+            jax.distributed.initialize(address, int(count), int(index))
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(f"--distributed: {error}; give HOST:PORT,COUNT,INDEX, the same on all but for INDEX") from None
 
 
 def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
@@ -125,6 +145,7 @@ def _at_checkpoint(
 ) -> Callable[[int, dict[str, Any]], dict[str, float]]:
     """What happens at a checkpoint: score some of validation, write the weights in released form, write a sample."""
     import jax
+    from jax.experimental.multihost_utils import process_allgather
 
     from musicgen import checkpoints
     from musicgen.data_prep.loader import evaluation_pieces
@@ -142,8 +163,8 @@ def _at_checkpoint(
             )
         )
         figures = {"validation_nats": float(np.concatenate(nats).mean())} if nats else {}
+        arrays = process_allgather(params, tiled=True) if jax.process_count() > 1 else jax.device_get(params)
         if jax.process_index() == 0:
-            arrays = {name: np.asarray(x, np.float32) for name, x in params.items()}
             about = {"steps": step, "training": dataclasses.asdict(config), **figures}
             card = f"# A model of your own\n\nTrained with `musicgen train --preset {arguments.preset}`, step {step}.\n"
             checkpoints.release(out / "weights", config.model, arrays, VOCABULARY.to_json(), about, card)

@@ -7,20 +7,23 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 from tensorboardX import SummaryWriter
 
 
 class Metrics:
-    """Writes metrics.jsonl and TensorBoard events into a run's folder, and a line on stderr."""
+    """Writes metrics.jsonl and TensorBoard events into a run's folder, and a line on stderr; one process does."""
 
     def __init__(self, folder: Path):
-        self.lines = (folder / "metrics.jsonl").open("a")
-        self.board = SummaryWriter(str(folder / "tensorboard"))
+        self.writes = jax.process_index() == 0
+        if self.writes:
+            self.lines = (folder / "metrics.jsonl").open("a")
+            self.board = SummaryWriter(str(folder / "tensorboard"))
         self.began = time.monotonic()
 
     def write(self, step: int, **values: float) -> None:
         """Record these figures for this step; nothing is written where there are none."""
-        if not values:
+        if not values or not self.writes:
             return
         record = {"step": step, "seconds": round(time.monotonic() - self.began, 2), **values}
         print(json.dumps(record), file=self.lines, flush=True)
@@ -30,5 +33,6 @@ class Metrics:
 
     def close(self) -> None:
         """Flush and close both."""
-        self.lines.close()
-        self.board.close()
+        if self.writes:
+            self.lines.close()
+            self.board.close()

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from musicgen.model import parameters
@@ -149,18 +150,16 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
 
 
 def fresh_state(config: TrainConfig, mesh: Mesh, rules: Rules) -> TrainState:
-    """Step 0, laid out over the mesh; the optimiser's moments lie as their parameters do."""
-    layout = parameters.shardings(config.model, mesh, rules)
-    params = jax.jit(lambda: parameters.initial(config.model, config.seed), out_shardings=layout)()
-    opt_state = optimizer(config.optimizer, config.steps).init(params)
+    """Step 0, laid out over the mesh: parameters by the rules, the rest on every device."""
+
+    def make() -> TrainState:
+        params = parameters.initial(config.model, config.seed)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config.optimizer, config.steps).init(params))
+
     everywhere = NamedSharding(mesh, PartitionSpec())
-
-    def placed(path: tuple[Any, ...], x: jax.Array) -> jax.Array:
-        name = next((k.key for k in reversed(path) if isinstance(k, jax.tree_util.DictKey)), None)
-        return jax.device_put(x, layout[name] if name in layout and x.ndim else everywhere)
-
-    opt_state = jax.tree_util.tree_map_with_path(placed, opt_state)
-    return TrainState(jax.device_put(jnp.zeros((), jnp.int32), everywhere), params, opt_state)
+    layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make))
+    layout = layout._replace(params=parameters.shardings(config.model, mesh, rules))
+    return jax.jit(make, out_shardings=layout)()
 
 
 def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.Array:
@@ -169,16 +168,21 @@ def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.A
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(None, rules.B)), rows)
 
 
-class StopOnSignal:
-    """SIGTERM and Ctrl-C ask the loop to save and leave."""
+class Stop:
+    """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, after: float) -> None:
+        self.deadline, self.signalled = time.monotonic() + after, False
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._ask)
+            signal.signal(name, self._note)
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _note(self, *_: object) -> None:
+        self.signalled = True
+
+    def asked(self) -> bool:
+        """True on every process as soon as the first process has a reason."""
+        here = self.signalled or time.monotonic() > self.deadline
+        return bool(broadcast_one_to_all(np.int32(here))) if jax.process_count() > 1 else here
 
 
 def train(
@@ -196,31 +200,32 @@ def train(
     """
     mesh = make_mesh(config.model_axis)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    if jax.process_index() == 0:
+        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
     state, reader = checkpoints.restore(fresh_state(config, mesh, rules))
     if reader is not None:
         batches.set_state(reader)
-    metrics, stop, began = Metrics(folder), StopOnSignal(), time.monotonic()
+    metrics, stop = Metrics(folder), Stop(stop_after)
     train_steps = make_train_steps(config)
-    step = int(state.step)
+    step, leave = int(state.step), False
 
-    rows = rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
-    while step < config.steps:
+    def read() -> jax.Array:
+        return rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
+
+    rows = read() if step < config.steps else None
+    while rows is not None and not leave:
         reader = batches.get_state()  # after exactly the rows of the steps up to the end of this dispatch
         dispatched = time.monotonic()
         state, figures = train_steps(state, rows)
         k, step = rows.shape[0], step + rows.shape[0]
-        if step < config.steps:  # read while the device works
-            rows = rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
+        rows = read() if step < config.steps else None  # while the device works
         values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
         metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
-        leave = stop.asked or time.monotonic() - began > stop_after or step >= config.steps
+        leave = stop.asked() or rows is None
         if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
             metrics.write(step, **at_checkpoint(step, state.params))
             checkpoints.save(step, state, reader)
-        if leave:
-            break
     checkpoints.close()
     metrics.close()
     return state
