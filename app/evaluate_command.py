@@ -1,4 +1,7 @@
-"""`musicgen evaluate`: nats per token of a model on a split or on any folder of MIDI files."""
+"""`musicgen evaluate`: nats per token of a model on a split or on any folder of MIDI files.
+
+With --samples it compares music with music instead: see `samples_report`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen.app import memorisation_report, samples_report
 from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput
 
@@ -28,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--midi-dir", metavar="DIR", help="score every MIDI file of this folder")
     source.add_argument("--data", metavar="DIR", help="score a split of a data set made by `musicgen prep`")
+    memorisation_report.add_arguments(parser, source)
     add("--split", metavar="NAME", help="validation or test (with --data, or with --midi-dir and --csv)")
     add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (the csv in that folder)")
     add("--checkpoint", metavar="NAME|DIR", help="weights (those that come with musicgen)")
@@ -39,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=whole, metavar="PIECES", help="score the first PIECES pieces only")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress")
+    samples_report.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.limit is not None and arguments.limit < 1:
         raise BadInput(f"--limit must be at least 1, not {arguments.limit}")
+    if samples_report.asked_for(arguments):
+        return samples_report.run(arguments)
+    if arguments.memorisation or arguments.build_index:
+        return memorisation_report.run(arguments)
     try:
         pieces = list(itertools.islice(_pieces(arguments), arguments.limit))
     except (ShardError, PrepError) as error:
