@@ -1,6 +1,7 @@
 """`musicgen evaluate`: nats per token of a model on a split or on any folder of MIDI files.
 
 With --samples it compares music with music instead: see `samples_report`.
+With --memorisation it looks for what was copied from the training set: see `memorisation_report`.
 """
 
 from __future__ import annotations
