@@ -173,6 +173,30 @@ def test_patterns_count_once() -> None:
     assert counted(np.concatenate([phrase, between, phrase])).all()  # a theme that comes back is no pattern
 
 
+def test_a_match_reaches_into_patterns_that_it_could_not_begin_with() -> None:
+    def with_scale(seed: int, before: int) -> Performance:
+        told = np.random.default_rng(seed).integers(30, 90, 40)
+        pitch = np.concatenate([np.random.default_rng(before).integers(91, 110, 30), np.arange(30, 75), told])
+        onset = np.arange(len(pitch)) / 10
+        return Performance(onset, onset + 0.1, pitch, np.full(len(pitch), 64), np.zeros((0, 2)))
+
+    match = longest(with_scale(1, 2), build([("it", "", with_scale(1, 3))]))
+    assert match is not None and match.notes == 45 + 40 and match.start == 3.0
+    assert 40 <= match.length <= 50
+
+
+def test_too_few_notes_between_faults_end_a_match() -> None:
+    source = TRAINING[0][2]
+    for agreeing, expected in ((3, 50), (4, 50 + 4 + 44)):
+        pitch = source.pitch.astype(np.int64)
+        pitch[50] += 13
+        pitch[51 + agreeing] += 13
+        match = longest(cut(replace(source, pitch=pitch), 0.0, float(source.onset[100])), INDEX)
+        assert match is not None
+        # With 3 between them neither fault can be passed: what is left of them is longer than what is right of them.
+        assert match.notes == expected, agreeing
+
+
 def test_a_scale_in_both_is_no_match() -> None:
     onset = np.arange(60) / 10
     scale = Performance(onset, onset + 0.1, np.arange(30, 90), np.full(60, 64), np.zeros((0, 2)))
