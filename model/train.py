@@ -13,6 +13,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -138,7 +139,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
         key = jax.random.fold_in(root, state.step)
         gradient = jax.grad(loss_of, has_aux=True)
         grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials)
-        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = update.update(grads, state.opt_state, state.params)
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
 
@@ -169,12 +170,21 @@ def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.A
 
 
 class Stop:
-    """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together."""
+    """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together.
+
+    A context: at its end the signals mean again what they meant before.
+    """
 
     def __init__(self, after: float) -> None:
         self.deadline, self.signalled = time.monotonic() + after, False
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._note)
+
+    def __enter__(self) -> Stop:
+        self.before = {name: signal.signal(name, self._note) for name in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self.before.items():
+            signal.signal(name, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, *_: object) -> None:
         self.signalled = True
@@ -198,34 +208,35 @@ def train(
 
     `at_checkpoint` may validate (its figures join the metrics) and write samples.
     """
+    train_steps = make_train_steps(config)
     mesh = make_mesh(config.model_axis)
     folder.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
-    state, reader = checkpoints.restore(fresh_state(config, mesh, rules))
-    if reader is not None:
-        batches.set_state(reader)
-    metrics, stop = Metrics(folder), Stop(stop_after)
-    train_steps = make_train_steps(config)
-    step, leave = int(state.step), False
+    with (
+        closing(Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)) as checkpoints,
+        closing(Metrics(folder)) as metrics,
+        Stop(stop_after) as stop,
+    ):
+        state, reader = checkpoints.restore(fresh_state(config, mesh, rules))
+        if reader is not None:
+            batches.set_state(reader)
+        if jax.process_index() == 0:
+            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        step, leave = int(state.step), False
 
-    def read() -> jax.Array:
-        return rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
+        def read() -> jax.Array:
+            return rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
 
-    rows = read() if step < config.steps else None
-    while rows is not None and not leave:
-        reader = batches.get_state()  # after exactly the rows of the steps up to the end of this dispatch
-        dispatched = time.monotonic()
-        state, figures = train_steps(state, rows)
-        k, step = rows.shape[0], step + rows.shape[0]
-        rows = read() if step < config.steps else None  # while the device works
-        values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
-        metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
-        leave = stop.asked() or rows is None
-        if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
-            metrics.write(step, **at_checkpoint(step, state.params))
-            checkpoints.save(step, state, reader)
-    checkpoints.close()
-    metrics.close()
+        rows = read() if step < config.steps else None
+        while rows is not None and not leave:
+            reader = batches.get_state()  # after exactly the rows of the steps up to the end of this dispatch
+            dispatched = time.monotonic()
+            state, figures = train_steps(state, rows)
+            k, step = rows.shape[0], step + rows.shape[0]
+            rows = read() if step < config.steps else None  # while the device works
+            values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
+            metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
+            leave = stop.asked() or rows is None
+            if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
+                checkpoints.save(step, state, reader)  # first: who sent SIGTERM may not wait for long
+                metrics.write(step, **at_checkpoint(step, state.params))
     return state
