@@ -1,7 +1,8 @@
 """An engine without a model: deterministic made-up music, so that the app can be tested without JAX.
 
 Run as a program it is the `musicgen` command with this engine in place of the real one:
-``python tests/app/fake_engine.py prime.mid --out new.mid``.  FAKE_DELAY seconds pass before each block.
+``python tests/app/fake_engine.py prime.mid --out new.mid``.  With FAKE_DELAY
+that many seconds pass before each block, and "drawing" is printed on stdout after the first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import numpy as np
+import numpy.random  # now: a Ctrl-C that falls into its loading, which numpy does at first use, is lost in native code
 
 from musicgen.app import generate
 from musicgen.app.join import sounding
@@ -25,6 +27,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.asked: dict[str, object] = {}
+        self.slowed = False
 
     def start(
         self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: object, seed: int
@@ -33,7 +36,11 @@ class FakeEngine:
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
         rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
         while True:
-            time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
+            if "FAKE_DELAY" in os.environ:
+                time.sleep(float(os.environ["FAKE_DELAY"]))
+                if not self.slowed:
+                    print("drawing", flush=True)
+                    self.slowed = True
             yield np.stack([[next(row) for _ in range(8)] for row in rows]).astype(np.int16)
 
     @staticmethod
