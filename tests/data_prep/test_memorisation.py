@@ -59,7 +59,7 @@ def planted(copy: Performance, seed: int) -> tuple[Performance, float]:
 @settings(max_examples=60)
 @given(
     piece=st.integers(0, 2),
-    start=st.integers(0, NOTES - 150),
+    start=st.integers(0, NOTES - 151),
     notes=st.integers(SEED + 4, 150),
     semitones=st.integers(-20, 20),
     tempo=st.floats(0.75, 4.0),
