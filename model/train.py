@@ -169,6 +169,17 @@ def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.A
     return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(None, rules.B)), rows)
 
 
+def refuse_another_model(folder: Path, model: ModelConfig) -> None:
+    """Raise ValueError if the checkpoints in a run's folder are of a model of another shape."""
+    settings = folder / "config.json"
+    if not settings.is_file() or next((folder / "checkpoints").glob("[0-9]*"), None) is None:
+        return
+    theirs, ours = json.loads(settings.read_text())["model"], model.to_dict()
+    differ = [f"{name} {theirs.get(name)}, not {ours[name]}" for name in ours if theirs.get(name) != ours[name]]
+    if differ:
+        raise ValueError(f"{folder} holds a run of another model ({', '.join(differ)}): choose another folder")
+
+
 class Stop:
     """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together.
 
@@ -206,9 +217,11 @@ def train(
 ) -> TrainState:
     """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint.
 
-    `at_checkpoint` may validate (its figures join the metrics) and write samples.
+    `at_checkpoint` may validate (its figures join the metrics) and write samples.  Raises ValueError if the batch is
+    not whole decks or the folder's checkpoints are of another model.
     """
     train_steps = make_train_steps(config)
+    refuse_another_model(folder, config.model)
     mesh = make_mesh(config.model_axis)
     folder.mkdir(parents=True, exist_ok=True)
     with (
