@@ -25,7 +25,7 @@ if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def quick_compiler() -> Iterator[None]:
     """LLVM without its expensive passes: half the time, for the same operations in the same order and memory."""
     jax.config.update("jax_disable_most_optimizations", True)
@@ -34,6 +34,8 @@ def quick_compiler() -> Iterator[None]:
 
 
 @pytest.fixture
-def usual_compiler(quick_compiler: None) -> None:
+def usual_compiler(quick_compiler: None) -> Iterator[None]:
     """The compiler as users have it."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -1,0 +1,98 @@
+"""A training run as small as can be, as a module and as a program that can be sent a signal or given many devices.
+
+    python toy_training.py FOLDER [--steps N] [--model-axis N] [--pause SECONDS]
+
+trains in FOLDER and writes there what it ended with: parameters.npz and devices.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from toys import TOY
+
+from musicgen.model.config import ModelConfig
+from musicgen.model.optimizer import OptimizerConfig
+from musicgen.model.train import TrainConfig, TrainState, train
+
+MODEL = ModelConfig(
+    vocab_size=TOY.vocab_size,
+    width=16,
+    heads=2,
+    kv_heads=2,
+    local_layers=1,
+    local_window=3,
+    layers=1,
+    cross_attends=1,
+    widening=2,
+    context=16,
+    latents=8,
+)
+RUN = TrainConfig(
+    MODEL,
+    OptimizerConfig(learning_rate=2e-2, adam_learning_rate=2e-2, warmup_steps=2),
+    steps=8,
+    batch=4,
+    steps_per_dispatch=2,
+    dropout=0.1,
+    all_settings=False,
+    compute="float32",
+    checkpoint_every=1_000,
+)
+
+
+class Counting:
+    """Rows that count upwards in a circle from a random token: what comes next is easily learnt.  A Grain iterator."""
+
+    def __init__(self, batch: int = RUN.batch, pause: float = 0.0):
+        self.batch, self.pause, self.read = batch, pause, 0
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        time.sleep(self.pause)
+        first = np.random.default_rng(self.read).integers(0, 8, (self.batch, 1))
+        self.read += 1
+        return {"tokens": (3 + (first + np.arange(MODEL.context + 1)) % 8).astype(np.int16)}
+
+    def get_state(self) -> Any:
+        """How many batches have been read."""
+        return {"read": self.read}
+
+    def set_state(self, state: Any) -> None:
+        """Go on from there."""
+        self.read = state["read"]
+
+
+def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
+    """Everything in it by name."""
+    import jax
+
+    paths = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(values) for path, values in paths}
+
+
+def main() -> None:
+    """See above."""
+    import dataclasses
+
+    import jax
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=RUN.steps)
+    parser.add_argument("--model-axis", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=0.0)
+    arguments = parser.parse_args()
+    config = dataclasses.replace(RUN, steps=arguments.steps, model_axis=arguments.model_axis)
+    state = train(config, Counting(pause=arguments.pause), arguments.folder)
+    np.savez(arguments.folder / "parameters.npz", **{name: np.asarray(x) for name, x in state.params.items()})
+    shards = {name: x.addressable_shards[0].data.shape for name, x in state.params.items()}
+    (arguments.folder / "devices.json").write_text(json.dumps({"devices": jax.device_count(), "shards": shards}))
+
+
+if __name__ == "__main__":
+    main()
