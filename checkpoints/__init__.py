@@ -62,11 +62,16 @@ def names() -> list[str]:
 def find(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
     for folder in (FOLDER / str(name_or_path), Path(name_or_path)):
-        if (folder / SUMS).is_file():
-            return folder
+        try:
+            if (folder / SUMS).is_file():
+                return folder
+        except OSError:  # a name no file can have
+            continue
     known = ", ".join(names()) or "none here"
+    asked = str(name_or_path)[:80]
+    asked = asked if asked.isprintable() else repr(asked)
     raise UnknownCheckpointError(
-        f"no checkpoint {name_or_path}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
+        f"no checkpoint {asked}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
     )
 
 
@@ -100,11 +105,13 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         config = ModelConfig.from_dict(about.pop("model"))
         tokenizer = json.loads(files["tokenizer.json"])
         stored: dict[str, np.ndarray] = {}
-        for name in sorted(files):
-            if name.endswith(".safetensors"):
-                stored |= load_tensors(files[name])
+        shards = [name for name in sorted(files) if name.endswith(".safetensors")]
+        if shards != [_shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
+            raise ValueError(f"of its weights {SUMS} names only {', '.join(shards) or 'none'}")
+        for name in shards:
+            stored |= load_tensors(files[name])
         params = dequantised(stored)
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
     return Released(folder.name, folder, config, params, tokenizer, about, identity(files[SUMS].decode()))
 
@@ -132,6 +139,10 @@ def dequantised(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return params
 
 
+def _shard_name(number: int, count: int) -> str:
+    return f"model-{number:05}-of-{count:05}.safetensors"
+
+
 def _shards(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     shard: dict[str, np.ndarray] = {}
     for name in sorted(stored):
@@ -155,9 +166,7 @@ def release(
     for old in folder.glob("model-*.safetensors"):
         old.unlink()
     shards = list(_shards(quantised(params)))
-    files = {
-        f"model-{i:05}-of-{len(shards):05}.safetensors": save_tensors(shard) for i, shard in enumerate(shards, start=1)
-    }
+    files = {_shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
     files["config.json"] = (json.dumps({"model": config.to_dict(), **about}, indent=2) + "\n").encode()
     files["tokenizer.json"] = (json.dumps(tokenizer, indent=2) + "\n").encode()
     files[CARD] = card.encode()
