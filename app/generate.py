@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Report = Callable[[float], None]
+LONGEST_NOTE = 8.0  # seconds; see data_prep/releases.py and benchmarks/sampling
 
 
 class Engine(Protocol):
@@ -126,7 +127,7 @@ def open_model(released: Released) -> Model:
     import jax
 
     from musicgen.app.compiled import keep_compiled
-    from musicgen.data_prep import grammar
+    from musicgen.data_prep.releases import Releases
     from musicgen.model.engine import Engine as JaxEngine
     from musicgen.model.sampler import Sampling
 
@@ -141,7 +142,7 @@ def open_model(released: Released) -> Model:
             f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
         ) from None
     return Model(
-        engine=JaxEngine(released.config, released.params, grammar=grammar),
+        engine=JaxEngine(released.config, released.params, grammar=Releases(LONGEST_NOTE)),
         name=released.name,
         sha256=released.sha256,
         latents=released.config.latents,

@@ -25,7 +25,7 @@ class Settings:
     keep_prime: bool = True  # the output begins with the prime
     latents: int | None = None  # M
     context: int | None = None  # N
-    temperature: float = 1.0
+    temperature: float = 0.95  # this and top_p: see benchmarks/sampling
     top_p: float = 0.98
     top_k: int = 0  # 0: off
     min_p: float = 0.0
