@@ -4,7 +4,8 @@
     tokenizer.json                     what each integer means
     model-00001-of-00003.safetensors   parameters by name: matrices int8, one float32 scale a column; the rest float16
     CARD.md                            data, licence, command, figures, limits
-    SHA256SUMS                         of the other files; the hash of its lines, the card's apart, names the checkpoint
+    SHA256SUMS                         of those files; the hash of its lines, the card's apart, names the checkpoint
+    memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
 
 `load` gives them back as float32 arrays after checking every sum.
 """
@@ -183,7 +184,7 @@ def identity(sums: str) -> str:
 
 def write_sums(folder: Path) -> str:
     """Write SHA256SUMS anew, after an edit of the card say; returns the checkpoint's sha256."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    paths = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".md"))
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
     (folder / SUMS).write_text(sums)
     return identity(sums)
