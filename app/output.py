@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -53,23 +54,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of ``path``, since audio libraries choose the format by it.
     """
-    temporary: Path | None = None
+    # The name is known before the file is there: a signal at any moment finds what to remove.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
-        temporary = Path(name)
-        os.close(handle)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # some file systems report a full disk only here
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
