@@ -28,7 +28,7 @@ CUTS = (
     Cut(1, 5, 4, 2),  # chunks that leave the row's beginning unused
 )
 DIALS = Dials(CUTS, N, M)
-CONFIG = TrainConfig(TOY, batch=DECKS * DIALS.rows, dropout=0.0, cross_keep=1.0, z_loss=0.0, compute="float32")
+CONFIG = TrainConfig(TOY, batch=DECKS * DIALS.rows, dropout=0.0, cross_keep=1.0, z_loss=0.01, compute="float32")
 
 
 def segments(cut: Cut) -> list[tuple[int, int]]:
@@ -86,14 +86,18 @@ def test_positions_are_those_of_the_latents() -> None:
 
 
 def test_the_loss_meets_the_right_targets() -> None:
-    """Each latent predicts the token after its own; PAD is no target; the full setting is also counted alone."""
+    """Each latent predicts the token after its own; PAD is no target; the full setting is also counted alone.
+
+    The loss is the nats and `z_loss` times the squared log of the normaliser.
+    """
     rows = random_tokens(CONFIG.batch, N + 1, seed=1)
     rows[[0, 3, 9], -3:] = 0
     loss, metrics = jax.jit(loss_of, static_argnames=("config", "dials"))(
         random_parameters(TOY), rows, jax.random.key(0), CONFIG, DIALS
     )
     logits = expected_logits(rows[:, :-1])
-    nats = np.log(np.exp(logits).sum(axis=-1))
+    log_z = np.log(np.exp(logits).sum(axis=-1))
+    nats = log_z.copy()
     targets = np.zeros((CONFIG.batch, M), int)
     for i, cut in enumerate(deck_of_cuts()):
         at = [position for _, end in segments(cut) for position in range(end - cut.segment, end)]
@@ -105,7 +109,7 @@ def test_the_loss_meets_the_right_targets() -> None:
     assert not real.all()
     np.testing.assert_allclose(float(metrics["nats"]), nats[real].mean(), rtol=1e-4)
     np.testing.assert_allclose(float(metrics["nats_full"]), nats[full].mean(), rtol=1e-4)
-    np.testing.assert_allclose(float(loss), nats[real].mean(), rtol=1e-4)
+    np.testing.assert_allclose(float(loss), (nats + CONFIG.z_loss * log_z**2)[real].mean(), rtol=1e-4)
 
 
 def test_cross_attend_dropout_leaves_the_latents_own_inputs() -> None:

@@ -26,7 +26,7 @@ from musicgen.model.checkpointing import Checkpoints
 from musicgen.model.config import PRESETS
 from musicgen.model.recipes import RECIPES
 from musicgen.model.sharding import make_mesh
-from musicgen.model.train import TrainConfig, TrainState, dials_of, loss_of, train
+from musicgen.model.train import Dropout, TrainConfig, TrainState, dials_of, loss_of, train
 
 PROGRAM = Path(toy_training.__file__)
 
@@ -299,6 +299,15 @@ def test_dropout_and_hidden_tokens(tmp_path: Path) -> None:
     for change in ({"dropout": 0.3}, {"token_dropout": 0.3}, {"cross_keep": 0.5}):
         first, again, other = losses(**change)
         assert first == again and len({first, other, plain[0]}) == 3
+
+
+def test_dropout_keeps_the_mean() -> None:
+    """What is left is scaled up; every call drops others."""
+    drop = Dropout(0.2, jax.random.key(0))
+    one, other = (np.asarray(drop(jnp.ones((500, 200), jnp.bfloat16)), np.float32) for _ in range(2))
+    assert set(np.unique(one)) == {0.0, 1.25}
+    assert one.mean() == pytest.approx(1.0, abs=0.01)
+    assert ((one > 0) & (other > 0)).mean() == pytest.approx(0.64, abs=0.01)
 
 
 def test_state_is_a_tree_of_arrays(whole: tuple[Path, dict[str, np.ndarray]]) -> None:
