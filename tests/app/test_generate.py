@@ -14,7 +14,7 @@ from musicgen.app import cli, facts, generate
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings
-from musicgen.data_prep import Performance, read_midi
+from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.midi import read_text
 
 
@@ -173,6 +173,15 @@ def test_replay_from_nothing(command: SimpleNamespace) -> None:
     """Also without a prime."""
     command.run("--out", "new.mid", "--seconds", 4)
     assert command.run("replay", "new.mid", "--json") == 0
+
+
+def test_text_events_of_others_are_not_facts(
+    command: SimpleNamespace, music: Performance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file whose text happens to begin with our name was not made by us."""
+    write_midi(music, Path("other.mid"), text=("musicgen is nice",))
+    assert command.run("replay", "other.mid") == 2
+    assert "does not say how it was made" in capsys.readouterr().err
 
 
 def test_replay_notices_a_changed_file(command: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

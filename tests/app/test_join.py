@@ -121,6 +121,37 @@ def test_closed_lasts_as_long_as_asked(seconds: float) -> None:
     assert cut[-1] == NOTE_OFF + 60
 
 
+def test_a_note_struck_at_the_very_end_is_left_out() -> None:
+    """It would have no length."""
+    before = np.array([BOS, VELOCITY + 9], np.int16)
+    tokens = np.array([NOTE_ON + 50, TIME_SHIFT + 99, NOTE_OFF + 50, NOTE_ON + 60], np.int16)
+    new = new_music(closed(tokens, before, 1.0), before)
+    assert new.pitch.tolist() == [50] and new.end.tolist() == [1.0]
+
+
+def test_the_pedals_last_value_at_the_join_is_the_players() -> None:
+    """The join at 621.55 s and a pedal event there are two neighbouring floating-point numbers; it is kept."""
+    at = 24_862_000 * TICK
+    assert at > 621.55
+    pedal = np.array([[621.0, 127.0], [at, 44.0], [at + 0.02, 0.0]])
+    music = Performance(np.array([620.0]), np.array([621.2]), np.array([60]), np.array([80]), pedal)
+    prime = make_prime(music, None, "")
+    assert prime.seconds == 621.55
+    assert join(prime, np.array([], np.int16)).pedal[:, 1].tolist() == [127.0, 44.0, 0.0]
+
+
+def test_a_note_that_only_the_pedal_holds_is_open_at_the_cut() -> None:
+    """Both keys are up at the cut, the pedal comes up a second later: both still sound, the model ends them."""
+    music = Performance(
+        onset=np.array([0.0, 1.0, 5.0]),
+        end=np.array([0.5, 1.2, 6.0]),
+        pitch=np.array([60, 64, 67]),
+        velocity=np.array([80, 80, 80]),
+        pedal=np.array([[0.2, 127.0], [3.0, 0.0]]),
+    )
+    assert sounding(make_prime(music, 2.0, "").tokens).tolist() == [60, 64]
+
+
 def drawn(prime: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Tokens drawn at random among those the grammar allows after a prime, as from a model that knows nothing else."""
     rng = np.random.default_rng(seed)

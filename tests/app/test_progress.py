@@ -64,3 +64,16 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.note("x")
         progress.update(1.0)
     assert stream.getvalue() == ""
+
+
+def test_the_clock_starts_with_the_music(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute of loading must not make two seconds of generating look slow: 0 starts the clock anew."""
+    clock = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    stream = Terminal()
+    progress = Progress(30, "s of music", realtime=True, stream=stream)
+    clock[0] += 60
+    progress.update(0.0)
+    clock[0] += 2
+    progress.update(4.0)
+    assert "2.0x real time" in stream.getvalue()
