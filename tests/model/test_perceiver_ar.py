@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from reference import Reference
 from toys import TOY, assert_close, forward, random_parameters, random_tokens
 
 from musicgen.model import parameters
+from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import PRESETS, ModelConfig
 
 N, M = 12, 5  # a context and latents at which most tests below look, so that one compilation serves them
@@ -95,6 +98,17 @@ def test_a_padded_row_is_the_row_alone(m: int) -> None:
     for row, start in zip(range(N), starts, strict=True):
         real = min(m, N - start)
         assert_close(logits[row, m - real :], reference(tokens[row, start:], real))
+
+
+@pytest.mark.parametrize("attention", [attend, functools.partial(local_attend, window=3)])
+def test_a_query_in_the_padding_sees_its_own_key_alone(attention: Callable[..., jax.Array]) -> None:
+    """With every key masked softmax would be uniform over the future, or not a number."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, 6, heads, 8)).astype(np.float32) for heads in (4, 2, 2))
+    out = np.asarray(attention(q, k, v, start=np.array([4, 6], np.int32)))
+    own = np.repeat(v, 2, axis=2)  # two heads share each value
+    np.testing.assert_allclose(out[0, :4], own[0, :4], rtol=1e-6)
+    np.testing.assert_allclose(out[1], own[1], rtol=1e-6)
 
 
 def test_no_padding_is_start_zero() -> None:
