@@ -24,9 +24,19 @@ from toys import random_parameters
 from musicgen.model import parameters
 from musicgen.model.checkpointing import Checkpoints
 from musicgen.model.config import PRESETS
+from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.recipes import RECIPES
-from musicgen.model.sharding import make_mesh
-from musicgen.model.train import Dropout, TrainConfig, TrainState, dials_of, loss_of, train
+from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.train import (
+    Dropout,
+    TrainConfig,
+    TrainState,
+    dials_of,
+    fresh_state,
+    loss_of,
+    make_train_steps,
+    train,
+)
 
 PROGRAM = Path(toy_training.__file__)
 
@@ -299,6 +309,23 @@ def test_dropout_and_hidden_tokens(tmp_path: Path) -> None:
     for change in ({"dropout": 0.3}, {"token_dropout": 0.3}, {"cross_keep": 0.5}):
         first, again, other = losses(**change)
         assert first == again and len({first, other, plain[0]}) == 3
+
+
+def test_every_step_drops_others() -> None:
+    """The same rows twice, at a learning rate of zero: what differs is what was dropped; a run repeats it."""
+    still = OptimizerConfig(learning_rate=0.0, adam_learning_rate=0.0, weight_decay=0.0)
+    config = dataclasses.replace(RUN, optimizer=still, dropout=0.3)
+    rows = jnp.tile(next(Counting())["tokens"], (2, 1, 1))
+
+    def nats() -> list[float]:
+        params = {name: jnp.array(x) for name, x in random_parameters(RUN.model).items()}
+        state = fresh_state(config, make_mesh(), Rules())._replace(params=params)
+        return np.asarray(train_steps(state, rows)[1]["nats"]).tolist()
+
+    train_steps = make_train_steps(config)
+    first, second = nats()
+    assert abs(first - second) > 1e-3
+    assert nats() == [first, second]
 
 
 def test_dropout_keeps_the_mean() -> None:
