@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicgen.data_prep import shards, splits
+from musicgen.data_prep import files, shards, splits
 from musicgen.data_prep.pieces import SPLIT_ORDER, Item, Prepared, Rejected
 from musicgen.data_prep.splits import PrepError
 from musicgen.data_prep.tokens import STEPS_PER_SECOND
@@ -76,8 +76,8 @@ def write_shard(
         ],
         "rejected": [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)],
     }
-    shards.write_atomically(out / f"{name}.npz", data)
-    shards.write_atomically(out / f"{name}.json", shards.json_bytes(record))
+    files.write_atomically(out / f"{name}.npz", data)
+    files.write_atomically(out / f"{name}.json", shards.json_bytes(record))
     return record
 
 
@@ -153,7 +153,7 @@ def open_folder(out: Path, chosen: Mapping[str, Any]) -> None:
 def begin(out: Path, chosen: Mapping[str, Any]) -> None:
     """Say in the manifest that the data set is being made, so that nobody reads half of one."""
     unfinished = {"format": shards.FORMAT, "complete": False, "settings": dict(chosen)}
-    shards.write_atomically(out / shards.MANIFEST, shards.json_bytes(unfinished))
+    files.write_atomically(out / shards.MANIFEST, shards.json_bytes(unfinished))
 
 
 def finish(
@@ -173,8 +173,8 @@ def finish(
         "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
         "items": items,
     }
-    shards.write_atomically(out / shards.REJECTS, shards.json_bytes(rejected))
-    shards.write_atomically(out / shards.MANIFEST, shards.json_bytes(manifest))
+    files.write_atomically(out / shards.REJECTS, shards.json_bytes(rejected))
+    files.write_atomically(out / shards.MANIFEST, shards.json_bytes(manifest))
     current = {record["name"] for record in records}
     ours = [path for split in splits.SPLITS for path in out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
     for path in ours + list(out.glob("*.json.*.tmp")):

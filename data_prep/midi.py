@@ -18,8 +18,6 @@ Reading, in the words of its outcomes:
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +26,7 @@ import mido
 import numpy as np
 
 from musicgen.data_prep import smf
+from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, joined, sustained, without_overlaps
 from musicgen.data_prep.smf import MidiError
 
@@ -243,7 +242,7 @@ def write_midi(
     file.save(file=buffer)
     content = buffer.getvalue()
     if path is not None:
-        _write_whole(Path(path), content)
+        write_atomically(Path(path), content)
     return content
 
 
@@ -278,17 +277,3 @@ def _messages(performance: Performance) -> list[mido.Message]:
         else:
             messages.append(mido.Message("note_on", note=value, velocity=velocity, time=delta))
     return messages
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Writes beside, then renames: no reader ever sees half a file."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

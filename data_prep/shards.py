@@ -41,20 +41,6 @@ class ShardError(ValueError):
     """A data set cannot be read: one line that names the file, says what is wrong and what to do."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a kill or a full disk leaves the old file or none, never a part of one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
 def json_bytes(value: Any) -> bytes:
     """The one JSON form of everything here: same value, same bytes."""
     # A file name that is not UTF-8 holds lone surrogates; "backslashreplace" writes them as JSON's own escapes.

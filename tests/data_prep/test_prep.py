@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.data_prep import ledger, prep, shards
+from musicgen.data_prep import files, ledger, prep, shards
 from musicgen.data_prep.midi import write_midi
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.prep import Item, Prepared, PrepError, Progress, Rejected
@@ -158,7 +158,7 @@ def test_killed_at_every_write(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, bytes]
 ) -> None:
     """13 writes: the manifest's beginning, a shard and a record each for five shards, the rejects, the manifest."""
-    whole = shards.write_atomically
+    whole = files.write_atomically
     for last in range(13):
         out, writes = tmp_path / f"killed {last}", 0
 
@@ -171,7 +171,7 @@ def test_killed_at_every_write(
             whole(path, data)
 
         with monkeypatch.context() as patch:
-            patch.setattr(shards, "write_atomically", write)
+            patch.setattr(files, "write_atomically", write)
             with pytest.raises(Killed):
                 prep.run(folder, out, workers=0)
         with pytest.raises(shards.ShardError, match=r"unfinished|does not exist"):

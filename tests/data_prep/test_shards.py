@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musicgen.data_prep import ledger, prep, shards
+from musicgen.data_prep import files, ledger, prep, shards
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, sustained
 from musicgen.data_prep.shards import ShardError, ShardSet
@@ -121,7 +121,7 @@ def test_what_is_no_data_set_says_so(copy: Path, tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    shards.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -130,6 +130,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         with monkeypatch.context() as patch:
             patch.setattr(os, name, full)
             with pytest.raises(OSError, match="No space"):
-                shards.write_atomically(path, b"new")
+                files.write_atomically(path, b"new")
         assert path.read_bytes() == b"old"
         assert list(tmp_path.iterdir()) == [path]
