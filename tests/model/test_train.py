@@ -84,12 +84,11 @@ def assert_same(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
-    """Stopped after every dispatch: parameters, moments, step and metrics are the uninterrupted run's."""
+    """Stopped twice: parameters, moments, step and metrics are the uninterrupted run's."""
     expected_folder, expected = whole
-    for step in (2, 4, 6, 8):
-        state = train(RUN, Counting(), tmp_path, stop_after=0)
-        assert int(state.step) == step
-    assert_same(arrays_of(state), expected)
+    for step in (2, 4):
+        assert int(train(RUN, Counting(), tmp_path, stop_after=0).step) == step
+    assert_same(arrays_of(train(RUN, Counting(), tmp_path)), expected)
     for name in ("step", "nats", "nats_full", "gradient_norm"):
         assert [line[name] for line in lines(tmp_path)] == [line[name] for line in lines(expected_folder)]
 
