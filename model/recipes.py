@@ -11,7 +11,7 @@ RECIPES: dict[str, TrainConfig] = {
     "tiny": TrainConfig(
         PRESETS["tiny"],
         OptimizerConfig(learning_rate=4e-3, warmup_steps=50),
-        steps=400,
+        steps=200,
         steps_per_dispatch=5,
         dropout=0.0,
         checkpoint_every=100,
