@@ -182,7 +182,7 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     on_progress(0.0)
     drawn = draw(iter(stream), settings.num_samples, settings.seconds, on_progress)
     samples = tuple(
-        _sample(row, request.prime, before, settings, seed, number, model)
+        finished(row, request.prime, before, settings, seed, number, model)
         for number, row in enumerate(drawn.rows, start=1)
     )
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
@@ -210,7 +210,7 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
     return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate)
 
 
-def _sample(
+def finished(
     row: np.ndarray,
     prime: Prime | None,
     before: np.ndarray,
@@ -219,7 +219,13 @@ def _sample(
     number: int,
     model: Model,
 ) -> Sample:
-    """Cut a row of tokens, join it to its prime, write its file."""
+    """The piece in one row of a batch: its new tokens int16[T] cut at the settings' seconds and joined to the prime.
+
+    Args:
+        row: what the engine drew, at least as long as the settings ask.
+        prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
+        settings: resolved; ``num_samples`` is the number of rows of the batch, ``number`` which of them this is, from 1.
+    """
     tokens = closed(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
     music = join(shown, tokens) if shown is not None else alone(prime, tokens, BOS)
