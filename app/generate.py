@@ -224,7 +224,7 @@ def finished(
     Args:
         row: what the engine drew, at least as long as the settings ask.
         prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
-        settings: resolved; ``num_samples`` is the number of rows of the batch, ``number`` which of them this is, from 1.
+        settings: resolved; ``num_samples`` rows were in the batch, and this is number ``number`` of them, from 1.
     """
     tokens = closed(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
