@@ -1,0 +1,105 @@
+// The bar above the roll, and the lines below it: buttons, time, legend, and what is said to people who hear the page.
+
+import { css, THEMES } from "./palette.js";
+import { make } from "./theme.js";
+
+const ICONS = {
+  play: "M7 4.5v15l12-7.5z",
+  pause: "M6.5 5h4v14h-4zM13.5 5h4v14h-4z",
+  wait: "M12 3a9 9 0 1 0 9 9h-2.4A6.6 6.6 0 1 1 12 5.4z",
+  out: "M5 10.9h14v2.2H5z",
+  in: "M10.9 5h2.2v5.9H19v2.2h-5.9V19h-2.2v-5.9H5v-2.2h5.9z",
+  whole: "M3 6h2v12H3zM19 6h2v12h-2zM10 8.2 6.2 12l3.8 3.8v-2.6h4v2.6l3.8-3.8L14 8.2v2.6h-4z",
+};
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+function button(name, label, press) {
+  const element = make("button", { type: "button", class: `mg-button mg-${name}`, "aria-label": label, title: label }, icon(name));
+  element.addEventListener("click", press);
+  return element;
+}
+
+export class Controls {
+  /** @param {Stage} stage whose buttons these are. */
+  constructor(stage) {
+    this.play = button("play", "Play", () => stage.toggle());
+    this.play.append(make("span", {}, "Play"));
+    this.time = make("span", { class: "mg-time", "aria-hidden": "true" });
+    this.surprise = make("button", { type: "button", class: "mg-button mg-toggle", "aria-pressed": "false", hidden: "" });
+    this.surprise.append("Surprise");
+    this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
+    this.surprise.addEventListener("click", () => stage.layer("surprise", !stage.surprise));
+    this.bar = make(
+      "div",
+      { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
+      this.play,
+      this.time,
+      make("span", { class: "mg-space" }),
+      this.surprise,
+      button("out", "Zoom out", () => stage.zoom(0.5)),
+      button("whole", "Show the whole piece", () => stage.zoom("whole")),
+      button("in", "Zoom in", () => stage.zoom(2)),
+    );
+    this.legend = make("div", { class: "mg-legend", "aria-hidden": "true" });
+    this.status = make("p", { class: "mg-status" });
+    this.live = make("p", { class: "mg-live", role: "status", "aria-live": "polite" });
+    this.foot = make("div", { class: "mg-foot" }, this.status, this.legend, this.live);
+    this.spoken = "";
+  }
+
+  /** Show what the player does. */
+  show(state, seconds, total) {
+    const name = { playing: "pause", buffering: "wait" }[state] ?? "play";
+    if (this.shown !== name) {
+      this.shown = name;
+      const label = name === "play" ? "Play" : "Pause";
+      this.play.replaceChildren(icon(name), make("span", {}, name === "wait" ? "Waiting" : label));
+      this.play.setAttribute("aria-label", label);
+      this.play.title = label;
+      this.play.classList.toggle("mg-waits", name === "wait");
+    }
+    const text = `${minutes(seconds)} / ${minutes(total)}`;
+    if (this.time.textContent !== text) this.time.textContent = text;
+  }
+
+  /** Write the line below the roll; say it aloud too if `aloud`. */
+  say(text, aloud = false) {
+    if (this.status.textContent !== text) this.status.textContent = text;
+    if (aloud && this.spoken !== text) this.live.textContent = this.spoken = text;
+  }
+
+  /** Draw the legend for the hues that are on the roll. */
+  explain(theme, { prime, made, surprise }) {
+    const key = JSON.stringify([theme, prime, made, surprise]);
+    if (this.explained === key) return;
+    this.explained = key;
+    const scale = (name, from, to, ends) => {
+      const [soft, loud] = THEMES[theme][ends];
+      const band = make("i", { style: `background: linear-gradient(90deg, ${css(soft)}, ${css(loud)})` });
+      return make("span", {}, `${name} `, make("small", {}, from), band, make("small", {}, to));
+    };
+    const parts = [];
+    if (surprise) parts.push(scale("surprise", "expected", "unexpected", "surprise"));
+    else {
+      if (prime) parts.push(scale("prime", "soft", "loud", "old"));
+      if (made) parts.push(scale(prime ? "new" : "notes", "soft", "loud", "new"));
+    }
+    this.legend.replaceChildren(...parts);
+  }
+}
+
+function minutes(seconds) {
+  const whole = Math.max(0, Math.floor(seconds + 1e-6));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

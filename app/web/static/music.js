@@ -1,0 +1,198 @@
+// The music object that every part of the page shares, and what can be worked out from it without a canvas or a sound.
+//
+//   { notes: [[onset_s, end_s, pitch, velocity, surprise_nats | null], ...], pedal: [[time_s, value], ...],
+//     prime_seconds: number, seconds: number, expected_seconds?: number, label?: string }
+//
+// A note whose end is null is still held: its end is not known yet, and comes later in a note of the same onset and pitch.
+
+const PEDAL_DOWN = 64; // MIDI's own threshold
+const SAME_ONSET = 0.002; // seconds within which an update means a note that is already there
+const LONGEST = 24 * 3600;
+
+const number = (value, low, high, otherwise) =>
+  typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, low), high) : otherwise;
+
+/** One note with every field in range, or null if it cannot be played. */
+function cleanNote(note) {
+  if (!Array.isArray(note)) return null;
+  const onset = number(note[0], 0, LONGEST, null);
+  const pitch = number(note[2], 0, 127, null);
+  if (onset === null || pitch === null) return null;
+  const end = note[1] === null ? null : number(note[1], 0, LONGEST, null);
+  if (end !== null && end <= onset) return null;
+  return [onset, end, Math.round(pitch), Math.round(number(note[3], 1, 127, 64)), number(note[4], 0, 1e3, null)];
+}
+
+const byOnset = (a, b) => a[0] - b[0] || a[2] - b[2];
+
+/** Music that grows: notes sorted by onset, with how long each of them sounds when the pedal is honoured. */
+export class Music {
+  /** @param {object} [plain] a music object; fields that are missing or broken are left out. */
+  constructor(plain = {}) {
+    this.notes = (plain.notes ?? []).map(cleanNote).filter(Boolean).sort(byOnset);
+    this.primeSeconds = number(plain.prime_seconds, 0, LONGEST, 0);
+    this.seconds = number(plain.seconds, 0, LONGEST, 0);
+    this.expectedSeconds = number(plain.expected_seconds, 0, LONGEST, 0);
+    this.label = typeof plain.label === "string" ? plain.label : "";
+    this.setPedal(plain.pedal ?? []);
+    const last = this.notes.reduce((latest, note) => Math.max(latest, note[1] ?? note[0]), 0);
+    this.seconds = Math.max(this.seconds, last);
+  }
+
+  setPedal(events) {
+    this.pedal = events
+      .filter((event) => Array.isArray(event) && number(event[0], 0, LONGEST, null) !== null)
+      .map(([time, value]) => [time, number(value, 0, 127, 0)])
+      .sort((a, b) => a[0] - b[0]);
+    this.lifts = [];
+    this.presses = [];
+    let down = false;
+    for (const [time, value] of this.pedal) {
+      if (value >= PEDAL_DOWN !== down) (down ? this.lifts : this.presses).push(time);
+      down = value >= PEDAL_DOWN;
+    }
+    this.strike();
+  }
+
+  /** Work out which later note ends each note's string: a struck string forgets what it played before. */
+  strike() {
+    this.longest = 0;
+    this.struckAgain = new Array(this.notes.length).fill(Infinity);
+    this.held = new Set();
+    const latest = new Map();
+    this.notes.forEach((note, index) => this.#strikeOne(note, index, latest));
+    this.latest = latest;
+  }
+
+  #strikeOne(note, index, latest) {
+    const before = latest.get(note[2]);
+    if (before !== undefined) this.struckAgain[before] = note[0];
+    this.struckAgain[index] = Infinity;
+    latest.set(note[2], index);
+    if (note[1] === null) this.held.add(index);
+    else this.longest = Math.max(this.longest, this.soundingEnd(index) - note[0]);
+  }
+
+  /** Seconds at which note `index` falls silent, its string damped or struck again; null while nobody knows. */
+  soundingEnd(index) {
+    const key = this.notes[index][1];
+    const again = this.struckAgain[index];
+    if (key === null) return again === Infinity ? null : again;
+    const press = upTo(this.presses, key) - 1;
+    // The pedal that goes down as the key comes up still catches the note.
+    if (press < 0) return Math.min(key, again);
+    const lift = this.lifts[press] ?? Math.max(this.seconds, key);
+    return Math.min(Math.max(key, lift), again);
+  }
+
+  /**
+   * Add notes, or give held notes their end.
+   * @param {Array} added notes as in the music object.
+   * @returns {{fresh: number[], closed: number[]}} indices of the notes that are new, and of those that now have an end.
+   */
+  append(added) {
+    const fresh = [];
+    const closed = [];
+    const clean = added.map(cleanNote).filter(Boolean).sort(byOnset);
+    let moved = false;
+    for (const note of clean) {
+      const known = this.#held(note);
+      if (known !== null) {
+        this.notes[known] = note;
+        if (note[1] !== null) {
+          closed.push(known);
+          this.held.delete(known);
+          this.longest = Math.max(this.longest, this.soundingEnd(known) - note[0]);
+        }
+        continue;
+      }
+      moved ||= this.notes.length > 0 && byOnset(this.notes[this.notes.length - 1], note) > 0;
+      this.notes.push(note);
+      fresh.push(note);
+    }
+    if (moved) {
+      this.notes.sort(byOnset);
+      this.strike();
+      return { fresh: fresh.map((note) => this.notes.indexOf(note)), closed };
+    }
+    const first = this.notes.length - fresh.length;
+    fresh.forEach((note, number) => this.#strikeOne(note, first + number, this.latest));
+    return { fresh: fresh.map((_, number) => first + number), closed };
+  }
+
+  /** The index of the held note that this one updates, or null. */
+  #held(note) {
+    for (let at = this.after(note[0] + SAME_ONSET) - 1; at >= 0; at--) {
+      const other = this.notes[at];
+      if (other[0] < note[0] - SAME_ONSET) break;
+      if (other[2] === note[2] && other[1] === null) return at;
+    }
+    return null;
+  }
+
+  /** The number of notes whose onset is not later than `time`. */
+  after(time) {
+    let low = 0;
+    let high = this.notes.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.notes[middle][0] <= time) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Call `visit(index)` for each note that may sound between two times, in the order of onsets. */
+  between(from, to, visit) {
+    const stop = this.after(to);
+    let first = this.after(from - this.longest - 0.001);
+    for (const index of this.held) first = Math.min(first, index);
+    for (let index = first; index < stop; index++) {
+      if ((this.soundingEnd(index) ?? Infinity) >= from) visit(index);
+    }
+  }
+
+  isPrime(index) {
+    return this.notes[index][0] < this.primeSeconds - 1e-6;
+  }
+
+  /** The plain object again, as the seam knows it. */
+  plain() {
+    return {
+      notes: this.notes.map((note) => [...note]),
+      pedal: this.pedal.map((event) => [...event]),
+      prime_seconds: this.primeSeconds,
+      seconds: this.seconds,
+    };
+  }
+}
+
+/** How many values of a sorted list are not greater than `value`. */
+export function upTo(sorted, value) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** "7 s", "1:05": a length of time as people say it. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  const rest = String(whole % 60).padStart(2, "0");
+  return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+}
+
+const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
+
+/** "C4" for 60. */
+export function pitchName(pitch) {
+  return `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
+}
+
+export const isBlack = (pitch) => [1, 3, 6, 8, 10].includes(pitch % 12);

@@ -1,0 +1,76 @@
+// The colours of the roll, light and dark: the ones of `musicgen roll`, taken further where a screen needs more contrast.
+//
+// A note's colour is its loudness, in one hue for new music and another for a prime.  Even the softest note has 3:1 against
+// the ground (WCAG 1.4.11), text 4.5:1 (1.4.3); tests/app/web/test_stage.py computes it.
+
+export const THEMES = {
+  light: {
+    ground: [252, 252, 250],
+    blackKeys: [245, 245, 242],
+    line: [226, 226, 222],
+    octave: [200, 200, 196],
+    ink: [84, 84, 84],
+    pedal: [122, 132, 150],
+    prime: [253, 241, 226],
+    unmade: [240, 240, 236],
+    playhead: [176, 24, 64],
+    new: [[92, 146, 198], [8, 48, 107]],
+    old: [[206, 112, 44], [122, 38, 0]],
+    surprise: [[132, 132, 132], [160, 0, 140]],
+    glow: [255, 196, 0],
+  },
+  dark: {
+    ground: [22, 24, 29],
+    blackKeys: [27, 29, 35],
+    line: [43, 46, 54],
+    octave: [66, 70, 80],
+    ink: [186, 190, 198],
+    pedal: [112, 122, 140],
+    prime: [46, 36, 26],
+    unmade: [31, 33, 40],
+    playhead: [255, 120, 140],
+    new: [[70, 116, 164], [190, 226, 255]],
+    old: [[166, 100, 48], [255, 214, 160]],
+    surprise: [[118, 118, 118], [255, 140, 245]],
+    glow: [255, 246, 200],
+  },
+};
+
+export const SHADES = 16; // steps from the softest to the loudest note
+export const MOST_SURPRISE = 10; // nats that get the strongest colour
+
+export const css = (colour, opacity = 1) =>
+  opacity < 1 ? `rgba(${colour.join(",")},${opacity})` : `#${colour.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+
+const mixed = ([soft, loud], part) => css(soft.map((value, at) => Math.round(value + (loud[at] - value) * part)));
+
+/** SHADES colours from one end of a hue to the other. */
+const shades = (ends) => Array.from({ length: SHADES }, (_, step) => mixed(ends, step / (SHADES - 1)));
+
+const ready = new Map();
+
+/** A theme with every colour as CSS, and a row of shades for each hue. */
+export function palette(name) {
+  const known = name === "dark" ? "dark" : "light";
+  if (!ready.has(known)) {
+    const theme = THEMES[known];
+    const made = { name: known };
+    for (const [key, value] of Object.entries(theme)) made[key] = Array.isArray(value[0]) ? shades(value) : css(value);
+    ready.set(known, made);
+  }
+  return ready.get(known);
+}
+
+/** The WCAG contrast ratio of two colours, 1..21. */
+export function contrast(one, other) {
+  const [light, dark] = [luminance(one), luminance(other)].sort((a, b) => b - a);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+function luminance(colour) {
+  const [red, green, blue] = colour.map((part) => {
+    const value = part / 255;
+    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}

@@ -1,0 +1,214 @@
+// Plays music that may still be growing: it schedules a little ahead on the audio clock, and never passes what is certain.
+
+const AHEAD = 1.0; // seconds scheduled ahead: more than a busy page is ever late
+const TICK = 80; // ms between two looks at what has to be scheduled next
+const STARTUP = 0.06; // seconds between asking for sound and the first note
+const CAUTION = 0.9; // a rate is trusted to this part
+const LEAST_LEAD = 0.25; // seconds
+const UNKNOWN_LENGTH = 30; // seconds more that a take of unknown length is taken to last
+
+let playing = null; // one player of the page at a time
+
+export class Player {
+  /**
+   * @param {Sound} sound
+   * @param {(kind: string, detail?: object) => void} tell called with "state", "first" or "underrun".
+   */
+  constructor(sound, tell) {
+    this.sound = sound;
+    this.tell = tell;
+    this.state = "stopped"; // stopped, playing, buffering (wants to play), blocked (the browser allows no sound yet)
+    this.load(null, true);
+  }
+
+  /** Take other music. `complete`: nothing more will be appended. */
+  load(music, complete, from = 0) {
+    this.#halt();
+    this.music = music;
+    this.complete = complete;
+    this.at = from; // position when the clock stands
+    this.heard = false;
+    this.rate = null;
+    this.caution = CAUTION;
+    this.gap = 0.25; // seconds between two appends
+    this.lastAppend = null;
+    this.began = performance.now();
+    this.#become("stopped");
+  }
+
+  get end() {
+    return this.music?.seconds ?? 0;
+  }
+
+  /** The musical time that is heard now, in seconds. */
+  get position() {
+    if (this.state !== "playing") return this.at;
+    return Math.min(Math.max(this.at, this.at + this.sound.now - this.startedAt), this.end);
+  }
+
+  /** Start, or wait until it is safe to. */
+  async play() {
+    if (!this.music || this.state === "playing") return;
+    if (playing && playing !== this) playing.pause();
+    playing = this;
+    if (this.complete && this.at >= this.end - 0.01) this.at = 0;
+    this.#become("buffering");
+    const awake = await this.sound.resume();
+    if (this.state !== "buffering") return;
+    if (!awake) return this.#become("blocked");
+    this.#maybeStart();
+  }
+
+  pause() {
+    if (this.state === "stopped") return;
+    this.at = this.position;
+    this.#halt();
+    this.#become("stopped");
+  }
+
+  /** Go to a time; keeps playing if it plays. */
+  seek(seconds) {
+    const wanted = this.state !== "stopped";
+    this.#halt();
+    this.at = Math.min(Math.max(seconds, 0), this.end);
+    this.#become(wanted ? "buffering" : "stopped");
+    if (wanted) this.#maybeStart();
+  }
+
+  /** New notes have been put into the music: indices that are new, and that now have an end. */
+  appended({ fresh, closed }, rate) {
+    const now = performance.now();
+    if (this.lastAppend !== null) this.gap = Math.max(this.gap * 0.9, Math.min((now - this.lastAppend) / 1000, 3));
+    this.lastAppend = now;
+    if (Number.isFinite(rate)) this.rate = rate;
+    for (const index of closed) {
+      const voice = this.open?.get(index);
+      if (!voice) continue;
+      voice.release(this.#when(this.music.soundingEnd(index)));
+      this.open.delete(index);
+    }
+    // A note that came after its time is played at once rather than lost.
+    if (this.state === "playing" && fresh.length && fresh[0] < this.next) this.next = fresh[0];
+    if (this.state === "playing") this.#schedule();
+    else if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+  }
+
+  /** Nothing more will come. */
+  finish() {
+    this.complete = true;
+    if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+  }
+
+  /** Seconds to wait before playing can start and will not run dry; 0 if it can start now. */
+  wait() {
+    if (this.complete) return 0;
+    const certain = this.end;
+    const lead = LEAST_LEAD + 1.5 * this.gap;
+    const rate = this.rate === null ? null : this.rate * this.caution;
+    const short = lead - (certain - this.at);
+    if (rate === null || rate <= 0) return Math.max(0, short);
+    if (rate >= 1) return Math.max(0, short / rate);
+    const expected = this.music.expectedSeconds;
+    const total = expected > certain ? expected : certain + (expected ? 0 : UNKNOWN_LENGTH);
+    // What is made until the player needs the last of it must reach the end: certain + rate * (wait + rest) >= total.
+    const rest = total - this.at - lead;
+    return Math.max(0, short / rate, (total - certain) / rate - rest);
+  }
+
+  #maybeStart() {
+    if (this.wait() > 0) return this.tell("state");
+    this.#start();
+  }
+
+  #start() {
+    // Silence that a take begins with is not worth waiting for.
+    const first = this.music.notes[0]?.[0] ?? 0;
+    if (!this.heard && this.at === 0 && first > 0.3) this.at = Math.min(first - 0.1, this.end);
+    this.startedAt = this.sound.now + STARTUP;
+    this.open = new Map();
+    this.next = this.music.after(this.at - 1e-6);
+    this.#resound();
+    this.#become("playing");
+    this.#schedule();
+    this.timer = setInterval(() => this.#schedule(), TICK);
+  }
+
+  #when(seconds) {
+    return this.startedAt + seconds - this.at;
+  }
+
+  /** Notes that began before the place we start from and still sound there. */
+  #resound() {
+    this.music.between(this.at, this.at, (index) => {
+      if (index >= this.next) return;
+      const end = this.music.soundingEnd(index);
+      if (end !== null && end < this.at + 0.05) return;
+      this.#strike(index, this.startedAt, this.at - this.music.notes[index][0]);
+    });
+  }
+
+  #strike(index, when, into) {
+    const [, , pitch, velocity] = this.music.notes[index];
+    const voice = this.sound.start(pitch, velocity, when, into);
+    const end = this.music.soundingEnd(index);
+    if (end === null) this.open.set(index, voice);
+    else voice.release(this.#when(end));
+    return voice;
+  }
+
+  #schedule() {
+    if (!this.sound.running) return this.#interrupted();
+    const now = this.position;
+    const until = Math.min(now + AHEAD, this.end);
+    const { notes } = this.music;
+    for (; this.next < notes.length && notes[this.next][0] <= until; this.next++) {
+      const onset = notes[this.next][0];
+      this.#strike(this.next, this.#when(onset), 0);
+      this.#first(onset, this.next);
+    }
+    if (now < this.end - 0.01) return;
+    if (this.complete) {
+      this.at = this.end;
+      this.#halt(false);
+      this.#become("stopped");
+    } else this.#dry();
+  }
+
+  #first(onset, index) {
+    if (this.heard) return;
+    this.heard = true;
+    const began = this.began;
+    const delay = Math.max(0, (this.#when(onset) - this.sound.now) * 1000);
+    const detail = { seconds: onset, prime: this.music.isPrime(index) };
+    setTimeout(() => this.tell("first", { ...detail, since_begin_ms: Math.round(performance.now() - began) }), delay);
+  }
+
+  /** The music has been played up to its edge: wait for more of it, and trust the rate less. */
+  #dry() {
+    this.at = this.end;
+    this.caution *= 0.8;
+    this.gap *= 1.5;
+    clearInterval(this.timer);
+    this.#become("buffering");
+    this.tell("underrun", { seconds: this.at });
+  }
+
+  #interrupted() {
+    this.at = this.position;
+    this.#halt();
+    this.#become("blocked");
+  }
+
+  #halt(silence = true) {
+    clearInterval(this.timer);
+    if (silence && playing === this) this.sound.silence();
+    this.open = new Map();
+  }
+
+  #become(state) {
+    if (playing === this && state === "stopped") playing = null;
+    if (this.state === state) return;
+    this.state = state;
+    this.tell?.("state");
+  }
+}

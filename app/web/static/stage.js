@@ -1,0 +1,444 @@
+// The stage: a piano roll that plays, also while the music is still being made.
+//
+//   const stage = new Stage(element, { sounds: "samples" })     samples/21.mp3, samples/24.mp3, ... samples/108.mp3
+//   stage.show(music)                                           a finished piece (the music object: see music.js)
+//   stage.begin({ ...prime, expected_seconds: 30 })             a take begins; what is known so far is the prime
+//   stage.append({ notes, seconds, rate })                      more notes; every onset up to `seconds` is known now
+//   stage.end({ stopped: false })                               nothing more comes
+//   stage.play() pause() seek(s) zoom(factor | "whole") layer("surprise", true) select(from, to)
+//   stage.selectable = true; stage.selection                    {from, to} in seconds
+//   await stage.png(); stage.svg()
+//
+// A note may be appended while it is held, with null for its end, and again with its end once that is known.
+// `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
+// `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
+//
+// Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-playing" {seconds, since_begin_ms, prime},
+// "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
+
+import { Controls } from "./controls.js";
+import { clock, Music } from "./music.js";
+import { palette } from "./palette.js";
+import { CanvasPen } from "./pens.js";
+import { picturePng, pictureSvg } from "./picture.js";
+import { Player } from "./player.js";
+import { drawLitKeys, drawRoll, GUTTER, layout, pitchRange } from "./roll.js";
+import { sharedSound } from "./sound.js";
+import { calm, make, style, themeOf, watchTheme } from "./theme.js";
+import { Trim } from "./trim.js";
+import { View } from "./view.js";
+
+const LEAD_IN = 4; // seconds of the prime heard before new music
+const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
+const SPEAK_EVERY = 10; // seconds between two spoken positions
+
+export class Stage {
+  /**
+   * @param {HTMLElement} element becomes the stage.
+   * @param {{sounds?: string, sound?: Sound, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
+   */
+  constructor(element, options = {}) {
+    style("stage.css");
+    this.element = element;
+    this.options = options;
+    this.sound = options.sound ?? sharedSound(options.sounds ?? "");
+    this.player = new Player(this.sound, (kind, detail) => this.#heard(kind, detail));
+    this.music = new Music();
+    this.making = false;
+    this.surprise = false;
+    this.#build();
+    this.view = new View(this.scroller, this.spacer, () => this.redraw());
+    this.trim = new Trim(this, () => this.#emit("musicgen-select", this.selection));
+    this.roll.append(...this.trim.elements);
+    this.sizes = new ResizeObserver(() => this.#resized());
+    this.sizes.observe(this.scroller);
+    this.unwatch = watchTheme(() => this.#themed());
+    this.#themed();
+    this.#resized();
+    this.sound.loadAll();
+  }
+
+  #build() {
+    const { element, options } = this;
+    this.controls = new Controls(this);
+    this.canvas = make("canvas", { class: "mg-notes", "aria-hidden": "true" });
+    this.overlay = make("canvas", { class: "mg-overlay", "aria-hidden": "true" });
+    this.spacer = make("div", { class: "mg-spacer" }, this.canvas);
+    this.scroller = make(
+      "div",
+      { class: "mg-scroller", tabindex: "0", role: "slider", "aria-label": "Piano roll", "aria-valuemin": "0" },
+      this.spacer,
+    );
+    this.roll = make("div", { class: "mg-roll" }, this.scroller, this.overlay);
+    element.classList.add("mg-stage");
+    if (options.controls === false) element.classList.add("mg-bare");
+    element.setAttribute("role", "group");
+    element.setAttribute("aria-label", options.label ?? "Piano roll and player");
+    element.replaceChildren(this.controls.bar, this.roll, this.controls.foot);
+    this.scroller.addEventListener("keydown", (event) => this.#key(event));
+    this.scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    this.scroller.addEventListener("pointerdown", (event) => this.#press(event));
+  }
+
+  // ---- music
+
+  /** Show a finished piece in place of what was there. */
+  show(music) {
+    this.making = false;
+    this.#take(new Music(music), true);
+  }
+
+  /** Begin a take that is being made: `music` holds the prime. It plays as soon as it is safe to. */
+  begin(music = {}) {
+    const begun = new Music(music);
+    // The prime's pedal ends with it: new notes come with the length that they sound.
+    if (begun.pedal.length) begun.setPedal([...begun.pedal, [Math.max(begun.primeSeconds, begun.seconds), 0]]);
+    this.making = true;
+    const from = music.play_from ?? Math.max(0, begun.primeSeconds - LEAD_IN);
+    this.#take(begun, false, from);
+    this.player.play();
+  }
+
+  /** Add what has been made since. */
+  append({ notes = [], seconds = 0, rate = null, expected_seconds = null }) {
+    if (!this.making) return;
+    const changed = this.music.append(notes);
+    if (expected_seconds !== null) this.music.expectedSeconds = expected_seconds;
+    this.music.seconds = Math.max(this.music.seconds, seconds);
+    this.player.appended(changed, rate);
+    this.#grown();
+  }
+
+  /** Nothing more comes. */
+  end({ stopped = false } = {}) {
+    if (!this.making) return;
+    this.making = false;
+    this.stopped = stopped;
+    for (const [, end] of this.music.notes) this.music.seconds = Math.max(this.music.seconds, end ?? 0);
+    for (const index of this.music.held) this.music.notes[index][1] = Math.max(this.music.seconds, this.music.notes[index][0] + 0.05);
+    this.music.strike();
+    this.player.finish();
+    this.trim.reset(this.music.seconds);
+    this.#grown();
+    this.#speak(true);
+  }
+
+  #take(music, complete, from = 0) {
+    this.music = music;
+    this.stopped = false;
+    this.player.load(music, complete, from);
+    this.trim.reset(music.seconds);
+    this.view.scale = null;
+    this.view.from = 0;
+    this.range = null;
+    this.sound.load(music.notes.slice(0, 200).map((note) => note[2]));
+    this.#grown();
+    this.view.follow(from, false);
+    this.#speak(true);
+  }
+
+  #grown() {
+    const { music } = this;
+    const [low, high] = pitchRange(music, this.making);
+    // A range that has been shown is kept while a take grows, so that the rows stay where they are.
+    this.range = this.range ? [Math.min(low, this.range[0]), Math.max(high, this.range[1])] : [low, high];
+    const unknown = this.making && !music.expectedSeconds ? Math.ceil((music.seconds + 5) / 15) * 15 : 0;
+    this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
+    this.controls.surprise.hidden = !music.notes.some((note) => note[4] !== null);
+    this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
+    const old = music.notes.filter((_, index) => music.isPrime(index)).length;
+    this.hues = { prime: old > 0, made: old < music.notes.length || !old };
+    const prime = old ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
+    this.scroller.setAttribute("aria-label", `Piano roll: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
+    this.redraw();
+  }
+
+  // ---- playing
+
+  play() {
+    return this.player.play();
+  }
+
+  pause() {
+    this.player.pause();
+  }
+
+  toggle() {
+    if (["playing", "buffering"].includes(this.player.state)) this.pause();
+    else this.play();
+  }
+
+  seek(seconds) {
+    this.player.seek(seconds);
+    this.view.handsOff = 0;
+    this.reveal(this.player.position);
+    this.#speak(false);
+  }
+
+  get position() {
+    return this.player.position;
+  }
+
+  get state() {
+    return this.player.state;
+  }
+
+  #heard(kind, detail) {
+    if (!this.controls || !this.view) return;
+    if (kind === "first") this.#emit("musicgen-playing", detail);
+    else if (kind === "underrun") this.#emit("musicgen-underrun", detail);
+    else {
+      this.#emit("musicgen-state", { state: this.player.state, seconds: this.player.position });
+      this.#speak(this.player.state !== this.spokenState);
+      this.spokenState = this.player.state;
+    }
+    this.redraw(false);
+  }
+
+  #emit(name, detail) {
+    this.element.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
+  }
+
+  // ---- choosing a part
+
+  get selectable() {
+    return this.trim.on;
+  }
+
+  set selectable(on) {
+    this.trim.on = Boolean(on);
+    this.redraw();
+  }
+
+  get selection() {
+    const round = (value) => Math.round(value * 1000) / 1000;
+    return { from: round(this.trim.from), to: round(this.trim.to) };
+  }
+
+  select(from, to) {
+    this.trim.set(from, to);
+    this.redraw();
+  }
+
+  // ---- view
+
+  /** Zoom in (factor > 1) or out, or "whole". */
+  zoom(factor) {
+    const whole = factor === "whole" || factor === null;
+    const inSight = this.position >= this.view.from && this.position <= this.view.to;
+    this.view.zoom(whole ? null : factor, inSight ? this.position : undefined);
+  }
+
+  /** Show or hide a layer; the one there is is "surprise". */
+  layer(name, on) {
+    if (name !== "surprise") throw new Error(`no layer ${name}: there is "surprise"`);
+    this.surprise = Boolean(on);
+    this.controls.surprise.setAttribute("aria-pressed", String(this.surprise));
+    this.redraw();
+  }
+
+  /** Bring a time into sight. */
+  reveal(seconds) {
+    if (seconds < this.view.from || seconds > this.view.to) this.view.show(seconds - (this.view.to - this.view.from) * 0.2);
+    this.redraw();
+  }
+
+  /** The pixel column of the page at which a time lies, and back. */
+  xOf(seconds) {
+    return this.scroller.getBoundingClientRect().left + this.#place().x(seconds);
+  }
+
+  timeAt(clientX) {
+    return this.#place().time(clientX - this.scroller.getBoundingClientRect().left);
+  }
+
+  #place() {
+    const [low, high] = this.range ?? pitchRange(this.music);
+    const { width, height, from, to } = this.view;
+    const surprise = this.surprise && !this.controls.surprise.hidden;
+    return layout({ width, height, from, to, low, high, surprise });
+  }
+
+  #resized() {
+    const { clientWidth, clientHeight } = this.scroller;
+    this.view.resize(clientWidth, clientHeight);
+  }
+
+  #themed() {
+    this.theme = themeOf(this.element, this.options.theme);
+    this.element.dataset.theme = this.theme;
+    this.redraw();
+  }
+
+  /** Draw again with the next frame; the notes too unless only the playhead moved. */
+  redraw(notes = true) {
+    this.stale ||= notes;
+    this.frame ??= requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    this.frame = null;
+    if (!this.view.width || !this.element.isConnected) return;
+    const moving = this.player.state === "playing";
+    const position = Math.max(0, this.position - (moving ? this.sound.latency : 0));
+    if (moving) this.view.follow(position, this.drawn <= MOST_GLIDING && !calm());
+    const place = this.#place();
+    const colours = palette(this.theme);
+    const scale = window.devicePixelRatio || 1;
+    if (this.stale) {
+      this.stale = false;
+      const pen = new CanvasPen(this.canvas, place.width, place.height, scale);
+      this.canvas.style.width = `${place.width}px`;
+      this.canvas.style.height = `${place.height}px`;
+      drawRoll(pen, this.music, place, colours, this.making ? this.music.seconds : null);
+      this.drawn = this.music.after(place.to) - this.music.after(place.from);
+      this.trim.place(place.x, place.gutter, place.width);
+      this.controls.explain(this.theme, { ...this.hues, surprise: place.surprise });
+    }
+    this.#drawOverlay(place, colours, scale, position);
+    this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
+    this.#speak(false);
+    if (moving) this.redraw(false);
+  }
+
+  #drawOverlay(place, colours, scale, position) {
+    const pen = new CanvasPen(this.overlay, place.width, place.height, scale);
+    this.overlay.style.width = `${place.width}px`;
+    this.overlay.style.height = `${place.height}px`;
+    pen.clear();
+    if (this.trim.on) {
+      const shade = (from, to) => to > from && pen.box(from, place.top, to - from, place.height - place.top, colours.ground, 0.72);
+      shade(place.gutter, Math.min(place.x(this.trim.from), place.width));
+      shade(Math.max(place.x(this.trim.to), place.gutter), place.width);
+    }
+    const lit = new Map();
+    if (this.player.state === "playing") {
+      this.music.between(position, position, (index) => {
+        const [onset, key, pitch] = this.music.notes[index];
+        lit.set(pitch, this.music.isPrime(index) ? colours.old[11] : colours.new[11]);
+        const x = Math.max(place.x(onset), place.gutter);
+        const end = Math.min(place.x(key ?? position), place.width);
+        if (end > x && (key ?? Infinity) >= position) pen.box(x, place.y(pitch), end - x, Math.max(place.row - 1, 2), colours.glow, 0.55, 2);
+      });
+      drawLitKeys(pen, place, lit, colours);
+    }
+    const x = place.x(position);
+    if (x >= place.gutter - 1 && x <= place.width) {
+      pen.box(x - 1, 0, 2, place.height - 18, colours.playhead);
+      pen.box(x - 4, 0, 8, 5, colours.playhead, 1, 1);
+    }
+  }
+
+  // ---- words
+
+  #speak(aloud) {
+    const position = this.position;
+    const tens = Math.floor(position / SPEAK_EVERY);
+    const far = this.player.state === "playing" && tens !== this.spokenTens;
+    this.spokenTens = tens;
+    this.controls.say(this.#words(position), aloud || far);
+    this.scroller.setAttribute("aria-valuenow", position.toFixed(1));
+    this.scroller.setAttribute("aria-valuetext", `${clock(position)} of ${clock(this.music.seconds)}`);
+  }
+
+  #words(position) {
+    const { music, player } = this;
+    const plain = this.sound.base && this.sound.failed && !this.sound.samples.size ? " The piano's sound could not be loaded: plain tones play." : "";
+    const made = this.making ? `, ${clock(music.seconds)} made${music.expectedSeconds ? ` of ${clock(music.expectedSeconds)}` : ""}` : "";
+    const whole = `${clock(music.seconds)}`;
+    if (player.state === "playing") return `Playing ${clock(Math.floor(position))}${this.making ? made : ` of ${whole}`}.${plain}`;
+    if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
+    if (player.state === "buffering") return this.#waiting(made) + plain;
+    if (this.making) return `Making music${made}. Press Play to listen.`;
+    if (!music.notes.length) return "No music yet.";
+    return `${music.notes.length} notes, ${whole}${this.stopped ? ", stopped early" : ""}.${plain}`;
+  }
+
+  #waiting(made) {
+    const { rate } = this.player;
+    const wait = this.player.wait();
+    if (rate === null) return `Waiting for the first notes${made && this.music.seconds ? made : ""} …`;
+    if (rate >= 1.1 && wait < 2) return `Gathering the first notes${made} …`;
+    const speed = `${rate.toFixed(rate < 1 ? 2 : 1)} s of music a second`;
+    return `The model is slower than the music (${speed})${made}. Playing begins in about ${clock(Math.max(1, wait))}, so that it need not stop.`;
+  }
+
+  // ---- hands
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = event.shiftKey ? 1 : 5;
+    const act = {
+      " ": () => this.toggle(),
+      k: () => this.toggle(),
+      ArrowLeft: () => this.seek(this.position - step),
+      ArrowRight: () => this.seek(this.position + step),
+      ArrowDown: () => this.seek(this.position - step),
+      ArrowUp: () => this.seek(this.position + step),
+      PageDown: () => this.seek(this.position - 30),
+      PageUp: () => this.seek(this.position + 30),
+      Home: () => this.seek(0),
+      End: () => this.seek(this.music.seconds),
+      "+": () => this.zoom(2),
+      "=": () => this.zoom(2),
+      "-": () => this.zoom(0.5),
+      0: () => this.zoom("whole"),
+      s: () => !this.controls.surprise.hidden && this.layer("surprise", !this.surprise),
+    }[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  #wheel(event) {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    this.view.zoom(2 ** (-event.deltaY / 200), this.timeAt(event.clientX));
+  }
+
+  /** A click goes there; on the keyboard at the left it strikes the key. */
+  #press(down) {
+    if (down.button !== 0) return;
+    const box = this.scroller.getBoundingClientRect();
+    if (down.clientY - box.top > this.view.height) return; // the scroll bar
+    const x = down.clientX - box.left;
+    if (x < GUTTER) return this.#strikeKey(down.clientY - box.top);
+    const scrolled = this.scroller.scrollLeft;
+    const up = (event) => {
+      const moved = Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY);
+      if (event.type === "pointerup" && moved < 6 && Math.abs(this.scroller.scrollLeft - scrolled) < 6) this.seek(this.timeAt(event.clientX));
+      for (const kind of ["pointerup", "pointercancel"]) window.removeEventListener(kind, up);
+    };
+    for (const kind of ["pointerup", "pointercancel"]) window.addEventListener(kind, up);
+  }
+
+  #strikeKey(y) {
+    const place = this.#place();
+    const pitch = Math.floor(place.low + (place.floor - y) / place.row);
+    if (pitch < place.low || pitch > place.high) return;
+    this.sound.resume();
+    this.sound.down(pitch, 80);
+    setTimeout(() => this.sound.up(pitch), 400);
+  }
+
+  // ---- pictures
+
+  /** The whole piece as a PNG. @returns {Promise<Blob>} */
+  png(options = {}) {
+    return picturePng(this.music, { theme: "light", surprise: this.surprise, ...options });
+  }
+
+  /** The whole piece as an SVG document. @returns {string} */
+  svg(options = {}) {
+    return pictureSvg(this.music, { theme: "light", surprise: this.surprise, ...options });
+  }
+
+  /** Let go of everything outside the element. */
+  destroy() {
+    this.player.pause();
+    this.sizes.disconnect();
+    this.unwatch();
+    if (this.frame) cancelAnimationFrame(this.frame);
+    this.element.replaceChildren();
+  }
+}
