@@ -177,6 +177,8 @@ def text(told: dict[str, Any]) -> str:
         lines.append(f"{name:<38}{values}{_overlap(row)}".rstrip())
     lines += [
         "",
+        _frechet(told["frechet"]),
+        "",
         "* the interval of the difference leaves out 0. overlap, KL: distances between the sets against those within",
         "the samples / within the reference (1 and 0 for sets that cannot be told apart).",
     ]
@@ -194,6 +196,16 @@ def _overlap(row: dict[str, Any]) -> str:
         return ""
     overlap, kl = row["overlap"], row["kl"]
     return f"{overlap['samples']:.2f} / {overlap['reference']:.2f}  {kl['samples']:.3f} / {kl['reference']:.3f}"
+
+
+def _frechet(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "Frechet distance: too few pieces that have all of its measures"
+    chance = row["chance"]
+    return (
+        f"Frechet distance over {len(row['measures'])} measures: {row['distance']:.4g}; as many pieces of the reference"
+        f" itself have {chance['mean']:.4g} [{chance['low']:.4g}, {chance['high']:.4g}]"
+    )
 
 
 def _plots_folder(name: str | None) -> Path | None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from musicgen.data_prep.frechet import frechet
 from musicgen.data_prep.measures import BY_MINUTE, EDGES, FRAME, FRAMES_BACK, UNITS, Measured, major_keys
 from musicgen.data_prep.splits import PrepError
 
@@ -43,8 +44,8 @@ def compare(samples: Sequence[Measured], reference: Sequence[Measured], *, seed:
     intra-set distances against the inter-set ones (none for shares of pieces). ``histograms`` of EDGES: the mean
     histograms and the same comparison by Euclidean distance, for pitch classes the least over all transpositions;
     their mean histogram is turned so that the best fitting major scale of each piece begins at 0. ``self_similarity``
-    by lag and ``minutes`` by minute, with intervals. Shares of pieces have Wilson's intervals. None stands for what no
-    piece has.
+    by lag and ``minutes`` by minute, with intervals. ``frechet``: one number, see there. Shares of pieces have Wilson's
+    intervals. None stands for what no piece has.
 
     Raises PrepError if either set has fewer than two pieces.
     """
@@ -79,6 +80,7 @@ def compare(samples: Sequence[Measured], reference: Sequence[Measured], *, seed:
         "level": LEVEL,
         "measures": measures,
         "histograms": histograms,
+        "frechet": frechet(samples, reference, seed=seed),
         "self_similarity": {"lag_seconds": lags, **curves},
         "minutes": minutes,
     }

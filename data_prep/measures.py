@@ -48,10 +48,12 @@ UNITS = {
     "velocity_drift": "1/min",
     "polyphony_drift": "notes/min",
     "most_repeats_drift": "times/min",
+    "longest_silence_drift": "s/min",
 }
 """Name of every number of a piece, and its unit. Those in `pieces` are 0 or 1: their mean is a share of pieces."""
 
-BY_MINUTE = ("notes_per_second", "pitch_class_entropy", "velocity", "polyphony", "most_repeats")
+COUNTED_AGAIN = ("notes_per_second", "pitch_class_entropy", "velocity", "polyphony", "most_repeats")
+BY_MINUTE = (*COUNTED_AGAIN, "longest_silence")
 """What is measured again in every whole minute of a piece."""
 
 MINUTE = 60.0
@@ -87,7 +89,7 @@ class Measured:
     """One piece in numbers.
 
     values: every name of UNITS; NaN where the piece has nothing to measure. histograms: every name of EDGES, each sums
-    to 1 (0 if there is nothing to count). similarity: f64[60], see `self_similarity`. minutes: f64[whole minutes, 5],
+    to 1 (0 if there is nothing to count). similarity: f64[60], see `self_similarity`. minutes: f64[whole minutes, 6],
     columns as in BY_MINUTE.
     """
 
@@ -121,7 +123,7 @@ def measure(performance: Performance, seconds: float = np.inf) -> Measured:
         "longest_silence": silence,
         "silence_over_3s": float(silence > LONG_SILENCE),
         "repeats_over_16": float(repeats > MANY_REPEATS),
-        **dict(zip(BY_MINUTE, _repeatedly(notes, float(notes.end.max())), strict=True)),
+        **dict(zip(COUNTED_AGAIN, _repeatedly(notes, float(notes.end.max())), strict=True)),
         **{name: _mean(similarity[a - 1 : b]) for name, (a, b) in SIMILARITY_SPANS.items()},
         **{f"{name}_drift": _slope(minutes[:, column]) for column, name in enumerate(BY_MINUTE)},
     }
@@ -173,8 +175,14 @@ def polyphony(notes: Performance) -> float:
 
 def longest_silence(notes: Performance) -> float:
     """The longest time, in seconds, between the first onset and the last end in which nothing sounds; 0 for none."""
-    gaps = notes.onset[1:] - np.maximum.accumulate(notes.end)[:-1]
-    return max(float(gaps.max()), 0.0) if gaps.size else 0.0
+    return float(silences(notes)[:, 1].max(initial=0.0))
+
+
+def silences(notes: Performance) -> np.ndarray:
+    """f64[silences, 2]: when each begins and how long it is, in seconds, between the first onset and the last end."""
+    reach = np.maximum.accumulate(notes.end)[:-1]
+    gaps = notes.onset[1:] - reach
+    return np.stack([reach, gaps], axis=1)[gaps > 0]
 
 
 def most_repeats(notes: Performance) -> float:
@@ -253,14 +261,18 @@ def self_similarity(notes: Performance) -> np.ndarray:
 
 
 def by_minute(notes: Performance) -> np.ndarray:
-    """f64[whole minutes, 5]: BY_MINUTE for the notes that begin in each minute, their ends cut at the minute's."""
+    """f64[whole minutes, 6]: BY_MINUTE for the notes that begin in each minute, their ends cut at the minute's; the
+    longest of the silences that begin in it."""
     minutes = int(notes.end.max() / MINUTE + 1e-9) if len(notes) else 0
     parts = [cut(notes, k * MINUTE, (k + 1) * MINUTE) for k in range(minutes)]
-    return np.array([_repeatedly(part, MINUTE) for part in parts]).reshape(minutes, len(BY_MINUTE))
+    counted = np.array([_repeatedly(part, MINUTE) for part in parts]).reshape(minutes, len(COUNTED_AGAIN))
+    gaps = silences(notes)
+    longest = [gaps[gaps[:, 0] // MINUTE == k, 1].max(initial=0.0) for k in range(minutes)]
+    return np.column_stack([counted, longest])
 
 
 def _repeatedly(notes: Performance, seconds: float) -> tuple[float, ...]:
-    """The measures of BY_MINUTE, in its order."""
+    """The measures of COUNTED_AGAIN, in its order."""
     velocity = float(notes.velocity.mean()) if len(notes) else np.nan
     density = len(notes) / seconds
     return density, entropy(pitch_classes(notes)), velocity, polyphony(notes), most_repeats(notes)

@@ -216,6 +216,14 @@ def test_minutes_and_drift() -> None:
     assert gone[1, 0] == 0 and np.isnan(gone[1, 1:4]).all() and gone[1, 4] == 0
 
 
+def test_silence_by_minute() -> None:
+    """Each belongs to the minute in which it begins; a note that is held over the border is no silence."""
+    notes = music([(0, 50, 60, 64), (58, 65, 60, 64), (67, 110, 60, 64), (115, 190, 60, 64), (235, 241, 60, 64)])
+    np.testing.assert_allclose(by_minute(notes)[:, BY_MINUTE.index("longest_silence")], [8, 5, 0, 45])
+    made = measure(notes).values
+    assert made["longest_silence"] == pytest.approx(45) and made["longest_silence_drift"] > 0
+
+
 # Two sets.
 
 
