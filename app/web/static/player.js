@@ -12,7 +12,7 @@ let playing = null; // one player of the page at a time
 export class Player {
   /**
    * @param {Sound} sound
-   * @param {(kind: string, detail?: object) => void} tell called with "state", "first" or "underrun".
+   * @param {(kind: string, detail?: object) => void} tell called with "state", "wait", "first" or "underrun".
    */
   constructor(sound, tell) {
     this.sound = sound;
@@ -116,7 +116,7 @@ export class Player {
   }
 
   #maybeStart() {
-    if (this.wait() > 0) return this.tell("state");
+    if (this.wait() > 0) return this.tell("wait");
     this.#start();
   }
 

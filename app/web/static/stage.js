@@ -17,16 +17,18 @@
 // "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
 
 import { Controls } from "./controls.js";
+import { listen } from "./hands.js";
 import { clock, Music } from "./music.js";
 import { palette } from "./palette.js";
 import { CanvasPen } from "./pens.js";
 import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
-import { drawLitKeys, drawRoll, GUTTER, layout, pitchRange } from "./roll.js";
+import { drawLitKeys, drawRoll, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
 import { calm, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
 import { View } from "./view.js";
+import { words } from "./words.js";
 
 const LEAD_IN = 4; // seconds of the prime heard before new music
 const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
@@ -75,9 +77,7 @@ export class Stage {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", options.label ?? "Piano roll and player");
     element.replaceChildren(this.controls.bar, this.roll, this.controls.foot);
-    this.scroller.addEventListener("keydown", (event) => this.#key(event));
-    this.scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    this.scroller.addEventListener("pointerdown", (event) => this.#press(event));
+    listen(this);
   }
 
   // ---- music
@@ -187,7 +187,7 @@ export class Stage {
     if (!this.controls || !this.view) return;
     if (kind === "first") this.#emit("musicgen-playing", detail);
     else if (kind === "underrun") this.#emit("musicgen-underrun", detail);
-    else {
+    else if (kind === "state") {
       this.#emit("musicgen-state", { state: this.player.state, seconds: this.player.position });
       this.#speak(this.player.state !== this.spokenState);
       this.spokenState = this.player.state;
@@ -245,14 +245,15 @@ export class Stage {
 
   /** The pixel column of the page at which a time lies, and back. */
   xOf(seconds) {
-    return this.scroller.getBoundingClientRect().left + this.#place().x(seconds);
+    return this.scroller.getBoundingClientRect().left + this.place().x(seconds);
   }
 
   timeAt(clientX) {
-    return this.#place().time(clientX - this.scroller.getBoundingClientRect().left);
+    return this.place().time(clientX - this.scroller.getBoundingClientRect().left);
   }
 
-  #place() {
+  /** Where things lie on the part of the roll that is seen: see layout() in roll.js. */
+  place() {
     const [low, high] = this.range ?? pitchRange(this.music);
     const { width, height, from, to } = this.view;
     const surprise = this.surprise && !this.controls.surprise.hidden;
@@ -282,7 +283,7 @@ export class Stage {
     const moving = this.player.state === "playing";
     const position = Math.max(0, this.position - (moving ? this.sound.latency : 0));
     if (moving) this.view.follow(position, this.drawn <= MOST_GLIDING && !calm());
-    const place = this.#place();
+    const place = this.place();
     const colours = palette(this.theme);
     const scale = window.devicePixelRatio || 1;
     if (this.stale) {
@@ -336,89 +337,9 @@ export class Stage {
     const tens = Math.floor(position / SPEAK_EVERY);
     const far = this.player.state === "playing" && tens !== this.spokenTens;
     this.spokenTens = tens;
-    this.controls.say(this.#words(position), aloud || far);
+    this.controls.say(words(this, position), aloud || far);
     this.scroller.setAttribute("aria-valuenow", position.toFixed(1));
     this.scroller.setAttribute("aria-valuetext", `${clock(position)} of ${clock(this.music.seconds)}`);
-  }
-
-  #words(position) {
-    const { music, player } = this;
-    const plain = this.sound.base && this.sound.failed && !this.sound.samples.size ? " The piano's sound could not be loaded: plain tones play." : "";
-    const made = this.making ? `, ${clock(music.seconds)} made${music.expectedSeconds ? ` of ${clock(music.expectedSeconds)}` : ""}` : "";
-    const whole = `${clock(music.seconds)}`;
-    if (player.state === "playing") return `Playing ${clock(Math.floor(position))}${this.making ? made : ` of ${whole}`}.${plain}`;
-    if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
-    if (player.state === "buffering") return this.#waiting(made) + plain;
-    if (this.making) return `Making music${made}. Press Play to listen.`;
-    if (!music.notes.length) return "No music yet.";
-    return `${music.notes.length} notes, ${whole}${this.stopped ? ", stopped early" : ""}.${plain}`;
-  }
-
-  #waiting(made) {
-    const { rate } = this.player;
-    const wait = this.player.wait();
-    if (rate === null) return `Waiting for the first notes${made && this.music.seconds ? made : ""} …`;
-    if (rate >= 1.1 && wait < 2) return `Gathering the first notes${made} …`;
-    const speed = `${rate.toFixed(rate < 1 ? 2 : 1)} s of music a second`;
-    return `The model is slower than the music (${speed})${made}. Playing begins in about ${clock(Math.max(1, wait))}, so that it need not stop.`;
-  }
-
-  // ---- hands
-
-  #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const step = event.shiftKey ? 1 : 5;
-    const act = {
-      " ": () => this.toggle(),
-      k: () => this.toggle(),
-      ArrowLeft: () => this.seek(this.position - step),
-      ArrowRight: () => this.seek(this.position + step),
-      ArrowDown: () => this.seek(this.position - step),
-      ArrowUp: () => this.seek(this.position + step),
-      PageDown: () => this.seek(this.position - 30),
-      PageUp: () => this.seek(this.position + 30),
-      Home: () => this.seek(0),
-      End: () => this.seek(this.music.seconds),
-      "+": () => this.zoom(2),
-      "=": () => this.zoom(2),
-      "-": () => this.zoom(0.5),
-      0: () => this.zoom("whole"),
-      s: () => !this.controls.surprise.hidden && this.layer("surprise", !this.surprise),
-    }[event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  }
-
-  #wheel(event) {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    this.view.zoom(2 ** (-event.deltaY / 200), this.timeAt(event.clientX));
-  }
-
-  /** A click goes there; on the keyboard at the left it strikes the key. */
-  #press(down) {
-    if (down.button !== 0) return;
-    const box = this.scroller.getBoundingClientRect();
-    if (down.clientY - box.top > this.view.height) return; // the scroll bar
-    const x = down.clientX - box.left;
-    if (x < GUTTER) return this.#strikeKey(down.clientY - box.top);
-    const scrolled = this.scroller.scrollLeft;
-    const up = (event) => {
-      const moved = Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY);
-      if (event.type === "pointerup" && moved < 6 && Math.abs(this.scroller.scrollLeft - scrolled) < 6) this.seek(this.timeAt(event.clientX));
-      for (const kind of ["pointerup", "pointercancel"]) window.removeEventListener(kind, up);
-    };
-    for (const kind of ["pointerup", "pointercancel"]) window.addEventListener(kind, up);
-  }
-
-  #strikeKey(y) {
-    const place = this.#place();
-    const pitch = Math.floor(place.low + (place.floor - y) / place.row);
-    if (pitch < place.low || pitch > place.high) return;
-    this.sound.resume();
-    this.sound.down(pitch, 80);
-    setTimeout(() => this.sound.up(pitch), 400);
   }
 
   // ---- pictures

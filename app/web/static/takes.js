@@ -1,0 +1,266 @@
+// The takes of a session: a tree in which each take knows the one it continues, with what it takes to make it again.
+//
+// Pure: no page, no storage.  serialise() gives a string that never passes `bytes`, restore() takes one back, whatever is in it.
+// When room is short, the oldest take that is not kept and that no other one continues goes first.
+
+const VERSION = 1;
+const BYTES = 4_000_000; // browsers give a page about 5 MB of localStorage
+const TAKES = 200;
+const UNDOS = 50;
+const MS = 1000;
+const LONGEST = 24 * 3600 * MS;
+const MOST_NOTES = 100_000;
+
+export class TakesFull extends Error {}
+
+const whole = (value, low, high) => (Number.isFinite(value) ? Math.min(Math.max(Math.round(value), low), high) : null);
+
+/** The music object as whole numbers in flat lists: milliseconds, hundredths of a nat; -1 for none. */
+export function packMusic(music) {
+  const notes = [];
+  for (const [onset, end, pitch, velocity, surprise] of music.notes ?? []) {
+    const known = Number.isFinite(surprise) ? Math.round(surprise * 100) : -1;
+    notes.push(Math.round(onset * MS), end === null ? -1 : Math.round((end - onset) * MS), pitch, velocity, known);
+  }
+  const pedal = (music.pedal ?? []).flatMap(([time, value]) => [Math.round(time * MS), Math.round(value)]);
+  return { notes, pedal, prime: Math.round((music.prime_seconds ?? 0) * MS), length: Math.round((music.seconds ?? 0) * MS) };
+}
+
+/** The music object again, or null if this is none. */
+export function unpackMusic(packed) {
+  if (typeof packed !== "object" || packed === null || !Array.isArray(packed.notes) || !Array.isArray(packed.pedal)) return null;
+  if (packed.notes.length > MOST_NOTES * 5 || packed.pedal.length > MOST_NOTES * 2) return null;
+  const notes = [];
+  for (let at = 0; at + 4 < packed.notes.length; at += 5) {
+    const [onset, length, pitch, velocity, surprise] = packed.notes.slice(at, at + 5);
+    const clean = [whole(onset, 0, LONGEST), whole(length, -1, LONGEST), whole(pitch, 0, 127), whole(velocity, 1, 127)];
+    if (clean.includes(null) || clean[1] === 0) return null;
+    const nats = Number.isFinite(surprise) && surprise >= 0 ? surprise / 100 : null;
+    notes.push([clean[0] / MS, clean[1] < 0 ? null : (clean[0] + clean[1]) / MS, clean[2], clean[3], nats]);
+  }
+  const pedal = [];
+  for (let at = 0; at + 1 < packed.pedal.length; at += 2) {
+    const event = [whole(packed.pedal[at], 0, LONGEST), whole(packed.pedal[at + 1], 0, 127)];
+    if (event.includes(null)) return null;
+    pedal.push([event[0] / MS, event[1]]);
+  }
+  return { notes, pedal, prime_seconds: (whole(packed.prime, 0, LONGEST) ?? 0) / MS, seconds: (whole(packed.length, 0, LONGEST) ?? 0) / MS };
+}
+
+/** A take as a caller sees it; changing it changes nothing in the store. */
+const shown = (take) => ({ ...take, settings: structuredClone(take.settings), music: unpackMusic(take.music) });
+
+export class Takes {
+  /** @param {{bytes?: number, takes?: number}} [limits] */
+  constructor({ bytes = BYTES, takes = TAKES } = {}) {
+    this.limits = { bytes, takes };
+    this.takes = new Map(); // by id, oldest first
+    this.next = 1;
+    this.undos = [];
+    this.sizes = new Map();
+  }
+
+  get size() {
+    return this.takes.size;
+  }
+
+  /**
+   * Put in a take that has been made.
+   * @param {{music: object, settings: object, seed: number, parent?: number | null, name?: string, branched_at?: number | null}} take
+   *   `settings` is all that makes it again; `branched_at` the second of the parent from which it goes on, null for its end.
+   * @returns {number} its id
+   * @throws {TakesFull} when it does not fit even alone among what is kept
+   */
+  add({ music, settings, seed, parent = null, name = "", branched_at = null }) {
+    if (parent !== null && !this.takes.has(parent)) throw new Error(`there is no take ${parent} to continue`);
+    const id = this.next;
+    const take = {
+      id,
+      parent,
+      branched_at,
+      name: String(name).slice(0, 80) || `Take ${id}`,
+      settings: structuredClone(settings ?? {}),
+      seed: whole(seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
+      kept: false,
+      music: packMusic(music),
+    };
+    const gone = this.#makeRoom(take);
+    this.next += 1;
+    this.takes.set(id, take);
+    this.#remember({ added: id, gone });
+    return id;
+  }
+
+  /**
+   * What a new take needs that goes on from this one: the music up to `seconds`, the settings and the parent.
+   * Nothing is stored until the take has been made and is given to add().
+   */
+  branch(id, seconds = null) {
+    const { music, settings, seed } = this.get(id);
+    const at = seconds === null ? music.seconds : Math.min(Math.max(seconds, 0), music.seconds);
+    const notes = music.notes.filter((note) => note[0] < at).map(([onset, end, ...rest]) => [onset, end === null ? at : Math.min(end, at), ...rest]);
+    const pedal = music.pedal.filter((event) => event[0] < at);
+    if (pedal.length && pedal[pedal.length - 1][1] > 0) pedal.push([at, 0]);
+    return { parent: id, branched_at: at, settings, seed, prime: { notes, pedal, prime_seconds: at, seconds: at } };
+  }
+
+  get(id) {
+    const take = this.takes.get(id);
+    if (!take) throw new Error(`there is no take ${id}`);
+    return shown(take);
+  }
+
+  has(id) {
+    return this.takes.has(id);
+  }
+
+  /** All takes, oldest first, without their music. */
+  list() {
+    return [...this.takes.values()].map(({ music, ...rest }) => ({ ...structuredClone(rest), notes: music.notes.length / 5, seconds: music.length / MS }));
+  }
+
+  children(id) {
+    return [...this.takes.values()].filter((take) => take.parent === id).map((take) => take.id);
+  }
+
+  /** The ids from the first ancestor to this take. */
+  path(id) {
+    const path = [];
+    for (let at = id; at !== null && this.takes.has(at); at = this.takes.get(at).parent) path.unshift(at);
+    return path;
+  }
+
+  /** Mark a take as one to keep, or no longer. */
+  keep(id, kept = true) {
+    const take = this.takes.get(id);
+    if (!take) throw new Error(`there is no take ${id}`);
+    this.#remember({ kept: [id, take.kept] });
+    take.kept = Boolean(kept);
+    this.sizes.delete(id);
+  }
+
+  rename(id, name) {
+    const take = this.takes.get(id);
+    if (!take) throw new Error(`there is no take ${id}`);
+    this.#remember({ named: [id, take.name] });
+    take.name = String(name).trim().slice(0, 80) || `Take ${id}`;
+    this.sizes.delete(id);
+  }
+
+  /** Take one out; what continued it continues its parent. */
+  remove(id) {
+    if (!this.takes.has(id)) throw new Error(`there is no take ${id}`);
+    this.#remember({ gone: [this.#drop(id)] });
+  }
+
+  #drop(id) {
+    const take = this.takes.get(id);
+    const children = this.children(id);
+    for (const child of children) {
+      this.takes.get(child).parent = take.parent;
+      this.sizes.delete(child);
+    }
+    this.takes.delete(id);
+    this.sizes.delete(id);
+    return { take, children };
+  }
+
+  #back({ take, children }) {
+    const known = take.parent === null || this.takes.has(take.parent);
+    const all = [...this.takes.values(), { ...take, parent: known ? take.parent : null }].sort((a, b) => a.id - b.id);
+    this.takes = new Map(all.map((one) => [one.id, one]));
+    for (const child of children) if (this.takes.has(child)) this.takes.get(child).parent = take.id;
+    this.sizes.clear();
+  }
+
+  #remember(step) {
+    this.undos.push(step);
+    if (this.undos.length > UNDOS) this.undos.shift();
+  }
+
+  get canUndo() {
+    return this.undos.length > 0;
+  }
+
+  /** Take back the last add, keep, rename or remove. @returns {boolean} whether there was one */
+  undo() {
+    const step = this.undos.pop();
+    if (!step) return false;
+    if (step.added !== undefined && this.takes.has(step.added)) this.#drop(step.added);
+    if (step.kept && this.takes.has(step.kept[0])) this.takes.get(step.kept[0]).kept = step.kept[1];
+    if (step.named && this.takes.has(step.named[0])) this.takes.get(step.named[0]).name = step.named[1];
+    for (const gone of [...(step.gone ?? [])].reverse()) this.#back(gone);
+    this.sizes.clear();
+    return true;
+  }
+
+  #sizeOf(take) {
+    if (!this.sizes.has(take.id)) this.sizes.set(take.id, JSON.stringify(take).length + 1);
+    return this.sizes.get(take.id);
+  }
+
+  /** Characters that serialise() gives. */
+  get bytes() {
+    let sum = 60;
+    for (const take of this.takes.values()) sum += this.#sizeOf(take);
+    return sum;
+  }
+
+  /** Drop what may go until this take fits; nothing is dropped if it cannot. */
+  #makeRoom(take) {
+    const size = JSON.stringify(take).length + 1;
+    const ancestors = new Set(this.path(take.parent));
+    const gone = [];
+    while (this.bytes + size > this.limits.bytes || this.takes.size + 1 > this.limits.takes) {
+      const leaf = [...this.takes.values()].find((one) => !one.kept && !ancestors.has(one.id) && !this.children(one.id).length);
+      if (!leaf) {
+        for (const one of gone.reverse()) this.#back(one);
+        throw new TakesFull("there is no room for another take: remove one, or keep fewer");
+      }
+      gone.push(this.#drop(leaf.id));
+    }
+    return gone;
+  }
+
+  /** A string for localStorage. */
+  serialise() {
+    return JSON.stringify({ version: VERSION, next: this.next, takes: [...this.takes.values()] });
+  }
+
+  /**
+   * The store that serialise() wrote. What cannot be read is left out.
+   * @param {string | null} text
+   * @returns {Takes}
+   */
+  static restore(text, limits = {}) {
+    const store = new Takes(limits);
+    let read;
+    try {
+      read = JSON.parse(text ?? "null");
+    } catch {
+      return store;
+    }
+    if (read?.version !== VERSION || !Array.isArray(read.takes)) return store;
+    for (const one of read.takes) store.#restoreOne(one);
+    for (const take of store.takes.values()) if (!store.takes.has(take.parent) || take.parent >= take.id) take.parent = null;
+    store.next = Math.max(whole(read.next, 1, 1e9) ?? 1, ...[...store.takes.keys()].map((id) => id + 1));
+    return store;
+  }
+
+  #restoreOne(one) {
+    const id = Number.isInteger(one?.id) && one.id > 0 && one.id < 1e9 ? one.id : null;
+    const music = unpackMusic(one?.music);
+    if (id === null || music === null || this.takes.has(id) || this.takes.size >= this.limits.takes) return;
+    const take = {
+      id,
+      parent: Number.isInteger(one.parent) ? one.parent : null,
+      branched_at: Number.isFinite(one.branched_at) ? one.branched_at : null,
+      name: typeof one.name === "string" && one.name ? one.name.slice(0, 80) : `Take ${id}`,
+      settings: typeof one.settings === "object" && one.settings !== null ? one.settings : {},
+      seed: whole(one.seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
+      kept: one.kept === true,
+      music: packMusic(music),
+    };
+    if (this.bytes + JSON.stringify(take).length + 1 <= this.limits.bytes) this.takes.set(id, take);
+  }
+}

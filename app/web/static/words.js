@@ -1,0 +1,37 @@
+// What the stage says about itself: the line below the roll, which is also what a screen reader hears.
+
+import { clock } from "./music.js";
+
+/** One sentence or two about what the stage does now, at a position in seconds. */
+export function words(stage, position) {
+  const { music, player, making } = stage;
+  const whole = clock(music.seconds);
+  const silent = player.state === "buffering" ? waiting(stage) : null;
+  const lost = stage.sound.base && stage.sound.failed && !stage.sound.samples.size;
+  const plain = lost ? " The piano's sound could not be loaded: plain tones play." : "";
+  if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
+  if (silent) return silent + plain;
+  if (player.state === "playing") {
+    return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${plain}`;
+  }
+  if (making) return `Making music${soFar(music)}. Press Play to listen.`;
+  if (!music.notes.length) return "No music yet.";
+  return `${music.notes.length} notes, ${whole}${stage.stopped ? ", stopped early" : ""}.${plain}`;
+}
+
+function soFar(music) {
+  if (!music.seconds) return "";
+  const made = clock(Math.floor(music.seconds));
+  return music.expectedSeconds ? `, ${made} of ${clock(music.expectedSeconds)} made` : `, ${made} made`;
+}
+
+function waiting({ music, player }) {
+  const { rate } = player;
+  const wait = player.wait();
+  if (player.complete) return "Starting …";
+  if (rate === null) return `Waiting for the first notes${soFar(music)} …`;
+  if (rate >= 1.1 && wait < 2) return `Gathering the first notes${soFar(music)} …`;
+  const speed = rate.toFixed(rate < 1 ? 2 : 1);
+  const why = rate < 1.1 ? `The model makes ${speed} s of music a second, slower than it plays` : "The model fell behind";
+  return `${why}${soFar(music)}. Playing begins in about ${clock(Math.max(1, Math.ceil(wait)))}, so that it need not stop.`;
+}
