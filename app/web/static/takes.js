@@ -7,6 +7,7 @@ const VERSION = 1;
 const BYTES = 4_000_000; // browsers give a page about 5 MB of localStorage
 const TAKES = 200;
 const UNDOS = 50;
+const NAME = 80; // characters; JSON may write six for one
 const MS = 1000;
 const LONGEST = 24 * 3600 * MS;
 const MOST_NOTES = 100_000;
@@ -20,7 +21,7 @@ export function packMusic(music) {
   const notes = [];
   for (const [onset, end, pitch, velocity, surprise] of music.notes ?? []) {
     const known = Number.isFinite(surprise) ? Math.round(surprise * 100) : -1;
-    notes.push(Math.round(onset * MS), end === null ? -1 : Math.round((end - onset) * MS), pitch, velocity, known);
+    notes.push(Math.round(onset * MS), end === null ? -1 : Math.max(1, Math.round((end - onset) * MS)), pitch, velocity, known);
   }
   const pedal = (music.pedal ?? []).flatMap(([time, value]) => [Math.round(time * MS), Math.round(value)]);
   return { notes, pedal, prime: Math.round((music.prime_seconds ?? 0) * MS), length: Math.round((music.seconds ?? 0) * MS) };
@@ -46,6 +47,9 @@ export function unpackMusic(packed) {
   }
   return { notes, pedal, prime_seconds: (whole(packed.prime, 0, LONGEST) ?? 0) / MS, seconds: (whole(packed.length, 0, LONGEST) ?? 0) / MS };
 }
+
+/** Characters that a take costs, with room for a parent, a mark and a name that change later. */
+const sizeOf = (take) => JSON.stringify({ ...take, name: "" }).length + 6 * NAME + 20;
 
 /** A take as a caller sees it; changing it changes nothing in the store. */
 const shown = (take) => ({ ...take, settings: structuredClone(take.settings), music: unpackMusic(take.music) });
@@ -78,7 +82,7 @@ export class Takes {
       id,
       parent,
       branched_at,
-      name: String(name).slice(0, 80) || `Take ${id}`,
+      name: String(name).slice(0, NAME) || `Take ${id}`,
       settings: structuredClone(settings ?? {}),
       seed: whole(seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
       kept: false,
@@ -143,7 +147,7 @@ export class Takes {
     const take = this.takes.get(id);
     if (!take) throw new Error(`there is no take ${id}`);
     this.#remember({ named: [id, take.name] });
-    take.name = String(name).trim().slice(0, 80) || `Take ${id}`;
+    take.name = String(name).trim().slice(0, NAME) || `Take ${id}`;
     this.sizes.delete(id);
   }
 
@@ -195,11 +199,11 @@ export class Takes {
   }
 
   #sizeOf(take) {
-    if (!this.sizes.has(take.id)) this.sizes.set(take.id, JSON.stringify(take).length + 1);
+    if (!this.sizes.has(take.id)) this.sizes.set(take.id, sizeOf(take));
     return this.sizes.get(take.id);
   }
 
-  /** Characters that serialise() gives. */
+  /** Characters that serialise() gives at most. */
   get bytes() {
     let sum = 60;
     for (const take of this.takes.values()) sum += this.#sizeOf(take);
@@ -208,7 +212,7 @@ export class Takes {
 
   /** Drop what may go until this take fits; nothing is dropped if it cannot. */
   #makeRoom(take) {
-    const size = JSON.stringify(take).length + 1;
+    const size = sizeOf(take);
     const ancestors = new Set(this.path(take.parent));
     const gone = [];
     while (this.bytes + size > this.limits.bytes || this.takes.size + 1 > this.limits.takes) {
@@ -255,12 +259,12 @@ export class Takes {
       id,
       parent: Number.isInteger(one.parent) ? one.parent : null,
       branched_at: Number.isFinite(one.branched_at) ? one.branched_at : null,
-      name: typeof one.name === "string" && one.name ? one.name.slice(0, 80) : `Take ${id}`,
+      name: typeof one.name === "string" && one.name ? one.name.slice(0, NAME) : `Take ${id}`,
       settings: typeof one.settings === "object" && one.settings !== null ? one.settings : {},
       seed: whole(one.seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
       kept: one.kept === true,
       music: packMusic(music),
     };
-    if (this.bytes + JSON.stringify(take).length + 1 <= this.limits.bytes) this.takes.set(id, take);
+    if (this.bytes + sizeOf(take) <= this.limits.bytes) this.takes.set(id, take);
   }
 }
