@@ -20,6 +20,7 @@ from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, M
 COMMANDS = {
     "generate": "continue a MIDI file, or invent a piece; what `musicgen` does without a command",
     "replay": "make a generated piece again from the facts inside its file",
+    "app": "make and hear music on a page in the browser",
     "render": "turn a MIDI file into sound",
     "roll": "draw a MIDI file as a piano roll",
     "prep": "turn a folder of MIDI files into a data set",

@@ -1,0 +1,47 @@
+"""`musicgen app`: the page in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import sys
+import threading
+import webbrowser
+
+from musicgen.app.arguments import whole
+from musicgen.app.errors import BadInput, EnvironmentProblem
+
+PORT = 7860
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, which weights."""
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in (%(default)s)")
+    add("--port", type=whole, default=PORT, help="0 takes a free one (%(default)s)")
+    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
+    add("--open", action="store_true", help="open the page in a browser")
+    add("--quiet", action="store_true", help="do not print the address")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until stopped."""
+    if not 0 <= arguments.port <= 65535:
+        raise BadInput(f"--port must be between 0 and 65535, not {arguments.port}")
+    if importlib.util.find_spec("gradio") is None:
+        raise EnvironmentProblem('the page needs Gradio: pip install "perceiver-musicgen[app]"')
+    logging.basicConfig(format="musicgen: %(message)s", level=logging.WARNING)
+    from musicgen.app.web.serve import serve
+
+    def listening(host: str, port: int) -> None:
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{port}"
+        if not arguments.quiet:
+            print(f"musicgen: open {address} in a browser; Ctrl-C stops", file=sys.stderr, flush=True)
+        if arguments.open:
+            threading.Timer(1.0, webbrowser.open, [address]).start()
+
+    serve(arguments.checkpoint, arguments.host, arguments.port, root_path=arguments.root_path, on_listening=listening)
+    return 0

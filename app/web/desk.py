@@ -1,0 +1,171 @@
+"""Everything a page or a program can ask for, as plain functions over JSON values and bytes; no web in here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from musicgen.app import facts as facts_of
+from musicgen.app import roll
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.facts import Facts
+from musicgen.app.generate import Model
+from musicgen.app.render import SUBTYPES, render
+from musicgen.app.shipped import shipped_primes
+from musicgen.app.web import take
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.job import Event, Ticket
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.studio import Studio
+from musicgen.app.web.surprise import surprises
+from musicgen.app.web.wish import midi_bytes, music_of, order_of, parsed
+from musicgen.data_prep import MidiError, Performance
+from musicgen.data_prep.midi import read_text
+
+Answer = TypeVar("Answer")
+SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
+PICTURES = ("png", "svg")
+
+
+class Desk:
+    """Takes requests for a studio and keeps the slow ones from being done all at once."""
+
+    def __init__(self, studio: Studio) -> None:
+        """studio: whose model is played."""
+        self.studio = studio
+        self.limits: Limits = studio.limits
+        self._parsing = asyncio.Semaphore(self.limits.parsing)
+        self._rendering = asyncio.Semaphore(self.limits.rendering)
+
+    async def model(self) -> Model:
+        """The model, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
+        if not self.studio.ready.is_set():
+            await asyncio.to_thread(self.studio.ready.wait)
+        if self.studio.model is None or self.studio.problem is not None:
+            raise EnvironmentProblem(self.studio.problem or "there is no model")
+        return self.studio.model
+
+    async def make(self, wish: object, client: str) -> AsyncIterator[Event]:
+        """The events of a wish (see `wish` and `job.Ticket`), until its takes are finished.
+
+        Whoever stops reading gives the place back.  Raises MusicgenError before the first event if it cannot be done.
+        """
+        model = await self.model()
+        dials = Dials(model.latents, model.context)
+        async with self._parsing:
+            order = await asyncio.to_thread(order_of, wish, dials, model.sha256, self.limits)
+        wake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_event() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(wake.set)
+
+        ticket: Ticket = self.studio.submit(order, client, on_event)
+        try:
+            while not ticket.over or ticket.events:
+                await wake.wait()
+                wake.clear()
+                for event in ticket.taken():
+                    yield event
+        finally:
+            self.studio.leave(ticket)
+
+    async def read(self, source: object) -> dict[str, Any]:
+        """What a prime (see `wish`) holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
+        async with self._parsing:
+            return await asyncio.to_thread(self._read, source)
+
+    def _read(self, source: object) -> dict[str, Any]:
+        performance, _ = music_of(source, self.limits)
+        remarks: tuple[str, ...] = ()
+        made = None
+        if isinstance(source, dict) and "midi" in source:
+            data = midi_bytes(source["midi"], self.limits)
+            remarks = parsed(data, self.limits)[1]
+            made = _recipe(data)
+        prime_seconds = made["facts"]["join_seconds"] if made else 0.0
+        music = take.music(performance, prime_seconds)
+        told = {"music": music, "remarks": list(remarks), "notes": len(performance), "seconds": music["seconds"]}
+        return told | ({"recipe": made} if made else {})
+
+    async def sound(self, midi: object, form: str) -> bytes:
+        """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
+        if form not in SOUNDS:
+            raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(SOUNDS)}")
+        performance = await self._performance(midi)
+        most = self.limits.prime_seconds + self.limits.seconds
+        if performance.duration > most:
+            raise BadInput(
+                f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
+            )
+        async with self._rendering:
+            return await asyncio.to_thread(_rendered, performance, form)
+
+    async def picture(self, midi: object, form: str) -> bytes:
+        """A piece as a piano roll.  midi: base64; form: png or svg."""
+        if form not in PICTURES:
+            raise BadInput(f"there is no picture format {form[:20]!r}: choose one of {', '.join(PICTURES)}")
+        performance = await self._performance(midi)
+        data = midi_bytes(midi, self.limits)
+        async with self._parsing:
+            return await asyncio.to_thread(_drawn, performance, data, form)
+
+    async def surprise(self, midi: object) -> list[list[float]]:
+        """[onset, pitch, nats] of each note of a piece: how little the model expected it."""
+        model = await self.model()
+        performance = await self._performance(midi)
+        async with self._rendering:
+            return await asyncio.to_thread(surprises, performance, model)
+
+    def about(self) -> dict[str, Any]:
+        """What a page has to know before anything is asked: openings, limits, dials once there is a model, load."""
+        model = self.studio.model
+        told: dict[str, Any] = {
+            "ready": model is not None,
+            "problem": self.studio.problem,
+            "openings": shipped_primes(),
+            "limits": {
+                "upload_bytes": self.limits.upload_bytes,
+                "seconds": self.limits.seconds,
+                "takes": self.limits.takes,
+            },
+            "waiting": self.studio.load().waiting,
+        }
+        if model is not None:
+            dials = Dials(model.latents, model.context)
+            told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
+            told["latents"], told["context"] = dials.latent_choices, dials.context_choices
+            told["presets"] = dials.presets
+        return told
+
+    async def _performance(self, midi: object) -> Performance:
+        async with self._parsing:
+            return await asyncio.to_thread(lambda: parsed(midi_bytes(midi, self.limits), self.limits)[0])
+
+
+def _rendered(performance: Performance, form: str) -> bytes:
+    """The renderer writes to a folder of its own, which goes with all that is in it."""
+    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
+        path = Path(folder) / f"piece.{form}"
+        render(performance, path)
+        return path.read_bytes()
+
+
+def _drawn(performance: Performance, data: bytes, form: str) -> bytes:
+    width = int(min(max(1200, 40 * performance.duration), 6000))
+    picture = roll.draw(performance, prime_notes=facts_of.prime_notes(read_text(data)), width=width, height=420)
+    return roll.svg(picture) if form == "svg" else roll.png(picture)
+
+
+def _recipe(data: bytes) -> dict[str, Any] | None:
+    """How one of our own files was made (see `take.take`); None for any other file."""
+    try:
+        text, packed = facts_of.found(read_text(data))
+        return {"facts": json.loads(Facts.from_json(text).to_json()), "prime": packed} if text is not None else None
+    except (MidiError, BadInput):
+        return None

@@ -1,0 +1,134 @@
+"""The named endpoints of the page's API, for `gradio_client` and every other program.
+
+    make      a piece, or several; reports how far it is, then gives the takes
+    remake    a take exactly once more
+    read      what is in a MIDI file, or in an opening
+    sound     a MIDI file as WAV, FLAC, OGG or MP3
+    picture   a MIDI file as a piano roll, PNG or SVG
+    surprise  how little the model expected each note
+    about     openings, limits, dials
+
+MIDI files, sounds and pictures travel as base64 text: nothing anybody sends becomes a file on the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from musicgen.app.errors import MusicgenError
+from musicgen.app.web.desk import Desk
+
+
+@contextlib.contextmanager
+def clear_messages() -> Any:
+    """A problem a person can do something about reaches them as its one line."""
+    try:
+        yield
+    except MusicgenError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def add_endpoints(desk: Desk) -> None:
+    """Add the endpoints to the page that is being built."""
+
+    async def run(wish: dict[str, Any], client: str) -> AsyncIterator[dict[str, Any]]:
+        takes: list[dict[str, Any]] = []
+        with clear_messages():
+            events = desk.make(wish, client)
+            try:
+                async for event in events:
+                    if event["event"] == "waiting":
+                        yield {"state": "waiting", "place": event["place"], "takes": []}
+                    elif event["event"] == "notes":
+                        yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
+                    elif event["event"] == "take":
+                        takes.append({name: event[name] for name in ("take", "midi", "recipe", "notes", "tokens")})
+                    elif event["event"] == "error":
+                        raise gr.Error(event["message"], print_exception=False)
+            finally:
+                await events.aclose()  # type: ignore[attr-defined]
+        yield {"state": "finished", "takes": takes}
+
+    async def make(
+        request: gr.Request,
+        prime: str = "",
+        seconds: float = 30.0,
+        prime_from: float | None = None,
+        prime_to: float | None = None,
+        takes: int = 1,
+        seed: int | None = None,
+        latents: int | None = None,
+        context: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. Gives takes with
+        `midi` (base64) and `recipe`."""
+        settings = {
+            "seconds": seconds,
+            "latents": latents,
+            "context": context,
+            "temperature": temperature,
+            "top_p": top_p,
+            "min_p": min_p,
+        }
+        wish = {
+            "prime": _source(prime),
+            "from": prime_from,
+            "to": prime_to,
+            "takes": takes,
+            "seed": seed,
+            "settings": settings,
+        }
+        async for state in run(wish, _caller(request)):
+            yield state
+
+    async def remake(request: gr.Request, recipe: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Make a take exactly once more from the `recipe` that came with it."""
+        async for state in run({"recipe": recipe}, _caller(request)):
+            yield state
+
+    async def read(prime: str) -> dict[str, Any]:
+        """The notes, the pedal and the length of an opening by its name, or of a MIDI file in base64."""
+        with clear_messages():
+            return await desk.read(_source(prime))
+
+    async def sound(midi: str, form: str = "wav") -> str:
+        """A MIDI file (base64) as sound (base64). form: wav, flac, ogg or mp3."""
+        with clear_messages():
+            return base64.b64encode(await desk.sound(midi, form)).decode("ascii")
+
+    async def picture(midi: str, form: str = "svg") -> str:
+        """A MIDI file (base64) as a piano roll (base64). form: png or svg."""
+        with clear_messages():
+            return base64.b64encode(await desk.picture(midi, form)).decode("ascii")
+
+    async def surprise(midi: str) -> list[list[float]]:
+        """[onset, pitch, nats] of every note of a MIDI file (base64)."""
+        with clear_messages():
+            return await desk.surprise(midi)
+
+    async def about() -> dict[str, Any]:
+        """Openings, limits, the dials' settings, the weights."""
+        return desk.about()
+
+    for endpoint in (make, remake, read, sound, picture, surprise, about):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def _source(prime: str) -> dict[str, str] | None:
+    """An opening's name is short; a MIDI file in base64 begins with that of "MThd"."""
+    if not prime:
+        return None
+    return {"midi": prime} if len(prime) > 40 or prime.startswith("TVRo") else {"shipped": prime}
+
+
+def _caller(request: gr.Request) -> str:
+    client = getattr(request, "client", None)
+    return f"{getattr(client, 'host', '?')} {getattr(request, 'session_hash', None) or ''}"

@@ -1,0 +1,212 @@
+"""One batch on its way through the engine: rows that people wait for, told note by note."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from musicgen.app.generate import Model, finished, new_seed
+from musicgen.app.web import take
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.listen import Listener
+from musicgen.app.web.wish import Order
+from musicgen.data_prep import STEPS_PER_SECOND
+
+Event = dict[str, Any]
+
+
+class Ticket:
+    """One click that is waited for.  The studio writes events into it, one listener reads them.
+
+    Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime),
+    notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped).
+    """
+
+    def __init__(self, order: Order, client: str, on_event: Callable[[], None] = lambda: None) -> None:
+        """on_event: called from the studio's thread after every event."""
+        self.order, self.client = order, client
+        self.name = secrets.token_urlsafe(16)  # whoever knows it may stop it
+        self.on_event = on_event
+        self.events: collections.deque[Event] = collections.deque()
+        self.there = threading.Event()
+        self.round = self.number = 0
+        self.place: int | None = None
+        self.stopping = self.cancelled = self.over = False
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Hand an event to the listener."""
+        if self.over or self.cancelled:
+            return
+        self.over = event in ("end", "error")
+        self.events.append({"event": event, **fields})
+        self.there.set()
+        self.on_event()
+
+    def taken(self) -> list[Event]:
+        """The events since the last call."""
+        self.there.clear()
+        events = []
+        while self.events:
+            events.append(self.events.popleft())
+        return events
+
+    def __iter__(self) -> Iterator[Event]:
+        """All events to the end, for a listener that has a thread of its own."""
+        while True:
+            self.there.wait()
+            for event in self.taken():
+                yield event
+                if event["event"] in ("end", "error"):
+                    return
+
+
+@dataclasses.dataclass
+class Row:
+    """One take of a ticket in one row of a batch."""
+
+    ticket: Ticket
+    take: int  # number among the ticket's takes, from 1
+    row: int  # in the batch, from 0
+    listener: Listener
+    tokens: list[np.ndarray] = dataclasses.field(default_factory=list)
+    done: bool = False
+
+
+class Job:
+    """A stream of the engine and the rows in it."""
+
+    def __init__(self, tickets: Sequence[Ticket], model: Model, limits: Limits) -> None:
+        """tickets: of one `batch_key`, at most ``limits.rows`` takes together."""
+        self.tickets, self.model, self.limits = list(tickets), model, limits
+        self.began = time.perf_counter()
+        self.first_block_at: float | None = None
+        order = tickets[0].order
+        self.seed = order.seed if order.seed is not None else new_seed()
+        self.rows: list[Row] = []
+        at = order.again[1] - 1 if order.again is not None else 0
+        for ticket in tickets:
+            shown = take.opening(ticket.order.prime) if ticket.order.prime is not None else None
+            for number in range(1, ticket.order.takes + 1):
+                self.rows.append(Row(ticket, number, at, _listener(ticket.order, shown)))
+                at += 1
+            ticket.tell("begin", seed=self.seed, takes=ticket.order.takes, music=shown, name=ticket.name)
+        self.size = order.again[0] if order.again is not None else padded(len(self.rows))
+        # Rows that nobody waits for are copies: the shapes that are compiled stay few.
+        primes = [order.before] * self.size
+        for row in self.rows:
+            primes[row.row] = row.ticket.order.before
+        settings = order.settings
+        self.stream = iter(
+            model.engine.start(
+                primes,
+                latents=settings.latents or model.latents,
+                context=settings.context or model.context,
+                sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
+                seed=self.seed,
+            )
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for anything in it any more."""
+        return all(row.done for row in self.rows)
+
+    def step(self) -> None:
+        """Draw one block, tell what it says, finish the rows that are long enough or have been stopped."""
+        self._stop_rows()
+        if self.over:
+            return
+        block = np.asarray(next(self.stream))
+        now = time.perf_counter()
+        if self.first_block_at is None:
+            self.first_block_at = now
+        for row in self.rows:
+            if row.done:
+                continue
+            tokens = block[row.row]
+            row.tokens.append(tokens)
+            notes = row.listener.hear(tokens.tolist())
+            limit = row.ticket.order.settings.seconds
+            rate = row.listener.seconds / max(now - self.began, 1e-3)
+            certain = min(row.listener.seconds, limit)
+            inside = [note for note in notes if note[0] < row.listener.offset + limit]  # type: ignore[operator]
+            for note in inside:
+                if note[1] is not None and note[1] > row.listener.offset + limit:
+                    note[1] = round(row.listener.offset + limit, 4)
+            row.ticket.tell(
+                "notes",
+                take=row.take,
+                notes=inside,
+                seconds=round(row.listener.offset + certain, 4),
+                rate=round(rate, 3),
+            )
+            if row.listener.step >= round(limit * STEPS_PER_SECOND):
+                self._finish(row, limit)
+        self._stop_rows()
+
+    def fail(self, message: str) -> None:
+        """Tell everybody who still waits that it cannot be done."""
+        for row in self.rows:
+            row.done = True
+        for ticket in self.tickets:
+            ticket.tell("error", message=message)
+
+    def _stop_rows(self) -> None:
+        """Rows of people who have gone are dropped, those of people who said stop keep what there is."""
+        late = time.perf_counter() - self.began > self.limits.wall_seconds
+        for row in self.rows:
+            if row.done:
+                continue
+            if row.ticket.cancelled:
+                row.done = True
+            elif row.ticket.stopping or late:
+                self._finish(row, row.listener.step / STEPS_PER_SECOND)
+
+    def _finish(self, row: Row, seconds: float) -> None:
+        """Close a row at so many seconds of new music; what is said of it makes the same piece again."""
+        row.done = True
+        ticket = row.ticket
+        if seconds > 0:
+            settings = dataclasses.replace(ticket.order.settings, seconds=seconds, num_samples=self.size)
+            whole = np.concatenate(row.tokens)
+            sample = finished(
+                whole, ticket.order.prime, ticket.order.before, settings, self.seed, row.row + 1, self.model
+            )
+            ticket.tell("take", take=row.take, **take.take(sample, ticket.order.prime))
+        if all(other.done for other in self.rows if other.ticket is ticket):
+            ticket.tell("end", stopped=seconds < ticket.order.settings.seconds)
+
+
+def batch_key(order: Order) -> tuple[object, ...] | None:
+    """Orders of one key can share a batch and still be made again exactly; None: only ever alone.
+
+    The engine reads the rows of a batch in passes of one length, which their primes' lengths decide: only primes of
+    as many tokens, or all longer than a pass, leave each other's music untouched.  A seed that somebody chose means
+    a batch of its own, since one seed is shared by all rows.
+    """
+    if order.seed is not None:
+        return None
+    settings = order.settings
+    assert settings.latents is not None and settings.context is not None
+    sampling = (settings.temperature, settings.top_p, settings.top_k, settings.min_p)
+    read = min(len(order.before), settings.context - settings.latents // 2)
+    return (settings.latents, settings.context, *sampling, read)
+
+
+def padded(rows: int) -> int:
+    """The size of batch that so many rows run in: 1, 2, 4, 8."""
+    return 1 << (rows - 1).bit_length()
+
+
+def _listener(order: Order, shown: dict[str, Any] | None) -> Listener:
+    if order.prime is None or shown is None:
+        return Listener(order.before, 0.0)
+    held = {pitch: (onset, velocity) for onset, end, pitch, velocity, _ in shown["notes"] if end is None}
+    return Listener(order.before, order.prime.seconds, held)

@@ -1,0 +1,27 @@
+"""What one person may ask of a server that many share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Every bound of the server in one place; a refusal names the bound and what to do."""
+
+    upload_bytes: int = 1_000_000  # of one MIDI file; the longest piece of MAESTRO has 0.5 MB
+    upload_notes: int = 30_000
+    prime_seconds: float = 900.0  # the most that can be continued
+    seconds: float = 300.0  # of new music in one take
+    takes: int = 4  # of one click
+    rows: int = 8  # in one batch, all people together
+    streams: int = 2  # batches that take turns at the model
+    wall_seconds: float = 600.0  # after which a batch is stopped and keeps what it has
+    waiting_each: int = 3  # clicks of one person that may wait
+    waiting: int = 200  # clicks of all people that may wait
+    parsing: int = 2  # uploads read at once
+    rendering: int = 1  # pieces turned into sound at once
+    idle_seconds: float = 20.0  # a listener who takes nothing for so long has gone
+
+
+LIMITS = Limits()

@@ -1,0 +1,149 @@
+"""The Gradio page: dials on the left, stage and takes on the right.
+
+Dials are Gradio's; stage, keyboard and takes are drawn by the modules in `static/` and `page/`.  Buttons hand the
+dials' values to `page/bridge.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
+anybody's is kept in Python.  The same things are named API endpoints for programs (see `endpoints`).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+
+import gradio as gr
+
+from musicgen.app.settings import Settings
+from musicgen.app.shipped import shipped_primes
+from musicgen.app.web.desk import Desk
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.endpoints import add_endpoints
+from musicgen.app.web.quality import Quality
+
+OPENINGS = {
+    "bach": "Bach: Prelude in C",
+    "beethoven": "Beethoven: Moonlight Sonata",
+    "satie": "Satie: Gymnopédie no. 1",
+}
+STARTS = [
+    ("Nothing: a piece out of thin air", "nothing"),
+    ("A famous opening", "opening"),
+    ("A MIDI file of mine", "file"),
+    ("Something I play now", "keys"),
+]
+OWN = "as chosen above"
+HEAD = (
+    '<link rel="stylesheet" href="musicgen/page/page.css"><script type="module" src="musicgen/page/bridge.js"></script>'
+)
+TITLE = """<header class="mg-head"><h1>musicgen</h1>
+<p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is
+made.</p>
+</header>"""
+ASK = "(...values) => globalThis.musicgen?.make(values)"
+
+
+def theme() -> gr.themes.Base:
+    """Blue of the roll on quiet grey; the fonts are the system's own, so that nothing is fetched from anywhere."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=fonts,
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+        radius_size="lg",
+    ).set(
+        button_primary_background_fill="#0b5394",
+        button_primary_background_fill_hover="#08416f",
+        button_primary_background_fill_dark="#9fceff",
+        button_primary_background_fill_hover_dark="#c3e1ff",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#0c1a28",
+    )
+
+
+def build(desk: Desk, dials: Dials, quality: Quality | None) -> gr.Blocks:
+    """The page and its API.
+
+    Args:
+        desk: what answers.
+        dials: the settings of latents and context that are offered.
+        quality: how well the model does at them, if that has been measured for these weights.
+    """
+    with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(TITLE)
+        with gr.Row(elem_id="mg-columns", equal_height=False):
+            with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
+                values = _dials(desk, dials, quality)
+            with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
+                gr.HTML('<div id="mg-message" role="alert"></div>')
+                gr.HTML('<div id="mg-stage" class="mg-frame"></div>')
+                gr.HTML('<section id="mg-shelf" aria-label="Takes"></section>')
+        start, make, stop, *rest = values
+        inputs = [start, *rest]
+        make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
+        stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", api_visibility="private", queue=False)
+        told = "(...values) => globalThis.musicgen?.start(values)"
+        for dial in (start, rest[0]):
+            dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
+        page.load(None, inputs, None, js="(...values) => globalThis.musicgen?.ready(values)", queue=False)
+        add_endpoints(desk)
+    return page
+
+
+def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[gr.Component]:
+    """Start, Make, Stop, then the values that `bridge.js` takes in this order."""
+    limits = desk.limits
+    start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
+    known = [(OPENINGS.get(name, name.title()), name) for name in shipped_primes()]
+    opening = gr.Dropdown(
+        known, value=known[0][1], label="Which opening", elem_id="mg-opening", elem_classes="mg-when-opening"
+    )
+    gr.HTML('<div id="mg-file"></div>', elem_classes="mg-when-file")
+    gr.HTML('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
+    seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
+    preset = gr.Radio(list(dials.presets), value="Balanced", label="Care", elem_id="mg-preset")
+    gr.HTML(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
+    takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
+    with gr.Row(elem_id="mg-buttons"):
+        make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
+        stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
+    with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
+        more = _fine(dials, quality)
+    return [start, make, stop, opening, seconds, preset, takes, *more]
+
+
+def _fine(dials: Dials, quality: Quality | None) -> list[gr.Component]:
+    usual = Settings()
+    temperature = gr.Slider(
+        0.5, 1.3, value=usual.temperature, step=0.01, label="Daring", info="temperature: low is safe, high is wild"
+    )
+    top_p = gr.Slider(
+        0.5, 1.0, value=usual.top_p, step=0.01, label="Leave out the unlikeliest", info="top-p: 1 leaves nothing out"
+    )
+    min_p = gr.Slider(
+        0.0, 0.2, value=usual.min_p, step=0.005, label="Leave out the far-fetched", info="min-p: 0 leaves nothing out"
+    )
+    latents = gr.Dropdown(
+        [OWN, *map(str, dials.latent_choices)],
+        value=OWN,
+        label="Thinking",
+        info="latents: at how many notes' ends it thinks",
+    )
+    context = gr.Dropdown(
+        [OWN, *map(str, dials.context_choices)],
+        value=OWN,
+        label="Memory",
+        info="context: how many tokens it looks back on",
+    )
+    with gr.Row(elem_id="mg-seed"):
+        seed = gr.Number(
+            None, label="Seed", info="same number, same piece; empty: a new one each time", precision=0, minimum=0
+        )
+        dice = gr.Button("\N{GAME DIE} Roll", elem_id="mg-dice", min_width=80)
+    dice.click(None, None, seed, js="() => Math.floor(Math.random() * 1e9)", api_visibility="private", queue=False)
+    if quality is not None:
+        gr.HTML(quality.picture())
+    return [temperature, top_p, min_p, latents, context, seed]
+
+
+def _attribute(value: object) -> str:
+    return html.escape(json.dumps(value), quote=True)

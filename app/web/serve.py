@@ -1,0 +1,129 @@
+"""The page, its routes and its server in one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
+from musicgen.app.web.limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from musicgen.app.web.dials import Dials
+    from musicgen.app.web.quality import Quality
+    from musicgen.app.web.studio import Studio
+
+LOG = logging.getLogger("musicgen")
+
+
+def application(studio: Studio, dials: Dials, quality: Quality | None = None, root_path: str | None = None) -> FastAPI:
+    """The whole site: /musicgen/... is ours, everything else Gradio's."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from musicgen.app.web.desk import Desk
+    from musicgen.app.web.guard import NoUploads
+    from musicgen.app.web.page import HEAD, build, theme
+    from musicgen.app.web.routes import site
+
+    desk = Desk(studio)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/musicgen", site(desk))
+    page = build(desk, dials, quality)
+    page.queue(default_concurrency_limit=None, max_size=studio.limits.waiting, api_open=False)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        root_path=root_path,
+        theme=theme(),
+        head=HEAD,
+        footer_links=["api"],
+        ssr_mode=False,
+        show_error=True,
+        max_file_size=1,
+        enable_monitoring=False,
+        pwa=False,
+    )
+    app.add_middleware(NoUploads)
+    return app
+
+
+def serve(
+    checkpoint: str | None,
+    host: str,
+    port: int,
+    *,
+    limits: Limits = LIMITS,
+    root_path: str | None = None,
+    on_listening: Callable[[str, int], None] = lambda host, port: None,
+) -> None:
+    """Load the weights, listen, and serve until the process is told to stop.
+
+    on_listening: called with the host and the port, once browsers can come.
+
+    Raises:
+        BadInput: unknown weights, or an address that is none.
+        EnvironmentProblem: damaged weights, or a port that is taken.
+    """
+    from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.web.dials import Dials
+    from musicgen.app.web.quality import quality_of
+    from musicgen.app.web.studio import Studio
+
+    listening = listen(host, port)
+    released = open_weights(checkpoint)
+    dials = Dials(released.config.latents, released.config.context)
+    quality = quality_of(released.sha256)
+    studio = Studio(lambda: open_model(released), limits)
+    app = application(studio, dials, quality, root_path)
+    threading.Thread(target=_prepare_samples, name="samples", daemon=True).start()
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
+    on_listening(host, listening.getsockname()[1])
+    try:
+        asyncio.run(server.serve(sockets=[listening]))
+    finally:
+        studio.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, so that a taken port is known at once; port 0 takes a free one."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise BadInput(
+            f"--host {host} is no address of this machine ({error}): leave it out, or give 0.0.0.0"
+        ) from None
+    listening = socket.socket(family)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise EnvironmentProblem(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another with --port"
+        ) from None
+    return listening
+
+
+def _prepare_samples() -> None:
+    """Make the browser's piano ready before anybody asks for it."""
+    from musicgen.app.web.sounds import PITCHES, key_sample
+
+    try:
+        for pitch in PITCHES:
+            key_sample(pitch)
+    except MusicgenError as error:
+        LOG.warning("the browser will play plain tones: %s", error)

@@ -1,0 +1,220 @@
+"""One model that many people share: a fair queue, batches of what can be made together, and turns between batches.
+
+Fair means: everybody's first click comes before anybody's second.  A click is given a round, one later than the same
+person's last one and never earlier than the round now played; rounds are served in order, and clicks in a round in
+the order they came.  A few batches are at work at once and draw their blocks in turn, so that a long piece does not
+keep everybody waiting.  The thread that does all this is the only one that touches the engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from musicgen.app.errors import EnvironmentProblem, MusicgenError
+from musicgen.app.generate import Model
+from musicgen.app.web.job import Job, Ticket, batch_key
+from musicgen.app.web.limits import LIMITS, Limits
+from musicgen.app.web.wish import Order
+
+LOG = logging.getLogger("musicgen")
+WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
+
+
+class Busy(MusicgenError):
+    """There is no room for one more at the moment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What the studio is doing: clicks that wait, batches and rows at work, pieces finished since the start."""
+
+    waiting: int
+    batches: int
+    rows: int
+    finished: int
+
+
+class Studio:
+    """Takes orders, gives tickets."""
+
+    def __init__(self, open_model: Callable[[], Model], limits: Limits = LIMITS) -> None:
+        """open_model: loads the model; called once, in the studio's own thread, so that a page is there before it."""
+        self.limits = limits
+        self.model: Model | None = None
+        self.ready = threading.Event()  # set when the model is there, or never will be
+        self.problem: str | None = None
+        self._open_model = open_model
+        self._change = threading.Condition()
+        self._waiting: list[Ticket] = []
+        self._tickets: dict[str, Ticket] = {}  # those that somebody listens to, by name
+        self._jobs: list[Job] = []
+        self._rounds: dict[str, int] = {}
+        self._round = self._number = self._finished = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
+        self._thread.start()
+
+    def submit(self, order: Order, client: str, on_event: Callable[[], None] = lambda: None) -> Ticket:
+        """Queue an order.
+
+        Args:
+            order: what is to be made.
+            client: whose turn it takes; any string.
+            on_event: see `Ticket`.
+
+        Raises:
+            Busy: this client, or everybody together, waits for too much already.
+            EnvironmentProblem: there is no model.
+        """
+        ticket = Ticket(order, client, on_event)
+        with self._change:
+            if self.problem is not None:
+                raise EnvironmentProblem(self.problem)
+            mine = sum(other.client == client for other in self._waiting)
+            if mine >= self.limits.waiting_each:
+                raise Busy(f"you have {mine} requests waiting already: let one of them finish first")
+            if len(self._waiting) >= self.limits.waiting:
+                raise Busy(f"{len(self._waiting)} people are waiting already: try again in a few minutes")
+            self._number += 1
+            ticket.number = self._number
+            ticket.round = max(self._round, self._rounds.get(client, -1) + 1)
+            self._rounds[client] = ticket.round
+            self._waiting.append(ticket)
+            self._tickets[ticket.name] = ticket
+            self._tell_places()
+            self._change.notify_all()
+        return ticket
+
+    def stop(self, name: str) -> bool:
+        """Let the ticket of this name keep what there is of its piece.  Returns whether there is such a ticket."""
+        with self._change:
+            ticket = self._tickets.get(name)
+            if ticket is None:
+                return False
+            ticket.stopping = True
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                ticket.tell("end", stopped=True)
+                self._tell_places()
+            return True
+
+    def leave(self, ticket: Ticket) -> None:
+        """Nobody listens to this ticket any more: it has ended, or its place is free now."""
+        with self._change:
+            ticket.cancelled = True
+            self._tickets.pop(ticket.name, None)
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._tell_places()
+            self._change.notify_all()
+
+    def load(self) -> Load:
+        """How busy it is."""
+        with self._change:
+            rows = sum(not row.done for job in self._jobs for row in job.rows)
+            return Load(len(self._waiting), len(self._jobs), rows, self._finished)
+
+    def close(self) -> None:
+        """Stop the thread; whoever waits is told."""
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
+        self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        try:
+            self.model = self._open_model()
+        except MusicgenError as error:
+            self._refuse(str(error))
+            return
+        except Exception:
+            LOG.exception("the model could not be loaded")
+            self._refuse("the model could not be loaded: see musicgen doctor")
+            return
+        self.ready.set()
+        while True:
+            with self._change:
+                while not (self._waiting or self._jobs or self._closing):
+                    self._change.wait()
+                if self._closing:
+                    break
+                chosen = self._choose() if len(self._jobs) < self.limits.streams else []
+            if chosen:
+                self._start(chosen, self.model)
+            for job in list(self._jobs):
+                self._guarded(job, job.step)
+                if job.over:
+                    with self._change:
+                        self._jobs.remove(job)
+                        self._finished += sum(ticket.over for ticket in job.tickets)
+        self._refuse("the server is being stopped: try again later")
+
+    def _refuse(self, problem: str) -> None:
+        with self._change:
+            self.problem = problem
+            for ticket in self._waiting:
+                ticket.tell("error", message=problem)
+            self._waiting.clear()
+            for job in self._jobs:
+                job.fail(problem)
+            self._jobs.clear()
+        self.ready.set()
+
+    def _choose(self) -> list[Ticket]:
+        """Take the next ticket off the queue, and those that can share its batch."""
+        queue = sorted(self._waiting, key=_turn)
+        if not queue:
+            return []
+        chosen, rows = [queue[0]], queue[0].order.takes
+        key = batch_key(queue[0].order)
+        for ticket in queue[1:]:
+            if key is not None and rows + ticket.order.takes <= self.limits.rows and batch_key(ticket.order) == key:
+                chosen.append(ticket)
+                rows += ticket.order.takes
+        self._round = max(self._round, chosen[0].round)
+        self._waiting = [ticket for ticket in self._waiting if ticket not in chosen]
+        if not self._waiting:
+            self._rounds.clear()
+        self._tell_places()
+        return chosen
+
+    def _start(self, tickets: list[Ticket], model: Model) -> None:
+        job: Any = None
+        try:
+            job = Job(tickets, model, self.limits)
+        except Exception as error:
+            self._tell_wrong(tickets, error)
+            return
+        with self._change:
+            self._jobs.append(job)
+
+    def _guarded(self, job: Job, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            for row in job.rows:
+                row.done = True
+            self._tell_wrong(job.tickets, error)
+
+    def _tell_wrong(self, tickets: list[Ticket], error: Exception) -> None:
+        message = str(error) if isinstance(error, MusicgenError) else WENT_WRONG
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            message = "the server has run out of memory: ask for fewer takes, or try again later"
+        elif not isinstance(error, MusicgenError):
+            LOG.error("a batch failed", exc_info=error)
+        for ticket in tickets:
+            ticket.tell("error", message=message)
+
+    def _tell_places(self) -> None:
+        for place, ticket in enumerate(sorted(self._waiting, key=_turn), start=1):
+            if ticket.place != place:
+                ticket.place = place
+                ticket.tell("waiting", place=place, name=ticket.name)
+
+
+def _turn(ticket: Ticket) -> tuple[int, int]:
+    return ticket.round, ticket.number

@@ -1,0 +1,52 @@
+"""Music as the page knows it, and a finished take with everything needed to keep it and to make it again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from musicgen.app.generate import Sample, midi_file
+from musicgen.app.prime import Prime, pack
+from musicgen.data_prep import Performance
+
+
+def music(performance: Performance, prime_seconds: float = 0.0, seconds: float | None = None) -> dict[str, Any]:
+    """A music object (see `wish`) of a performance; ``seconds`` is its length, that of the music if None."""
+    columns = (performance.onset, performance.end, performance.pitch, performance.velocity)
+    notes = [
+        [round(onset, 4), round(max(end, onset + 0.01), 4), pitch, velocity, None]
+        for onset, end, pitch, velocity in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    return {
+        "notes": notes,
+        "pedal": [[round(time, 4), round(value)] for time, value in performance.pedal.tolist()],
+        "prime_seconds": round(prime_seconds, 4),
+        "seconds": round(performance.duration if seconds is None else seconds, 4),
+    }
+
+
+def opening(prime: Prime) -> dict[str, Any]:
+    """The music object a take begins with: the prime, whose notes that sound at its end have no end yet."""
+    from musicgen.app.join import sounding
+
+    shown = music(prime.performance, prime.seconds, prime.seconds)
+    for pitch in sounding(prime.tokens):
+        newest = next(note for note in reversed(shown["notes"]) if note[2] == pitch)
+        newest[1] = None
+    shown["pedal"] = [event for event in shown["pedal"] if event[0] < prime.seconds] + [[prime.seconds, 0]]
+    return shown
+
+
+def take(sample: Sample, prime: Prime | None) -> dict[str, Any]:
+    """A finished take as JSON: its music, its MIDI file in base64, its facts and what is new in it."""
+    facts = sample.facts
+    packed = pack(prime) if prime is not None else None
+    length = facts.join_seconds + facts.settings.seconds
+    return {
+        "music": music(sample.music, facts.join_seconds, max(length, sample.music.duration)),
+        "midi": base64.b64encode(midi_file(sample, packed)).decode("ascii"),
+        "recipe": {"facts": json.loads(facts.to_json()), "prime": packed},
+        "notes": sample.notes,
+        "tokens": int(sample.tokens.size),
+    }
