@@ -69,7 +69,7 @@ export class Controls {
       this.play.title = label;
       this.play.classList.toggle("mg-waits", name === "wait");
     }
-    const text = `${minutes(seconds)} / ${minutes(total)}`;
+    const text = `${minutes(seconds)} / ${minutes(Math.round(total))}`;
     if (this.time.textContent !== text) this.time.textContent = text;
   }
 
@@ -90,11 +90,9 @@ export class Controls {
       return make("span", {}, `${name} `, make("small", {}, from), band, make("small", {}, to));
     };
     const parts = [];
+    if (prime) parts.push(scale("prime", "soft", "loud", "old"));
     if (surprise) parts.push(scale("surprise", "expected", "unexpected", "surprise"));
-    else {
-      if (prime) parts.push(scale("prime", "soft", "loud", "old"));
-      if (made) parts.push(scale(prime ? "new" : "notes", "soft", "loud", "new"));
-    }
+    else if (made) parts.push(scale(prime ? "new" : "notes", "soft", "loud", "new"));
     this.legend.replaceChildren(...parts);
   }
 }

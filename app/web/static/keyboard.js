@@ -68,7 +68,9 @@ export class Keyboard {
     const higher = button("+8va", () => this.shift(12));
     lower.setAttribute("aria-label", "An octave lower");
     higher.setAttribute("aria-label", "An octave higher");
-    this.midiButton = button("MIDI keyboard", () => this.connect());
+    this.midiButton = button("MIDI", () => this.connect());
+    this.midiButton.setAttribute("aria-label", "Connect a MIDI keyboard");
+    this.midiButton.title = "Connect a MIDI keyboard";
     this.midiButton.hidden = !MidiInput.possible;
     this.keys = make("div", { class: "mg-keys", role: "application", tabindex: "0", "aria-label": HELP });
     this.status = make("p", { class: "mg-status", role: "status", "aria-live": "polite" });

@@ -8,6 +8,7 @@
 const PEDAL_DOWN = 64; // MIDI's own threshold
 const SAME_ONSET = 0.002; // seconds within which an update means a note that is already there
 const LONGEST = 24 * 3600;
+const SHORTEST = 0.05; // seconds of a note that was held when the music was stopped
 
 const number = (value, low, high, otherwise) =>
   typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, low), high) : otherwise;
@@ -37,6 +38,7 @@ export class Music {
     this.setPedal(plain.pedal ?? []);
     const last = this.notes.reduce((latest, note) => Math.max(latest, note[1] ?? note[0]), 0);
     this.seconds = Math.max(this.seconds, last);
+    this.certain = this.primeSeconds; // while it is made: every onset up to here is known
   }
 
   setPedal(events) {
@@ -71,6 +73,7 @@ export class Music {
     latest.set(note[2], index);
     if (note[1] === null) this.held.add(index);
     else this.longest = Math.max(this.longest, this.soundingEnd(index) - note[0]);
+    this.seconds = Math.max(this.seconds, note[1] ?? note[0]);
   }
 
   /** Seconds at which note `index` falls silent, its string damped or struck again; null while nobody knows. */
@@ -88,7 +91,7 @@ export class Music {
   /**
    * Add notes, or give held notes their end.
    * @param {Array} added notes as in the music object.
-   * @returns {{fresh: number[], closed: number[]}} indices of the notes that are new, and of those that now have an end.
+   * @returns {{fresh: number[], closed: number[]}} indices, in order, of the notes that are new, and of those that now have an end.
    */
   append(added) {
     const fresh = [];
@@ -100,9 +103,10 @@ export class Music {
       if (known !== null) {
         this.notes[known] = note;
         if (note[1] !== null) {
-          closed.push(known);
+          closed.push(note);
           this.held.delete(known);
           this.longest = Math.max(this.longest, this.soundingEnd(known) - note[0]);
+          this.seconds = Math.max(this.seconds, note[1]);
         }
         continue;
       }
@@ -113,11 +117,26 @@ export class Music {
     if (moved) {
       this.notes.sort(byOnset);
       this.strike();
-      return { fresh: fresh.map((note) => this.notes.indexOf(note)), closed };
+      const index = (note) => this.notes.indexOf(note);
+      return { fresh: fresh.map(index), closed: closed.map(index) };
     }
     const first = this.notes.length - fresh.length;
     fresh.forEach((note, number) => this.#strikeOne(note, first + number, this.latest));
-    return { fresh: fresh.map((_, number) => first + number), closed };
+    return { fresh: fresh.map((_, number) => first + number), closed: closed.map((note) => this.notes.indexOf(note)) };
+  }
+
+  /** Every onset up to `seconds` is known now. */
+  settle(seconds) {
+    this.certain = Math.max(this.certain, number(seconds, 0, LONGEST, 0));
+    this.seconds = Math.max(this.seconds, this.certain);
+  }
+
+  /** Nothing more comes: whatever is still held ends here. */
+  close() {
+    for (const [onset, end] of this.notes) this.seconds = Math.max(this.seconds, end ?? onset + SHORTEST);
+    for (const index of this.held) this.notes[index][1] = this.seconds;
+    this.certain = this.seconds;
+    this.strike();
   }
 
   /** The index of the held note that this one updates, or null. */

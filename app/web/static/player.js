@@ -1,6 +1,6 @@
 // Plays music that may still be growing: it schedules a little ahead on the audio clock, and never passes what is certain.
 
-const AHEAD = 1.0; // seconds scheduled ahead: more than a busy page is ever late
+const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.06; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
@@ -36,8 +36,10 @@ export class Player {
     this.#become("stopped");
   }
 
+  /** Seconds up to which it may play now. */
   get end() {
-    return this.music?.seconds ?? 0;
+    if (!this.music) return 0;
+    return this.complete ? this.music.seconds : this.music.certain;
   }
 
   /** The musical time that is heard now, in seconds. */
@@ -81,16 +83,13 @@ export class Player {
     if (this.lastAppend !== null) this.gap = Math.max(this.gap * 0.9, Math.min((now - this.lastAppend) / 1000, 3));
     this.lastAppend = now;
     if (Number.isFinite(rate)) this.rate = rate;
-    for (const index of closed) {
-      const voice = this.open?.get(index);
-      if (!voice) continue;
-      voice.release(this.#when(this.music.soundingEnd(index)));
-      this.open.delete(index);
+    for (const index of closed) this.strings.get(this.music.notes[index][2])?.release(this.#when(this.music.soundingEnd(index)));
+    if (this.state === "playing") {
+      // A note that came after its time sounds at once rather than never.
+      for (const index of fresh) if (index < this.next) this.#strike(index, this.#when(this.music.notes[index][0]), 0), (this.next += 1);
+      this.#schedule();
     }
-    // A note that came after its time is played at once rather than lost.
-    if (this.state === "playing" && fresh.length && fresh[0] < this.next) this.next = fresh[0];
-    if (this.state === "playing") this.#schedule();
-    else if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+    if (this.state === "buffering" && this.sound.running) this.#maybeStart();
   }
 
   /** Nothing more will come. */
@@ -125,7 +124,6 @@ export class Player {
     const first = this.music.notes[0]?.[0] ?? 0;
     if (!this.heard && this.at === 0 && first > 0.3) this.at = Math.min(first - 0.1, this.end);
     this.startedAt = this.sound.now + STARTUP;
-    this.open = new Map();
     this.next = this.music.after(this.at - 1e-6);
     this.#resound();
     this.#become("playing");
@@ -149,11 +147,11 @@ export class Player {
 
   #strike(index, when, into) {
     const [, , pitch, velocity] = this.music.notes[index];
+    this.strings.get(pitch)?.release(when);
     const voice = this.sound.start(pitch, velocity, when, into);
     const end = this.music.soundingEnd(index);
-    if (end === null) this.open.set(index, voice);
-    else voice.release(this.#when(end));
-    return voice;
+    if (end !== null) voice.release(this.#when(end));
+    this.strings.set(pitch, voice);
   }
 
   #schedule() {
@@ -202,7 +200,7 @@ export class Player {
   #halt(silence = true) {
     clearInterval(this.timer);
     if (silence && playing === this) this.sound.silence();
-    this.open = new Map();
+    this.strings = new Map(); // pitch -> the voice that was struck last
   }
 
   #become(state) {

@@ -40,13 +40,16 @@ export function pitchRange(music, growing = false) {
 
 /**
  * Where everything lies.
- * @param {object} view {width, height, from, to} in pixels and seconds; low, high pitch; surprise: show its lane.
+ * @param {object} view {width, height, from, to} in pixels and seconds; low, high pitch; surprise: show its lane; bare: only notes.
  */
 export function layout(view) {
-  const { width, height, from, to, low, high, surprise = false, gutter = GUTTER, pedal = true } = view;
-  const pedalTop = height - AXIS - PEDAL_LANE;
+  const { width, height, from, to, low, high, surprise = false, bare = false } = view;
+  const gutter = bare ? 0 : GUTTER;
+  const pedal = !bare;
+  const foot = bare ? 0 : AXIS;
+  const pedalTop = height - foot - PEDAL_LANE;
   const lanes = (pedal ? PEDAL_LANE + GAP : 0) + (surprise ? SURPRISE_LANE + GAP : 0);
-  const floor = height - AXIS - lanes;
+  const floor = height - foot - lanes;
   const across = (width - gutter) / Math.max(to - from, 1e-6);
   const row = (floor - TOP) / (high - low + 1);
   return {
@@ -71,7 +74,7 @@ export function drawRoll(pen, music, place, colours, edge = null) {
   pen.box(0, 0, place.width, place.height, colours.ground);
   drawRows(pen, place, colours, right);
   drawStretches(pen, music, place, colours, edge);
-  drawTimes(pen, place, colours);
+  if (!place.bare) drawTimes(pen, place, colours);
   drawNotes(pen, music, place, colours);
   if (place.pedal) drawPedal(pen, music, place, colours);
   if (place.surprise) drawSurprise(pen, music, place, colours);
@@ -189,7 +192,7 @@ function drawSurprise(pen, music, place, colours) {
 
 /** The keyboard at the left, and the names of the lanes. */
 function drawGutter(pen, place, colours) {
-  if (!place.gutter) return;
+  if (place.bare) return;
   pen.box(0, 0, place.gutter, place.height, colours.ground);
   const keys = place.gutter - 6;
   for (let pitch = place.low; pitch <= place.high; pitch++) {

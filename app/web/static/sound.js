@@ -240,6 +240,9 @@ export class Sound {
   #spare() {
     if (this.voices.size <= MOST_VOICES) return;
     const now = this.now;
+    let sounding = 0;
+    for (const voice of this.voices) if (voice.start <= now) sounding += 1;
+    if (sounding <= MOST_VOICES) return;
     for (const voice of this.voices) {
       if (voice.start < now - 0.5 && voice.releasedAt > now) return voice.cut();
     }

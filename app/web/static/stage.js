@@ -104,7 +104,7 @@ export class Stage {
     if (!this.making) return;
     const changed = this.music.append(notes);
     if (expected_seconds !== null) this.music.expectedSeconds = expected_seconds;
-    this.music.seconds = Math.max(this.music.seconds, seconds);
+    this.music.settle(seconds);
     this.player.appended(changed, rate);
     this.#grown();
   }
@@ -114,9 +114,7 @@ export class Stage {
     if (!this.making) return;
     this.making = false;
     this.stopped = stopped;
-    for (const [, end] of this.music.notes) this.music.seconds = Math.max(this.music.seconds, end ?? 0);
-    for (const index of this.music.held) this.music.notes[index][1] = Math.max(this.music.seconds, this.music.notes[index][0] + 0.05);
-    this.music.strike();
+    this.music.close();
     this.player.finish();
     this.trim.reset(this.music.seconds);
     this.#grown();
@@ -291,11 +289,11 @@ export class Stage {
       const pen = new CanvasPen(this.canvas, place.width, place.height, scale);
       this.canvas.style.width = `${place.width}px`;
       this.canvas.style.height = `${place.height}px`;
-      drawRoll(pen, this.music, place, colours, this.making ? this.music.seconds : null);
+      drawRoll(pen, this.music, place, colours, this.making ? this.music.certain : null);
       this.drawn = this.music.after(place.to) - this.music.after(place.from);
-      this.trim.place(place.x, place.gutter, place.width);
       this.controls.explain(this.theme, { ...this.hues, surprise: place.surprise });
     }
+    if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
     this.#drawOverlay(place, colours, scale, position);
     this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
     this.#speak(false);
@@ -308,7 +306,7 @@ export class Stage {
     this.overlay.style.height = `${place.height}px`;
     pen.clear();
     if (this.trim.on) {
-      const shade = (from, to) => to > from && pen.box(from, place.top, to - from, place.height - place.top, colours.ground, 0.72);
+      const shade = (from, to) => to > from && pen.box(from, place.top, to - from, place.pedalTop + 14 - place.top, colours.ground, 0.72);
       shade(place.gutter, Math.min(place.x(this.trim.from), place.width));
       shade(Math.max(place.x(this.trim.to), place.gutter), place.width);
     }

@@ -43,7 +43,7 @@ export class Trim {
     const shortest = Math.min(SHORTEST, this.length);
     if (end === "from") this.from = Math.min(Math.max(seconds, 0), this.to - shortest);
     else this.to = Math.max(Math.min(seconds, this.length), this.from + shortest);
-    this.stage.redraw();
+    this.stage.redraw(false);
   }
 
   #handle(end, label) {

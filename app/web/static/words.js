@@ -16,12 +16,16 @@ export function words(stage, position) {
   }
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
+  if (stage.selectable) {
+    const { from, to } = stage.selection;
+    return `${from.toFixed(1)} s to ${to.toFixed(1)} s of ${whole} are chosen: ${(to - from).toFixed(1)} s. Move the handles to choose.`;
+  }
   return `${music.notes.length} notes, ${whole}${stage.stopped ? ", stopped early" : ""}.${plain}`;
 }
 
 function soFar(music) {
-  if (!music.seconds) return "";
-  const made = clock(Math.floor(music.seconds));
+  if (!music.certain) return "";
+  const made = clock(Math.floor(music.certain));
   return music.expectedSeconds ? `, ${made} of ${clock(music.expectedSeconds)} made` : `, ${made} made`;
 }
 
