@@ -30,6 +30,7 @@ export class Keyboard {
    */
   constructor(element, sound, options = {}) {
     style("stage.css");
+    style("keyboard.css");
     this.element = element;
     this.sound = sound;
     this.options = options;

@@ -6,6 +6,7 @@
 // A note whose end is null is still held: its end is not known yet, and comes later in a note of the same onset and pitch.
 
 const PEDAL_DOWN = 64; // MIDI's own threshold
+const TOKEN_GRID = 0.011; // seconds: tokens know time in steps of 10 ms
 const SAME_ONSET = 0.002; // seconds within which an update means a note that is already there
 const LONGEST = 24 * 3600;
 const SHORTEST = 0.05; // seconds of a note that was held when the music was stopped
@@ -137,6 +138,26 @@ export class Music {
     for (const index of this.held) this.notes[index][1] = this.seconds;
     this.certain = this.seconds;
     this.strike();
+  }
+
+  /**
+   * Say how little some notes were expected.
+   * @param {Array} told [onset in seconds, pitch, nats] each
+   * @returns {number} how many of them are notes of this music
+   */
+  surprise(told) {
+    let found = 0;
+    for (const [onset, pitch, nats] of told) {
+      let best = null;
+      for (let at = this.after(onset - TOKEN_GRID); at < this.notes.length && this.notes[at][0] <= onset + TOKEN_GRID; at++) {
+        const off = Math.abs(this.notes[at][0] - onset);
+        if (this.notes[at][2] === pitch && (best === null || off < best.off)) best = { at, off };
+      }
+      if (best === null || !Number.isFinite(nats)) continue;
+      this.notes[best.at][4] = Math.max(nats, 0);
+      found += 1;
+    }
+    return found;
   }
 
   /** The index of the held note that this one updates, or null. */

@@ -5,6 +5,7 @@ const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.06; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
 const LEAST_LEAD = 0.25; // seconds
+const SAME = 0.002; // seconds: the same onset, rounded otherwise
 const UNKNOWN_LENGTH = 30; // seconds more that a take of unknown length is taken to last
 
 let playing = null; // one player of the page at a time
@@ -27,6 +28,7 @@ export class Player {
     this.music = music;
     this.complete = complete;
     this.at = from; // position when the clock stands
+    this.next = 0; // the first note that is not scheduled yet
     this.heard = false;
     this.rate = null;
     this.caution = CAUTION;
@@ -90,6 +92,14 @@ export class Player {
       this.#schedule();
     }
     if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+  }
+
+  /** Go on with the same music in its final form, without a break. */
+  swap(music) {
+    const last = this.next > 0 ? (this.music.notes[this.next - 1]?.[0] ?? -1) : -1;
+    this.music = music;
+    this.next = music.after(last + SAME);
+    this.finish();
   }
 
   /** Nothing more will come. */

@@ -23,7 +23,8 @@ export function sampledKey(pitch) {
 function measure(buffer) {
   let peak = 0;
   for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    for (const sample of buffer.getChannelData(channel)) peak = Math.max(peak, Math.abs(sample));
+    const data = buffer.getChannelData(channel);
+    for (let at = 0; at < data.length; at++) if (data[at] > peak || -data[at] > peak) peak = Math.abs(data[at]);
   }
   const data = buffer.getChannelData(0);
   let first = 0;

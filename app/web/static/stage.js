@@ -2,6 +2,7 @@
 //
 //   const stage = new Stage(element, { sounds: "samples" })     samples/21.mp3, samples/24.mp3, ... samples/108.mp3
 //   stage.show(music)                                           a finished piece (the music object: see music.js)
+//   stage.show(music, { keep: true })                           the same take in its final form: it plays on
 //   stage.begin({ ...prime, expected_seconds: 30 })             a take begins; what is known so far is the prime
 //   stage.append({ notes, seconds, rate })                      more notes; every onset up to `seconds` is known now
 //   stage.end({ stopped: false })                               nothing more comes
@@ -11,6 +12,8 @@
 //
 // A note may be appended while it is held, with null for its end, and again with its end once that is known.
 // `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
+// How little the model expected each note is in the notes, or is told later by stage.surprises([[onset, pitch, nats], ...]),
+// or is asked for when it is wanted: new Stage(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
 // `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
 //
 // Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-playing" {seconds, since_begin_ms, prime},
@@ -19,11 +22,12 @@
 import { Controls } from "./controls.js";
 import { listen } from "./hands.js";
 import { clock, Music } from "./music.js";
+import { drawOverlay } from "./overlay.js";
 import { palette } from "./palette.js";
 import { CanvasPen } from "./pens.js";
 import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
-import { drawLitKeys, drawRoll, layout, pitchRange } from "./roll.js";
+import { drawRoll, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
 import { calm, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
@@ -37,7 +41,7 @@ const SPEAK_EVERY = 10; // seconds between two spoken positions
 export class Stage {
   /**
    * @param {HTMLElement} element becomes the stage.
-   * @param {{sounds?: string, sound?: Sound, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
+   * @param {{sounds?: string, sound?: Sound, surprises?: Function, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
    */
   constructor(element, options = {}) {
     style("stage.css");
@@ -82,10 +86,19 @@ export class Stage {
 
   // ---- music
 
-  /** Show a finished piece in place of what was there. */
-  show(music) {
+  /**
+   * Show a finished piece in place of what was there. `keep`: it is the final form of the take on the stage, so position,
+   * zoom and playing stay as they are.
+   */
+  show(music, { keep = false } = {}) {
+    const finished = new Music(music);
+    finished.close();
     this.making = false;
-    this.#take(new Music(music), true);
+    if (!keep) return this.#take(finished, true);
+    this.music = finished;
+    this.player.swap(finished);
+    this.trim.reset(finished.seconds);
+    this.#grown();
   }
 
   /** Begin a take that is being made: `music` holds the prime. It plays as soon as it is safe to. */
@@ -142,7 +155,7 @@ export class Stage {
     this.range = this.range ? [Math.min(low, this.range[0]), Math.max(high, this.range[1])] : [low, high];
     const unknown = this.making && !music.expectedSeconds ? Math.ceil((music.seconds + 5) / 15) * 15 : 0;
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
-    this.controls.surprise.hidden = !music.notes.some((note) => note[4] !== null);
+    this.#offerSurprise();
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
     const old = music.notes.filter((_, index) => music.isPrime(index)).length;
     this.hues = { prime: old > 0, made: old < music.notes.length || !old };
@@ -227,12 +240,41 @@ export class Stage {
     this.view.zoom(whole ? null : factor, inSight ? this.position : undefined);
   }
 
-  /** Show or hide a layer; the one there is is "surprise". */
-  layer(name, on) {
+  /** Show or hide a layer; the one there is is "surprise". It is asked for if need be. */
+  async layer(name, on) {
     if (name !== "surprise") throw new Error(`no layer ${name}: there is "surprise"`);
     this.surprise = Boolean(on);
     this.controls.surprise.setAttribute("aria-pressed", String(this.surprise));
     this.redraw();
+    const { music } = this;
+    if (!this.surprise || this.#knowsSurprise() || !this.options.surprises || this.asked === music) return;
+    this.asked = music;
+    this.#speak(true);
+    try {
+      const told = await this.options.surprises(music.plain());
+      if (this.music === music) this.surprises(told);
+    } catch {
+      if (this.music === music) this.layer("surprise", false);
+    } finally {
+      if (this.asked === music) this.asked = null;
+      this.#speak(true);
+    }
+  }
+
+  /** Tell how little notes were expected: [onset in seconds, pitch, nats] each. */
+  surprises(told) {
+    this.music.surprise(told);
+    this.#offerSurprise();
+    this.redraw();
+  }
+
+  #knowsSurprise() {
+    return this.music.notes.some((note) => note[4] !== null);
+  }
+
+  #offerSurprise() {
+    const askable = this.options.surprises && !this.making && this.music.notes.length > 0;
+    this.controls.surprise.hidden = !askable && !this.#knowsSurprise();
   }
 
   /** Bring a time into sight. */
@@ -254,7 +296,7 @@ export class Stage {
   place() {
     const [low, high] = this.range ?? pitchRange(this.music);
     const { width, height, from, to } = this.view;
-    const surprise = this.surprise && !this.controls.surprise.hidden;
+    const surprise = this.surprise && this.#knowsSurprise();
     return layout({ width, height, from, to, low, high, surprise });
   }
 
@@ -294,38 +336,10 @@ export class Stage {
       this.controls.explain(this.theme, { ...this.hues, surprise: place.surprise });
     }
     if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
-    this.#drawOverlay(place, colours, scale, position);
+    drawOverlay(this, place, colours, scale, position);
     this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
     this.#speak(false);
     if (moving) this.redraw(false);
-  }
-
-  #drawOverlay(place, colours, scale, position) {
-    const pen = new CanvasPen(this.overlay, place.width, place.height, scale);
-    this.overlay.style.width = `${place.width}px`;
-    this.overlay.style.height = `${place.height}px`;
-    pen.clear();
-    if (this.trim.on) {
-      const shade = (from, to) => to > from && pen.box(from, place.top, to - from, place.pedalTop + 14 - place.top, colours.ground, 0.72);
-      shade(place.gutter, Math.min(place.x(this.trim.from), place.width));
-      shade(Math.max(place.x(this.trim.to), place.gutter), place.width);
-    }
-    const lit = new Map();
-    if (this.player.state === "playing") {
-      this.music.between(position, position, (index) => {
-        const [onset, key, pitch] = this.music.notes[index];
-        lit.set(pitch, this.music.isPrime(index) ? colours.old[11] : colours.new[11]);
-        const x = Math.max(place.x(onset), place.gutter);
-        const end = Math.min(place.x(key ?? position), place.width);
-        if (end > x && (key ?? Infinity) >= position) pen.box(x, place.y(pitch), end - x, Math.max(place.row - 1, 2), colours.glow, 0.55, 2);
-      });
-      drawLitKeys(pen, place, lit, colours);
-    }
-    const x = place.x(position);
-    if (x >= place.gutter - 1 && x <= place.width) {
-      pen.box(x - 1, 0, 2, place.height - 18, colours.playhead);
-      pen.box(x - 4, 0, 8, 5, colours.playhead, 1, 1);
-    }
   }
 
   // ---- words

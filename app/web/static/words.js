@@ -14,6 +14,7 @@ export function words(stage, position) {
   if (player.state === "playing") {
     return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${plain}`;
   }
+  if (stage.asked === music) return "Asking the model what surprised it …";
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
   if (stage.selectable) {
