@@ -20,6 +20,7 @@ from musicgen.app.web import take
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.job import Event, Ticket
 from musicgen.app.web.limits import Limits
+from musicgen.app.web.quality import Quality
 from musicgen.app.web.studio import Studio
 from musicgen.app.web.surprise import surprises
 from musicgen.app.web.wish import midi_bytes, music_of, order_of, parsed
@@ -28,15 +29,17 @@ from musicgen.data_prep.midi import read_text
 
 Answer = TypeVar("Answer")
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
+TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
 PICTURES = ("png", "svg")
 
 
 class Desk:
     """Takes requests for a studio and keeps the slow ones from being done all at once."""
 
-    def __init__(self, studio: Studio) -> None:
-        """studio: whose model is played."""
+    def __init__(self, studio: Studio, quality: Quality | None = None) -> None:
+        """studio: whose model is played; quality: how well it does, if that has been measured."""
         self.studio = studio
+        self.quality = quality
         self.limits: Limits = studio.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
         self._rendering = asyncio.Semaphore(self.limits.rendering)
@@ -141,11 +144,26 @@ class Desk:
             told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
             told["latents"], told["context"] = dials.latent_choices, dials.context_choices
             told["presets"] = dials.presets
+            speeds = dict(self.studio.speeds)
+            told["costs"] = {name: cost(*pair, speeds.get(pair), self.quality) for name, pair in dials.presets.items()}
+            told["measured"] = all(pair in speeds for pair in dials.presets.values())
         return told
 
     async def _performance(self, midi: object) -> Performance:
         async with self._parsing:
             return await asyncio.to_thread(lambda: parsed(midi_bytes(midi, self.limits), self.limits)[0])
+
+
+def cost(latents: int, context: int, speed: float | None, quality: Quality | None) -> str:
+    """What a preset costs and gains, for a person; ``speed`` in tokens a second, as measured on this machine."""
+    memory = f"Remembers about the last {context / TOKENS_PER_SECOND:.0f} seconds"
+    lost = quality.lost(latents, context) if quality is not None else None
+    if lost is not None:
+        memory += "; nothing here does better" if lost < 0.0005 else f"; {lost:.3f} nats a token behind the best"
+    if speed is None:
+        return f"{memory}. Its speed here is being measured."
+    rate = speed / TOKENS_PER_SECOND
+    return f"{memory}. Here, 30 seconds of lively music take about {30 / rate:.0f} seconds to make."
 
 
 def _rendered(performance: Performance, form: str) -> bytes:

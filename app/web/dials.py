@@ -9,6 +9,7 @@ from musicgen.app.settings import FEWEST
 
 LATENT_SHARES = (1, 2, 4, 8, 32)
 CONTEXT_SHARES = (1, 2, 4, 8)
+USUAL = "Balanced"
 PRESETS = {"Fast": (8, 4), "Balanced": (4, 2), "Best": (1, 1)}  # shares of the model's own latents and context
 
 

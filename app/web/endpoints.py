@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from musicgen.app.errors import MusicgenError
 from musicgen.app.web.desk import Desk
@@ -119,7 +120,7 @@ def add_endpoints(desk: Desk) -> None:
         return desk.about()
 
     for endpoint in (make, remake, read, sound, picture, surprise, about):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+        api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
 def _source(prime: str) -> dict[str, str] | None:

@@ -1,7 +1,7 @@
 """The Gradio page: dials on the left, stage and takes on the right.
 
-Dials are Gradio's; stage, keyboard and takes are drawn by the modules in `static/` and `page/`.  Buttons hand the
-dials' values to `page/bridge.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
+Dials are Gradio's; stage, keyboard and takes are drawn by the modules in `static/` and `bridge/`.  Buttons hand the
+dials' values to `bridge/main.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
 anybody's is kept in Python.  The same things are named API endpoints for programs (see `endpoints`).
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import html
 import json
+from typing import Any
 
 import gradio as gr
 
 from musicgen.app.settings import Settings
 from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.desk import Desk
-from musicgen.app.web.dials import Dials
+from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.endpoints import add_endpoints
 from musicgen.app.web.quality import Quality
 
@@ -31,13 +32,18 @@ STARTS = [
     ("Something I play now", "keys"),
 ]
 OWN = "as chosen above"
-HEAD = (
-    '<link rel="stylesheet" href="musicgen/page/page.css"><script type="module" src="musicgen/page/bridge.js"></script>'
-)
+STYLE = '<link rel="stylesheet" href="musicgen/bridge/page.css">'
+HEAD = f'{STYLE}<script type="module" src="musicgen/bridge/main.js"></script>'
 TITLE = """<header class="mg-head"><h1>musicgen</h1>
 <p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is
 made.</p>
 </header>"""
+CHANGED = "(...values) => globalThis.musicgen?.changed(values)"
+# The module may come after the page: wait for it.
+READY = """async (...values) => {
+  while (!globalThis.musicgen) await new Promise((resolve) => setTimeout(resolve, 30));
+  globalThis.musicgen.ready(values);
+}"""
 ASK = "(...values) => globalThis.musicgen?.make(values)"
 
 
@@ -56,6 +62,19 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="#9fceff",
         button_primary_background_fill_hover_dark="#c3e1ff",
         button_primary_text_color="#ffffff",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_title_padding="0px",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        checkbox_label_background_fill_selected="#0b5394",
+        checkbox_label_background_fill_selected_dark="#9fceff",
+        checkbox_label_text_color_selected="#ffffff",
+        checkbox_label_text_color_selected_dark="#0c1a28",
+        slider_color="#0b5394",
+        slider_color_dark="#9fceff",
         button_primary_text_color_dark="#0c1a28",
     )
 
@@ -69,14 +88,14 @@ def build(desk: Desk, dials: Dials, quality: Quality | None) -> gr.Blocks:
         quality: how well the model does at them, if that has been measured for these weights.
     """
     with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(TITLE)
+        _html(TITLE)
         with gr.Row(elem_id="mg-columns", equal_height=False):
             with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
                 values = _dials(desk, dials, quality)
             with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
-                gr.HTML('<div id="mg-message" role="alert"></div>')
-                gr.HTML('<div id="mg-stage" class="mg-frame"></div>')
-                gr.HTML('<section id="mg-shelf" aria-label="Takes"></section>')
+                _html('<div id="mg-message" role="alert"></div>')
+                _html('<div id="mg-stage" class="mg-frame"></div>')
+                _html('<section id="mg-shelf" aria-label="Takes"></section>')
         start, make, stop, *rest = values
         inputs = [start, *rest]
         make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
@@ -84,24 +103,26 @@ def build(desk: Desk, dials: Dials, quality: Quality | None) -> gr.Blocks:
         told = "(...values) => globalThis.musicgen?.start(values)"
         for dial in (start, rest[0]):
             dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
-        page.load(None, inputs, None, js="(...values) => globalThis.musicgen?.ready(values)", queue=False)
+        for dial in inputs:
+            dial.change(None, inputs, None, js=CHANGED, api_visibility="private", queue=False)
+        page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
         add_endpoints(desk)
     return page
 
 
-def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[gr.Component]:
-    """Start, Make, Stop, then the values that `bridge.js` takes in this order."""
+def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
+    """Start, Make, Stop, then the values that `bridge/main.js` takes in this order."""
     limits = desk.limits
     start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
     known = [(OPENINGS.get(name, name.title()), name) for name in shipped_primes()]
     opening = gr.Dropdown(
         known, value=known[0][1], label="Which opening", elem_id="mg-opening", elem_classes="mg-when-opening"
     )
-    gr.HTML('<div id="mg-file"></div>', elem_classes="mg-when-file")
-    gr.HTML('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
+    _html('<div id="mg-file"></div>', elem_classes="mg-when-file")
+    _html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
     seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
-    preset = gr.Radio(list(dials.presets), value="Balanced", label="Care", elem_id="mg-preset")
-    gr.HTML(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
+    preset = gr.Radio(list(dials.presets), value=USUAL, label="Care", elem_id="mg-preset")
+    _html(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
     takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
     with gr.Row(elem_id="mg-buttons"):
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
@@ -111,7 +132,7 @@ def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[gr.Compone
     return [start, make, stop, opening, seconds, preset, takes, *more]
 
 
-def _fine(dials: Dials, quality: Quality | None) -> list[gr.Component]:
+def _fine(dials: Dials, quality: Quality | None) -> list[Any]:
     usual = Settings()
     temperature = gr.Slider(
         0.5, 1.3, value=usual.temperature, step=0.01, label="Daring", info="temperature: low is safe, high is wild"
@@ -141,8 +162,13 @@ def _fine(dials: Dials, quality: Quality | None) -> list[gr.Component]:
         dice = gr.Button("\N{GAME DIE} Roll", elem_id="mg-dice", min_width=80)
     dice.click(None, None, seed, js="() => Math.floor(Math.random() * 1e9)", api_visibility="private", queue=False)
     if quality is not None:
-        gr.HTML(quality.picture())
+        _html(quality.picture())
     return [temperature, top_p, min_p, latents, context, seed]
+
+
+def _html(content: str, **options: Any) -> gr.HTML:
+    """Our own HTML, which Gradio's style for running text must leave alone."""
+    return gr.HTML(content, apply_default_css=False, **options)
 
 
 def _attribute(value: object) -> str:

@@ -47,7 +47,7 @@ def site(desk: Desk) -> Starlette:
             Route("/sound/{form:str}", _bytes(desk, desk.sound), methods=["POST"]),
             Route("/picture/{form:str}", _bytes(desk, desk.picture), methods=["POST"]),
             Mount("/static", StaticFiles(directory=HERE / "static")),
-            Mount("/page", StaticFiles(directory=HERE / "page")),
+            Mount("/bridge", StaticFiles(directory=HERE / "bridge")),
         ]
     )
 

@@ -34,7 +34,7 @@ def application(studio: Studio, dials: Dials, quality: Quality | None = None, ro
     from musicgen.app.web.page import HEAD, build, theme
     from musicgen.app.web.routes import site
 
-    desk = Desk(studio)
+    desk = Desk(studio, quality)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/musicgen", site(desk))
     page = build(desk, dials, quality)

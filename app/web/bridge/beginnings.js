@@ -1,0 +1,147 @@
+// What a piece begins with: nothing, an opening, a file, or notes played here; and which part of it is continued.
+
+import { Keyboard } from "../static/keyboard.js";
+import { base64, json, Refusal } from "./server.js";
+import { make } from "../static/theme.js";
+
+const LARGEST = 1_000_000; // until the server has told its own limit
+
+export class Beginnings {
+  /**
+   * @param {Stage} stage shows the music, with handles to choose a part
+   * @param {{file: HTMLElement, keys: HTMLElement, shown: () => void, failed: (error: Error) => void,
+   *          recipe: (recipe: object) => void}} parts
+   */
+  constructor(stage, parts) {
+    Object.assign(this, { stage, ...parts });
+    this.kind = "nothing";
+    this.largest = LARGEST;
+    this.known = new Map(); // kind -> {prime, music, name, from, to}
+    this.onStage = null; // the kind whose music the stage shows
+    this.#buildFile();
+    stage.element.addEventListener("musicgen-select", ({ detail }) => this.#selected(detail));
+  }
+
+  /** The dials say where to begin. */
+  async choose(kind, opening) {
+    this.kind = kind;
+    document.body.dataset.mgStart = kind;
+    if (kind === "keys") this.#keyboard();
+    if (kind === "opening" && this.known.get("opening")?.name !== opening) await this.#load("opening", { shipped: opening }, opening);
+    else this.show();
+  }
+
+  /** Put the chosen beginning on the stage, if there is one. */
+  show() {
+    const beginning = this.known.get(this.kind);
+    if (!beginning) return;
+    this.shown();
+    this.onStage = this.kind;
+    this.stage.show(beginning.music);
+    this.stage.selectable = true;
+    if (beginning.to !== null) this.stage.select(beginning.from, beginning.to);
+  }
+
+  /** The stage shows something else now. */
+  hidden() {
+    this.onStage = null;
+    this.stage.selectable = false;
+  }
+
+  /** The part of a wish that says what is continued. */
+  wish() {
+    if (this.kind === "nothing") return {};
+    const beginning = this.known.get(this.kind);
+    if (!beginning) {
+      throw new Refusal(
+        { file: "Choose a MIDI file first.", keys: "Press Record and play something first." }[this.kind] ?? "Choose an opening first.",
+      );
+    }
+    const { prime, from, to } = beginning;
+    return { prime, ...(from > 0 ? { from } : {}), ...(to === null ? {} : { to }) };
+  }
+
+  #selected({ from, to }) {
+    const beginning = this.known.get(this.onStage);
+    if (!beginning) return;
+    beginning.from = from;
+    beginning.to = to >= beginning.music.seconds - 0.01 ? null : to;
+  }
+
+  async #load(kind, prime, name) {
+    try {
+      const told = await json("read", { prime });
+      this.known.set(kind, { prime, music: { ...told.music, prime_seconds: told.music.seconds }, name, from: 0, to: null });
+      if (this.kind === kind) this.show();
+      return told;
+    } catch (error) {
+      this.failed(error);
+      return null;
+    }
+  }
+
+  #buildFile() {
+    const input = make("input", { type: "file", accept: ".mid,.midi,.json,audio/midi,audio/x-midi", id: "mg-file-input" });
+    this.fileText = make("span", { class: "mg-file-name" }, "Choose a MIDI file, or drop it here");
+    const drop = make("label", { class: "mg-drop", for: "mg-file-input" }, input, this.fileText);
+    this.fileMore = make("div", { class: "mg-file-more" });
+    this.file.replaceChildren(drop, this.fileMore);
+    input.addEventListener("change", () => input.files[0] && this.open(input.files[0]).then(() => (input.value = "")));
+    const over = (on) => (event) => {
+      event.preventDefault();
+      drop.classList.toggle("mg-over", on);
+    };
+    drop.addEventListener("dragover", over(true));
+    drop.addEventListener("dragleave", over(false));
+    drop.addEventListener("drop", (event) => {
+      over(false)(event);
+      if (event.dataTransfer.files[0]) this.open(event.dataTransfer.files[0]);
+    });
+  }
+
+  /** Read a person's file: MIDI, or the recipe of a take. */
+  async open(file) {
+    this.fileMore.replaceChildren();
+    if (file.size > this.largest) {
+      this.failed(new Refusal(`${file.name} is too large (${this.largest / 1e6} MB are the most): choose a MIDI file of one piano piece.`));
+      return;
+    }
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file, bytes);
+    this.fileText.textContent = `Reading ${file.name} …`;
+    const told = await this.#load("file", { midi: base64(bytes) }, file.name);
+    this.fileText.textContent = told ? `${file.name}: ${told.notes} notes` : "Choose another MIDI file, or drop it here";
+    if (!told) return;
+    if (told.remarks.length) this.fileMore.append(make("p", {}, `${told.remarks.join("; ")}.`));
+    if (told.recipe) this.fileMore.append(this.#again(told.recipe));
+  }
+
+  #openRecipe(file, bytes) {
+    try {
+      const { recipe } = JSON.parse(new TextDecoder().decode(bytes));
+      if (!recipe?.facts) throw new Error("no recipe");
+      this.fileText.textContent = file.name;
+      this.fileMore.replaceChildren(this.#again(recipe));
+    } catch {
+      this.failed(new Refusal(`${file.name} is no recipe of a take: choose one that was downloaded here, or a MIDI file.`));
+    }
+  }
+
+  #again(recipe) {
+    const button = make("button", { type: "button", class: "mg-plain" }, "Make this take exactly again");
+    button.addEventListener("click", () => this.recipe(recipe));
+    return make("p", {}, `It was made here with the seed ${recipe.facts.seed}. `, button);
+  }
+
+  #keyboard() {
+    if (this.keyboard) return;
+    this.keyboard = new Keyboard(this.keys, this.stage.sound);
+    this.keys.addEventListener("musicgen-recorded", ({ detail }) => {
+      const { music } = detail;
+      if (!music?.notes.length) return;
+      const whole = { ...music, prime_seconds: music.seconds };
+      this.known.set("keys", { prime: { music }, music: whole, name: "what you played", from: 0, to: null });
+      this.show();
+    });
+  }
+}

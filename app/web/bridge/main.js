@@ -1,0 +1,332 @@
+// Joins Gradio's dials to the stage, the takes and the server.
+
+import { Stage } from "../static/stage.js";
+import { Takes } from "../static/takes.js";
+import { make, watchTheme } from "../static/theme.js";
+import { Beginnings } from "./beginnings.js";
+import { carry, linked } from "./carry.js";
+import { Run } from "./run.js";
+import { events, json, Refusal, SAMPLES } from "./server.js";
+import { Shelf } from "./shelf.js";
+
+const STORE = "musicgen-takes";
+const OWN = "as chosen above";
+const SAME_ONSET = 0.02; // seconds between a note and the step of 10 ms that its surprise is told for
+
+const place = (id) => document.getElementById(id);
+
+class Page {
+  constructor() {
+    this.status = make("p", { class: "mg-told", role: "status" });
+    this.alert = make("p", { class: "mg-failed", role: "alert" });
+    place("mg-message").replaceChildren(this.status, this.alert);
+    this.frame = place("mg-stage");
+    this.carried = make("div", { class: "mg-carried" });
+    const element = make("div");
+    this.frame.replaceChildren(element, this.carried);
+    this.stage = new Stage(element, { sounds: SAMPLES });
+    this.store = Takes.restore(this.#stored());
+    this.selected = null;
+    this.onStage = null; // the take that the stage shows
+    this.run = null;
+    this.values = null;
+    this.beginnings = new Beginnings(this.stage, {
+      file: place("mg-file"),
+      keys: place("mg-keys"),
+      shown: () => this.#turnAway(),
+      failed: (error) => this.fail(error),
+      recipe: (recipe) => this.remake(recipe),
+    });
+    this.shelf = new Shelf(place("mg-shelf"), {
+      choose: (id) => this.choose(id),
+      play: (id) => this.choose(id) ?? this.stage.play(),
+      see: (number) => this.see(number),
+      keep: (id, kept) => this.#change(() => this.store.keep(id, kept)),
+      go: (id, where) => this.go(id, where),
+      remove: (id) => this.#change(() => this.store.remove(id)),
+      undo: () => this.#change(() => this.store.undo()),
+    });
+    // A browser lets sound begin in a press or a key only: the first one anywhere will do.
+    const wake = () => this.stage.sound.resume();
+    for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
+    addEventListener("storage", ({ key, newValue }) => key === STORE && this.#changedElsewhere(newValue));
+    watchTheme(() => this.draw());
+    this.draw();
+  }
+
+  // ---- the dials
+
+  /** @param {Array} values of all dials, in the order of page.py */
+  async ready(values) {
+    await this.start(values);
+    const recipe = linked();
+    if (recipe) this.#offer(recipe);
+    this.about = await json("about").catch(() => null);
+    if (this.about) this.beginnings.largest = this.about.limits.upload_bytes;
+    this.#costs();
+  }
+
+  start([kind, opening]) {
+    return this.beginnings.choose(kind, opening);
+  }
+
+  /** What the presets cost and gain, measured by the server once it had time to. */
+  async #costs() {
+    const cost = place("mg-cost");
+    const shown = () => {
+      const preset = document.querySelector("#mg-preset input:checked")?.value;
+      cost.textContent = this.about?.costs?.[preset] ?? "";
+    };
+    document.querySelector("#mg-preset")?.addEventListener("change", () => setTimeout(shown));
+    for (let tries = 0; tries < 20; tries++) {
+      shown();
+      if (this.about?.measured) return;
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      this.about = await json("about").catch(() => this.about);
+    }
+  }
+
+  /** The settings in the dials' values. */
+  settings([, , seconds, preset, takes, temperature, top_p, min_p, latents, context, seed]) {
+    const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
+    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
+    const chosen = { seconds, temperature, top_p, min_p, context: own(context, N) };
+    chosen.latents = Math.min(own(latents, M), latents === OWN ? chosen.context : Infinity);
+    return { settings: chosen, takes, ...(Number.isInteger(seed) ? { seed } : {}) };
+  }
+
+  // ---- making
+
+  /** The button. */
+  async make(values) {
+    this.values = values;
+    try {
+      const wish = { ...this.settings(values), ...this.beginnings.wish() };
+      await this.perform(wish, {});
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Go on from a take: from its end, or from the playhead. */
+  async go(id, where) {
+    const take = this.store.get(id);
+    const dials = globalThis.musicgen.dials();
+    const here = this.onStage === id ? this.stage.position : take.music.seconds;
+    const at = where === "playhead" && here > 0.05 ? Math.min(here, take.music.seconds) : null;
+    const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
+    await this.perform(wish, { parent: id, branched_at: at });
+  }
+
+  /** Make a take exactly once more. */
+  remake(recipe) {
+    return this.perform({ recipe, settings: { seconds: recipe.facts.settings?.seconds } }, {});
+  }
+
+  async perform(wish, { parent = null, branched_at = null }) {
+    if (this.run) return this.tell("A take is being made: press Stop first, or wait for it.");
+    // A sound may only begin in the click itself: the browser would keep it off otherwise.
+    this.stage.sound.resume();
+    this.tell("Asking for your turn …");
+    const { seconds } = wish.settings;
+    const sent = wish.recipe ? { recipe: wish.recipe } : wish;
+    this.run = new Run(this.stage, seconds);
+    this.#busy(true);
+    this.stopped = false;
+    this.aborter = new AbortController();
+    const made = [];
+    try {
+      for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
+      const lost = this.run.begun && !made.length;
+      this.tell(lost || !this.run.begun ? "Stopped before there was any music." : this.#summary(made));
+    } catch (error) {
+      this.fail(error);
+    }
+    this.run.over();
+    this.run = null;
+    this.#busy(false);
+    this.draw();
+  }
+
+  #hear(event, made, family) {
+    const { run } = this;
+    if (event.event === "waiting") {
+      run.name = event.name;
+      this.tell(event.place > 1 ? `You are number ${event.place} in the queue.` : "You are next.");
+    } else if (event.event === "begin") {
+      this.beginnings.hidden();
+      this.selected = this.onStage = null;
+      this.carried.replaceChildren();
+      run.begin(event);
+      this.tell("Making music. It plays as soon as it can.");
+      this.draw();
+    } else if (event.event === "notes") {
+      run.grow(event);
+      this.shelf.meter(run);
+    } else if (event.event === "take") {
+      const id = this.#keepTake(event, family);
+      if (id !== null) made.push(id);
+      const shown = run.finish(event.take, id, this.stopped);
+      if (shown) this.selected = this.onStage = id;
+      this.draw();
+    }
+  }
+
+  #keepTake(event, { parent, branched_at }) {
+    const { midi, recipe, music } = event;
+    const known = parent !== null && this.store.has(parent) ? parent : null;
+    try {
+      const settings = { midi, facts: recipe.facts };
+      const id = this.store.add({ music, settings, seed: recipe.facts.seed, parent: known, branched_at });
+      this.#save();
+      return id;
+    } catch (error) {
+      this.fail(new Refusal(`This take could not be put on the list (${error.message}).`));
+      return null;
+    }
+  }
+
+  #summary(made) {
+    const names = made.map((id) => this.store.get(id).name);
+    return `${names.join(", ")} ${names.length > 1 ? "are" : "is"} ready${this.stopped ? ", stopped early" : ""}.`;
+  }
+
+  async stop() {
+    if (!this.run) return;
+    this.stopped = true;
+    this.tell("Stopping …");
+    if (!this.run.name) return this.aborter.abort();
+    await json("stop", { name: this.run.name }).catch((error) => this.fail(error));
+  }
+
+  #busy(on) {
+    document.body.dataset.mgBusy = on ? "yes" : "no";
+  }
+
+  // ---- takes
+
+  choose(id) {
+    if (this.onStage === id) return;
+    this.run?.unsee();
+    this.beginnings.hidden();
+    this.selected = this.onStage = id;
+    this.stage.show(this.store.get(id).music);
+    this.draw();
+  }
+
+  /** Listen to another take of those that are being made. */
+  see(number) {
+    this.selected = this.onStage = null;
+    this.beginnings.hidden();
+    this.run?.see(number);
+    this.draw();
+  }
+
+  /** The stage turns to something that is no take. */
+  #turnAway() {
+    this.run?.unsee();
+    this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  async surprise(id) {
+    const { midi } = this.store.get(id).settings;
+    const told = await json("surprise", { midi });
+    if (this.onStage !== id) return;
+    const { music } = this.store.get(id);
+    const byPitch = new Map();
+    for (const [onset, pitch, nats] of told) byPitch.set(pitch, [...(byPitch.get(pitch) ?? []), [onset, nats]]);
+    for (const note of music.notes) {
+      const near = (byPitch.get(note[2]) ?? []).find(([onset]) => Math.abs(onset - note[0]) <= SAME_ONSET);
+      note[4] = near ? Math.max(0, near[1]) : null;
+    }
+    const at = this.stage.position;
+    this.stage.show(music);
+    this.stage.seek(at);
+    this.stage.layer("surprise", true);
+  }
+
+  #change(act) {
+    act();
+    this.#save();
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  draw() {
+    this.shelf.draw(this.store, this.selected, this.run);
+    if (this.selected === null) return this.carried.replaceChildren();
+    const take = this.store.get(this.selected);
+    const id = this.selected;
+    if (this.carriedId === id && this.carried.childElementCount) return undefined;
+    this.carriedId = id;
+    const failed = (error) => this.fail(error);
+    this.carried.replaceChildren(carry(take, { failed, told: (text) => this.tell(text), surprise: () => this.surprise(id) }));
+    return undefined;
+  }
+
+  #stored() {
+    try {
+      return localStorage.getItem(STORE);
+    } catch {
+      return null; // a browser that keeps nothing
+    }
+  }
+
+  #save() {
+    try {
+      localStorage.setItem(STORE, this.store.serialise());
+    } catch {
+      this.tell("This browser keeps no takes (private window, or no room): download what you want to keep.");
+    }
+  }
+
+  #changedElsewhere(text) {
+    this.store = Takes.restore(text);
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  // ---- words
+
+  #offer(recipe) {
+    const button = make("button", { type: "button", class: "mg-plain mg-main" }, "Make the take in this link");
+    button.addEventListener("click", () => this.remake(recipe));
+    this.tell("");
+    this.status.replaceChildren("Somebody sent you a take. ", button);
+  }
+
+  tell(text) {
+    this.alert.textContent = "";
+    this.status.textContent = text;
+  }
+
+  fail(error) {
+    if (error.name === "AbortError") return this.tell("Stopped before there was any music.");
+    this.status.textContent = "";
+    this.alert.textContent = error instanceof Refusal ? error.message : `Something went wrong on this page (${error.message}).`;
+    if (!(error instanceof Refusal)) console.error(error);
+    return undefined;
+  }
+}
+
+/** Gradio draws the page after this module has run: wait for the parts that are filled here. */
+async function drawn() {
+  for (;;) {
+    if (["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-cost"].every(place)) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const page = drawn().then(() => new Page());
+let dials = null;
+
+globalThis.musicgen = {
+  ready: async (values) => (await page).ready((dials = values)),
+  changed: (values) => void (dials = values),
+  start: async (values) => (await page).start(values),
+  make: async (values) => (await page).make((dials = values)),
+  stop: async () => (await page).stop(),
+  dials: () => dials,
+  page,
+};
