@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings, checked_seed
@@ -24,6 +25,9 @@ class Facts:
     sample: which of the ``settings.num_samples`` pieces of the batch this is, from 1.
     prime_sha256, prime_notes, join_seconds: None, 0 and 0.0 when nothing was continued.
     backend: JAX's platform and version; another one may round differently and so choose other notes.
+    ended: seconds of new music at which the piece ended by itself; None if it was cut.
+    memorisation: the longest match with the training set as `evaluate --memorisation` tells it, or only length 0 if
+    there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.
     """
 
     settings: Settings
@@ -36,6 +40,8 @@ class Facts:
     join_seconds: float
     backend: str
     version: str
+    ended: float | None = None
+    memorisation: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
@@ -64,6 +70,8 @@ def _check(facts: Facts) -> None:
         raise ValueError("a text is missing")
     if not isinstance(facts.prime_sha256, str | None) or not isinstance(facts.join_seconds, float):
         raise ValueError("the prime's facts")
+    if not isinstance(facts.ended, float | None) or not isinstance(facts.memorisation, dict | None):
+        raise ValueError("what was found out about the new music")
     if not isinstance(facts.prime_notes, int) or not 1 <= facts.sample <= facts.settings.num_samples:
         raise ValueError("a number is out of range")
 

@@ -13,17 +13,19 @@ import numpy as np
 from musicgen.app import facts as facts_of
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import Facts
-from musicgen.app.join import alone, closed, join
+from musicgen.app.join import alone, closed, ended, join
 from musicgen.app.prime import Prime
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.app.version import version
 from musicgen.data_prep import BOS, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
-from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
+from musicgen.data_prep.endings import Endings
+from musicgen.data_prep.vocabulary import EOS, NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Report = Callable[[float], None]
+RINGS_ON = 20.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
 LONGEST_NOTE = 8.0  # seconds; see data_prep/releases.py and benchmarks/sampling
 
 
@@ -31,9 +33,12 @@ class Engine(Protocol):
     """What is asked of `musicgen.model.engine.Engine`: integers in, integers out."""
 
     def start(
-        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: Any, seed: int
+        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: Any, seed: int, grammar: Any = None
     ) -> Iterable[np.ndarray]:
-        """Read the primes, int16[T] each; give an endless stream of blocks int16[B, k] of new tokens."""
+        """Read the primes, int16[T] each; give an endless stream of blocks int16[B, k] of new tokens.
+
+        grammar: rules in place of the engine's own, such as `Endings`, under which a row may end with EOS.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,9 +183,13 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
         context=settings.context,
         sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
         seed=seed,
+        **rules(settings),
     )
     on_progress(0.0)
-    drawn = draw(iter(stream), settings.num_samples, settings.seconds, on_progress)
+    longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
+    drawn = draw(
+        iter(stream), settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds))
+    )
     samples = tuple(
         finished(row, request.prime, before, settings, seed, number, model)
         for number, row in enumerate(drawn.rows, start=1)
@@ -188,8 +197,13 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
 
 
+def rules(settings: Settings) -> dict[str, Any]:
+    """What `Engine.start` is told besides the usual: how the pieces are to end, if they are."""
+    return {"grammar": Endings(LONGEST_NOTE, settings.seconds)} if settings.end else {}
+
+
 def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report) -> Drawn:
-    """Pull blocks int16[count, k] until every row has music for ``seconds``."""
+    """Pull blocks int16[count, k] until every row has music for ``seconds`` or has ended."""
     limit = round(seconds * STEPS_PER_SECOND)
     blocks: list[np.ndarray] = []
     arrivals: list[float] = []
@@ -201,6 +215,7 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
         blocks.append(block)
         arrivals.append(time.perf_counter())
         now += np.array([steps(row)[-1] for row in block])
+        now[(block == EOS).any(axis=1)] = limit
         if first_note_at is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
             first_note_at = arrivals[-1]
         on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
@@ -219,14 +234,16 @@ def finished(
     number: int,
     model: Model,
 ) -> Sample:
-    """The piece in one row of a batch: its new tokens int16[T] cut at the settings' seconds and joined to the prime.
+    """The piece in one row of a batch: its new tokens int16[T] up to their end, or cut at the settings' seconds, and
+    joined to the prime.
 
     Args:
-        row: what the engine drew, at least as long as the settings ask.
+        row: what the engine drew, at least as long as the settings ask or with an EOS in it.
         prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
         settings: resolved; ``num_samples`` rows were in the batch, and this is number ``number`` of them, from 1.
     """
-    tokens = closed(row, before, settings.seconds)
+    by_itself = settings.end and bool((row == EOS).any())
+    tokens = ended(row) if by_itself else closed(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
     music = join(shown, tokens) if shown is not None else alone(prime, tokens, BOS)
     facts = Facts(
@@ -240,6 +257,7 @@ def finished(
         join_seconds=shown.seconds if shown is not None else 0.0,
         backend=model.backend,
         version=version(),
+        ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
     )
     notes = int(((tokens >= NOTE_ON) & (tokens < NOTE_ON + PITCHES)).sum())
     return Sample(music, tokens, facts, notes)

@@ -32,11 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="new.mid", help="where the piece goes; several go to new-1.mid, new-2.mid ...")
     add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
     add("--seconds", type=number, default=usual.seconds, metavar="S", help="seconds of new music (%(default)g)")
+    add("--end", action="store_true", help="let the piece come to its end near that time, instead of cutting it there")
     add("--prime-seconds", type=number, metavar="S", help="use the first S seconds of the prime only (all of it)")
     add("--no-prime", action="store_true", help="leave the prime out of the output")
     add("--seed", type=whole, help="same seed, same piece (a random one, which is printed)")
     add("--num-samples", type=whole, default=usual.num_samples, metavar="K", help="pieces at once (%(default)s)")
     _add_model_arguments(parser, usual)
+    add(
+        "--no-memorised",
+        type=whole,
+        metavar="K",
+        help="draw pieces again that share K notes or more with a training piece; below 32 is usual for any music",
+    )
     add("--soundfont", metavar="FILE.sf2", help="the piano of --audio (the one that came with the install)")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
@@ -73,7 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         top_k=arguments.top_k,
         min_p=arguments.min_p,
         num_samples=arguments.num_samples,
+        end=arguments.end,
     )
+    if arguments.no_memorised is not None and arguments.no_memorised < 1:
+        raise BadInput(f"--no-memorised must be at least 1 note, not {arguments.no_memorised}; 32 is a copy")
     seed = checked_seed(arguments.seed) if arguments.seed is not None else None
     source = _prime_path(arguments, settings)
     outs, audios = _outputs(arguments, settings, source)
@@ -122,18 +132,32 @@ def _read(source: Path, settings: Settings, quiet: bool) -> Prime:
 
 
 def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | None, seed: int | None) -> Result:
+    from musicgen.app.apart import compared, generate_apart
     from musicgen.app.generate import Request, generate, open_model, open_weights
+    from musicgen.app.memorisation_report import open_index
     from musicgen.app.progress import Progress
 
-    quiet = arguments.quiet
+    quiet, limit = arguments.quiet, arguments.no_memorised
     with Progress(settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
         progress.note("loading the model ...")
         released = open_weights(arguments.checkpoint)
         settings.resolved(released.config.latents, released.config.context)  # complain before the slow part
+        index = open_index(None, arguments.checkpoint) if limit is not None else None
         model = open_model(released)
         progress.note("reading the prime ..." if prime is not None else "starting ...")
 
-        return generate(Request(settings, prime, seed), model, progress.update)
+        request = Request(settings, prime, seed)
+        if index is not None:
+            return generate_apart(
+                request, model, index, limit, progress.update, lambda pieces: progress.note(f"{pieces} drawn again ...")
+            )
+        result = generate(request, model, progress.update)
+        # The index is read only now: it takes a second, for which the first note need not wait.
+        progress.note("comparing with the training set ...")
+        result, remark = compared(result, arguments.checkpoint)
+    if remark is not None and not quiet:
+        print(f"musicgen: {remark}", file=sys.stderr)
+    return result
 
 
 def _write(
@@ -197,13 +221,32 @@ def _tell(
             "first_note_seconds": round(result.first_note_at - began, 3),
             "latents": result.settings.latents,
             "context": result.settings.context,
+            "ended": [sample.facts.ended for sample in result.samples],
+            "memorisation": [sample.facts.memorisation for sample in result.samples],
         }
         print(json.dumps(told))
     if not arguments.quiet:
         after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])
+        lengths = [sample.facts.ended or result.settings.seconds for sample in result.samples]
+        shown = ", ".join(f"{seconds:g}" for seconds in lengths) if result.settings.end else f"{lengths[0]:g}"
         print(
-            f"musicgen: {names}: {result.settings.seconds:g} s of new music{after}, {notes} notes, seed {result.seed},"
+            f"musicgen: {names}: {shown} s of new music{after}, {notes} notes, seed {result.seed},"
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )
+        _warn(result, outs)
+
+
+def _warn(result: Result, outs: list[Path]) -> None:
+    """A line for every piece that has too much in common with a training piece."""
+    from musicgen.app.memorisation_report import THRESHOLD
+
+    for sample, out in zip(result.samples, outs, strict=True):
+        match = sample.facts.memorisation
+        if match is not None and match["length"] >= THRESHOLD:
+            print(
+                f"musicgen: {out} shares {match['length']} notes with {match['title'] or match['name']}:"
+                f" --no-memorised {THRESHOLD} draws such pieces again",
+                file=sys.stderr,
+            )

@@ -7,7 +7,7 @@ import numpy as np
 from musicgen.app.prime import TICK, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
 from musicgen.data_prep.performance import empty, joined, shifted
-from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
+from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
 
 VELOCITIES = VOCABULARY.mask("velocity")
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
@@ -47,6 +47,16 @@ def closed(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray
     shifts = [MAX_SHIFT] * (left // MAX_SHIFT) + ([left % MAX_SHIFT] if left % MAX_SHIFT else [])
     ending = np.concatenate([TIME_SHIFT - 1 + np.array(shifts, np.int64), NOTE_OFF + open_pitches])
     return np.concatenate([kept, ending.astype(np.int16)])
+
+
+def ended(tokens: np.ndarray) -> np.ndarray:
+    """New tokens up to the first EOS, without the silence before it; all of them if there is none."""
+    over = np.flatnonzero(tokens == EOS)
+    if not over.size:
+        return tokens
+    kept = tokens[: over[0]]
+    sounds = np.flatnonzero((kept < TIME_SHIFT) | (kept >= TIME_SHIFT + MAX_SHIFT))
+    return kept[: sounds[-1] + 1] if sounds.size else kept[:0]
 
 
 def new_music(tokens: np.ndarray, before: np.ndarray) -> Performance:

@@ -99,7 +99,11 @@ def open_index(path: str | None = None, checkpoint: str | None = None) -> Index:
 def new_notes(content: bytes) -> Performance:
     """The music of a MIDI file without the prime that it continues, by its own facts. Raises MidiError."""
     music, _ = read_midi(content)
-    first = facts.prime_notes(read_text(content))
+    return without_prime(music, facts.prime_notes(read_text(content)))
+
+
+def without_prime(music: Performance, first: int) -> Performance:
+    """The notes of a piece from number ``first`` on."""
     return Performance(music.onset[first:], music.end[first:], music.pitch[first:], music.velocity[first:], music.pedal)
 
 

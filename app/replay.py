@@ -75,7 +75,11 @@ def replay(
     sample = result.samples[facts.sample - 1]
     # What was written down stays as it was, also when this machine or version is another one.
     same_facts = dataclasses.replace(
-        sample.facts, backend=facts.backend, version=facts.version, checkpoint=facts.checkpoint
+        sample.facts,
+        backend=facts.backend,
+        version=facts.version,
+        checkpoint=facts.checkpoint,
+        memorisation=facts.memorisation,
     )
     packed = pack(prime) if prime is not None else None
     return midi_file(dataclasses.replace(sample, facts=same_facts), packed)

@@ -13,6 +13,7 @@ LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
 HIGHEST_TEMPERATURE = 100.0
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
+LATER_FIELDS = {"end"}  # that files of earlier versions lack
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
 
 
@@ -30,6 +31,7 @@ class Settings:
     top_k: int = 0  # 0: off
     min_p: float = 0.0
     num_samples: int = 1
+    end: bool = False  # let the piece end near ``seconds``, instead of cutting it there
 
     def __post_init__(self) -> None:
         """Raise BadInput for the first setting that cannot be meant."""
@@ -83,10 +85,9 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Inverse of `to_dict`.  Raises BadInput for fields or types this version does not know."""
+        """Inverse of `to_dict`; what older files lack is off.  Raises BadInput for unknown fields or types."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        if set(values) != set(fields):
-            odd = ", ".join(sorted(set(values) ^ set(fields)))
+        if odd := ", ".join(sorted((set(values) - set(fields)) | (set(fields) - set(values) - LATER_FIELDS))):
             raise BadInput(f"the settings in this file are of another musicgen version (differs in: {odd})")
         kinds = {"float": (float, int), "int": (int,), "bool": (bool,), "None": (type(None),)}
         for name, value in values.items():

@@ -6,7 +6,8 @@
 
 The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may
 come next (musicgen.data_prep.grammar, or anything with its three functions); the engine itself knows nothing of
-music.
+music.  A grammar that also has `inclined`, such as musicgen.data_prep.endings, decides about EOS itself; a row that has
+drawn one goes on with nothing else until the caller has enough of the others.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class Grammar(Protocol):
         """bool [B, V]: which tokens may come next."""
 
 
+class Inclined(Grammar, Protocol):
+    """A grammar under which EOS may come."""
+
+    def inclined(self, state: Any) -> Any:
+        """f32 [B, V]: added to the logits."""
+
+
 class Engine:
     """A model ready to generate; keeps its compiled functions, so use one for many streams."""
 
@@ -50,7 +58,7 @@ class Engine:
         self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
         self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
         self.prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))
-        self.draw = jax.jit(self._draw, donate_argnames=("cache",))
+        self.draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
 
     def _prefill(
         self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
@@ -68,17 +76,22 @@ class Engine:
         first: jax.Array,
         count: jax.Array,
         sampling: dict[str, jax.Array],
+        grammar: Grammar | Inclined,
     ) -> tuple[jax.Array, jax.Array, Cache, Any]:
         """Draw tokens number first .. first + count: i16 [B, BLOCK] (PAD past count), and what comes after them."""
         model = parameters.bind(self.config, params)
 
         def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             drawn, logits, cache, state = carry
-            allowed = self.grammar.allowed(state) & (jnp.arange(logits.shape[-1]) != EOS)
+            allowed = grammar.allowed(state)
+            if hasattr(grammar, "inclined"):
+                logits = logits + grammar.inclined(state)
+            else:
+                allowed &= jnp.arange(logits.shape[-1]) != EOS
             token = sample(jax.random.fold_in(key, first + i), logits, allowed, sampling)
             logits, cache = step(model, token, cache, dtype=self.dtype)
             drawn = jax.lax.dynamic_update_slice(drawn, token[:, None].astype(drawn.dtype), (0, i))
-            return drawn, logits, cache, self.grammar.advance(state, token)
+            return drawn, logits, cache, grammar.advance(state, token)
 
         drawn = jnp.full((logits.shape[0], BLOCK), PAD, jnp.int16)
         return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
@@ -91,8 +104,11 @@ class Engine:
         context: int | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
+        grammar: Grammar | Inclined | None = None,
     ) -> Stream:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
+
+        grammar: for this stream, in place of the engine's own; hashed, and what is equal is compiled once.
 
         Raises ValueError unless 1 <= latents <= context and every prime has a token.
         """
@@ -102,18 +118,28 @@ class Engine:
             raise ValueError(f"latents must be between 2 and the context ({N}), not {M}")
         if not primes or any(len(prime) == 0 for prime in primes):
             raise ValueError("every prime needs at least one token, BOS")
-        return Stream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
+        rules = self.grammar if grammar is None else grammar
+        return Stream(self, rules, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
 
 
 class Stream(Iterator[np.ndarray]):
     """One generation of B rows that go on together; `next` gives int16 [B, k], k >= 1 tokens for each row."""
 
-    def __init__(self, engine: Engine, primes: list[np.ndarray], M: int, N: int, sampling: Sampling, seed: int):
-        self.engine, self.M, self.N = engine, M, N
+    def __init__(
+        self,
+        engine: Engine,
+        grammar: Grammar | Inclined,
+        primes: list[np.ndarray],
+        M: int,
+        N: int,
+        sampling: Sampling,
+        seed: int,
+    ):
+        self.engine, self.grammar, self.M, self.N = engine, grammar, M, N
         self.history = primes
         self.key = jax.random.key(seed)
         self.sampling = {name: jnp.asarray(value) for name, value in dataclasses.asdict(sampling).items()}
-        self.state = engine.grammar.after(primes, jnp)
+        self.state = grammar.after(primes, jnp)
         self.drawn = 0
         self.logits, self.cache, self.room = self.refill()
         jax.block_until_ready(self.logits)
@@ -153,6 +179,7 @@ class Stream(Iterator[np.ndarray]):
             jnp.int32(self.drawn),
             jnp.int32(count),
             self.sampling,
+            grammar=self.grammar,
         )
         block = np.asarray(drawn)[:, :count]
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]

@@ -12,14 +12,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.random  # now: a Ctrl-C that falls into its loading, which numpy does at first use, is lost in native code
 
-from musicgen.app import generate
+from musicgen.app import apart, generate
 from musicgen.app.join import sounding
-from musicgen.data_prep import BOS
-from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
+from musicgen.data_prep import BOS, VOCABULARY
+from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
 
 
 class FakeEngine:
@@ -30,10 +31,19 @@ class FakeEngine:
         self.slowed = False
 
     def start(
-        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: object, seed: int
+        self,
+        primes: Sequence[np.ndarray],
+        *,
+        latents: int,
+        context: int,
+        sampling: object,
+        seed: int,
+        grammar: object = None,
     ) -> Iterator[np.ndarray]:
         assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
+        if grammar is not None:
+            yield from self._ruled(primes, grammar, seed)
         rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
         while True:
             if "FAKE_DELAY" in os.environ:
@@ -42,6 +52,21 @@ class FakeEngine:
                     print("drawing", flush=True)
                     self.slowed = True
             yield np.stack([[next(row) for _ in range(8)] for row in rows]).astype(np.int16)
+
+    @staticmethod
+    def _ruled(primes: Sequence[np.ndarray], grammar: Any, seed: int) -> Iterator[np.ndarray]:
+        """Anything that the rules allow, note-offs and what they are inclined to before the rest."""
+        rng = np.random.default_rng(seed)
+        state = grammar.after(primes, np)
+        while True:
+            block = []
+            for _ in range(8):
+                weight = np.exp(grammar.inclined(state)) + 5 * VOCABULARY.mask("note_off")
+                weight[:, EOS] *= 0.1
+                weight = weight * grammar.allowed(state)
+                block.append([rng.choice(weight.shape[1], p=row / row.sum()) for row in weight])
+                state = grammar.advance(state, np.array(block[-1], np.int32))
+            yield np.array(block, np.int16).T
 
     @staticmethod
     def _row(prime: np.ndarray, seed: int) -> Iterator[int]:
@@ -84,6 +109,7 @@ def main() -> int:
     config = SimpleNamespace(latents=64, context=256)
     generate.open_weights = lambda checkpoint: SimpleNamespace(config=config)  # type: ignore[assignment,return-value]
     generate.open_model = lambda released: fake_model()
+    apart.find_index = lambda checkpoint: None  # reading it takes a second
     return musicgen()
 
 

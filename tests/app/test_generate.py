@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from musicgen.app import cli, facts, generate
+from musicgen.app import apart, cli, facts, generate
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings
@@ -29,6 +29,7 @@ def command(fake: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
     monkeypatch.setattr(generate, "open_weights", open_weights)
     monkeypatch.setattr(generate, "open_model", lambda released: fake.fake_model())
+    monkeypatch.setattr(apart, "find_index", lambda checkpoint: None)  # reading it takes a second
     monkeypatch.chdir(tmp_path)
     return SimpleNamespace(run=lambda *arguments: cli.main(list(map(str, arguments))), loaded=loaded)
 
