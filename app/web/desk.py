@@ -118,10 +118,11 @@ class Desk:
         async with self._parsing:
             return await asyncio.to_thread(_drawn, performance, data, form)
 
-    async def surprise(self, midi: object) -> list[list[float]]:
-        """[onset, pitch, nats] of each note of a piece: how little the model expected it."""
+    async def surprise(self, source: object) -> list[list[float]]:
+        """[onset, pitch, nats] of each note of a piece (a prime, see `wish`): how little the model expected it."""
         model = await self.model()
-        performance = await self._performance(midi)
+        async with self._parsing:
+            performance, _ = await asyncio.to_thread(music_of, source, self.limits)
         async with self._rendering:
             return await asyncio.to_thread(surprises, performance, model)
 

@@ -111,9 +111,9 @@ def add_endpoints(desk: Desk) -> None:
             return base64.b64encode(await desk.picture(midi, form)).decode("ascii")
 
     async def surprise(midi: str) -> list[list[float]]:
-        """[onset, pitch, nats] of every note of a MIDI file (base64)."""
+        """[onset, pitch, nats] of every note of an opening, or of a MIDI file (base64)."""
         with clear_messages():
-            return await desk.surprise(midi)
+            return await desk.surprise(_source(midi))
 
     async def about() -> dict[str, Any]:
         """Openings, limits, the dials' settings, the weights."""

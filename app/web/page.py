@@ -44,6 +44,7 @@ READY = """async (...values) => {
   while (!globalThis.musicgen) await new Promise((resolve) => setTimeout(resolve, 30));
   globalThis.musicgen.ready(values);
 }"""
+ROLL = "() => String(Math.floor(Math.random() * 1e9))"
 ASK = "(...values) => globalThis.musicgen?.make(values)"
 
 
@@ -121,7 +122,7 @@ def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
     _html('<div id="mg-file"></div>', elem_classes="mg-when-file")
     _html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
     seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
-    preset = gr.Radio(list(dials.presets), value=USUAL, label="Care", elem_id="mg-preset")
+    preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id="mg-preset")
     _html(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
     takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
     with gr.Row(elem_id="mg-buttons"):
@@ -147,20 +148,20 @@ def _fine(dials: Dials, quality: Quality | None) -> list[Any]:
         [OWN, *map(str, dials.latent_choices)],
         value=OWN,
         label="Thinking",
-        info="latents: at how many notes' ends it thinks",
+        info="latents: how many of the latest tokens it thinks hard about",
     )
     context = gr.Dropdown(
         [OWN, *map(str, dials.context_choices)],
         value=OWN,
         label="Memory",
-        info="context: how many tokens it looks back on",
+        info="context: how many tokens it looks back on; a note takes about four",
     )
     with gr.Row(elem_id="mg-seed"):
-        seed = gr.Number(
-            None, label="Seed", info="same number, same piece; empty: a new one each time", precision=0, minimum=0
+        seed = gr.Textbox(
+            "", label="Seed", info="same number, same piece", placeholder="new each time", max_lines=1, min_width=120
         )
-        dice = gr.Button("\N{GAME DIE} Roll", elem_id="mg-dice", min_width=80)
-    dice.click(None, None, seed, js="() => Math.floor(Math.random() * 1e9)", api_visibility="private", queue=False)
+        dice = gr.Button("Roll the dice", elem_id="mg-dice", min_width=100)
+    dice.click(None, None, seed, js=ROLL, api_visibility="private", queue=False)
     if quality is not None:
         _html(quality.picture())
     return [temperature, top_p, min_p, latents, context, seed]

@@ -43,7 +43,7 @@ def site(desk: Desk) -> Starlette:
             Route("/make", _make(desk), methods=["POST"]),
             Route("/stop", _stop(desk), methods=["POST"]),
             Route("/read", _answer(desk, lambda body: desk.read(body.get("prime"))), methods=["POST"]),
-            Route("/surprise", _answer(desk, lambda body: desk.surprise(body.get("midi"))), methods=["POST"]),
+            Route("/surprise", _answer(desk, lambda body: desk.surprise(body.get("prime"))), methods=["POST"]),
             Route("/sound/{form:str}", _bytes(desk, desk.sound), methods=["POST"]),
             Route("/picture/{form:str}", _bytes(desk, desk.picture), methods=["POST"]),
             Mount("/static", StaticFiles(directory=HERE / "static")),

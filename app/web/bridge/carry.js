@@ -49,7 +49,7 @@ export function linked() {
 }
 
 /** The row of buttons for one take. */
-export function carry(take, { failed, told, surprise }) {
+export function carry(take, { failed, told }) {
   const { midi, facts } = take.settings;
   const name = `musicgen-${take.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-seed-${facts.seed}`;
   const busy = (button, work) => async () => {
@@ -83,6 +83,5 @@ export function carry(take, { failed, told, surprise }) {
       told("The link is in the address bar now.");
     }
   });
-  const odd = plain("Show surprise", "colour each note by how little the model expected it", surprise);
-  return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, link, odd);
+  return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, link);
 }

@@ -2,7 +2,7 @@
 
 import { Stage } from "../static/stage.js";
 import { Takes } from "../static/takes.js";
-import { make, watchTheme } from "../static/theme.js";
+import { calm, make, watchTheme } from "../static/theme.js";
 import { Beginnings } from "./beginnings.js";
 import { carry, linked } from "./carry.js";
 import { Run } from "./run.js";
@@ -11,7 +11,6 @@ import { Shelf } from "./shelf.js";
 
 const STORE = "musicgen-takes";
 const OWN = "as chosen above";
-const SAME_ONSET = 0.02; // seconds between a note and the step of 10 ms that its surprise is told for
 
 const place = (id) => document.getElementById(id);
 
@@ -24,7 +23,7 @@ class Page {
     this.carried = make("div", { class: "mg-carried" });
     const element = make("div");
     this.frame.replaceChildren(element, this.carried);
-    this.stage = new Stage(element, { sounds: SAMPLES });
+    this.stage = new Stage(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.onStage = null; // the take that the stage shows
@@ -92,7 +91,9 @@ class Page {
     const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
     const chosen = { seconds, temperature, top_p, min_p, context: own(context, N) };
     chosen.latents = Math.min(own(latents, M), latents === OWN ? chosen.context : Infinity);
-    return { settings: chosen, takes, ...(Number.isInteger(seed) ? { seed } : {}) };
+    const text = String(seed ?? "").trim();
+    if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
+    return { settings: chosen, takes, ...(text ? { seed: Number(text) } : {}) };
   }
 
   // ---- making
@@ -114,8 +115,12 @@ class Page {
     const dials = globalThis.musicgen.dials();
     const here = this.onStage === id ? this.stage.position : take.music.seconds;
     const at = where === "playhead" && here > 0.05 ? Math.min(here, take.music.seconds) : null;
-    const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
-    await this.perform(wish, { parent: id, branched_at: at });
+    try {
+      const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
+      await this.perform(wish, { parent: id, branched_at: at });
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /** Make a take exactly once more. */
@@ -159,6 +164,7 @@ class Page {
       this.carried.replaceChildren();
       run.begin(event);
       this.tell("Making music. It plays as soon as it can.");
+      this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
       this.draw();
     } else if (event.event === "notes") {
       run.grow(event);
@@ -167,9 +173,15 @@ class Page {
       const id = this.#keepTake(event, family);
       if (id !== null) made.push(id);
       const shown = run.finish(event.take, id, this.stopped);
-      if (shown) this.selected = this.onStage = id;
+      if (shown) this.#finished(id, event.music);
       this.draw();
     }
+  }
+
+  /** The take that is heard has become one of the list. */
+  #finished(id, music) {
+    this.selected = this.onStage = id;
+    this.stage.show(music, { keep: true });
   }
 
   #keepTake(event, { parent, branched_at }) {
@@ -229,21 +241,13 @@ class Page {
     this.draw();
   }
 
-  async surprise(id) {
-    const { midi } = this.store.get(id).settings;
-    const told = await json("surprise", { midi });
-    if (this.onStage !== id) return;
-    const { music } = this.store.get(id);
-    const byPitch = new Map();
-    for (const [onset, pitch, nats] of told) byPitch.set(pitch, [...(byPitch.get(pitch) ?? []), [onset, nats]]);
-    for (const note of music.notes) {
-      const near = (byPitch.get(note[2]) ?? []).find(([onset]) => Math.abs(onset - note[0]) <= SAME_ONSET);
-      note[4] = near ? Math.max(0, near[1]) : null;
+  async #surprises(music) {
+    try {
+      return await json("surprise", { prime: { music } });
+    } catch (error) {
+      this.fail(error);
+      return [];
     }
-    const at = this.stage.position;
-    this.stage.show(music);
-    this.stage.seek(at);
-    this.stage.layer("surprise", true);
   }
 
   #change(act) {
@@ -261,7 +265,7 @@ class Page {
     if (this.carriedId === id && this.carried.childElementCount) return undefined;
     this.carriedId = id;
     const failed = (error) => this.fail(error);
-    this.carried.replaceChildren(carry(take, { failed, told: (text) => this.tell(text), surprise: () => this.surprise(id) }));
+    this.carried.replaceChildren(carry(take, { failed, told: (text) => this.tell(text) }));
     return undefined;
   }
 
