@@ -1,0 +1,98 @@
+"""Music that is heard while it is still being made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_music_streams_in_without_a_gap(stage: Any) -> None:
+    page = stage()
+    page.evaluate("music => { feed(music, { speed: 1.7 }); }", stage.steady)
+    page.wait_for_function("told.some(event => event.name === 'playing')")
+    (playing,) = page.told("playing")
+    assert playing["since_begin_ms"] < 2000
+    heard = page.evaluate("listen(2)")[5:]  # the first note has not reached the meter yet
+    assert min(heard) > 0.005, "never a silent moment"
+    page.wait_for_function("stage.state === 'stopped'")
+    assert page.told("underrun") == []
+    assert page.evaluate("stage.sound.late") == 0
+    assert page.evaluate("stage.music.notes") == stage.steady["notes"]
+    assert page.evaluate("stage.music.held.size") == 0
+
+
+def test_a_note_that_comes_late_is_still_played(stage: Any) -> None:
+    page = stage()
+    page.evaluate("begin(9, [[0, 0.2, 60, 90, null], [1.4, 1.5, 62, 90, null]], 3, 3)")
+    page.wait_for_function("stage.position > 0.5")
+    assert page.loudest(0.05) < 0.01
+    page.evaluate("stage.append({ notes: [[0.4, 2, 64, 90, null]], seconds: 3, rate: 3 })")
+    assert page.loudest() > 0.05
+    assert page.evaluate("stage.player.next") == 3
+
+
+def test_a_prime_is_heard_while_the_first_new_notes_are_made(stage: Any) -> None:
+    page = stage()
+    page.evaluate("music => { feed(music, { speed: 1.7, prime: 1 }); }", stage.steady)
+    page.wait_for_function("told.some(event => event.name === 'playing')")
+    (playing,) = page.told("playing")
+    assert playing["prime"] and playing["since_begin_ms"] < 2000
+    page.wait_for_function("stage.state === 'stopped'")
+    assert page.told("underrun") == []
+
+
+def test_a_slow_model_is_waited_for_just_long_enough(stage: Any) -> None:
+    page = stage()
+    page.evaluate("music => { window.began = performance.now(); feed(music, { speed: 0.7 }); }", stage.steady)
+    page.wait_for_timeout(700)
+    assert page.evaluate("stage.state") == "buffering"
+    assert "slower than it plays" in page.status() and "Playing begins in about" in page.status()
+    page.wait_for_function("stage.state === 'playing'")
+    made, waited = page.evaluate("[stage.music.certain, (performance.now() - began) / 1000]")
+    assert made < 2.7, "it does not wait for all of it"
+    page.wait_for_function("stage.state === 'stopped'")
+    assert waited > 1
+    assert page.told("underrun") == []
+
+
+def test_a_model_that_falls_behind_makes_it_wait_and_go_on(stage: Any) -> None:
+    page = stage()
+    page.evaluate("begin(20, [[0, 1, 60, 90, null]], 1.2, 3)")
+    page.wait_for_function("told.some(event => event.name === 'underrun')")
+    assert page.evaluate("stage.state") == "buffering"
+    assert page.evaluate("stage.position") == pytest.approx(1.2, abs=0.01)
+    page.evaluate("stage.append({ notes: [[1.3, 4, 62, 90, null]], seconds: 6, rate: 3 })")
+    page.wait_for_function("stage.position > 1.5")
+    assert page.evaluate("stage.state") == "playing"
+
+
+def test_stopping_keeps_what_there_is(stage: Any) -> None:
+    page = stage()
+    page.evaluate("() => { begin(30, [[0, null, 60, 90, null]], 0.9, 1); stage.end({ stopped: true }); }")
+    assert page.evaluate("stage.music.plain()")["notes"] == [[0, 0.9, 60, 90, None]]
+    page.evaluate("stage.play()")
+    page.wait_for_function("stage.state === 'stopped'")
+    page.settle()
+    assert "stopped early" in page.status()
+
+
+def test_a_held_note_sounds_until_its_end_is_told(stage: Any) -> None:
+    page = stage()
+    page.evaluate("begin(4, [[0, null, 60, 90, null]], 1.5, 2)")
+    page.wait_for_function("stage.position > 0.8")
+    assert page.loudest(0.05) > 0.05
+    page.evaluate("stage.append({ notes: [[0, 1.4, 60, 90, null]], seconds: 4, rate: 2 })")
+    page.wait_for_function("stage.position > 2.5")
+    assert page.loudest(0.05) < 0.01
+    assert page.evaluate("stage.music.notes") == [[0, 1.4, 60, 90, None]]
+
+
+def test_the_final_form_of_a_take_plays_on(stage: Any) -> None:
+    page = stage()
+    page.evaluate("music => { window.fed = feed(music, { speed: 3 }); }", stage.steady)
+    page.evaluate("music => fed.then(() => stage.show(music, { keep: true }))", {**stage.steady, "seconds": 5})
+    assert page.evaluate("stage.state") == "playing"
+    assert page.evaluate("stage.position") > 0.5
+    assert min(page.evaluate("listen(0.5)")) > 0.005
+    assert page.evaluate("stage.music.seconds") == 5

@@ -1,0 +1,120 @@
+"""The tree of takes, as it is kept in the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TAKES = """async body => {
+    const { Takes, TakesFull } = await import("/static/takes.js");
+    const notes = [[0, 1, 60, 80, 1.25], [0.5, 2, 62, 70, null]];
+    const music = { notes, pedal: [[0.2, 127]], prime_seconds: 0.5, seconds: 2 };
+    const settings = { temperature: 1 };
+    return new Function("Takes", "TakesFull", "music", "settings", body)(Takes, TakesFull, music, settings);
+}"""
+
+
+def test_takes_form_a_tree_that_survives_being_stored(stage: Any) -> None:
+    out = stage().evaluate(
+        TAKES,
+        """
+        const takes = new Takes();
+        const first = takes.add({ music, settings, seed: 5 });
+        const second = takes.add({ music, settings, seed: 6, parent: first, name: "B" });
+        takes.add({ music, settings, seed: 7, parent: second });
+        takes.keep(second);
+        const text = takes.serialise();
+        const again = Takes.restore(text);
+        const out = { text, same: again.serialise() === text, list: again.list(), bound: takes.bytes };
+        return { ...out, path: again.path(3), children: again.children(1), music: again.get(2).music,
+                 next: again.add({ music, settings, seed: 8 }) };
+        """,
+    )
+    assert out["same"] and out["path"] == [1, 2, 3] and out["children"] == [2] and out["next"] == 4
+    assert out["music"]["notes"] == [[0, 1, 60, 80, 1.25], [0.5, 2, 62, 70, None]]
+    assert out["music"]["pedal"] == [[0.2, 127]]
+    assert [take["kept"] for take in out["list"]] == [False, True, False]
+    assert out["list"][1]["seed"] == 6 and out["list"][1]["name"] == "B"
+    assert len(out["text"]) <= out["bound"]
+
+
+def test_a_branch_takes_the_music_up_to_where_it_leaves(stage: Any) -> None:
+    out = stage().evaluate(
+        TAKES, "const takes = new Takes(); takes.add({ music, settings, seed: 5 }); return takes.branch(1, 0.75);"
+    )
+    assert out["parent"] == 1 and out["branched_at"] == 0.75 and out["settings"] == {"temperature": 1}
+    assert out["prime"]["notes"] == [[0, 0.75, 60, 80, 1.25], [0.5, 0.75, 62, 70, None]]
+    assert out["prime"]["pedal"] == [[0.2, 127], [0.75, 0]]
+    assert out["prime"]["prime_seconds"] == out["prime"]["seconds"] == 0.75
+
+
+def test_undo_takes_back_each_step(stage: Any) -> None:
+    out = stage().evaluate(
+        TAKES,
+        """
+        const takes = new Takes();
+        const seen = [takes.serialise()];
+        const a = takes.add({ music, settings, seed: 1 }); seen.push(takes.serialise());
+        const b = takes.add({ music, settings, seed: 2, parent: a }); seen.push(takes.serialise());
+        takes.keep(b); seen.push(takes.serialise());
+        takes.rename(b, "mine"); seen.push(takes.serialise());
+        takes.remove(a); seen.push(takes.serialise());
+        const orphan = takes.get(b).parent;
+        const strip = text => JSON.stringify(JSON.parse(text).takes);
+        const back = seen.slice(0, -1).reverse().map(text => takes.undo() && strip(takes.serialise()) === strip(text));
+        return { orphan, back, more: takes.undo() };
+        """,
+    )
+    assert out == {"orphan": None, "back": [True] * 5, "more": False}
+
+
+def test_the_store_never_grows_past_its_bound(stage: Any) -> None:
+    out = stage().evaluate(
+        TAKES,
+        """
+        const takes = new Takes({ bytes: 4000, takes: 50 });
+        const kept = takes.add({ music, settings, seed: 0 });
+        takes.keep(kept);
+        const sizes = [];
+        for (let seed = 1; seed < 40; seed++) {
+            takes.add({ music, settings, seed });
+            sizes.push(takes.serialise().length);
+        }
+        const seeds = takes.list().map(take => take.seed);
+        for (const take of takes.list()) takes.keep(take.id);
+        let full = false;
+        const before = takes.size;
+        const big = { ...music, notes: Array.from({ length: 500 }, (_, i) => [i, i + 1, 60, 60, null]) };
+        try { takes.add({ music: big, settings, seed: 99 }); } catch (error) { full = error instanceof TakesFull; }
+        return { sizes, seeds, full, before, after: takes.size };
+        """,
+    )
+    assert max(out["sizes"]) <= 4000
+    assert out["seeds"][0] == 0 and out["seeds"][-1] == 39, "kept ones stay, the oldest others go"
+    assert out["seeds"][1] > 20
+    assert out["full"] and out["before"] == out["after"]
+
+
+SPOILT = [
+    None,
+    "",
+    "{",
+    "7",
+    '{"version": 9}',
+    '{"version":1,"takes":[null,{"id":1},{"id":-1,"music":{"notes":[],"pedal":[]}}]}',
+    '{"version":1,"takes":[{"id":1,"music":{"notes":["x",5,60,60,-1],"pedal":[]}}]}',
+]
+ODD = """{"version":1,"next":"x","takes":[{"id":2,"parent":2,"settings":7,"name":5,"seed":-3,
+    "music":{"notes":[0,5,60,60,-1,1],"pedal":[0]}}]}"""
+
+
+def test_a_spoilt_store_gives_what_can_be_read(stage: Any) -> None:
+    page = stage()
+    read = """async text => {
+        const { Takes } = await import("/static/takes.js");
+        return Takes.restore(text).list();
+    }"""
+    for text in SPOILT:
+        assert page.evaluate(read, text) == []
+    (odd,) = page.evaluate(read, ODD)
+    assert (odd["id"], odd["parent"], odd["name"], odd["seed"], odd["settings"]) == (2, None, "Take 2", 0, {})
+    assert odd["notes"] == 1
