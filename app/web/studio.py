@@ -120,6 +120,11 @@ class Studio:
                 self._tell_places()
             self._change.notify_all()
 
+    @property
+    def measuring(self) -> bool:
+        """Whether there are presets whose speed is not known yet."""
+        return bool(self._unmeasured)
+
     def load(self) -> Load:
         """How busy it is."""
         with self._change:
@@ -166,16 +171,17 @@ class Studio:
 
     def _measure(self, model: Model) -> None:
         """Nobody waits: measure one preset, which compiles its functions, too; give way when somebody comes."""
-        latents, context = self._unmeasured.pop(0)
+        latents, context = pair = self._unmeasured[0]
+        speed = None
         try:
             speed = measured(model, latents, context, lambda: bool(self._waiting))
         except Exception:  # a preset that this machine cannot run is one whose speed is not known
             LOG.exception("latents %d, context %d could not be measured", latents, context)
-            return
-        if speed is not None:
-            self.speeds[latents, context] = speed
         else:
-            self._unmeasured.append((latents, context))
+            if speed is None:  # somebody came: later
+                return
+            self.speeds[pair] = speed
+        self._unmeasured.remove(pair)
 
     def _refuse(self, problem: str) -> None:
         with self._change:

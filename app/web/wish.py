@@ -34,6 +34,7 @@ from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.data_prep import BOS, MidiError, Performance, cut, read_midi, shifted, write_midi
+from musicgen.data_prep.midi import MAX_SECONDS
 
 Plain = Mapping[str, Any]
 FIELDS = ("prime", "from", "to", "settings", "takes", "seed", "recipe")
@@ -169,6 +170,8 @@ def performance_of(music: object, limits: Limits) -> Performance:
         feet = np.array([[float(x) for x in event[:2]] for event in pedal], np.float64).reshape(-1, 2)
         if not table.size:
             raise BadInput("there are no notes yet: play some first")
+        if max(table[:, :2].max(), feet[:, 0].max(initial=0.0)) > MAX_SECONDS:
+            raise ValueError("a time is more than a day")
         return Performance(table[:, 0], table[:, 1], np.rint(table[:, 2]), np.rint(table[:, 3]), feet)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise BadInput(f"these notes cannot be read ({error})") from None

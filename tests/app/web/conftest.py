@@ -1,0 +1,77 @@
+"""A studio with a made-up engine, and a whole site around it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicgen.app.generate import Model
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.limits import LIMITS, Limits
+from musicgen.app.web.studio import Studio
+from musicgen.app.web.wish import Order, order_of
+
+
+class Gated:
+    """The fake engine, whose blocks come when the test lets them: by a gate, or one every ``pause`` seconds."""
+
+    def __init__(self, engine: Any, pause: float = 0.0) -> None:
+        self.engine, self.pause = engine, pause
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started: list[dict[str, Any]] = []
+        self.fail: Exception | None = None
+
+    def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
+        self.started.append({"primes": list(primes), **settings})
+        if self.fail is not None:
+            raise self.fail
+        return self._blocks(self.engine.start(primes, **settings))
+
+    def _blocks(self, stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in stream:
+            assert self.gate.wait(30), "the test has forgotten its gate"
+            time.sleep(self.pause)
+            yield block
+
+
+class Fixture:
+    """A studio, its engine, and orders for it."""
+
+    def __init__(self, fake: ModuleType, limits: Limits, pause: float) -> None:
+        model: Model = fake.fake_model()
+        self.engine = Gated(model.engine, pause)
+        object.__setattr__(model, "engine", self.engine)
+        self.model = model
+        self.dials = Dials(model.latents, model.context)
+        self.limits = limits
+        self.studio = Studio(lambda: model, limits)
+        assert self.studio.ready.wait(10)
+        deadline = time.monotonic() + 20
+        while self.studio.measuring and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.engine.started.clear()
+
+    def order(self, **wish: Any) -> Order:
+        return order_of(wish, self.dials, self.model.sha256, self.limits)
+
+
+@pytest.fixture
+def make_studio(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
+    """make_studio(pause=0.0, **limits)"""
+    made: list[Fixture] = []
+
+    def make(pause: float = 0.0, **limits: Any) -> Fixture:
+        made.append(Fixture(fake, Limits(**limits) if limits else LIMITS, pause))
+        return made[-1]
+
+    yield make
+    for fixture in made:
+        fixture.engine.gate.set()
+        fixture.studio.close()

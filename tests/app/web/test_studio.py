@@ -1,0 +1,233 @@
+"""The queue: turns, batches, stopping, leaving, and making a take again."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.generate import Request, generate, midi_file
+from musicgen.app.prime import pack
+from musicgen.app.web.job import Ticket, padded
+from musicgen.app.web.studio import Busy, Studio
+from musicgen.data_prep import read_midi
+
+
+def heard(ticket: Ticket) -> list[dict[str, Any]]:
+    return list(ticket)
+
+
+def only(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == kind]
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.005)
+
+
+def hold(fixture: Any) -> None:
+    """Keep the studio, of one stream, busy with somebody's piece until the gate is opened."""
+    fixture.engine.gate.clear()
+    fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 1.0}), "x")
+    until(lambda: fixture.studio.load().batches == 1)
+
+
+def test_a_click_from_place_to_end(make_studio: Any) -> None:
+    """Its events in order; the notes told are those of the take; the file is a valid piece of the asked length."""
+    fixture = make_studio()
+    events = heard(fixture.studio.submit(fixture.order(settings={"seconds": 6.0}, takes=2), "a"))
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "waiting" and kinds[1] == "begin" and kinds[-1] == "end" and kinds.count("take") == 2
+    for number in (1, 2):
+        told = [note for event in only(events, "notes") if event["take"] == number for note in event["notes"]]
+        (take,) = (event for event in only(events, "take") if event["take"] == number)
+        music, _ = read_midi(base64.b64decode(take["midi"]))
+        assert 5.0 < music.duration <= 6.01
+        assert take["notes"] == len(music) == len({(note[0], note[2]) for note in told})
+        onsets = sorted({(round(note[0], 2), note[2]) for note in told})
+        assert np.allclose([onset for onset, _ in onsets], np.sort(music.onset), atol=0.011)
+        assert take["recipe"]["facts"]["settings"]["num_samples"] == 2
+
+
+def test_a_chosen_seed_is_the_command_lines_piece(make_studio: Any) -> None:
+    """`--seed 5 --num-samples 2` and two takes of seed 5 are the same two files, byte for byte."""
+    fixture = make_studio()
+    order = fixture.order(prime={"shipped": "bach"}, to=6.0, settings={"seconds": 4.0}, takes=2, seed=5)
+    takes = only(heard(fixture.studio.submit(order, "a")), "take")
+    settings = order.settings.__class__(**{**order.settings.to_dict(), "num_samples": 2})
+    result = generate(Request(settings, order.prime, 5), fixture.model)
+    assert order.prime is not None
+    expected = [midi_file(sample, pack(order.prime)) for sample in result.samples]
+    assert [base64.b64decode(take["midi"]) for take in sorted(takes, key=lambda take: take["take"])] == expected
+
+
+@pytest.mark.parametrize("takes", [1, 3, 4])
+def test_a_recipe_makes_the_take_exactly_again(make_studio: Any, takes: int) -> None:
+    """Also of a take that shared its batch with other people's, and of one that was stopped early."""
+    fixture = make_studio(streams=1)
+    hold(fixture)
+    wish = {"prime": {"shipped": "satie"}, "to": 8.0, "settings": {"seconds": 5.0}, "takes": takes}
+    tickets = [fixture.studio.submit(fixture.order(**wish), name) for name in "ab"]
+    fixture.engine.gate.set()
+    made = [only(heard(ticket), "take") for ticket in tickets]
+    assert all(len(mine) == takes for mine in made)
+    for take in (made[0][0], made[1][-1]):
+        (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=take["recipe"]), "c")), "take")
+        assert again["midi"] == take["midi"] and again["music"] == take["music"]
+
+
+def test_stopping_keeps_a_valid_piece_that_can_be_made_again(make_studio: Any) -> None:
+    fixture = make_studio(pause=0.01)
+    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0}), "a")
+    until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
+    assert fixture.studio.stop(ticket.name)
+    events = heard(ticket)
+    (take,) = only(events, "take")
+    assert events[-1] == {"event": "end", "stopped": True}
+    music, _ = read_midi(base64.b64decode(take["midi"]))
+    certain = only(events, "notes")[-1]["seconds"]
+    assert 0 < music.duration <= certain + 0.011 < 200
+    (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=take["recipe"]), "a")), "take")
+    assert again["midi"] == take["midi"]
+    assert not fixture.studio.stop("no such name")
+
+
+def test_stopped_before_its_turn(make_studio: Any) -> None:
+    """There is no piece, and the place in the queue is free."""
+    fixture = make_studio(streams=1)
+    hold(fixture)
+    third, fourth = (fixture.studio.submit(fixture.order(seed=1), client) for client in "cd")
+    assert fixture.studio.stop(third.name)
+    assert heard(third)[-1] == {"event": "end", "stopped": True}
+    assert [event["place"] for event in fourth.taken()] == [2, 1]
+    fixture.engine.gate.set()
+    assert len(only(heard(fourth), "take")) == 1
+
+
+def test_waiting_clicks_share_a_batch_only_where_that_changes_nothing(make_studio: Any) -> None:
+    """Same dials, same sampling, primes of one length, no chosen seed; at most so many rows."""
+    fixture = make_studio(rows=4, streams=1)
+    hold(fixture)
+    fixture.engine.started.clear()
+    wishes: list[dict[str, Any]] = [{}, {}, {"settings": {"temperature": 0.5}}, {"seed": 9}, {"takes": 2}, {}]
+    wishes.append({"prime": {"shipped": "bach"}})
+    tickets = [
+        fixture.studio.submit(
+            fixture.order(**{**wish, "settings": {"seconds": 2.0, **wish.get("settings", {})}}), f"{n}"
+        )
+        for n, wish in enumerate(wishes)
+    ]
+    fixture.engine.gate.set()
+    for ticket in tickets:
+        assert only(heard(ticket), "take")
+    rows = [len(start["primes"]) for start in fixture.engine.started]
+    assert rows == [4, 1, 1, 1, 1]
+
+
+def test_the_sizes_of_batches_are_few() -> None:
+    assert [padded(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
+
+
+def test_fair_turns(make_studio: Any) -> None:
+    """Who comes later with a first click goes before the others' second and third."""
+    fixture = make_studio(streams=1, waiting_each=5)
+    hold(fixture)
+    asked = ["a", "a", "a", "b", "b", "c"]
+    begun: list[str] = []
+    tickets = []
+    for number, client in enumerate(asked):
+        order = fixture.order(seed=100 + number, settings={"seconds": 1.0})
+        tickets.append(fixture.studio.submit(order, client))
+    places = [ticket.place for ticket in tickets]
+    assert places == [1, 4, 6, 2, 5, 3]
+    fixture.engine.gate.set()
+    for ticket in tickets:
+        heard(ticket)
+    begun = [asked[start["seed"] - 100] for start in fixture.engine.started if start["seed"] >= 100]
+    assert begun == ["a", "b", "c", "a", "b", "a"]
+
+
+def test_a_long_piece_does_not_keep_everybody_waiting(make_studio: Any) -> None:
+    """Two batches take turns, block by block."""
+    fixture = make_studio(pause=0.002)
+    long = fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 300.0}), "a")
+    short = fixture.studio.submit(fixture.order(seed=2, settings={"seconds": 3.0}), "b")
+    assert only(heard(short), "take")
+    assert not long.over
+    fixture.studio.leave(long)
+
+
+def test_whoever_leaves_frees_the_place(make_studio: Any) -> None:
+    fixture = make_studio(pause=0.002)
+    tickets = [fixture.studio.submit(fixture.order(settings={"seconds": 300.0}), f"{n}") for n in range(4)]
+    until(lambda: fixture.studio.load().batches == 2 or fixture.studio.load().rows == 4)
+    for ticket in tickets:
+        fixture.studio.leave(ticket)
+    until(lambda: fixture.studio.load().batches == 0)
+    assert fixture.studio.load().waiting == 0
+    assert only(heard(fixture.studio.submit(fixture.order(settings={"seconds": 1.0}), "z")), "take")
+
+
+def test_full(make_studio: Any) -> None:
+    """Each person, and all together, may wait for so much."""
+    fixture = make_studio(streams=1, waiting_each=2, waiting=3)
+    hold(fixture)
+    for _ in range(2):
+        fixture.studio.submit(fixture.order(seed=1), "a")
+    with pytest.raises(Busy, match="you have 2 requests waiting already"):
+        fixture.studio.submit(fixture.order(seed=1), "a")
+    fixture.studio.submit(fixture.order(seed=1), "b")
+    with pytest.raises(Busy, match="3 people are waiting already"):
+        fixture.studio.submit(fixture.order(seed=1), "c")
+
+
+def test_a_batch_that_takes_too_long_keeps_what_it_has(make_studio: Any) -> None:
+    fixture = make_studio(pause=0.01, wall_seconds=0.2)
+    events = heard(fixture.studio.submit(fixture.order(settings={"seconds": 300.0}), "a"))
+    assert only(events, "take") and events[-1] == {"event": "end", "stopped": True}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("a bug"), "something went wrong"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "run out of memory"),
+        (EnvironmentProblem("the weights have gone: install them"), "the weights have gone"),
+    ],
+)
+def test_a_failure_is_told_and_the_studio_lives_on(
+    make_studio: Any, error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixture = make_studio()
+    fixture.engine.fail = error
+    (failure,) = only(heard(fixture.studio.submit(fixture.order(), "a")), "error")
+    assert told in failure["message"]
+    fixture.engine.fail = None
+    assert only(heard(fixture.studio.submit(fixture.order(settings={"seconds": 1.0}), "a")), "take")
+
+
+def test_no_model() -> None:
+    """Everybody is told why."""
+
+    def broken() -> Any:
+        raise EnvironmentProblem("JAX does not start here: see musicgen doctor")
+
+    studio = Studio(broken)
+    assert studio.ready.wait(5) and studio.problem == "JAX does not start here: see musicgen doctor"
+
+
+def test_closing_tells_whoever_waits(make_studio: Any) -> None:
+    fixture = make_studio(pause=0.002)
+    tickets = [fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 300.0}), f"{n}") for n in range(3)]
+    until(lambda: fixture.studio.load().batches == 2)
+    fixture.studio.close()
+    for ticket in tickets:
+        assert "being stopped" in heard(ticket)[-1]["message"]
