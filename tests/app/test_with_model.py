@@ -74,6 +74,21 @@ def test_a_piece_and_its_replay(tmp_path: Path, weights: Path, cache: Path) -> N
     assert lost.returncode == 2 and "give their folder with --checkpoint" in lost.stderr
 
 
+def test_pieces_that_end(tmp_path: Path, weights: Path, cache: Path) -> None:
+    """With the rules compiled: both rows end in their time, in silence, and replay makes the same bytes."""
+    options = ["--seconds", "4", "--num-samples", "2", "--seed", "3", "--end", "--json", "--checkpoint", weights]
+    done = run(tmp_path, cache, "--out", "new.mid", *options)
+    assert done.returncode == 0, done.stderr
+    assert "without an index of their training set" in done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["ended"]) == 2 and all(2 <= seconds <= 14 for seconds in told["ended"])
+    for number, seconds in enumerate(told["ended"], start=1):
+        music, _ = read_midi(tmp_path / f"new-{number}.mid")
+        assert music.duration <= seconds + 1e-3 and music.onset.max() < 4.02
+    again = run(tmp_path, cache, "replay", "new-2.mid", "--checkpoint", weights)
+    assert again.returncode == 0, again.stderr
+
+
 def refused(folder: Path, cache: Path, checkpoint: object, code: int) -> str:
     """The one line of a refusal; nothing is written."""
     done = run(folder, cache, "--out", "new.mid", "--seconds", 2, "--quiet", "--checkpoint", checkpoint)

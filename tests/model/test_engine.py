@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -174,6 +177,35 @@ def test_eos_is_never_drawn(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch)
         likeliest += (np.asarray(stream.logits).argmax(axis=-1) == EOS).sum()
         assert not (next(stream) == EOS).any()
     assert likeliest > 10
+
+
+class EndsOnceInclined(AnyToken):
+    """Any token until EOS, which is all but sure from the fifth token on; then nothing else."""
+
+    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+        return xp.zeros((len(streams), 2), xp.int32)
+
+    def advance(self, state: Any, token: Any) -> Any:
+        over = state[:, 1] | (token == EOS)
+        return state.at[:, 0].add(1).at[:, 1].set(over)
+
+    def allowed(self, state: Any) -> Any:
+        ids = jnp.arange(ONE_EACH.vocab_size)[None]
+        return (ids == EOS) | (state[:, 1:] == 0)
+
+    def inclined(self, state: Any) -> Any:
+        at = jnp.where(state[:, :1] < 5, -1e3, 1e3)
+        return at * (jnp.arange(ONE_EACH.vocab_size) == EOS)
+
+
+def test_a_grammar_that_is_inclined_to_end(one_by_one: Engine) -> None:
+    """What it adds to the logits decides when EOS comes; the same engine goes on without end under its own grammar."""
+    start = {"primes": [random_tokens(4)] * 2, "latents": 8, "context": 24, "seed": 1}
+    ending = one_by_one.start(**start, grammar=EndsOnceInclined())  # type: ignore[arg-type]
+    tokens = np.concatenate(list(itertools.islice(ending, 8)), axis=1)
+    assert (tokens[:, :5] != EOS).all() and (tokens[:, 5:] == EOS).all()
+    usual = np.concatenate(list(itertools.islice(one_by_one.start(**start), 8)), axis=1)  # type: ignore[arg-type]
+    assert (usual != EOS).all() and np.array_equal(usual[:, :5], tokens[:, :5])
 
 
 def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
