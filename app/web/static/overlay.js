@@ -36,7 +36,7 @@ function drawSounding(pen, music, place, colours, position) {
     if (key !== null && key < position) return; // only the pedal holds it
     const from = Math.max(place.x(onset), place.gutter);
     const to = Math.min(place.x(key ?? position), place.width);
-    if (to > from) pen.box(from, place.y(pitch), to - from, Math.max(place.row - 1, 2), colours.glow, 0.55, 2);
+    if (to > from) pen.box(from, place.y(pitch), to - from, Math.max(place.row - 1, 2), colours.playhead, 1, 2);
   });
   drawLitKeys(pen, place, keys, colours);
 }

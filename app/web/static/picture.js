@@ -1,6 +1,6 @@
 // The whole piece as a picture to keep: SVG or PNG, with a line that says what it is.
 
-import { clock, Music } from "./music.js";
+import { clock } from "./music.js";
 import { palette } from "./palette.js";
 import { CanvasPen, SvgPen } from "./pens.js";
 import { drawRoll, layout, pitchRange } from "./roll.js";
@@ -22,15 +22,6 @@ function draw(pen, music, planned, theme) {
   pen.box(0, 0, planned.wide, planned.high, colours.ground);
   drawRoll(pen, music, planned.place, colours);
   pen.text(8, planned.high - 7, planned.words, colours.ink, "left");
-}
-
-/** Draw the whole piece small, notes alone, on a canvas as large as its style says: for lists of takes. */
-export function thumbnail(canvas, plain, theme = "light") {
-  const music = plain instanceof Music ? plain : new Music(plain);
-  const [low, high] = pitchRange(music);
-  const { clientWidth: width, clientHeight: height } = canvas;
-  const place = layout({ width, height, from: 0, to: Math.max(music.seconds, 1), low, high, bare: true });
-  drawRoll(new CanvasPen(canvas, width, height, window.devicePixelRatio || 1), music, place, palette(theme));
 }
 
 /** @returns {string} an SVG document */

@@ -5,6 +5,8 @@ const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.06; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
 const LEAST_LEAD = 0.25; // seconds
+const PATIENCE = 2; // seconds that samples are waited for: plain tones play after that
+const FIRST_NOTES = 12;
 const SAME = 0.002; // seconds: the same onset, rounded otherwise
 const UNKNOWN_LENGTH = 30; // seconds more that a take of unknown length is taken to last
 
@@ -28,6 +30,7 @@ export class Player {
     this.music = music;
     this.complete = complete;
     this.at = from; // position when the clock stands
+    this.until = Infinity; // where a chosen part ends
     this.next = 0; // the first note that is not scheduled yet
     this.heard = false;
     this.rate = null;
@@ -41,7 +44,7 @@ export class Player {
   /** Seconds up to which it may play now. */
   get end() {
     if (!this.music) return 0;
-    return this.complete ? this.music.seconds : this.music.certain;
+    return this.complete ? Math.min(this.music.seconds, this.until) : this.music.certain;
   }
 
   /** The musical time that is heard now, in seconds. */
@@ -56,6 +59,7 @@ export class Player {
     if (playing && playing !== this) playing.pause();
     playing = this;
     if (this.complete && this.at >= this.end - 0.01) this.at = 0;
+    this.asked = performance.now();
     this.#become("buffering");
     const awake = await this.sound.resume();
     if (this.state !== "buffering") return;
@@ -74,6 +78,7 @@ export class Player {
   seek(seconds) {
     const wanted = this.state !== "stopped";
     this.#halt();
+    if (seconds > this.until) this.until = Infinity;
     this.at = Math.min(Math.max(seconds, 0), this.end);
     this.#become(wanted ? "buffering" : "stopped");
     if (wanted) this.#maybeStart();
@@ -124,9 +129,20 @@ export class Player {
     return Math.max(0, short / rate, (total - certain) / rate - rest);
   }
 
+  /** Whether the samples of the notes that come next are there, or have been waited for long enough. */
+  loaded() {
+    const first = this.music.after(this.at - 0.001);
+    const pitches = this.music.notes.slice(first, first + FIRST_NOTES).map((note) => note[2]);
+    return this.sound.ready(pitches) || performance.now() - this.asked > PATIENCE * 1000;
+  }
+
   #maybeStart() {
-    if (this.wait() > 0) return this.tell("wait");
-    this.#start();
+    clearTimeout(this.retry);
+    const ready = this.wait() <= 0;
+    if (ready && this.loaded()) return this.#start();
+    const again = () => this.state === "buffering" && this.sound.running && this.#maybeStart();
+    if (ready) this.retry = setTimeout(again, 50);
+    return this.tell("wait");
   }
 
   #start() {
@@ -177,6 +193,7 @@ export class Player {
     if (now < this.end - 0.01) return;
     if (this.complete) {
       this.at = this.end;
+      for (const voice of this.strings.values()) voice.release();
       this.#halt(false);
       this.#become("stopped");
     } else this.#dry();

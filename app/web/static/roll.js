@@ -40,31 +40,26 @@ export function pitchRange(music, growing = false) {
 
 /**
  * Where everything lies.
- * @param {object} view {width, height, from, to} in pixels and seconds; low, high pitch; surprise: show its lane; bare: only notes.
+ * @param {object} view {width, height, from, to} in pixels and seconds; low, high pitch; surprise: show its lane.
  */
 export function layout(view) {
-  const { width, height, from, to, low, high, surprise = false, bare = false } = view;
-  const gutter = bare ? 0 : GUTTER;
-  const pedal = !bare;
-  const foot = bare ? 0 : AXIS;
-  const pedalTop = height - foot - PEDAL_LANE;
-  const lanes = (pedal ? PEDAL_LANE + GAP : 0) + (surprise ? SURPRISE_LANE + GAP : 0);
-  const floor = height - foot - lanes;
-  const across = (width - gutter) / Math.max(to - from, 1e-6);
+  const { width, height, from, to, low, high, surprise = false } = view;
+  const pedalTop = height - AXIS - PEDAL_LANE;
+  const floor = pedalTop - GAP - (surprise ? SURPRISE_LANE + GAP : 0);
+  const across = (width - GUTTER) / Math.max(to - from, 1e-6);
   const row = (floor - TOP) / (high - low + 1);
   return {
     ...view,
-    gutter,
-    pedal,
+    gutter: GUTTER,
     floor,
     row,
     across,
     pedalTop,
     surpriseTop: floor + GAP,
     top: TOP,
-    x: (time) => gutter + (time - from) * across,
+    x: (time) => GUTTER + (time - from) * across,
     y: (pitch) => floor - (pitch - low + 1) * row,
-    time: (x) => from + (x - gutter) / across,
+    time: (x) => from + (x - GUTTER) / across,
   };
 }
 
@@ -74,9 +69,9 @@ export function drawRoll(pen, music, place, colours, edge = null) {
   pen.box(0, 0, place.width, place.height, colours.ground);
   drawRows(pen, place, colours, right);
   drawStretches(pen, music, place, colours, edge);
-  if (!place.bare) drawTimes(pen, place, colours);
+  drawTimes(pen, place, colours);
   drawNotes(pen, music, place, colours);
-  if (place.pedal) drawPedal(pen, music, place, colours);
+  drawPedal(pen, music, place, colours);
   if (place.surprise) drawSurprise(pen, music, place, colours);
   drawGutter(pen, place, colours);
 }
@@ -172,7 +167,8 @@ function drawPedal(pen, music, place, colours) {
     const to = Math.min(place.x(stop), place.width);
     if (value <= 0 || to <= from) continue;
     const tall = (PEDAL_LANE * value) / 127;
-    pen.box(from, place.pedalTop + PEDAL_LANE - tall, to - from, tall, colours.pedal);
+    // Half a pixel more closes the seam to the next bar.
+    pen.box(from, place.pedalTop + PEDAL_LANE - tall, Math.min(to + 0.5, place.width) - from, tall, colours.pedal);
     drawnTo = to;
   }
 }
@@ -192,7 +188,6 @@ function drawSurprise(pen, music, place, colours) {
 
 /** The keyboard at the left, and the names of the lanes. */
 function drawGutter(pen, place, colours) {
-  if (place.bare) return;
   pen.box(0, 0, place.gutter, place.height, colours.ground);
   const keys = place.gutter - 6;
   for (let pitch = place.low; pitch <= place.high; pitch++) {
@@ -202,7 +197,7 @@ function drawGutter(pen, place, colours) {
     if (pitch % 12 === 0) pen.text(3, y + place.row - 1, pitchName(pitch), colours.ink, "left");
   }
   pen.box(keys + 2, place.top, 1, place.floor - place.top, colours.octave);
-  if (place.pedal) pen.text(3, place.pedalTop + PEDAL_LANE - 3, "pedal", colours.ink, "left");
+  pen.text(3, place.pedalTop + PEDAL_LANE - 3, "pedal", colours.ink, "left");
   if (place.surprise) pen.text(3, place.surpriseTop + SURPRISE_LANE / 2 + 4, "nats", colours.ink, "left");
 }
 

@@ -9,7 +9,7 @@ const HIGHEST = 108;
 const UNDAMPED = 89; // the strings of the highest keys have no dampers
 const MOST_VOICES = 96;
 const LOAD_AT_ONCE = 6;
-const LEVEL = 0.3; // of one loud note against full scale; the limiter takes what many notes add up to
+const LEVEL = 0.4; // of one loud note against full scale; the limiter takes what many notes add up to
 
 const rates = (a, b) => 2 ** ((a - b) / 12);
 
@@ -78,7 +78,7 @@ export class Sound {
     this.voices = new Set();
     this.samples = new Map();
     this.loading = new Map();
-    this.failed = 0;
+    this.missing = new Set(); // samples that could not be had
     this.late = 0; // notes that were asked for after their time: gaps a listener may hear
     this.live = new Map(); // pitch -> voice of a key that a person holds
     this.caught = new Set(); // voices that only the live pedal holds
@@ -152,6 +152,11 @@ export class Sound {
     return this.load(keys.sort((a, b) => Math.abs(a - 62) - Math.abs(b - 62)));
   }
 
+  /** Whether each of these pitches has its sample, or never gets one. */
+  ready(pitches) {
+    return !this.base || pitches.every((pitch) => this.samples.has(sampledKey(pitch)) || this.missing.has(sampledKey(pitch)));
+  }
+
   #fetch(key) {
     if (!this.base) return Promise.resolve();
     if (!this.loading.has(key)) this.loading.set(key, this.#fetchOnce(key));
@@ -166,7 +171,7 @@ export class Sound {
       const { peak, from } = measure(buffer);
       if (peak > 0) this.samples.set(key, { buffer, from, scale: LEVEL / peak });
     } catch {
-      this.failed += 1;
+      this.missing.add(key);
       setTimeout(() => this.loading.delete(key), 10_000); // so that a later piece asks again
     }
   }
@@ -223,7 +228,7 @@ export class Sound {
     const hertz = 440 * rates(pitch, 69);
     dull.frequency.value = Math.min(900 + hertz * 1.5 + 15_000 * (velocity / 127) ** 2, context.sampleRate * 0.45);
     dull.Q.value = 0;
-    const level = sample.scale * (velocity / 110) ** 1.7;
+    const level = sample.scale * (velocity / 100) ** 2; // the law of the soundfont, so that it sounds as the WAV does
     const gain = context.createGain();
     if (into > 0.01) {
       gain.gain.setValueAtTime(0, at);

@@ -54,7 +54,7 @@ export class Stage {
     this.surprise = false;
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
-    this.trim = new Trim(this, () => this.#emit("musicgen-select", this.selection));
+    this.trim = new Trim(this, () => this.#chosen());
     this.roll.append(...this.trim.elements);
     this.sizes = new ResizeObserver(() => this.#resized());
     this.sizes.observe(this.scroller);
@@ -105,7 +105,7 @@ export class Stage {
   begin(music = {}) {
     const begun = new Music(music);
     // The prime's pedal ends with it: new notes come with the length that they sound.
-    if (begun.pedal.length) begun.setPedal([...begun.pedal, [Math.max(begun.primeSeconds, begun.seconds), 0]]);
+    if (begun.pedal.length) begun.setPedal([...begun.pedal, [begun.primeSeconds, 0]]);
     this.making = true;
     const from = music.play_from ?? Math.max(0, begun.primeSeconds - LEAD_IN);
     this.#take(begun, false, from);
@@ -166,7 +166,13 @@ export class Stage {
 
   // ---- playing
 
+  /** Play on; what is chosen with the handles, if there are any. */
   play() {
+    const { from, to } = this.selection;
+    if (this.selectable && (from > 0 || to < this.music.seconds)) {
+      if (this.position < from - 0.01 || this.position > to - 0.05) this.player.seek(from);
+      this.player.until = to;
+    } else this.player.until = Infinity;
     return this.player.play();
   }
 
@@ -229,6 +235,11 @@ export class Stage {
   select(from, to) {
     this.trim.set(from, to);
     this.redraw();
+  }
+
+  #chosen() {
+    if (this.player.until < Infinity) this.player.until = this.selection.to;
+    this.#emit("musicgen-select", this.selection);
   }
 
   // ---- view

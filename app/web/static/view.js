@@ -6,6 +6,7 @@ const CLOSEST = 400; // pixels a second
 const READABLE = 8; // pixels a second below which a piece is not squeezed unasked
 const WIDEST = 8_000_000; // pixels that every browser can scroll
 const AT_LEAST = 4; // seconds
+const RIGHT = 14; // pixels after the end, for the handle there
 
 export class View {
   /**
@@ -28,7 +29,7 @@ export class View {
   }
 
   get whole() {
-    return Math.max(this.width - GUTTER - 8, 10) / this.total;
+    return Math.max(this.width - GUTTER - RIGHT, 10) / this.total;
   }
 
   get to() {
@@ -63,9 +64,9 @@ export class View {
 
   #settle() {
     if (!this.width) return;
-    const widest = Math.max(0, this.total + 8 / this.pixels - (this.width - GUTTER) / this.pixels);
+    const widest = Math.max(0, this.total + RIGHT / this.pixels - (this.width - GUTTER) / this.pixels);
     this.from = Math.min(Math.max(this.from, 0), widest);
-    const wide = this.pixels > this.whole * 1.0001 ? GUTTER + this.total * this.pixels + 8 : 0;
+    const wide = this.pixels > this.whole * 1.0001 ? GUTTER + this.total * this.pixels + RIGHT : 0;
     this.spacer.style.width = wide ? `${Math.round(wide)}px` : "100%";
     this.scroller.scrollLeft = this.from * this.pixels;
     this.moved();

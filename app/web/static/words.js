@@ -7,7 +7,7 @@ export function words(stage, position) {
   const { music, player, making } = stage;
   const whole = clock(music.seconds);
   const silent = player.state === "buffering" ? waiting(stage) : null;
-  const lost = stage.sound.base && stage.sound.failed && !stage.sound.samples.size;
+  const lost = stage.sound.base && stage.sound.missing.size && !stage.sound.samples.size;
   const plain = lost ? " The piano's sound could not be loaded: plain tones play." : "";
   if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
   if (silent) return silent + plain;
@@ -33,7 +33,8 @@ function soFar(music) {
 function waiting({ music, player }) {
   const { rate } = player;
   const wait = player.wait();
-  if (player.complete) return "Starting …";
+  if (player.complete && player.loaded()) return "Starting …";
+  if (wait === 0) return "Fetching the piano …";
   if (rate === null) return `Waiting for the first notes${soFar(music)} …`;
   if (rate >= 1.1 && wait < 2) return `Gathering the first notes${soFar(music)} …`;
   const speed = rate.toFixed(rate < 1 ? 2 : 1);

@@ -7,6 +7,7 @@ import http.server
 import io
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ def tone(pitch: int) -> bytes:
     """A decaying sine as a WAV file."""
     import soundfile
 
-    time = np.arange(int(2 * RATE)) / RATE
-    wave = 0.8 * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * time) * np.exp(-time / 2)
+    at = np.arange(int(2 * RATE)) / RATE
+    wave = 0.8 * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * at) * np.exp(-at / 2)
     file = io.BytesIO()
     soundfile.write(file, np.concatenate([np.zeros(int(LEAD * RATE)), wave]), RATE, format="WAV")
     return file.getvalue()
@@ -47,7 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, "text/html", (HERE / "page.html").read_bytes())
         elif path.startswith("/static/") and (file := STATIC / Path(path).name).suffix in kinds and file.is_file():
             self.answer(200, kinds[file.suffix], file.read_bytes())
-        elif path.startswith("/samples/"):
+        elif path.startswith(("/samples/", "/slow/")):
+            if path.startswith("/slow/"):
+                time.sleep(0.3)
             self.answer(200, "audio/mpeg", tone(int(Path(path).stem)))
         else:
             self.answer(404, "text/plain", b"none")

@@ -66,6 +66,19 @@ def test_handles_choose_a_part(stage: Any) -> None:
     assert "8.4 s to 8.9 s" in page.status()
 
 
+def test_only_the_chosen_part_is_played(stage: Any) -> None:
+    page = stage(stage.steady)
+    page.evaluate("() => { stage.selectable = true; stage.select(1, 1.6); return stage.play(); }")
+    page.wait_for_function("stage.state === 'playing'")
+    assert page.evaluate("stage.position") >= 1
+    page.wait_for_function("stage.state === 'stopped'")
+    assert page.evaluate("stage.position") == pytest.approx(1.6)
+    page.wait_for_timeout(900)
+    assert page.loudest() < 0.01, "nothing rings on"
+    page.evaluate("() => { stage.selectable = false; stage.seek(2.5); return stage.play(); }")
+    page.wait_for_function("stage.position > 2.7")
+
+
 def test_playing_on_the_keys_is_recorded(stage: Any) -> None:
     page = stage()
     page.get_by_role("button", name="Record").click()
