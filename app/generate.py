@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Report = Callable[[float], None]
-RINGS_ON = 20.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
+RINGS_ON = 10.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
 LONGEST_NOTE = 8.0  # seconds; see data_prep/releases.py and benchmarks/sampling
 
 

@@ -7,7 +7,7 @@ nothing sounds, and it and the longest shift get a push that grows up to the cho
 its word when it would end or pause, too little to make an ending out of the middle of a phrase.
 
 After the first such pause, or at the chosen time at the latest, nothing new is struck any more. What sounds rings on
-for whole seconds or until its note-off, and EOS comes when all is silent.
+for whole seconds or until its note-off, `RING` seconds or so at the most, and EOS comes when all is silent.
 
 The times travel in the state, so functions compiled for one ending serve every other.
 """
@@ -26,6 +26,7 @@ from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_ON, PITCHES, TIME
 
 OPENS = 10.0  # seconds before the chosen time
 PART = 0.5  # but no longer than this share of it
+RING = 3.0  # seconds; real last chords ring for 1.4 to 5.4 seconds (quartiles)
 PUSH = 4.0  # nats, at the chosen time
 
 
@@ -71,7 +72,10 @@ class Endings:
         strikes = ((ids >= NOTE_ON) & (ids < NOTE_ON + PITCHES)) | (ids >= VELOCITY)
         # A player who lets a chord ring does not count its beats: only the longest shift stays.
         beats = (ids >= TIME_SHIFT) & (ids < TIME_SHIFT + MAX_SHIFT - 1)
-        allowed = Releases(self.longest).allowed(state.releases)
+        rules = Releases(self.longest)
+        rung = state.now >= state.closes + round(RING * STEPS_PER_SECOND)
+        age = xp.where(rung[:, None], rules.longest, state.releases.age)  # every key is overdue
+        allowed = rules.allowed(state.releases._replace(age=age))
         late = (state.now >= state.closes)[:, None]
         allowed = allowed & ~(late & (strikes | beats)) & ((ids != EOS) | (state.now >= state.opens)[:, None])
         # Silence needs no release: EOS, also behind a shift, where the grammar alone would want a note.
