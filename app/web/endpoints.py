@@ -53,7 +53,7 @@ def add_endpoints(desk: Desk) -> None:
                         raise gr.Error(event["message"], print_exception=False)
             finally:
                 await events.aclose()  # type: ignore[attr-defined]
-        yield {"state": "finished", "takes": takes}
+        yield {"state": "finished", "takes": sorted(takes, key=lambda take: take["take"])}
 
     async def make(
         request: gr.Request,

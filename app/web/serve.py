@@ -85,7 +85,9 @@ def serve(
     quality = quality_of(released.sha256)
     studio = Studio(lambda: open_model(released), limits)
     app = application(studio, dials, quality, root_path)
-    threading.Thread(target=_prepare_samples, name="samples", daemon=True).start()
+    leaving = threading.Event()
+    samples = threading.Thread(target=_prepare_samples, args=[leaving], name="samples", daemon=True)
+    samples.start()
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
@@ -93,7 +95,9 @@ def serve(
     try:
         asyncio.run(server.serve(sockets=[listening]))
     finally:
+        leaving.set()
         studio.close()
+        samples.join(timeout=10)  # its temporary files go with it
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -118,12 +122,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _prepare_samples() -> None:
+def _prepare_samples(leaving: threading.Event) -> None:
     """Make the browser's piano ready before anybody asks for it."""
     from musicgen.app.web.sounds import PITCHES, key_sample
 
     try:
         for pitch in PITCHES:
+            if leaving.is_set():
+                return
             key_sample(pitch)
     except MusicgenError as error:
         LOG.warning("the browser will play plain tones: %s", error)

@@ -1,0 +1,61 @@
+"""`musicgen app` with the made-up engine, as a program: prints its address, then serves until its input is closed.
+
+python tests/app/web/fake_site.py PAUSE: so many seconds pass before each block of tokens.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from musicgen.app import generate
+from musicgen.app.web import serve
+from musicgen.app.web.limits import Limits
+
+
+def fake_engine() -> ModuleType:
+    path = Path(__file__).parents[1] / "fake_engine.py"
+    spec = importlib.util.spec_from_file_location("fake_engine", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Paused:
+    """An engine that is as slow as it is told to be."""
+
+    def __init__(self, engine: Any, pause: float) -> None:
+        self.engine, self.pause = engine, pause
+
+    def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
+        for block in self.engine.start(primes, **settings):
+            time.sleep(self.pause)
+            yield block
+
+
+def main(pause: float) -> None:
+    model = fake_engine().fake_model()
+    object.__setattr__(model, "engine", Paused(model.engine, pause))
+    released = SimpleNamespace(config=SimpleNamespace(latents=64, context=256), sha256=model.sha256)
+    generate.open_weights = lambda checkpoint: released  # type: ignore[assignment,return-value]
+    generate.open_model = lambda released: model
+    # Whoever started this holds the other end of its input: when they go, it goes.
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    limits = Limits(upload_bytes=100_000, seconds=120.0)
+    serve.serve(
+        None, "127.0.0.1", 0, limits=limits, on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True)
+    )
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))
