@@ -2,7 +2,7 @@
 
 const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
 const TICK = 80; // ms between two looks at what has to be scheduled next
-const STARTUP = 0.06; // seconds between asking for sound and the first note
+const STARTUP = 0.08; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
 const LEAST_LEAD = 0.25; // seconds
 const PATIENCE = 2; // seconds that samples are waited for: plain tones play after that
@@ -149,11 +149,12 @@ export class Player {
     // Silence that a take begins with is not worth waiting for.
     const first = this.music.notes[0]?.[0] ?? 0;
     if (!this.heard && this.at === 0 && first > 0.3) this.at = Math.min(first - 0.1, this.end);
+    this.sound.warm(this.music.notes[this.music.after(this.at)]?.[2] ?? 60);
     this.startedAt = this.sound.now + STARTUP;
     this.next = this.music.after(this.at - 1e-6);
     this.#resound();
     this.#become("playing");
-    this.#schedule();
+    this.#schedule(AHEAD / 4); // the nearest first: the rest has time
     this.timer = setInterval(() => this.#schedule(), TICK);
   }
 
@@ -180,10 +181,10 @@ export class Player {
     this.strings.set(pitch, voice);
   }
 
-  #schedule() {
+  #schedule(ahead = AHEAD) {
     if (!this.sound.running) return this.#interrupted();
     const now = this.position;
-    const until = Math.min(now + AHEAD, this.end);
+    const until = Math.min(now + ahead, this.end);
     const { notes } = this.music;
     for (; this.next < notes.length && notes[this.next][0] <= until; this.next++) {
       const onset = notes[this.next][0];

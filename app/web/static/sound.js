@@ -187,6 +187,11 @@ export class Sound {
     return best !== null && Math.abs(best[0] - pitch) <= 12 ? best : [60, this.#plainTone()];
   }
 
+  /** Have what a pitch is played with at hand. */
+  warm(pitch) {
+    this.#nearest(pitch);
+  }
+
   /** A decaying tone of a few partials at middle C, in place of samples. */
   #plainTone() {
     if (this.tone) return this.tone;

@@ -157,6 +157,7 @@ class Opener:
         self.browser, self.address = browser, address
         self.contexts: list[Any] = []
         self.errors: list[str] = []
+        self.usual: Any = None  # one page for all tests that ask for nothing special: opening pages takes time
 
     def __call__(
         self,
@@ -165,41 +166,65 @@ class Opener:
         width: int = 1000,
         height: int = 760,
         dark: bool = False,
+        calm: bool = False,
         sounds: str = "",
-        script: str = "",
-        **more: Any,
+        **special: Any,
     ) -> StagePage:
-        """A page with the music on its stage.
+        """A page with a new stage on it.
 
         Args:
             music: what is shown, if anything.
-            width, height, dark: of the window.
+            width, height, dark, calm: of the window; calm asks for less motion.
             sounds: where samples are; without it plain tones play.
-            script: what runs before the page's own modules.
-            more: goes to playwright's new_context.
+            special: `script` runs before the page's own modules, the rest goes to playwright's new_context.
         """
-        more |= {"viewport": {"width": width, "height": height}, "color_scheme": "dark" if dark else "light"}
-        context = self.browser.new_context(**more)
+        if special or self.usual is None:
+            page = self._page(**special)
+            self.usual = self.usual if special else page
+        else:
+            page = self.usual
+        page.set_viewport_size({"width": width, "height": height})
+        theme, motion = "dark" if dark else "light", "reduce" if calm else "no-preference"
+        page.emulate_media(color_scheme=theme, reduced_motion=motion)
+        page.evaluate("sounds => fresh(sounds)", sounds)
+        seen = StagePage(page)
+        if music is not None:
+            page.evaluate("music => stage.show(music)", music)
+        seen.settle()
+        return seen
+
+    def _page(self, script: str = "", **special: Any) -> Any:
+        context = self.browser.new_context(**special)
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         if script:
             page.add_init_script(script)
-        page.goto(f"{self.address}?sounds={sounds}")
-        page.wait_for_function("window.ready")
-        seen = StagePage(page)
-        if music is not None:
-            page.evaluate("music => stage.show(music)", music)
-            seen.settle()
-        return seen
+        page.goto(self.address)
+        page.wait_for_function("typeof fresh === 'function'")
+        return page
+
+    def tidy(self, everything: bool = False) -> None:
+        """Close what was opened for one test."""
+        for context in self.contexts:
+            if everything or self.usual is None or context is not self.usual.context:
+                context.close()
+        self.contexts = [] if everything or self.usual is None else [self.usual.context]
+
+
+@pytest.fixture(scope="session")
+def opener(browser: Any, address: str) -> Iterator[Opener]:
+    """Opens pages, and keeps one open."""
+    opener = Opener(browser, address)
+    yield opener
+    opener.tidy(everything=True)
 
 
 @pytest.fixture
-def stage(browser: Any, address: str) -> Iterator[Opener]:
-    """stage(music) opens the test page with the music on it."""
-    opener = Opener(browser, address)
+def stage(opener: Opener) -> Iterator[Opener]:
+    """stage(music) gives the test page with a new stage that shows the music. No script may fail on it."""
+    opener.errors.clear()
     yield opener
-    for context in opener.contexts:
-        context.close()
+    opener.tidy()
     assert opener.errors == []

@@ -177,7 +177,7 @@ def test_what_happens_is_said_aloud_but_not_all_the_time(stage: Any) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_have_the_contrast_that_wcag_asks_for(stage: Any, theme: str) -> None:
-    page = stage(stage.steady, dark=theme == "dark", reduced_motion="reduce")
+    page = stage(stage.steady, dark=theme == "dark", calm=True)
     colours = page.evaluate("async theme => (await import('/static/palette.js')).THEMES[theme]", theme)
     grounds = [colours[name] for name in ("ground", "blackKeys")]
     for ground in grounds:
@@ -236,11 +236,11 @@ def test_it_fits_phones_and_desks(stage: Any, width: int) -> None:
 
 def test_less_motion_turns_pages(stage: Any) -> None:
     places = []
-    for motion in ("no-preference", "reduce"):
-        page = stage({**stage.steady, "seconds": 60.0}, reduced_motion=motion)
+    for calm in (False, True):
+        page = stage({**stage.steady, "seconds": 60.0}, calm=calm)
         page.evaluate("() => { stage.zoom(16); stage.seek(3); return stage.play(); }")
         seen = set()
-        for _ in range(12):
+        for _ in range(8):
             page.wait_for_timeout(50)
             seen.add(round(page.evaluate("stage.view.from"), 3))
         places.append(len(seen))
