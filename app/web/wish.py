@@ -39,6 +39,8 @@ from musicgen.data_prep.midi import MAX_SECONDS
 Plain = Mapping[str, Any]
 FIELDS = ("prime", "from", "to", "settings", "takes", "seed", "recipe")
 NUMBERS = ("seconds", "temperature", "top_p", "min_p")
+FACTS_FLOATS = ("join_seconds", "ended")
+SETTINGS_FLOATS = (*NUMBERS, "prime_seconds")
 WHOLES = ("latents", "context", "top_k")
 
 
@@ -86,7 +88,7 @@ def order_of(wish: object, dials: Dials, sha256: str, limits: Limits) -> Order:
 
 def order_again(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Order:
     """The order that makes a take exactly once more, from its facts and its packed prime.  Raises BadInput."""
-    facts = Facts.from_json(json.dumps(recipe.get("facts")))
+    facts = Facts.from_json(json.dumps(_floats(recipe.get("facts"))))
     settings = facts.settings
     if facts.checkpoint_sha256 != sha256:
         raise BadInput(
@@ -222,6 +224,18 @@ def _settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
         return Settings(**chosen, latents=M, context=N)
     except BadInput as error:
         raise BadInput(str(error).removeprefix("--")) from None
+
+
+def _floats(facts: object) -> object:
+    """Facts that have been through JavaScript, which writes 5.0 as 5, with their fractional numbers as such again."""
+    if not isinstance(facts, Mapping) or not isinstance(facts.get("settings"), Mapping):
+        return facts
+    return {**_as_float(facts, FACTS_FLOATS), "settings": _as_float(facts["settings"], SETTINGS_FLOATS)}
+
+
+def _as_float(values: Plain, names: Sequence[str]) -> dict[str, Any]:
+    fractional = {name: values.get(name) for name in names}
+    return {**values, **{name: float(value) for name, value in fractional.items() if type(value) is int}}
 
 
 def _object(name: str, value: object) -> Plain:

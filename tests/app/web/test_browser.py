@@ -1,0 +1,252 @@
+"""The page in a real browser: make, hear, stop, download, branch, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicgen.app import facts
+from musicgen.data_prep import read_midi, write_midi
+from musicgen.data_prep.midi import read_text
+
+from .conftest import Site, serving
+from .test_site import mutations
+
+pytestmark = pytest.mark.slow
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+PATIENCE = 30_000  # ms; the machine may be busy
+# Whatever plays on the page also runs into an analyser, which is asked how loud it is.
+EAR = """
+globalThis.ears = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...rest) {
+  if (to instanceof AudioDestinationNode && to.context instanceof AudioContext) {
+    const ear = new AnalyserNode(to.context, { fftSize: 2048 });
+    connect.call(this, ear);
+    ears.push(ear);
+  }
+  return connect.call(this, to, ...rest);
+};
+globalThis.loudness = () => Math.max(0, ...ears.map((ear) => {
+  const wave = new Float32Array(ear.fftSize);
+  ear.getFloatTimeDomainData(wave);
+  return Math.sqrt(wave.reduce((sum, value) => sum + value * value, 0) / wave.length);
+}));
+document.addEventListener("musicgen-playing", (event) => (globalThis.firstSound = event.detail));
+document.addEventListener("musicgen-underrun", () => (globalThis.underruns = (globalThis.underruns ?? 0) + 1));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium from the system; nothing is downloaded."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
+    if CHROMIUM is None:
+        pytest.skip("the browser tests need Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def slow_site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site that makes music about as fast as a small machine."""
+    with serving(tmp_path_factory.mktemp("slow"), 0.15) as served:
+        yield served
+
+
+class Visit:
+    """Somebody on the page."""
+
+    def __init__(self, browser: Any, url: str, width: int, scheme: str) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.context.add_init_script(EAR)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on("request", lambda request: self._watch(request.url, url))
+        self.page.goto(url)
+        self.page.wait_for_selector(".mg-stage")
+        self.page.wait_for_function("document.body.dataset.mgStart")
+
+    def _watch(self, asked: str, home: str) -> None:
+        if not asked.startswith((home, "data:", "blob:")):
+            self.elsewhere.append(asked)
+
+    def finished(self) -> None:
+        self.page.wait_for_function("document.body.dataset.mgBusy === 'no'")
+
+    def made(self, notes: int) -> None:
+        self.page.wait_for_function(
+            "async (least) => (await musicgen.page).stage.music.notes.length > least", arg=notes
+        )
+
+    def alert(self) -> str:
+        return str(self.page.inner_text(".mg-failed"))
+
+    def download(self, label: str) -> bytes:
+        with self.page.expect_download() as waiting:
+            self.page.click(f".mg-carry button:text-is('{label}')")
+        return Path(waiting.value.path()).read_bytes()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
+def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: str) -> None:
+    """Everything a first visit is likely to be, on a desk and on a phone."""
+    visit = Visit(browser, slow_site.url, width, scheme)
+    page = visit.page
+    page.click("text=A famous opening")
+    visit.made(100)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
+
+    page.focus("#mg-make")
+    page.keyboard.press("Enter")
+    page.wait_for_function("globalThis.firstSound")
+    page.wait_for_function("loudness() > 0.003")
+    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
+    assert page.is_visible("#mg-stop") and not page.is_visible("#mg-make")
+    page.click("#mg-stop")
+    visit.finished()
+    assert "Take 1 is ready, stopped early." in page.inner_text("#mg-message")
+    assert page.evaluate("globalThis.underruns ?? 0") == 0
+
+    data = visit.download("MIDI")
+    music, _ = read_midi(data)
+    told, packed = facts.found(read_text(data))
+    assert told is not None and packed is not None
+    assert facts.Facts.from_json(told).prime_notes == 128 < len(music)
+
+    page.evaluate("async () => (await musicgen.page).stage.seek(20)")
+    page.click(".mg-card >> button:text-is('Branch')")
+    page.wait_for_selector("text=Being made")
+    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.02")
+    page.click("#mg-stop")
+    visit.finished()
+    assert "After Take 1" in page.inner_text("#mg-shelf")
+    branch, _ = read_midi(visit.download("MIDI"))
+    early = music.onset < 20.0
+    assert np.allclose(branch.onset[: int(early.sum())], music.onset[early], atol=1e-3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the takes are wider than the screen"
+
+    page.reload()
+    page.wait_for_selector("[data-take='2']")
+    page.click("[data-take='1'] >> button:text-is('Remove')")
+    assert page.query_selector("[data-take='1']") is None
+    page.click("button:text-is('Undo')")
+    assert page.query_selector("[data-take='1']") is not None
+
+    assert not visit.elsewhere, f"the page asks other hosts: {visit.elsewhere}"
+    assert not visit.complaints
+    visit.context.close()
+
+
+def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None:
+    """Two takes at once from a seed; a recipe and a link make one of them again."""
+    visit = Visit(browser, slow_site.url, 1440, "light")
+    page = visit.page
+    page.get_by_label("How much new music").first.fill("5")
+    page.get_by_label("Takes").first.fill("2")
+    page.click("text=Fine tuning")
+    page.get_by_label("Seed").fill("7")
+    page.click("#mg-make")
+    page.click(".mg-card >> button:text-is('Listen')")
+    visit.finished()
+    assert page.locator("[data-take]").count() == 2
+    page.click("[data-take='2']")
+    first = visit.download("MIDI")
+    recipe = visit.download("Recipe")
+    page.click("text=A MIDI file of mine")
+    page.set_input_files("#mg-file-input", {"name": "r.json", "mimeType": "application/json", "buffer": recipe})
+    page.click("text=Make this take exactly again")
+    page.wait_for_selector("[data-take='3']")
+    visit.finished()
+    assert visit.download("MIDI") == first
+    for label, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("FLAC", b"fLaC")):
+        assert visit.download(label).startswith(begin)
+    assert not visit.complaints
+    visit.context.close()
+
+
+def test_what_goes_wrong_is_said(browser: Any, slow_site: Site, piece: Any) -> None:
+    """Nothing chosen, a file that is too large, a broken file; then a good one works."""
+    visit = Visit(browser, slow_site.url, 375, "light")
+    page = visit.page
+    page.click("text=A MIDI file of mine")
+    page.click("#mg-make")
+    page.wait_for_function("document.querySelector('.mg-failed').textContent")
+    assert visit.alert() == "Choose a MIDI file first."
+
+    def choose(name: str, data: bytes) -> None:
+        page.evaluate("document.querySelector('.mg-failed').textContent = ''")
+        page.set_input_files("#mg-file-input", {"name": name, "mimeType": "audio/midi", "buffer": data})
+
+    choose("large.mid", b"x" * 100_001)
+    page.wait_for_function("document.querySelector('.mg-failed').textContent")
+    assert "large.mid is too large (0.1 MB are the most)" in visit.alert()
+    choose("broken.mid", b"MThd" + os.urandom(40))
+    page.wait_for_function("document.querySelector('.mg-failed').textContent")
+    assert visit.alert().startswith("This file cannot be used: ")
+    choose("good.mid", write_midi(piece(), None))
+    page.wait_for_selector("text=good.mid: ")
+    visit.made(30)
+    visit.context.close()
+
+
+def test_hostile_files_through_the_page(browser: Any, slow_site: Site) -> None:
+    """Two hundred broken files, chosen one after the other: the page says what is wrong, or shows the notes."""
+    visit = Visit(browser, slow_site.url, 1440, "light")
+    page = visit.page
+    page.click("text=A MIDI file of mine")
+    outcomes = page.evaluate(
+        """async (files) => {
+          const { beginnings } = await musicgen.page;
+          const outcomes = { shown: 0, refused: 0 };
+          for (const text of files) {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            document.querySelector(".mg-failed").textContent = "";
+            await beginnings.open(new File([bytes], "hostile.mid"));
+            const said = document.querySelector(".mg-failed").textContent;
+            const shown = document.querySelector(".mg-file-name").textContent.startsWith("hostile.mid:");
+            const wrong = said.startsWith("Something went wrong") || Boolean(said) === shown;
+            if (wrong) throw new Error(said || "nothing said");
+            outcomes[shown ? "shown" : "refused"] += 1;
+          }
+          return outcomes;
+        }""",
+        [base64.b64encode(data).decode() for data in mutations(200)],
+    )
+    assert outcomes["shown"] > 20 and outcomes["refused"] > 20
+    page.click("#mg-make")
+    page.wait_for_function("document.body.dataset.mgBusy === 'yes' || document.querySelector('.mg-failed').textContent")
+    assert not [line for line in visit.complaints if "400" not in line]
+    visit.context.close()
+    slow_site.until_idle()
+
+
+def test_everything_has_a_name_for_those_who_hear_the_page(browser: Any, slow_site: Site) -> None:
+    """Every control can be reached by the keyboard and says what it is."""
+    visit = Visit(browser, slow_site.url, 1440, "light")
+    page = visit.page
+    page.click("text=Something I play now")
+    page.click("text=Fine tuning")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, textarea, [role=slider], [tabindex='0']")]
+          .filter((one) => one.checkVisibility() && !one.disabled)
+          .filter((one) => !["aria-label", "aria-labelledby", "title"].some((name) => one.getAttribute(name)))
+          .filter((one) => !one.textContent.trim() && !one.labels?.length)
+          .map((one) => one.outerHTML.slice(0, 200))"""
+    )
+    assert not nameless
+    assert page.evaluate("document.documentElement.lang") and page.title()
+    visit.context.close()
