@@ -180,7 +180,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
 
 def head() -> str:
     """The first lines of the table."""
-    names = ["setting", "set", "Frechet", "chance", "overlap", "KL", "differ", *SHOWN, *SHARES, "short"]
+    names = ["setting", "set", "Frechet", "chance", "overlap", "KL", "differ", *SHOWN, *SHARES, "short", "silent"]
     return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
 
 
@@ -193,7 +193,7 @@ def row_of(line: dict[str, Any]) -> str:
     shown = ["-" if value is None else f"{value:.3g}" for value in values]
     shares = [f"{score['means'][name]:.1%}" for name in SHARES]
     cells = [line["setting"], line["set"], *shown[:4], str(len(score["starred"])), *shown[4:], *shares]
-    return f"| {' | '.join(cells)} | {line['short']} |"
+    return f"| {' | '.join(cells)} | {line['short']} | {score['left_out']['samples']} |"
 
 
 def read(out: Path) -> list[dict[str, Any]]:

@@ -101,6 +101,12 @@ def test_chosen(quality: ModuleType) -> None:
 def test_row_without_a_distance(quality: ModuleType) -> None:
     """Measures that no piece has are a dash."""
     means = dict.fromkeys([*quality.SHOWN, *quality.SHARES], 0.25) | {"self_similarity_10s": None}
-    score = SimpleNamespace(means=means).__dict__ | {"frechet": None, "overlap": 0.5, "kl": 1.0, "starred": ["pitch"]}
+    score = SimpleNamespace(means=means).__dict__ | {
+        "left_out": {"samples": 7},
+        "frechet": None,
+        "overlap": 0.5,
+        "kl": 1.0,
+        "starred": ["pitch"],
+    }
     row = quality.row_of({"score": score, "setting": "1:1:0", "set": "primed", "short": 3})
-    assert row.startswith("| 1:1:0 | primed | - | - | 0.5 | 1 | 1 |") and row.endswith("| - | 25.0% | 25.0% | 3 |")
+    assert row.startswith("| 1:1:0 | primed | - | - | 0.5 | 1 | 1 |") and row.endswith("| - | 25.0% | 25.0% | 3 | 7 |")
