@@ -35,7 +35,9 @@ export class Controls {
   constructor(stage) {
     this.play = button("play", "Play", () => stage.toggle());
     this.play.append(make("span", {}, "Play"));
-    this.time = make("span", { class: "mg-time", "aria-hidden": "true" });
+    this.now = make("span");
+    this.total = make("span", { class: "mg-total" });
+    this.time = make("span", { class: "mg-time", "aria-hidden": "true" }, this.now, this.total);
     this.surprise = make("button", { type: "button", class: "mg-button mg-toggle", "aria-pressed": "false", hidden: "" });
     this.surprise.append("Surprise");
     this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
@@ -69,8 +71,9 @@ export class Controls {
       this.play.title = label;
       this.play.classList.toggle("mg-waits", name === "wait");
     }
-    const text = `${minutes(seconds)} / ${minutes(Math.round(total))}`;
-    if (this.time.textContent !== text) this.time.textContent = text;
+    const [now, whole] = [minutes(seconds), ` / ${minutes(Math.round(total))}`];
+    if (this.now.textContent !== now) this.now.textContent = now;
+    if (this.total.textContent !== whole) this.total.textContent = whole;
   }
 
   /** Write the line below the roll; say it aloud too if `aloud`. */

@@ -10,7 +10,7 @@ import { drawKeys, LETTERS } from "./keys.js";
 import { MidiInput } from "./midi_input.js";
 import { clock, pitchName } from "./music.js";
 import { LONGEST, Recorder } from "./recorder.js";
-import { make, style, themeOf, watchTheme } from "./theme.js";
+import { fit, make, style, themeOf, watchTheme } from "./theme.js";
 
 const SOFT = 42; // velocity at the upper end of a key, where the finger has little leverage
 const LOUD = 112;
@@ -65,8 +65,9 @@ export class Keyboard {
     this.recordButton = button("Record", () => (this.recorder ? this.stop() : this.record()), "mg-main mg-record");
     this.pedalButton = button("Pedal", () => this.pedal(this.sound.pedalDown ? 0 : 127));
     this.pedalButton.setAttribute("aria-pressed", "false");
-    const lower = button("−8va", () => this.shift(-12));
-    const higher = button("+8va", () => this.shift(12));
+    const lower = button("−8", () => this.shift(-12));
+    const higher = button("+8", () => this.shift(12));
+    for (const octave of [lower, higher]) octave.append(make("small", {}, "va"));
     lower.setAttribute("aria-label", "An octave lower");
     higher.setAttribute("aria-label", "An octave higher");
     this.midiButton = button("MIDI", () => this.connect());
@@ -300,6 +301,7 @@ export class Keyboard {
   // ---- looks
 
   #lay() {
+    fit(this.element);
     const wide = this.keys.clientWidth;
     if (!wide) return;
     this.keyOf = drawKeys(this.keys, wide, this.base);

@@ -103,7 +103,7 @@ export function timeStep(across) {
 }
 
 function timeText(time, step) {
-  if (step < 1) return `${time.toFixed(step < 0.25 ? 1 : 2)}s`;
+  if (step < 1 && time > 0) return `${time.toFixed(step === 0.25 ? 2 : 1)}s`;
   if (time < 60) return `${time}s`;
   return `${Math.floor(time / 60)}:${String(time % 60).padStart(2, "0")}`;
 }

@@ -29,7 +29,7 @@ import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
 import { drawRoll, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
-import { calm, make, style, themeOf, watchTheme } from "./theme.js";
+import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
 import { View } from "./view.js";
 import { words } from "./words.js";
@@ -312,6 +312,7 @@ export class Stage {
   }
 
   #resized() {
+    fit(this.element);
     const { clientWidth, clientHeight } = this.scroller;
     this.view.resize(clientWidth, clientHeight);
   }

@@ -28,6 +28,16 @@ export function watchTheme(changed) {
   };
 }
 
+const NARROW = 480; // pixels
+const TIGHT = 340;
+
+/** Mark an element that has little room, so that its style can save some. */
+export function fit(element) {
+  const wide = element.clientWidth || NARROW;
+  element.classList.toggle("mg-narrow", wide < NARROW);
+  element.classList.toggle("mg-tight", wide < TIGHT);
+}
+
 /** Load a style sheet that lies beside the modules, once. */
 export function style(name) {
   const address = new URL(name, import.meta.url).href;

@@ -19,7 +19,9 @@ export function words(stage, position) {
   if (!music.notes.length) return "No music yet.";
   if (stage.selectable) {
     const { from, to } = stage.selection;
-    return `${from.toFixed(1)} s to ${to.toFixed(1)} s of ${whole} are chosen: ${(to - from).toFixed(1)} s. Move the handles to choose.`;
+    const all = from < 0.05 && to > music.seconds - 0.05;
+    const part = `${from.toFixed(1)} s to ${to.toFixed(1)} s, which is ${(to - from).toFixed(1)} s`;
+    return `Chosen: ${all ? `all of it, ${whole}` : part}. Move the handles to choose a part.`;
   }
   return `${music.notes.length} notes, ${whole}${stage.stopped ? ", stopped early" : ""}.${plain}`;
 }

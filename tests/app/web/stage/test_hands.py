@@ -63,7 +63,7 @@ def test_handles_choose_a_part(stage: Any) -> None:
     page.settle()
     assert page.evaluate("stage.selection") == {"from": 8.4, "to": 8.9}, "half a second is left at least"
     assert begin.get_attribute("aria-valuetext") == "8.4 seconds"
-    assert "8.4 s to 8.9 s" in page.status()
+    assert "Chosen: 8.4 s to 8.9 s, which is 0.5 s" in page.status()
 
 
 def test_only_the_chosen_part_is_played(stage: Any) -> None:

@@ -220,7 +220,7 @@ def test_light_and_dark_follow_the_system_and_gradio(stage: Any) -> None:
     assert np.mean(page.pixel(2.4, 50)) < 60
 
 
-@pytest.mark.parametrize("width", [375, 1440])
+@pytest.mark.parametrize("width", [320, 375, 1440])
 def test_it_fits_phones_and_desks(stage: Any, width: int) -> None:
     page = stage(stage.steady, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -231,6 +231,8 @@ def test_it_fits_phones_and_desks(stage: Any, width: int) -> None:
             assert min(box["width"], box["height"]) >= 40, "large enough for a finger"
     keys = page.locator("[data-pitch]")
     assert keys.count() >= 13
+    for bar in page.locator(".mg-bar").all():
+        assert bar.bounding_box()["height"] < 60, "one row"
     assert keys.first.bounding_box()["width"] >= 28
 
 
