@@ -74,7 +74,10 @@ def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     }
 
 
-@pytest.mark.parametrize("pattern", ["app/primes/*.mid", "app/primes/*.md", "checkpoints/*/*"])
+SHIPPED = ["app/primes/*.mid", "app/primes/*.md", "app/web/static/*", "app/web/bridge/*", "checkpoints/*/*"]
+
+
+@pytest.mark.parametrize("pattern", SHIPPED)
 def test_shipped_files_are_in_the_wheel_byte_for_byte(wheel: zipfile.ZipFile, pattern: str) -> None:
     shipped = [path for path in repository_files() if path.match(pattern)]
     assert shipped, f"nothing matches {pattern}"
