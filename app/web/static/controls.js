@@ -1,6 +1,6 @@
 // The bar above the roll, and the lines below it: buttons, time, legend, and what is said to people who hear the page.
 
-import { css, THEMES } from "./palette.js";
+import { css, MOST_SURPRISE, THEMES } from "./palette.js";
 import { make } from "./theme.js";
 
 const ICONS = {
@@ -94,7 +94,7 @@ export class Controls {
     };
     const parts = [];
     if (prime) parts.push(scale("prime", "soft", "loud", "old"));
-    if (surprise) parts.push(scale("surprise", "expected", "unexpected", "surprise"));
+    if (surprise) parts.push(scale("surprise", "0", `${MOST_SURPRISE} nats`, "surprise"));
     else if (made) parts.push(scale(prime ? "new" : "notes", "soft", "loud", "new"));
     this.legend.replaceChildren(...parts);
   }

@@ -1,6 +1,7 @@
 // Keys, wheel and pointer on the roll.
 
 import { GUTTER } from "./roll.js";
+import { hover } from "./tip.js";
 
 const STILL = 6; // pixels: a press that moves less is a click
 
@@ -10,6 +11,25 @@ export function listen(stage) {
   scroller.addEventListener("keydown", (event) => key(stage, event));
   scroller.addEventListener("wheel", (event) => wheel(stage, event), { passive: false });
   scroller.addEventListener("pointerdown", (event) => press(stage, event));
+  pinch(stage, scroller);
+  hover(stage);
+}
+
+/** Two fingers zoom around the middle between them. */
+function pinch(stage, scroller) {
+  let before = null;
+  const spread = ([one, other]) => Math.max(Math.abs(one.clientX - other.clientX), 10);
+  const move = (event) => {
+    if (event.touches.length !== 2) return void (before = null);
+    if (event.cancelable) event.preventDefault();
+    const now = spread(event.touches);
+    const middle = (event.touches[0].clientX + event.touches[1].clientX) / 2;
+    if (before !== null) stage.view.zoom(now / before, stage.timeAt(middle));
+    before = now;
+  };
+  scroller.addEventListener("touchstart", move, { passive: false });
+  scroller.addEventListener("touchmove", move, { passive: false });
+  for (const kind of ["touchend", "touchcancel"]) scroller.addEventListener(kind, () => (before = null));
 }
 
 function key(stage, event) {

@@ -60,6 +60,7 @@ export class Player {
     playing = this;
     if (this.complete && this.at >= this.end - 0.01) this.at = 0;
     this.asked = performance.now();
+    if (this.complete) this.began = this.asked;
     this.#become("buffering");
     const awake = await this.sound.resume();
     if (this.state !== "buffering") return;
@@ -204,7 +205,7 @@ export class Player {
     if (this.heard) return;
     this.heard = true;
     const began = this.began;
-    const delay = Math.max(0, (this.#when(onset) - this.sound.now) * 1000);
+    const delay = Math.max(0, (this.#when(onset) - this.sound.now + this.sound.latency) * 1000);
     const detail = { seconds: onset, prime: this.music.isPrime(index) };
     setTimeout(() => this.tell("first", { ...detail, since_begin_ms: Math.round(performance.now() - began) }), delay);
   }

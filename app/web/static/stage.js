@@ -160,7 +160,7 @@ export class Stage {
     const old = music.notes.filter((_, index) => music.isPrime(index)).length;
     this.hues = { prime: old > 0, made: old < music.notes.length || !old };
     const prime = old ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
-    this.scroller.setAttribute("aria-label", `Piano roll: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
+    this.scroller.setAttribute("aria-label", `${music.label || "Piano roll"}: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
     this.redraw();
   }
 
@@ -362,8 +362,10 @@ export class Stage {
     const far = this.player.state === "playing" && tens !== this.spokenTens;
     this.spokenTens = tens;
     this.controls.say(words(this, position), aloud || far);
+    const value = `${clock(position)} of ${clock(this.music.seconds)}`;
+    if (this.scroller.getAttribute("aria-valuetext") === value) return;
     this.scroller.setAttribute("aria-valuenow", position.toFixed(1));
-    this.scroller.setAttribute("aria-valuetext", `${clock(position)} of ${clock(this.music.seconds)}`);
+    this.scroller.setAttribute("aria-valuetext", value);
   }
 
   // ---- pictures

@@ -42,6 +42,38 @@ def test_the_roll_answers_to_the_computer_keys(stage: Any) -> None:
     assert page.evaluate("stage.view.to - stage.view.from") == pytest.approx(wide, rel=0.02)
 
 
+def test_two_fingers_zoom(stage: Any) -> None:
+    page = stage({**stage.steady, "seconds": 60.0})
+    wide = page.evaluate("stage.view.to - stage.view.from")
+    page.evaluate(
+        """() => {
+            const target = stage.scroller;
+            const finger = (identifier, clientX) => new Touch({ identifier, clientX, clientY: 200, target });
+            for (const half of [50, 100, 200]) {
+                const touches = [finger(1, 500 - half), finger(2, 500 + half)];
+                target.dispatchEvent(new TouchEvent("touchmove", { touches, cancelable: true }));
+            }
+        }"""
+    )
+    assert page.evaluate("stage.view.to - stage.view.from") == pytest.approx(wide / 4, rel=0.05)
+    middle = page.evaluate("stage.timeAt(500)")
+    assert 20 < middle < 40
+
+
+def test_the_mouse_tells_what_a_note_is(stage: Any) -> None:
+    page = stage({**stage.one, "notes": [[0, 1, 63, 64, 3.25]]})
+    x, y = page.evaluate(
+        """() => {
+            const place = stage.place();
+            return [stage.xOf(0.5), stage.scroller.getBoundingClientRect().top + place.y(63) + place.row / 2];
+        }"""
+    )
+    page.mouse.move(x, y)
+    assert page.locator(".mg-tip").inner_text() == "E♭4, velocity 64, 1.00 s, 3.3 nats"
+    page.mouse.move(x, y + 60)
+    assert not page.locator(".mg-tip").is_visible()
+
+
 def test_handles_choose_a_part(stage: Any) -> None:
     page = stage({**stage.steady, "seconds": 10.0})
     page.evaluate("stage.selectable = true")
