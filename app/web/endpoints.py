@@ -68,9 +68,10 @@ def add_endpoints(desk: Desk) -> None:
         temperature: float | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
+        end: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. Gives takes with
-        `midi` (base64) and `recipe`."""
+        """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. end: let it
+        end by itself near `seconds`. Gives takes with `midi` (base64) and `recipe`."""
         settings = {
             "seconds": seconds,
             "latents": latents,
@@ -78,6 +79,7 @@ def add_endpoints(desk: Desk) -> None:
             "temperature": temperature,
             "top_p": top_p,
             "min_p": min_p,
+            "end": end,
         }
         wish = {
             "prime": _source(prime),

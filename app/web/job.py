@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app.generate import Model, finished, new_seed
+from musicgen.app.generate import RINGS_ON, Model, finished, new_seed, rules
 from musicgen.app.web import take
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.listen import Listener
 from musicgen.app.web.wish import Order
-from musicgen.data_prep import STEPS_PER_SECOND
+from musicgen.data_prep import EOS, STEPS_PER_SECOND
+from musicgen.data_prep.endings import OPENS, PART
 
 Event = dict[str, Any]
 
@@ -110,6 +111,7 @@ class Job:
                 context=settings.context or model.context,
                 sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
                 seed=self.seed,
+                **rules(settings),
             )
         )
 
@@ -130,26 +132,29 @@ class Job:
         for row in self.rows:
             if row.done:
                 continue
-            tokens = block[row.row]
-            row.tokens.append(tokens)
-            notes = row.listener.hear(tokens.tolist())
-            limit = row.ticket.order.settings.seconds
-            rate = row.listener.seconds / max(now - self.began, 1e-3)
-            certain = min(row.listener.seconds, limit)
-            inside = [note for note in notes if note[0] < row.listener.offset + limit]  # type: ignore[operator]
-            for note in inside:
-                if note[1] is not None and note[1] > row.listener.offset + limit:
-                    note[1] = round(row.listener.offset + limit, 4)
-            row.ticket.tell(
-                "notes",
-                take=row.take,
-                notes=inside,
-                seconds=round(row.listener.offset + certain, 4),
-                rate=round(rate, 3),
-            )
-            if row.listener.step >= round(limit * STEPS_PER_SECOND):
-                self._finish(row, limit)
+            self._hear(row, block[row.row], now)
         self._stop_rows()
+
+    def _hear(self, row: Row, tokens: np.ndarray, now: float) -> None:
+        """Tell what these tokens say, and finish the row if it is long enough or has ended by itself."""
+        settings = row.ticket.order.settings
+        row.tokens.append(tokens)
+        over = np.flatnonzero(tokens == EOS)
+        notes = row.listener.hear(tokens[: over[0]].tolist() if over.size else tokens.tolist())
+        limit = settings.seconds + (RINGS_ON if settings.end else 0.0)
+        stop = row.listener.offset + limit
+        inside = [note for note in notes if note[0] is not None and note[0] < stop]
+        for note in inside:
+            note[1] = round(min(note[1], stop), 4) if note[1] is not None else None
+        row.ticket.tell(
+            "notes",
+            take=row.take,
+            notes=inside,
+            seconds=round(min(row.listener.offset + row.listener.seconds, stop), 4),
+            rate=round(row.listener.seconds / max(now - self.began, 1e-3), 3),
+        )
+        if over.size or row.listener.step >= round(limit * STEPS_PER_SECOND):
+            self._finish(row, settings.seconds)
 
     def fail(self, message: str) -> None:
         """Tell everybody who still waits that it cannot be done."""
@@ -167,14 +172,23 @@ class Job:
             if row.ticket.cancelled:
                 row.done = True
             elif row.ticket.stopping or late:
-                self._finish(row, row.listener.step / STEPS_PER_SECOND)
+                self._stop(row)
 
-    def _finish(self, row: Row, seconds: float) -> None:
+    def _stop(self, row: Row) -> None:
+        """Keep what there is.  A piece whose ending has begun ends first: its settings could not say what was cut."""
+        settings = row.ticket.order.settings
+        if not settings.end:
+            self._finish(row, row.listener.seconds)
+        elif row.listener.seconds < settings.seconds - min(OPENS, PART * settings.seconds):
+            self._finish(row, row.listener.seconds, end=False)
+
+    def _finish(self, row: Row, seconds: float, end: bool | None = None) -> None:
         """Close a row at so many seconds of new music; what is said of it makes the same piece again."""
         row.done = True
         ticket = row.ticket
         if seconds > 0:
             settings = dataclasses.replace(ticket.order.settings, seconds=seconds, num_samples=self.size)
+            settings = dataclasses.replace(settings, end=settings.end if end is None else end)
             whole = np.concatenate(row.tokens)
             sample = finished(
                 whole, ticket.order.prime, ticket.order.before, settings, self.seed, row.row + 1, self.model
@@ -197,7 +211,8 @@ def batch_key(order: Order) -> tuple[object, ...] | None:
     assert settings.latents is not None and settings.context is not None
     sampling = (settings.temperature, settings.top_p, settings.top_k, settings.min_p)
     read = min(len(order.before), settings.context - settings.latents // 2)
-    return (settings.latents, settings.context, *sampling, read)
+    ending = settings.seconds if settings.end else None
+    return (settings.latents, settings.context, *sampling, read, ending)
 
 
 def padded(rows: int) -> int:

@@ -122,6 +122,7 @@ def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
     _html('<div id="mg-file"></div>', elem_classes="mg-when-file")
     _html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
     seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
+    end = gr.Checkbox(True, label="Come to an end there", info="otherwise it is cut off at that moment")
     preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id="mg-preset")
     _html(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
     takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
@@ -130,7 +131,7 @@ def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
         more = _fine(dials, quality)
-    return [start, make, stop, opening, seconds, preset, takes, *more]
+    return [start, make, stop, opening, seconds, preset, takes, end, *more]
 
 
 def _fine(dials: Dials, quality: Quality | None) -> list[Any]:

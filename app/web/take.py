@@ -42,7 +42,7 @@ def take(sample: Sample, prime: Prime | None) -> dict[str, Any]:
     """A finished take as JSON: its music, its MIDI file in base64, its facts and what is new in it."""
     facts = sample.facts
     packed = pack(prime) if prime is not None else None
-    length = facts.join_seconds + facts.settings.seconds
+    length = facts.join_seconds + (facts.settings.seconds if facts.ended is None else facts.ended)
     return {
         "music": music(sample.music, facts.join_seconds, max(length, sample.music.duration)),
         "midi": base64.b64encode(midi_file(sample, packed)).decode("ascii"),

@@ -4,7 +4,7 @@ A wish is an object whose fields may all be left out:
 
     prime     {"shipped": "bach"}, {"midi": base64 of a MIDI file} or {"music": a music object}; nothing: from nothing
     from, to  seconds: only this part of the prime is continued
-    settings  seconds, latents, context, temperature, top_p, top_k, min_p
+    settings  seconds, latents, context, temperature, top_p, top_k, min_p, end
     takes     how many at once
     seed      a whole number; nothing draws one
     recipe    instead of all others: {"facts": ..., "prime": ...} of a take, which is then made exactly once more
@@ -39,6 +39,7 @@ from musicgen.data_prep.midi import MAX_SECONDS
 Plain = Mapping[str, Any]
 FIELDS = ("prime", "from", "to", "settings", "takes", "seed", "recipe")
 NUMBERS = ("seconds", "temperature", "top_p", "min_p")
+SETTINGS = (*NUMBERS, "latents", "context", "top_k", "end")
 FACTS_FLOATS = ("join_seconds", "ended")
 SETTINGS_FLOATS = (*NUMBERS, "prime_seconds")
 WHOLES = ("latents", "context", "top_k")
@@ -208,9 +209,13 @@ def trimmed(
 
 def _settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
     for name in values:
-        if name not in (*NUMBERS, *WHOLES):
-            raise BadInput(f"there is no setting {name[:40]!r}: there are {', '.join((*NUMBERS, *WHOLES))}")
+        if name not in SETTINGS:
+            raise BadInput(f"there is no setting {name[:40]!r}: there are {', '.join(SETTINGS)}")
     chosen: dict[str, Any] = {}
+    if values.get("end") is not None:
+        if not isinstance(values["end"], bool):
+            raise BadInput(f"end must be true or false, not {str(values['end'])[:40]!r}")
+        chosen["end"] = values["end"]
     for name in NUMBERS:
         if values.get(name) is not None:
             chosen[name] = _number(name, values[name])

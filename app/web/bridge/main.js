@@ -86,10 +86,10 @@ class Page {
   }
 
   /** The settings in the dials' values. */
-  settings([, , seconds, preset, takes, temperature, top_p, min_p, latents, context, seed]) {
+  settings([, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed]) {
     const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
     const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
-    const chosen = { seconds, temperature, top_p, min_p, context: own(context, N) };
+    const chosen = { seconds, end, temperature, top_p, min_p, context: own(context, N) };
     chosen.latents = Math.min(own(latents, M), latents === OWN ? chosen.context : Infinity);
     const text = String(seed ?? "").trim();
     if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");

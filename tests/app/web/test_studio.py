@@ -108,6 +108,35 @@ def test_stopping_keeps_a_valid_piece_that_can_be_made_again(make_studio: Any) -
     assert not fixture.studio.stop("no such name")
 
 
+def test_a_piece_that_ends_by_itself(make_studio: Any) -> None:
+    """Its last notes die away; the recipe makes it again; nothing of it is told after its end."""
+    fixture = make_studio()
+    order = fixture.order(settings={"seconds": 6.0, "end": True}, seed=4)
+    events = heard(fixture.studio.submit(order, "a"))
+    (take,) = only(events, "take")
+    ended = take["recipe"]["facts"]["ended"]
+    music, _ = read_midi(base64.b64decode(take["midi"]))
+    assert 0 < ended < 6.0 + 10.0 and music.duration == pytest.approx(ended, abs=0.02)
+    assert take["music"]["seconds"] == pytest.approx(ended, abs=0.02)
+    told = {(round(note[0], 2), note[2]) for event in only(events, "notes") for note in event["notes"]}
+    assert len(told) == take["notes"] == len(music)
+    recipe = as_javascript(take["recipe"])
+    (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=recipe), "a")), "take")
+    assert again["midi"] == take["midi"]
+
+
+def test_stopping_a_piece_that_was_to_end(make_studio: Any) -> None:
+    """Long before its end it is cut like any other; what its facts say makes it again."""
+    fixture = make_studio(pause=0.01)
+    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0, "end": True}), "a")
+    until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 3)
+    fixture.studio.stop(ticket.name)
+    events = heard(ticket)
+    (take,) = only(events, "take")
+    settings = take["recipe"]["facts"]["settings"]
+    assert settings["end"] is False and 0 < settings["seconds"] < 200 and events[-1]["stopped"]
+
+
 def test_stopped_before_its_turn(make_studio: Any) -> None:
     """There is no piece, and the place in the queue is free."""
     fixture = make_studio(streams=1)

@@ -44,6 +44,7 @@ def test_every_setting_arrives() -> None:
         "top_p": 0.9,
         "top_k": 12,
         "min_p": 0.1,
+        "end": True,
     }
     made = order({"settings": values, "takes": 2, "seed": 7})
     assert {name: getattr(made.settings, name) for name in values} == values
@@ -60,6 +61,7 @@ def test_every_setting_arrives() -> None:
         ({"settings": {"seconds": float("nan")}}, "must be a number"),
         ({"settings": {"seconds": "30"}}, "must be a number"),
         ({"settings": {"seconds": True}}, "must be a number"),
+        ({"settings": {"end": 1}}, "end must be true or false"),
         ({"settings": {"temperature": -1}}, "temperature must be between 0"),
         ({"settings": {"latents": 17}}, "latents 17 is not offered here"),
         ({"settings": {"context": 512}}, "context 512 is not offered here"),
