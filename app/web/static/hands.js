@@ -51,6 +51,8 @@ function key(stage, event) {
     "=": () => stage.zoom(2),
     "-": () => stage.zoom(0.5),
     0: () => stage.zoom("whole"),
+    "[": () => stage.trim.put("from", stage.position),
+    "]": () => stage.trim.put("to", stage.position),
     s: () => !stage.controls.surprise.hidden && stage.layer("surprise", !stage.surprise),
   }[event.key];
   if (!act) return;

@@ -27,7 +27,7 @@ import { palette } from "./palette.js";
 import { CanvasPen } from "./pens.js";
 import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
-import { drawRoll, layout, pitchRange } from "./roll.js";
+import { drawRoll, GUTTER, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
 import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
@@ -36,6 +36,7 @@ import { words } from "./words.js";
 
 const LEAD_IN = 4; // seconds of the prime heard before new music
 const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
+const EDGE = 16; // pixels from the side of the roll in which dragging scrolls
 const SPEAK_EVERY = 10; // seconds between two spoken positions
 
 export class Stage {
@@ -223,7 +224,9 @@ export class Stage {
   }
 
   set selectable(on) {
+    const before = this.trim.on;
     this.trim.on = Boolean(on);
+    if (on && !before) this.zoom("whole"); // both handles are in sight
     this.redraw();
   }
 
@@ -309,6 +312,15 @@ export class Stage {
     const { width, height, from, to } = this.view;
     const surprise = this.surprise && this.#knowsSurprise();
     return layout({ width, height, from, to, low, high, surprise });
+  }
+
+  /** Scroll on while something is dragged near an edge. @returns {boolean} whether it moved */
+  scrollAt(clientX) {
+    const { left, right } = this.scroller.getBoundingClientRect();
+    const side = clientX > right - EDGE ? 1 : clientX < left + GUTTER + EDGE ? -1 : 0;
+    const before = this.view.from;
+    if (side) this.view.show(before + side * (this.view.to - before) * 0.02);
+    return this.view.from !== before;
   }
 
   #resized() {

@@ -16,8 +16,8 @@ export class Trim {
     this.length = 0;
     this.on = false;
     this.handles = {
-      from: this.#handle("from", "Beginning of the part that is used"),
-      to: this.#handle("to", "End of the part that is used"),
+      from: this.#handle("from", "Beginning of the part that is used; on the roll, [ puts it at the playhead"),
+      to: this.#handle("to", "End of the part that is used; on the roll, ] puts it at the playhead"),
     };
   }
 
@@ -64,9 +64,17 @@ export class Trim {
     down.preventDefault();
     handle.focus();
     handle.setPointerCapture(down.pointerId);
-    const grip = down.clientX - this.stage.xOf(this[end]);
-    const move = (event) => this.move(end, this.stage.timeAt(event.clientX - grip));
+    // A handle whose place is out of sight is picked up where it is shown.
+    const shown = handle.classList.contains("mg-away") ? down.clientX : this.stage.xOf(this[end]);
+    const grip = down.clientX - shown;
+    let x = shown;
+    const move = (event) => {
+      x = event.clientX - grip;
+      this.move(end, this.stage.timeAt(x));
+    };
+    const along = setInterval(() => this.stage.scrollAt(x) && this.move(end, this.stage.timeAt(x)), 30);
     const stop = () => {
+      clearInterval(along);
       handle.removeEventListener("pointermove", move);
       this.chosen();
     };
@@ -91,6 +99,13 @@ export class Trim {
     event.stopPropagation();
     this.move(end, target);
     this.stage.reveal(this[end]);
+    this.chosen();
+  }
+
+  /** Move an end to a time, as one act. */
+  put(end, seconds) {
+    if (!this.on) return;
+    this.move(end, seconds);
     this.chosen();
   }
 

@@ -98,6 +98,29 @@ def test_handles_choose_a_part(stage: Any) -> None:
     assert "Chosen: 8.4 s to 8.9 s, which is 0.5 s" in page.status()
 
 
+def test_a_handle_takes_the_roll_along_at_its_edge(stage: Any) -> None:
+    page = stage({**stage.steady, "seconds": 100.0})
+    page.evaluate("() => { stage.selectable = true; stage.zoom(8); stage.view.show(0); stage.select(1, 90); }")
+    page.settle()
+    box = page.locator("#stage .mg-scroller").bounding_box()
+    assert page.evaluate("stage.view.to") < 20
+    page.mouse.move(page.evaluate("stage.xOf(1)"), box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 100)
+    page.wait_for_function("stage.view.from > 8")
+    page.mouse.up()
+    assert page.told("select")[-1]["from"] > 15
+
+
+def test_brackets_choose_from_the_playhead(stage: Any) -> None:
+    page = stage({**stage.steady, "seconds": 10.0})
+    page.evaluate("() => { stage.selectable = true; stage.scroller.focus(); stage.seek(2); }")
+    page.keyboard.press("[")
+    page.evaluate("stage.seek(7)")
+    page.keyboard.press("]")
+    assert page.told("select")[-1] == {"name": "select", "from": 2, "to": 7}
+
+
 def test_only_the_chosen_part_is_played(stage: Any) -> None:
     page = stage(stage.steady)
     page.evaluate("() => { stage.selectable = true; stage.select(1, 1.6); return stage.play(); }")
