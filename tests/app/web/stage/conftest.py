@@ -85,7 +85,8 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+# For one module, and not for all: playwright cannot be started twice at a time, and other tests start it, too.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium without a window."""
     driver = pytest.importorskip(
@@ -213,7 +214,7 @@ class Opener:
         self.contexts = [] if everything or self.usual is None else [self.usual.context]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def opener(browser: Any, address: str) -> Iterator[Opener]:
     """Opens pages, and keeps one open."""
     opener = Opener(browser, address)
