@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +17,7 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import Facts
 from musicgen.app.join import alone, closed, ended, join
 from musicgen.app.prime import Prime
-from musicgen.app.settings import LARGEST_SEED, Settings
+from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
 from musicgen.app.version import version
 from musicgen.data_prep import BOS, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
 from musicgen.data_prep.endings import Endings
@@ -266,3 +268,46 @@ def finished(
 def midi_file(sample: Sample, packed_prime: str | None) -> bytes:
     """A whole MIDI file: the music, its facts and, if there is one, the packed prime."""
     return write_midi(sample.music, None, text=facts_of.texts(sample.facts, packed_prime))
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A finished piece for a Python program: its music, its whole MIDI file, and how it was made."""
+
+    music: Performance
+    midi: bytes
+    facts: Facts
+
+
+def pieces(
+    prime: str | Path | None = None, *, seed: int | None = None, checkpoint: str | None = None, **settings: Any
+) -> list[Piece]:
+    """Continue a MIDI file, or invent pieces: what `musicgen [prime.mid] --out new.mid` does, without the files.
+
+    Args:
+        prime: a MIDI file or the name of a shipped prime; None begins from nothing.
+        seed: the same seed gives the same pieces; None draws one, which is in the facts.
+        checkpoint: released weights by name, or a folder of weights; they are loaded once in a process.
+        settings: fields of `Settings`, such as ``seconds``, ``temperature`` or ``num_samples``.
+
+    Raises:
+        BadInput: a setting or the prime cannot be used.
+        EnvironmentProblem: the weights or JAX are not as they should be.
+    """
+    from musicgen.app.prime import pack, read_prime
+    from musicgen.app.shipped import find_prime
+
+    try:
+        chosen = Settings(**settings)
+    except TypeError:
+        known = ", ".join(field.name for field in dataclasses.fields(Settings))
+        raise BadInput(f"there is no such setting among {', '.join(settings)}: there are {known}") from None
+    read = read_prime(find_prime(str(prime)), chosen.prime_seconds)[0] if prime is not None else None
+    result = generate(Request(chosen, read, checked_seed(seed) if seed is not None else None), _kept_model(checkpoint))
+    packed = pack(read) if read is not None else None
+    return [Piece(sample.music, midi_file(sample, packed), sample.facts) for sample in result.samples]
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_model(checkpoint: str | None) -> Model:
+    return open_model(open_weights(checkpoint))

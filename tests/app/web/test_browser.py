@@ -16,7 +16,7 @@ from musicgen.app import facts
 from musicgen.data_prep import read_midi, write_midi
 from musicgen.data_prep.midi import read_text
 
-from .conftest import Site, serving
+from .serving import Site, serving
 from .test_site import mutations
 
 pytestmark = pytest.mark.slow

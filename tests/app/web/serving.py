@@ -1,0 +1,92 @@
+"""A site around the made-up engine, in a process of its own, and how tests talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Answer(NamedTuple):
+    """Status, body, headers."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.body.splitlines() if line]
+
+
+class Site(NamedTuple):
+    """A whole site that listens on a port of its own."""
+
+    url: str
+
+    def ask(self, path: str, body: object = None, raw: bytes | None = None, kind: str = "application/json") -> Answer:
+        """What the server answers, also if it is a refusal."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return Answer(response.status, response.read(), {k.lower(): v for k, v in response.headers.items()})
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read(), {k.lower(): v for k, v in error.headers.items()})
+
+    @property
+    def busy(self) -> bool:
+        health = self.ask("musicgen/health").json
+        return bool(health["batches"] or health["waiting"])
+
+    def until_idle(self, seconds: float = 15.0) -> None:
+        deadline = time.monotonic() + seconds
+        while self.busy:
+            assert time.monotonic() < deadline, "somebody's place was not freed"
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, pause: float) -> Iterator[Site]:
+    """The page, its routes and its API around the made-up engine, in a process of its own."""
+    pytest.importorskip("gradio", reason="the page needs the extra app")
+    environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    command = [sys.executable, str(Path(__file__).with_name("fake_site.py")), str(pause)]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        assert url, (folder / "log").read_text()
+        site = Site(url)
+        deadline = time.monotonic() + 60
+        while not site.ask("musicgen/about").json["measured"]:
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield site
+        deadline = time.monotonic() + 30  # the browser's piano may still be in the making
+        while left := [path for path in folder.rglob("*") if path.is_file() and path.name != "log"]:
+            assert time.monotonic() < deadline, f"temporary files stay behind: {left}"
+            time.sleep(0.05)
+        assert "Traceback" not in (folder / "log").read_text()
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(20)
