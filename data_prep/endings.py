@@ -27,7 +27,7 @@ from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_ON, PITCHES, TIME
 OPENS = 10.0  # seconds before the chosen time
 PART = 0.5  # but no longer than this share of it
 RING = 3.0  # seconds; real last chords ring for 1.4 to 5.4 seconds (quartiles)
-PUSH = 4.0  # nats, at the chosen time
+PUSH = 6.0  # nats, at the chosen time
 
 
 class EndingState(NamedTuple):
