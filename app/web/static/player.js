@@ -64,7 +64,7 @@ export class Player {
     this.#become("buffering");
     const awake = await this.sound.resume();
     if (this.state !== "buffering") return;
-    if (!awake) return this.#become("blocked");
+    if (!awake) return this.#block();
     this.#maybeStart();
   }
 
@@ -223,7 +223,13 @@ export class Player {
   #interrupted() {
     this.at = this.position;
     this.#halt();
+    this.#block();
+  }
+
+  /** There is no sound yet: begin once there is, if nobody has changed their mind. */
+  #block() {
     this.#become("blocked");
+    this.sound.whenRunning().then(() => this.state === "blocked" && this.play());
   }
 
   #halt(silence = true) {

@@ -128,6 +128,19 @@ export class Sound {
     return this.running;
   }
 
+  /** Resolves once the audio clock runs, however long that takes. */
+  whenRunning() {
+    if (this.running) return Promise.resolve();
+    return new Promise((done) => {
+      const look = () => {
+        if (!this.running) return;
+        this.context.removeEventListener("statechange", look);
+        done();
+      };
+      this.context.addEventListener("statechange", look);
+    });
+  }
+
   set volume(value) {
     this.master.gain.setTargetAtTime(Math.min(Math.max(value, 0), 1) ** 2, this.now, 0.02);
   }

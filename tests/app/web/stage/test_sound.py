@@ -116,6 +116,17 @@ def test_a_browser_that_keeps_sound_off_is_told_of(stage: Any) -> None:
     page.wait_for_function("stage.state === 'playing'")
 
 
+def test_sound_that_is_allowed_late_begins_by_itself(stage: Any) -> None:
+    page = stage(stage.steady)
+    page.evaluate("() => { window.wake = stage.sound.context.resume.bind(stage.sound.context); }")
+    page.evaluate("() => { stage.sound.context.resume = () => new Promise(() => {}); }")
+    page.evaluate("stage.sound.context.suspend()")
+    page.evaluate("stage.play()")
+    page.wait_for_function("stage.state === 'blocked'")
+    page.evaluate("wake()")
+    page.wait_for_function("stage.position > 0.2")
+
+
 def test_one_stage_plays_at_a_time(stage: Any) -> None:
     page = stage(stage.steady)
     page.evaluate("() => { window.other = new Stage(document.querySelector('p')); }")
