@@ -173,6 +173,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
         "starred": starred,
         "means": {name: measures[name]["samples"]["mean"] for name in measures},
         "reference": {name: measures[name]["reference"]["mean"] for name in measures},
+        "drift": {name: measures[name] for name in measures if name.endswith("_drift")},
         "minutes": {name: row["samples"]["mean"] for name, row in told["minutes"].items()},
         "left_out": told["left_out"],
     }
@@ -194,6 +195,21 @@ def row_of(line: dict[str, Any]) -> str:
     shares = [f"{score['means'][name]:.1%}" for name in SHARES]
     cells = [line["setting"], line["set"], *shown[:4], str(len(score["starred"])), *shown[4:], *shares]
     return f"| {' | '.join(cells)} | {line['short']} | {score['left_out']['samples']} |"
+
+
+def drift(lines: list[dict[str, Any]]) -> list[str]:
+    """A table of changes a minute, for the sets that are long enough; none if none is."""
+    rows = []
+    for line in lines:
+        found = {
+            name: row for name, row in line["score"].get("drift", {}).items() if row["samples"]["mean"] is not None
+        }
+        for name, row in found.items():
+            cells = [
+                f"{row[k]['mean']:.3g} [{row[k]['low']:.3g}, {row[k]['high']:.3g}]" for k in ("samples", "reference")
+            ]
+            rows.append(f"| {line['setting']} | {line['set']} | {name} | {row['unit']} | {' | '.join(cells)} |")
+    return ["", "| setting | set | drift | unit | samples | real |", "| --- " * 6 + "|", *rows] if rows else []
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -263,7 +279,8 @@ def main() -> None:
     lines = read(arguments.out)
     if not lines:
         raise SystemExit(f"{arguments.out} has no results: name a data set before it")
-    table = "\n".join([head(), *map(row_of, sorted(lines, key=lambda line: (line["set"], line["setting"])))])
+    lines.sort(key=lambda line: (line["seconds"], line["set"], line["setting"]))
+    table = "\n".join([head(), *map(row_of, lines), *drift(lines)])
     (arguments.out / "results.md").write_text(table + "\n")
     print(f"\n{table}")
 

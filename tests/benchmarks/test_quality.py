@@ -93,6 +93,18 @@ def test_a_row_that_stands_still_is_cut_short(quality: ModuleType) -> None:
     assert short == 1 and rows.shape == (2, quality.MOST_TOKENS)
 
 
+def test_drift(quality: ModuleType) -> None:
+    """A row for every slope that the pieces are long enough for; no table if there is none."""
+    interval = {"mean": 0.5, "low": 0.25, "high": 0.75}
+    rows = {"velocity_drift": {"unit": "1/min", "samples": interval, "reference": interval}}
+    rows["polyphony_drift"] = {"unit": "notes/min", "samples": {"mean": None}, "reference": interval}
+    line = {"setting": "1:1:0", "set": "primed", "score": {"drift": rows}}
+    shown = quality.drift([line])
+    assert shown[3:] == ["| 1:1:0 | primed | velocity_drift | 1/min | 0.5 [0.25, 0.75] | 0.5 [0.25, 0.75] |"]
+    del rows["velocity_drift"]
+    assert quality.drift([line]) == []
+
+
 def test_chosen(quality: ModuleType) -> None:
     """At equal distances; each in turn if there are too few."""
     assert quality.chosen(10, 4) == [0, 2, 5, 7] and quality.chosen(3, 5) == [0, 1, 2, 0, 1]
