@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=whole, metavar="B", help="rows a step, over all devices (the recipe's)")
     add("--dropout", type=number, metavar="P", help="dropout (the recipe's)")
     add("--seed", type=whole, default=0, metavar="S", help="of initialisation, data order and dropout (0)")
+    add("--deterministic", action="store_true", help="on a GPU, the same weights at every run; slower")
     add("--one-setting", action="store_true", help="train for the preset's N and M only, not for all dial settings")
     add("--workers", type=whole, default=0, metavar="N", help="processes that prepare data (0: a thread)")
     add("--stop-after", type=number, metavar="SECONDS", help="save and leave after this time; run again to go on")
@@ -51,21 +52,22 @@ def run(arguments: argparse.Namespace) -> int:
         import grain  # noqa: F401  # these two come with the extra and nothing here works without them
         import optax  # noqa: F401
 
-        from musicgen.model.recipes import RECIPES
+        from musicgen.app.recipes import RECIPES
     except ImportError as error:
         raise EnvironmentProblem(
             f"training needs {error.name}: install it with pip install 'perceiver-musicgen[train]'"
         ) from None
     import jax
 
-    from musicgen.data_prep.augment import Augmentation
     from musicgen.data_prep.loader import batches
     from musicgen.data_prep.shards import ShardError
 
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
     _join_others(arguments.distributed)
-    config = _config(RECIPES[arguments.preset], arguments)
+    recipe = RECIPES[arguments.preset]
+    recipe = dataclasses.replace(recipe, train=_config(recipe.train, arguments))
+    config = recipe.train
     out = Path(arguments.out)
     hosts = jax.process_count()
     if config.batch % hosts:
@@ -77,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
             batch=config.batch // hosts,
             context=config.model.context,
             seed=config.seed,
-            augmentation=Augmentation(semitones=6, stretch=0.08, velocity=8),
+            augmentation=recipe.augmentation,
+            later=recipe.changes(),
             host_index=jax.process_index(),
             host_count=hosts,
             workers=arguments.workers,
@@ -118,6 +121,7 @@ def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
         seed=arguments.seed,
         model_axis=arguments.model_axis,
         all_settings=not arguments.one_setting,
+        deterministic=arguments.deterministic,
     )
 
 

@@ -14,7 +14,7 @@ window holds padding, no mask is needed, and a BOS teaches the model to forget.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +109,18 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     So a run can be resumed with another number of workers, hosts or another batch and goes on at the same place.
     """
 
-    def __init__(self, windows: Windows, settings: LoaderSettings) -> None:
+    def __init__(self, windows: Windows, settings: LoaderSettings, later: Sequence[tuple[int, Windows]] = ()) -> None:
+        """`later`: (first, windows) that take over when `first` windows have been drawn, in order."""
+        self._phases = [(0, windows), *later]
         self._windows, self._settings = windows, settings
         self._drawn = 0
         self._iterator: grain.DatasetIterator[dict[str, np.ndarray]] | None = None
 
     def __next__(self) -> dict[str, np.ndarray]:
+        windows = [phase for first, phase in self._phases if first <= self._drawn][-1]
+        if windows is not self._windows:
+            self.close()
+            self._windows = windows
         if self._iterator is None:
             self._iterator = self._start()
         # Copied out of the shared memory of a worker process, which goes back at once.
@@ -169,6 +175,7 @@ def batches(
     context: int,
     seed: int,
     augmentation: Augmentation | None = None,
+    later: Sequence[tuple[int, Augmentation | None]] = (),
     host_index: int = 0,
     host_count: int = 1,
     workers: int = 0,
@@ -176,11 +183,13 @@ def batches(
     """Endless {"tokens": i16[batch, context + 1]} for training.
 
     ``batch`` is this host's; hosts 0..host_count-1 share the windows between them without overlap. ``augmentation``
-    None leaves the music as it was played. ``workers`` processes prepare batches ahead, 0 is a thread of this process;
+    None leaves the music as it was played; ``later`` says after how many windows another takes its place.
+    ``workers`` processes prepare batches ahead, 0 is a thread of this process;
     the batches are the same. Raises ShardError (no data set, no pieces, damaged files) and ValueError.
     """
     pieces = ShardSet(folder, split)
     if not len(pieces):
         raise ShardError(f"{Path(folder)} has no pieces in its split {split}: nothing to train on")
     settings = LoaderSettings(batch, context, seed, host_index, host_count, workers)
-    return Batches(Windows(pieces, context, augmentation), settings)
+    phases = [(first, Windows(pieces, context, another)) for first, another in later]
+    return Batches(Windows(pieces, context, augmentation), settings, phases)

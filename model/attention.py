@@ -1,6 +1,7 @@
 """The two attentions of the model: causal with queries aligned to the last keys, and the same within a sliding window.
 
-On a GPU in bfloat16 both are cuDNN's fused kernels; elsewhere plain XLA.
+On a GPU in bfloat16 both are cuDNN's fused kernels; elsewhere plain XLA.  cuDNN's gradient adds in no fixed order: on
+an H200 two calls with the same inputs differ in their last bits.  XLA's are equal (`fused=False`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ def _fused(q: jax.Array) -> bool:
     return q.dtype == jnp.bfloat16 and jax.default_backend() == "gpu" and q.shape[1] > 1
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = None) -> jax.Array:
+def attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = None, *, fused: bool = True
+) -> jax.Array:
     """Causal attention, bottom-right aligned: query j of M sees keys 0 .. T-M+j of T, its own included.
 
     q [B, M, H, K], k and v [B, T, G, K] -> [B, M, H, K].  Keys before start i32 [B] are padding: seen by nobody but
@@ -23,7 +26,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = N
     the future).
     """
     M, T = q.shape[1], k.shape[1]
-    implementation: Literal["cudnn", "xla"] = "cudnn" if _fused(q) else "xla"
+    implementation: Literal["cudnn", "xla"] = "cudnn" if fused and _fused(q) else "xla"
     if (
         start is None and M == T
     ):  # the one case for which `is_causal`, aligned top-left, is right; it skips half the work
@@ -36,13 +39,15 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = N
     return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation=implementation)
 
 
-def local_attend(q: jax.Array, k: jax.Array, v: jax.Array, window: int, start: jax.Array | None = None) -> jax.Array:
+def local_attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, window: int, start: jax.Array | None = None, *, fused: bool = True
+) -> jax.Array:
     """Causal attention of T queries to T keys in which each sees itself and the `window` - 1 before it; linear in T.
 
     Shapes as in `attend` with M = T.
     """
     B, T, H, K = q.shape
-    if _fused(q) and start is None:
+    if fused and _fused(q) and start is None:
         return jax.nn.dot_product_attention(
             q, k, v, is_causal=True, local_window_size=(window - 1, 0), implementation="cudnn"
         )

@@ -59,13 +59,13 @@ def all_settings(N: int, M: int) -> tuple[Cut, ...]:
 class Dials:
     """The attentions of a batch of rows cut in several ways."""
 
-    def __init__(self, cuts: tuple[Cut, ...], N: int, M: int):
-        """Raise ValueError if a cut does not fit rows of N inputs and M latents."""
+    def __init__(self, cuts: tuple[Cut, ...], N: int, M: int, *, fused: bool = True):
+        """fused: see attention.py.  Raise ValueError if a cut does not fit rows of N inputs and M latents."""
         for cut in cuts:
             nested = 1 <= cut.segment <= cut.latents <= min(M, cut.context)
             if not nested or M % cut.latents or cut.latents % cut.segment or cut.context * (M // cut.latents) > N:
                 raise ValueError(f"{cut} does not fit rows of {N} inputs and {M} latents")
-        self.cuts, self.N, self.M = cuts, N, M
+        self.cuts, self.N, self.M, self.fused = cuts, N, M, fused
         self.rows = sum(cut.rows for cut in cuts)
 
     def positions(self, decks: int) -> jax.Array:
@@ -92,14 +92,14 @@ class Dials:
 
     def local_attend(self, window: int) -> Attend:
         """Over whole rows: a chunk's first inputs also know the few before them."""
-        return lambda q, k, v: local_attend(q, k, v, window)
+        return lambda q, k, v: local_attend(q, k, v, window, fused=self.fused)
 
     def self_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         """q [B, M, H, K], k and v [B, M, G, K] -> [B, M, H, K]; each segment sees itself alone."""
         out = []
         for cut, *qkv in zip(self.cuts, self._split(q), self._split(k), self._split(v), strict=True):
             segments = [x.reshape(-1, cut.segment, *x.shape[2:]) for x in qkv]
-            out.append(attend(*segments).reshape(qkv[0].shape))
+            out.append(attend(*segments, fused=self.fused).reshape(qkv[0].shape))
         return self._join(out)
 
     def cross_attend(self, keep: float, key: jax.Array) -> Attend:
@@ -119,7 +119,7 @@ class Dials:
                 inputs = [x[:, self.N - used :].reshape(-1, cut.context, *x.shape[2:]) for x in qkv[1:]]
                 inputs = drop_prefix(inputs, cut.context - cut.latents, keep, jax.random.fold_in(key, i))
                 queries = qkv[0].reshape(-1, cut.latents, *q.shape[2:])
-                out.append(attend(queries, *inputs).reshape(qkv[0].shape))
+                out.append(attend(queries, *inputs, fused=self.fused).reshape(qkv[0].shape))
             return self._join(out)
 
         return cross

@@ -2,7 +2,7 @@
 
 Rows [B, N+1] come from an iterator (Grain's, whose state is saved beside the parameters), several steps run in one
 call, compute is bfloat16 with float32 masters, and a run that was stopped goes on bit for bit from its last
-checkpoint.
+checkpoint (on a GPU if it is `deterministic`; else with the same rows and dropout, equal but for the last bits).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class TrainConfig:
     seed: int = 0
     all_settings: bool = True  # train every dial setting (model/dials.py), or only N and M of the model's config
     compute: str = "bfloat16"
+    deterministic: bool = False  # on a GPU, too, the same bits at every run; slower (model/attention.py)
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
     model_axis: int = 1  # devices to one copy of the parameters
@@ -78,7 +79,8 @@ class Batches(Protocol):
 def dials_of(config: TrainConfig) -> Dials:
     """How a batch of this run is cut.  Raises ValueError if the batch is not whole decks."""
     N, M = config.model.context, config.model.latents
-    dials = Dials(all_settings(N, M) if config.all_settings else one_setting(N, M), N, M)
+    cuts = all_settings(N, M) if config.all_settings else one_setting(N, M)
+    dials = Dials(cuts, N, M, fused=not config.deterministic)
     if config.batch % dials.rows:
         raise ValueError(f"batch must be a multiple of {dials.rows}, not {config.batch}")
     return dials

@@ -127,6 +127,24 @@ def test_resumed_is_uninterrupted(data: Path, after: int) -> None:
     assert np.array_equal(drawn(second, 3), whole[after:])
 
 
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_another_augmentation_takes_over(data: Path, after: int) -> None:
+    """Exactly when it is due, also in a run that was stopped before or after."""
+
+    def stream() -> Batches:
+        return batches(data, batch=2, context=40, seed=5, augmentation=AUGMENTATION, later=[(6, None)])
+
+    expected = drawn(batches(data, batch=2, context=40, seed=5, augmentation=AUGMENTATION), 6)
+    expected[3:] = drawn(batches(data, batch=2, context=40, seed=5), 6)[3:]
+    first = stream()
+    np.testing.assert_array_equal(np.stack([next(first)["tokens"] for _ in range(after)]), expected[:after])
+    state = json.loads(json.dumps(first.get_state()))
+    first.close()
+    second = stream()
+    second.set_state(state)
+    np.testing.assert_array_equal(drawn(second, 6 - after), expected[after:])
+
+
 def test_resumed_with_another_batch_size_goes_on_at_the_same_place(data: Path) -> None:
     whole = drawn(batches(data, batch=4, context=16, seed=5), 6).reshape(24, -1)
     first = batches(data, batch=4, context=16, seed=5)

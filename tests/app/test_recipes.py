@@ -1,0 +1,23 @@
+"""Every preset has a recipe that can be run."""
+
+from __future__ import annotations
+
+import pytest
+
+from musicgen.app.recipes import RECIPES, Recipe
+from musicgen.data_prep.augment import Augmentation
+from musicgen.model.config import PRESETS
+from musicgen.model.train import TrainConfig, dials_of
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_recipes(name: str) -> None:
+    """Each trains the preset of its name, in whole decks."""
+    assert RECIPES[name].train.model == PRESETS[name]
+    assert dials_of(RECIPES[name].train).rows == 16
+
+
+def test_later_is_counted_in_windows() -> None:
+    plain = Augmentation(0, 0.0, 0.0, 0)
+    recipe = Recipe(TrainConfig(PRESETS["tiny"], steps=100, batch=16), later=((0.75, plain),))
+    assert recipe.changes() == [(1200, plain)]
