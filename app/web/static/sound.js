@@ -8,7 +8,7 @@ const STEP = 3; // keys from one sample to the next
 const HIGHEST = 108;
 const UNDAMPED = 89; // the strings of the highest keys have no dampers
 const MOST_VOICES = 96;
-const LOAD_AT_ONCE = 6;
+const LOAD_AT_ONCE = 3; // a browser has six connections to a server, and others want theirs
 const LEVEL = 0.4; // of one loud note against full scale; the limiter takes what many notes add up to
 
 const rates = (a, b) => 2 ** ((a - b) / 12);
@@ -77,7 +77,9 @@ export class Sound {
     this.base = String(base).replace(/\/$/, "");
     this.voices = new Set();
     this.samples = new Map();
-    this.loading = new Map();
+    this.loading = new Map(); // key -> {promise, done}: asked for
+    this.queue = []; // keys that are not on their way yet, the most needed first
+    this.busy = 0;
     this.missing = new Set(); // samples that could not be had
     this.late = 0; // notes that were asked for after their time: gaps a listener may hear
     this.live = new Map(); // pitch -> voice of a key that a person holds
@@ -146,16 +148,37 @@ export class Sound {
   }
 
   /**
-   * Fetch the samples that some pitches need, a few at a time and the most needed first.
+   * Fetch the samples that some pitches need, before all that were asked for earlier.
    * @param {Iterable<number>} pitches
+   * @returns {Promise} resolves when each of them is there, or cannot be had
    */
-  async load(pitches) {
-    const wanted = [...new Set([...pitches].map(sampledKey))].filter((key) => !this.samples.has(key));
-    const queue = wanted.map((key) => () => this.#fetch(key));
-    const worker = async () => {
-      while (queue.length) await queue.shift()();
-    };
-    await Promise.all(Array.from({ length: LOAD_AT_ONCE }, worker));
+  load(pitches) {
+    if (!this.base) return Promise.resolve();
+    const keys = [...new Set([...pitches].map(sampledKey))].filter((key) => !this.samples.has(key));
+    for (const key of [...keys].reverse()) this.#ask(key);
+    while (this.busy < LOAD_AT_ONCE && this.queue.length) this.#fetchNext();
+    return Promise.all(keys.map((key) => this.loading.get(key).promise));
+  }
+
+  #ask(key) {
+    const place = this.queue.indexOf(key);
+    if (place >= 0) this.queue.splice(place, 1);
+    else if (this.loading.has(key)) return; // on its way
+    else {
+      const asked = {};
+      asked.promise = new Promise((done) => (asked.done = done));
+      this.loading.set(key, asked);
+    }
+    this.queue.unshift(key);
+  }
+
+  async #fetchNext() {
+    const key = this.queue.shift();
+    this.busy += 1;
+    await this.#fetch(key);
+    this.busy -= 1;
+    this.loading.get(key)?.done();
+    if (this.queue.length) this.#fetchNext();
   }
 
   /** Fetch all samples, from the middle of the keyboard outwards. */
@@ -170,13 +193,7 @@ export class Sound {
     return !this.base || pitches.every((pitch) => this.samples.has(sampledKey(pitch)) || this.missing.has(sampledKey(pitch)));
   }
 
-  #fetch(key) {
-    if (!this.base) return Promise.resolve();
-    if (!this.loading.has(key)) this.loading.set(key, this.#fetchOnce(key));
-    return this.loading.get(key);
-  }
-
-  async #fetchOnce(key) {
+  async #fetch(key) {
     try {
       const answer = await fetch(`${this.base}/${key}.mp3`);
       if (!answer.ok) throw new Error(`status ${answer.status}`);

@@ -103,6 +103,29 @@ def test_samples_that_are_slow_to_come_are_waited_for(stage: Any) -> None:
     assert page.evaluate("[other.sound.samples.has(60), other.sound.tone === undefined]") == [True, True]
 
 
+def test_what_is_needed_is_fetched_before_the_rest_and_not_all_at_once(stage: Any) -> None:
+    page = stage()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/mine/" in request.url else None)
+    most, done = page.evaluate(
+        """async () => {
+            const { Sound } = await import("/static/sound.js");
+            const sound = new Sound("slow/mine");
+            let most = 0;
+            const watch = setInterval(() => (most = Math.max(most, sound.busy)), 5);
+            sound.loadAll();
+            await sound.load([105, 33]);
+            clearInterval(watch);
+            const done = sound.samples.size;
+            await sound.context.close();
+            sound.queue.length = 0;
+            return [most, done];
+        }"""
+    )
+    assert most == 3 and done <= 6
+    assert {url.split("/")[-1] for url in asked[:5]} >= {"105.mp3", "33.mp3"}
+
+
 def test_a_browser_that_keeps_sound_off_is_told_of(stage: Any) -> None:
     page = stage(stage.steady)
     page.evaluate("() => { stage.sound.context.resume = () => new Promise(() => {}); }")
