@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 from musicgen.app import facts as facts_of
@@ -14,13 +12,14 @@ from musicgen.app import roll
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import Facts
 from musicgen.app.generate import Model
-from musicgen.app.render import SUBTYPES, render
+from musicgen.app.render import SUBTYPES
 from musicgen.app.shipped import shipped_primes
 from musicgen.app.web import take
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.job import Event, Ticket
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.quality import Quality
+from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.studio import Studio
 from musicgen.app.web.surprise import surprises
 from musicgen.app.web.wish import midi_bytes, music_of, order_of, parsed
@@ -40,6 +39,7 @@ class Desk:
         """studio: whose model is played; quality: how well it does, if that has been measured."""
         self.studio = studio
         self.quality = quality
+        self.renderer = Renderer()
         self.limits: Limits = studio.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
         self._rendering = asyncio.Semaphore(self.limits.rendering)
@@ -107,7 +107,7 @@ class Desk:
                 f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
             )
         async with self._rendering:
-            return await asyncio.to_thread(_rendered, performance, form)
+            return await asyncio.to_thread(self.renderer.sound, performance, form)
 
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
@@ -165,14 +165,6 @@ def cost(latents: int, context: int, speed: float | None, quality: Quality | Non
         return f"{memory}. Its speed here is being measured."
     rate = speed / TOKENS_PER_SECOND
     return f"{memory}. Here, 30 seconds of lively music take about {30 / rate:.0f} seconds to make."
-
-
-def _rendered(performance: Performance, form: str) -> bytes:
-    """The renderer writes to a folder of its own, which goes with all that is in it."""
-    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-        path = Path(folder) / f"piece.{form}"
-        render(performance, path)
-        return path.read_bytes()
 
 
 def _drawn(performance: Performance, data: bytes, form: str) -> bytes:

@@ -80,19 +80,18 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(desk: Desk, dials: Dials, quality: Quality | None) -> gr.Blocks:
+def build(desk: Desk, dials: Dials) -> gr.Blocks:
     """The page and its API.
 
     Args:
         desk: what answers.
         dials: the settings of latents and context that are offered.
-        quality: how well the model does at them, if that has been measured for these weights.
     """
     with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
         _html(TITLE)
         with gr.Row(elem_id="mg-columns", equal_height=False):
             with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
-                values = _dials(desk, dials, quality)
+                values = _dials(desk, dials)
             with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
                 _html('<div id="mg-message" role="alert"></div>')
                 _html('<div id="mg-stage" class="mg-frame"></div>')
@@ -111,7 +110,7 @@ def build(desk: Desk, dials: Dials, quality: Quality | None) -> gr.Blocks:
     return page
 
 
-def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
+def _dials(desk: Desk, dials: Dials) -> list[Any]:
     """Start, Make, Stop, then the values that `bridge/main.js` takes in this order."""
     limits = desk.limits
     start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
@@ -130,7 +129,7 @@ def _dials(desk: Desk, dials: Dials, quality: Quality | None) -> list[Any]:
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
-        more = _fine(dials, quality)
+        more = _fine(dials, desk.quality)
     return [start, make, stop, opening, seconds, preset, takes, end, *more]
 
 

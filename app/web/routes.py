@@ -16,7 +16,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from musicgen.app.errors import BadInput, MusicgenError
-from musicgen.app.web import sounds
 from musicgen.app.web.desk import Desk
 from musicgen.app.web.studio import WENT_WRONG, Busy
 
@@ -39,7 +38,7 @@ def site(desk: Desk) -> Starlette:
         routes=[
             Route("/about", _about(desk)),
             Route("/health", _health(desk)),
-            Route("/samples/{pitch:int}.mp3", _sample),
+            Route("/samples/{pitch:int}.mp3", _sample(desk)),
             Route("/make", _make(desk), methods=["POST"]),
             Route("/stop", _stop(desk), methods=["POST"]),
             Route("/read", _answer(desk, lambda body: desk.read(body.get("prime"))), methods=["POST"]),
@@ -70,12 +69,15 @@ def _health(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     return health
 
 
-async def _sample(request: Request) -> Response:
-    try:
-        data = await anyio.to_thread.run_sync(sounds.key_sample, request.path_params["pitch"])
-    except MusicgenError as error:
-        return _refusal(error)
-    return Response(data, media_type="audio/mpeg", headers={"Cache-Control": "public, max-age=604800"})
+def _sample(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def sample(request: Request) -> Response:
+        try:
+            data = await anyio.to_thread.run_sync(desk.renderer.key, request.path_params["pitch"])
+        except MusicgenError as error:
+            return _refusal(error)
+        return Response(data, media_type="audio/mpeg", headers={"Cache-Control": "public, max-age=604800"})
+
+    return sample
 
 
 def _make(desk: Desk) -> Callable[[Request], Awaitable[Response]]:

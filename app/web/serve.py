@@ -16,29 +16,26 @@ from musicgen.app.web.limits import LIMITS, Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
-    from musicgen.app.web.quality import Quality
-    from musicgen.app.web.studio import Studio
 
 LOG = logging.getLogger("musicgen")
 
 
-def application(studio: Studio, dials: Dials, quality: Quality | None = None, root_path: str | None = None) -> FastAPI:
+def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastAPI:
     """The whole site: /musicgen/... is ours, everything else Gradio's."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio as gr
     from fastapi import FastAPI
 
-    from musicgen.app.web.desk import Desk
     from musicgen.app.web.guard import NoUploads
     from musicgen.app.web.page import HEAD, build, theme
     from musicgen.app.web.routes import site
 
-    desk = Desk(studio, quality)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/musicgen", site(desk))
-    page = build(desk, dials, quality)
-    page.queue(default_concurrency_limit=None, max_size=studio.limits.waiting, api_open=False)
+    page = build(desk, dials)
+    page.queue(default_concurrency_limit=None, max_size=desk.limits.waiting, api_open=False)
     gr.mount_gradio_app(
         app,
         page,
@@ -75,6 +72,7 @@ def serve(
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.quality import quality_of
     from musicgen.app.web.studio import Studio
@@ -82,12 +80,10 @@ def serve(
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
-    quality = quality_of(released.sha256)
     studio = Studio(lambda: open_model(released), limits)
-    app = application(studio, dials, quality, root_path)
-    leaving = threading.Event()
-    samples = threading.Thread(target=_prepare_samples, args=[leaving], name="samples", daemon=True)
-    samples.start()
+    desk = Desk(studio, quality_of(released.sha256))
+    app = application(desk, dials, root_path)
+    threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
@@ -95,9 +91,8 @@ def serve(
     try:
         asyncio.run(server.serve(sockets=[listening]))
     finally:
-        leaving.set()
         studio.close()
-        samples.join(timeout=10)  # its temporary files go with it
+        desk.renderer.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,14 +117,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _prepare_samples(leaving: threading.Event) -> None:
+def _prepare(desk: Desk) -> None:
     """Make the browser's piano ready before anybody asks for it."""
-    from musicgen.app.web.sounds import PITCHES, key_sample
-
     try:
-        for pitch in PITCHES:
-            if leaving.is_set():
-                return
-            key_sample(pitch)
+        desk.renderer.prepare()
     except MusicgenError as error:
         LOG.warning("the browser will play plain tones: %s", error)

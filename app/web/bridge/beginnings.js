@@ -49,8 +49,9 @@ export class Beginnings {
   }
 
   /** The part of a wish that says what is continued. */
-  wish() {
+  async wish() {
     if (this.kind === "nothing") return {};
+    await this.loading;
     const beginning = this.known.get(this.kind);
     if (!beginning) {
       throw new Refusal(
@@ -68,7 +69,13 @@ export class Beginnings {
     beginning.to = to >= beginning.music.seconds - 0.01 ? null : to;
   }
 
-  async #load(kind, prime, name) {
+  #load(kind, prime, name) {
+    const loading = this.#read(kind, prime, name);
+    this.loading = loading;
+    return loading;
+  }
+
+  async #read(kind, prime, name) {
     try {
       const told = await json("read", { prime });
       this.known.set(kind, { prime, music: { ...told.music, prime_seconds: told.music.seconds }, name, from: 0, to: null });

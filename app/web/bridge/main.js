@@ -102,7 +102,7 @@ class Page {
   async make(values) {
     this.values = values;
     try {
-      const wish = { ...this.settings(values), ...this.beginnings.wish() };
+      const wish = { ...this.settings(values), ...(await this.beginnings.wish()) };
       await this.perform(wish, {});
     } catch (error) {
       this.fail(error);

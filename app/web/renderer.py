@@ -1,0 +1,93 @@
+"""Sound in a process of its own: the renderer's native code keeps the interpreter to itself while it works, and
+whatever it does on a strange piece, the server goes on.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import signal
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.render import render
+from musicgen.app.web.sounds import PITCHES, key
+from musicgen.data_prep import Performance
+
+P = ParamSpec("P")
+T = TypeVar("T")
+BROKEN = "the sound could not be made: try again, or take the MIDI file and make it with musicgen render"
+
+
+class Renderer:
+    """Turns music into sound files, one after the other.  Call it from any thread."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._keys: dict[int, bytes] = {}
+        self._closed = False
+
+    def sound(self, performance: Performance, form: str) -> bytes:
+        """A sound file.  form: wav, flac, ogg or mp3.  Raises MusicgenError."""
+        return self._run(rendered, performance, form)
+
+    def key(self, pitch: int) -> bytes:
+        """The MP3 of one of the browser's keys, made once.  Raises BadInput for a key that is not sampled."""
+        if pitch not in PITCHES:
+            raise BadInput(f"there is no sample of key {pitch}: there are {PITCHES[0]}, {PITCHES[1]} ... {PITCHES[-1]}")
+        if pitch not in self._keys:
+            self._keys[pitch] = self._run(rendered, key(pitch), "mp3")
+        return self._keys[pitch]
+
+    def prepare(self) -> None:
+        """Make all keys, so that nobody has to wait for them.  Raises MusicgenError."""
+        for pitch in PITCHES:
+            if self._closed:
+                return
+            self.key(pitch)
+
+    def close(self) -> None:
+        """Finish what is being made, forget what waits."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        with self._lock:
+            if self._closed:
+                raise EnvironmentProblem("the server is being stopped: try again later")
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")  # a fork of a process with JAX in it may hang
+                self._pool = concurrent.futures.ProcessPoolExecutor(1, context, _ignore_interrupt)
+            pool = self._pool
+            future = pool.submit(work, *arguments, **more)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            with self._lock:
+                if self._pool is pool:
+                    self._pool = None
+            raise EnvironmentProblem(BROKEN) from None
+        except concurrent.futures.CancelledError:
+            raise EnvironmentProblem("the server is being stopped: try again later") from None
+
+
+def rendered(performance: Performance, form: str) -> bytes:
+    """The bytes of a sound file; it is written in a folder of its own, which goes with all that is in it."""
+    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
+        path = Path(folder) / f"piece.{form}"
+        render(performance, path)
+        return path.read_bytes()
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C reaches this process, too; the server tells it when to go."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
