@@ -4,6 +4,8 @@ const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks on
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.08; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
+const LATELY = 10; // seconds over which the speed of the model is measured
+const ENOUGH = 1.5;
 const LEAST_LEAD = 0.25; // seconds
 const PATIENCE = 2; // seconds that samples are waited for: plain tones play after that
 const FIRST_NOTES = 12;
@@ -33,7 +35,8 @@ export class Player {
     this.until = Infinity; // where a chosen part ends
     this.next = 0; // the first note that is not scheduled yet
     this.heard = false;
-    this.rate = null;
+    this.rate = null; // seconds of music made per second, once there are new notes
+    this.growth = []; // [time, seconds that were certain then], the last few
     this.caution = CAUTION;
     this.gap = 0.25; // seconds between two appends
     this.lastAppend = null;
@@ -90,7 +93,7 @@ export class Player {
     const now = performance.now();
     if (this.lastAppend !== null) this.gap = Math.max(this.gap * 0.9, Math.min((now - this.lastAppend) / 1000, 3));
     this.lastAppend = now;
-    if (Number.isFinite(rate)) this.rate = rate;
+    this.#measure(now / 1000, rate);
     for (const index of closed) this.strings.get(this.music.notes[index][2])?.release(this.#when(this.music.soundingEnd(index)));
     if (this.state === "playing") {
       // A note that came after its time sounds at once rather than never.
@@ -98,6 +101,17 @@ export class Player {
       this.#schedule();
     }
     if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+  }
+
+  /** How fast the music grows: as it did lately, or as we are told while there is too little to go by. */
+  #measure(now, told) {
+    const { certain } = this.music;
+    this.growth.push([now, certain]);
+    while (this.growth.length > 2 && now - this.growth[0][0] > LATELY) this.growth.shift();
+    const [since, then] = this.growth[0];
+    if (now - since >= ENOUGH) this.rate = (certain - then) / (now - since);
+    else if (Number.isFinite(told)) this.rate = told;
+    else this.rate ??= (certain - this.music.primeSeconds) / Math.max(now - this.began / 1000, 0.01);
   }
 
   /** Go on with the same music in its final form, without a break. */
@@ -117,11 +131,12 @@ export class Player {
   /** Seconds to wait before playing can start and will not run dry; 0 if it can start now. */
   wait() {
     if (this.complete) return 0;
+    if (this.rate === null) return Infinity; // a prime that ends in silence helps nobody
     const certain = this.end;
     const lead = LEAST_LEAD + 1.5 * this.gap;
-    const rate = this.rate === null ? null : this.rate * this.caution;
+    const rate = this.rate * this.caution;
     const short = lead - (certain - this.at);
-    if (rate === null || rate <= 0) return Math.max(0, short);
+    if (rate <= 0) return Infinity;
     if (rate >= 1) return Math.max(0, short / rate);
     const expected = this.music.expectedSeconds;
     const total = expected > certain ? expected : certain + (expected ? 0 : UNKNOWN_LENGTH);

@@ -10,11 +10,11 @@ export function words(stage, position) {
   const lost = stage.sound.base && stage.sound.missing.size && !stage.sound.samples.size;
   const plain = lost ? " The piano's sound could not be loaded: plain tones play." : "";
   if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
+  if (stage.asked === music) return "Asking the model what surprised it …";
   if (silent) return silent + plain;
   if (player.state === "playing") {
     return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${plain}`;
   }
-  if (stage.asked === music) return "Asking the model what surprised it …";
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
   if (stage.selectable) {
@@ -36,6 +36,7 @@ function waiting({ music, player }) {
   const { rate } = player;
   const wait = player.wait();
   if (player.complete && player.loaded()) return "Starting …";
+  if (!Number.isFinite(wait) && rate !== null) return `The model is thinking${soFar(music)} …`;
   if (wait === 0) return "Fetching the piano …";
   if (rate === null) return `Waiting for the first notes${soFar(music)} …`;
   if (rate >= 1.1 && wait < 2) return `Gathering the first notes${soFar(music)} …`;

@@ -42,6 +42,23 @@ def test_a_prime_is_heard_while_the_first_new_notes_are_made(stage: Any) -> None
     assert page.told("underrun") == []
 
 
+def test_a_prime_waits_for_the_first_new_notes(stage: Any) -> None:
+    page = stage()
+    page.evaluate("stage.begin({ notes: [[0, 3, 60, 90, null]], prime_seconds: 3, seconds: 3, expected_seconds: 9 })")
+    page.wait_for_timeout(400)
+    assert page.evaluate("stage.state") == "buffering"
+    assert "Waiting for the first notes" in page.status()
+    page.evaluate("stage.append({ notes: [], seconds: 4, rate: 2 })")
+    page.wait_for_function("stage.position > 0.2")
+
+
+def test_the_speed_is_measured_and_not_only_believed(stage: Any) -> None:
+    page = stage()
+    page.evaluate("music => { feed(music, { speed: 0.5, claim: 5, expected: 30 }); }", {**stage.steady, "seconds": 1.5})
+    page.wait_for_function("stage.player.growth.length > 20")
+    assert page.evaluate("stage.player.rate") == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_slow_model_is_waited_for_just_long_enough(stage: Any) -> None:
     page = stage()
     page.evaluate("music => { window.began = performance.now(); feed(music, { speed: 0.7 }); }", stage.steady)
