@@ -1,9 +1,10 @@
-"""How fast is `musicgen prep`, and how much faster than the same tokens through note-seq?
+"""How fast is `musicgen prep`, and how much faster than the same tokens through note-seq, or MidiTok's like them?
 
     python benchmarks/prep/measure.py --midi-dir maestro-v3.0.0 --csv maestro-v3.0.0/maestro-v3.0.0.csv
 
-Measured in one run on the same files: our `prepare` against note-seq's path on a sample of files, one after the
-other, file by file; then, with --whole, the whole folder; then the windows that the training loader draws from it.
+Measured in one run on the same files: our `prepare` against note-seq's path and MidiTok's on a sample of files, one
+after the other, file by file; then, with --whole, the whole folder; then the windows that the training loader draws
+from it.
 Writes the result beside this script (--out).
 """
 
@@ -61,6 +62,27 @@ def note_seq_path() -> Callable[[str], np.ndarray]:
     return ids
 
 
+def miditok_path() -> Callable[[str], int]:
+    """A file's path -> how many ids MidiTok makes of it: MIDI-like tokens of 10 ms, 32 velocities, pedal as tokens.
+
+    Not the same tokens, but the nearest it has: the pedal is written down and not applied.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from miditok import MIDILike, TokenizerConfig
+
+    like = {"pitch_range": (0, 127), "num_velocities": 32, "beat_res": {(0, 2): 50}, "use_sustain_pedals": True}
+    tokenizer = MIDILike(
+        TokenizerConfig(**like, use_programs=False)
+    )  # 50 steps a beat, MAESTRO's beats are half seconds
+
+    def count(path: str) -> int:
+        tracks = tokenizer(path)
+        return sum(len(track.ids) for track in (tracks if isinstance(tracks, list) else [tracks]))
+
+    return count
+
+
 def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
     """Processor time, which other work on the machine disturbs least; both sides are one thread."""
     began = time.process_time()
@@ -69,31 +91,43 @@ def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def compare(items: list[Item]) -> dict[str, Any]:
-    """Per file: our seconds, note-seq's, their ratio, the tokens of both."""
-    theirs = note_seq_path()
-    theirs(items[0].path), prep.prepare(items[0])  # what is imported or built at first use is not measured
+    """Per file: our seconds, note-seq's and MidiTok's, their ratios to ours, the tokens of all."""
+    theirs, others = note_seq_path(), miditok_path()
+    (
+        theirs(items[0].path),
+        others(items[0].path),
+        prep.prepare(items[0]),
+    )  # what is imported or built at first use is not measured
     rows = []
     for item in items:
         times = [seconds(lambda: prep.prepare(item)) for _ in range(REPEATS)]  # noqa: B023
         ours, made = statistics.median(each for each, _ in times), times[0][1]
         slow, ids = seconds(lambda: theirs(item.path))  # noqa: B023
+        tokenized = [seconds(lambda: others(item.path)) for _ in range(REPEATS)]  # noqa: B023
+        middle = statistics.median(each for each, _ in tokenized)
         assert isinstance(made, Prepared), made
         row = {
             "file": item.name,
             "notes": len(made.performance),
             "ours_s": round(ours, 5),
             "note_seq_s": round(slow, 3),
+            "miditok_s": round(middle, 4),
         }
         row |= {"ratio": round(slow / ours, 1), "tokens": len(made.tokens), "note_seq_tokens": len(ids)}
+        row |= {"miditok_ratio": round(middle / ours, 1), "miditok_tokens": tokenized[0][1]}
         row["same_tokens"] = bool(np.array_equal(made.tokens, ids))
         rows.append(row)
         print(row, flush=True)
-    ours_total, slow_total = (sum(row[key] for row in rows) for key in ("ours_s", "note_seq_s"))
+    names = ("ours_s", "note_seq_s", "miditok_s")
+    ours_total, slow_total, middle_total = (sum(row[key] for row in rows) for key in names)
     return {
         "ours_s": round(ours_total, 4),
         "note_seq_s": round(slow_total, 2),
         "ratio": round(slow_total / ours_total, 1),
         "smallest_ratio": min(row["ratio"] for row in rows),
+        "miditok_s": round(middle_total, 3),
+        "miditok_ratio": round(middle_total / ours_total, 1),
+        "smallest_miditok_ratio": min(row["miditok_ratio"] for row in rows),
         "files": rows,
     }
 
@@ -146,7 +180,8 @@ def circumstances() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": {
-            name: importlib.metadata.version(name) for name in ("numpy", "note-seq", "pretty-midi", "protobuf")
+            name: importlib.metadata.version(name)
+            for name in ("numpy", "note-seq", "pretty-midi", "protobuf", "miditok", "symusic")
         },
         "commit": git("rev-parse", "HEAD"),
         "data_prep_changed_since": bool(git("status", "--porcelain", "--", "../../data_prep")),
@@ -172,7 +207,7 @@ def main() -> None:
             print(result["whole"], flush=True)
             result["loader"] = windows(Path(folder) / "shards", 4096, 1000)
             print(result["loader"], flush=True)
-    result["against_note_seq"] = compare(items[step // 2 :: step][: arguments.files])
+    result["against_others"] = compare(items[step // 2 :: step][: arguments.files])
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
