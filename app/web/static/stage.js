@@ -143,6 +143,7 @@ export class Stage {
     this.view.scale = null;
     this.view.from = 0;
     this.range = null;
+    if (!this.#knowsSurprise()) this.layer("surprise", false);
     this.sound.load(music.notes.slice(0, 200).map((note) => note[2]));
     this.#grown();
     this.view.follow(from, false);
@@ -268,11 +269,11 @@ export class Stage {
       const told = await this.options.surprises(music.plain());
       if (this.music === music) this.surprises(told);
     } catch {
-      if (this.music === music) this.layer("surprise", false);
-    } finally {
-      if (this.asked === music) this.asked = null;
-      this.#speak(true);
+      // Whoever was asked says why there is no answer.
     }
+    if (this.asked === music) this.asked = null;
+    if (this.music === music && !this.#knowsSurprise()) this.layer("surprise", false);
+    this.#speak(true);
   }
 
   /** Tell how little notes were expected: [onset in seconds, pitch, nats] each. */

@@ -91,6 +91,11 @@ def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
     page.evaluate("music => stage.show(music)", stage.one)
     page.get_by_role("button", name="Surprise").click()
     page.wait_for_function("stage.music.notes[0][4] === 9.5")
+    page.evaluate("() => { stage.options.surprises = async () => []; }")
+    page.evaluate("music => stage.show(music)", stage.one)
+    page.evaluate("stage.layer('surprise', true)")
+    button = page.get_by_role("button", name="Surprise")
+    assert button.get_attribute("aria-pressed") == "false", "there is nothing to show"
 
 
 def test_nothing_is_drawn_while_nothing_moves(stage: Any) -> None:
