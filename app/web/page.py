@@ -158,7 +158,7 @@ def _fine(dials: Dials, quality: Quality | None) -> list[Any]:
     )
     with gr.Row(elem_id="mg-seed"):
         seed = gr.Textbox(
-            "", label="Seed", info="same number, same piece", placeholder="new each time", max_lines=1, min_width=120
+            "", label="Seed", info="same number, same piece; empty: any", placeholder="any", max_lines=1, min_width=120
         )
         dice = gr.Button("Roll the dice", elem_id="mg-dice", min_width=100)
     dice.click(None, None, seed, js=ROLL, api_visibility="private", queue=False)
