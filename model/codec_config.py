@@ -1,0 +1,93 @@
+"""The codec's shape, and the named presets.  Q codebooks, S entries each, D width of a latent frame."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+ACTIVATIONS = ("snake", "elu")
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """Everything that decides the shapes of the parameters and what a code means."""
+
+    sample_rate: int = 24_000  # samples a second, one channel
+    strides: tuple[int, ...] = (2, 4, 5, 8)  # of the encoder's stages; their product is the hop
+    encoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # channels of each stage, and at the frame rate
+    decoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # in the encoder's order: the last is next to the codes
+    dilations: tuple[int, ...] = (1, 3, 9)  # of the residual units of a stage
+    frame_units: int = 3  # residual units at the frame rate: wide, and cheap because frames are few
+    kernel: int = 7
+    activation: str = "snake"
+    width: int = 128  # D
+    codebooks: int = 16  # Q
+    codebook_size: int = 1024  # S
+    code_width: int = 8  # in which the nearest entry is looked up
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        for name in ("encoder_widths", "decoder_widths"):
+            if len(getattr(self, name)) != len(self.strides) + 1:
+                raise ValueError(f"{name} must name {len(self.strides) + 1} widths, one more than there are strides")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
+        if self.sample_rate % self.hop:
+            raise ValueError(f"a hop of {self.hop} samples does not divide the sample rate {self.sample_rate}")
+
+    @property
+    def hop(self) -> int:
+        """Samples to a frame."""
+        return math.prod(self.strides)
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames a second."""
+        return self.sample_rate // self.hop
+
+    def bitrate(self, codebooks: int | None = None) -> float:
+        """Bits a second of the first so many codebooks (None: of all)."""
+        return self.frame_rate * (self.codebooks if codebooks is None else codebooks) * math.log2(self.codebook_size)
+
+    def codebooks_at(self, bits_per_second: float) -> int:
+        """How many codebooks make this bitrate, rounded down.  Raises ValueError if there are none or too many."""
+        number = int(bits_per_second / self.bitrate(1) + 1e-9)
+        if not 1 <= number <= self.codebooks:
+            lowest, highest = self.bitrate(1) / 1000, self.bitrate() / 1000
+            raise ValueError(f"this codec has {lowest:g} to {highest:g} kbps, not {bits_per_second / 1000:g}")
+        return number
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, as it travels inside every checkpoint."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CodecConfig:
+        """Inverse of `to_dict`; an unknown field is an error, since it would silently change the codec."""
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"codec config has unknown fields: {', '.join(sorted(unknown))}")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+CODEC_PRESETS: dict[str, CodecConfig] = {
+    # For tests: milliseconds to run, seconds to train.
+    "toy": CodecConfig(
+        sample_rate=8_000,
+        strides=(4, 8),
+        encoder_widths=(4, 8, 16),
+        decoder_widths=(4, 8, 16),
+        dilations=(3,),
+        frame_units=1,
+        width=12,
+        codebooks=4,
+        codebook_size=32,
+        code_width=4,
+    ),
+    # 75 frames a second, 750 bits a second per codebook: 3, 6 and 12 kbps with 4, 8 and 16 of them.
+    "piano-75": CodecConfig(),
+    # 50 frames a second, 500 bits a second per codebook: 3, 6 and 12 kbps with 6, 12 and 24 (the paper's layout).
+    "piano-50": CodecConfig(strides=(2, 5, 6, 8), codebooks=24),
+}

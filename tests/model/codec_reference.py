@@ -1,0 +1,50 @@
+"""Residual vector quantisation as one would write it down, in float64 numpy; and codecs as small as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from musicgen.model import codec_parameters
+from musicgen.model.codec_config import CODEC_PRESETS
+from musicgen.model.soundstream import SoundStream
+
+TOY_CODEC = CODEC_PRESETS["toy"]
+
+
+def toy_parameters(seed: int = 0) -> dict[str, jax.Array]:
+    """Fresh parameters; biases and snake frequencies random too, where a fresh codec has zeros and ones."""
+    rng = np.random.default_rng(seed)
+    params = codec_parameters.initial(SoundStream, TOY_CODEC, seed)
+    for name, value in sorted(params.items()):
+        if "bias" in name or "frequency" in name:
+            params[name] = value + rng.normal(0, 0.1, value.shape).astype(np.float32)
+    return params
+
+
+def encode(params: Mapping[str, np.ndarray], z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """z [F, D] -> (codes [F, Q], by how much the chosen entry's cosine is larger than the next one's [F, Q])."""
+    down, up, bias, entries = (
+        np.asarray(params[f"quantizer.{name}"], np.float64) for name in ("down", "up", "up_bias", "entries")
+    )
+    codes, margins = [], []
+    for frame in np.asarray(z, np.float64):
+        residual, row, margin = frame, [], []
+        for q in range(len(entries)):
+            e = residual @ down[q]
+            cosine = [float(e @ s / np.linalg.norm(e) / np.linalg.norm(s)) for s in entries[q]]
+            best = int(np.argmax(cosine))
+            row.append(best)
+            margin.append(cosine[best] - sorted(cosine)[-2])
+            residual = residual - (entries[q][best] @ up[q] + bias[q])
+        codes.append(row)
+        margins.append(margin)
+    return np.array(codes), np.array(margins)
+
+
+def decode(params: Mapping[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """codes [F, Q'] -> [F, D]."""
+    up, bias, entries = (np.asarray(params[f"quantizer.{name}"], np.float64) for name in ("up", "up_bias", "entries"))
+    return np.array([sum(entries[q][c] @ up[q] + bias[q] for q, c in enumerate(row)) for row in codes])
