@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from musicgen.app import facts as facts_of
@@ -21,12 +21,12 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.studio import Studio
-from musicgen.app.web.surprise import surprises
 from musicgen.app.web.wish import midi_bytes, music_of, order_of, parsed
 from musicgen.data_prep import MidiError, Performance
 from musicgen.data_prep.midi import read_text
 
 Answer = TypeVar("Answer")
+Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
 PICTURES = ("png", "svg")
@@ -35,10 +35,11 @@ PICTURES = ("png", "svg")
 class Desk:
     """Takes requests for a studio and keeps the slow ones from being done all at once."""
 
-    def __init__(self, studio: Studio, quality: Quality | None = None) -> None:
-        """studio: whose model is played; quality: how well it does, if that has been measured."""
+    def __init__(self, studio: Studio, quality: Quality | None = None, scorer: Score | None = None) -> None:
+        """studio: whose model is played; quality: how well it does, if that has been measured; scorer: see `Scorer`."""
         self.studio = studio
         self.quality = quality
+        self.scorer = scorer
         self.renderer = Renderer()
         self.limits: Limits = studio.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
@@ -120,11 +121,12 @@ class Desk:
 
     async def surprise(self, source: object) -> list[list[float]]:
         """[onset, pitch, nats] of each note of a piece (a prime, see `wish`): how little the model expected it."""
-        model = await self.model()
+        if self.scorer is None:
+            raise EnvironmentProblem("this server cannot say what surprises its model")
         async with self._parsing:
             performance, _ = await asyncio.to_thread(music_of, source, self.limits)
         async with self._rendering:
-            return await asyncio.to_thread(surprises, performance, model)
+            return await asyncio.to_thread(self.scorer, performance)
 
     def about(self) -> dict[str, Any]:
         """What a page has to know before anything is asked: openings, limits, dials once there is a model, load."""

@@ -76,12 +76,13 @@ def serve(
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.quality import quality_of
     from musicgen.app.web.studio import Studio
+    from musicgen.app.web.surprise import Scorer
 
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
     studio = Studio(lambda: open_model(released), limits)
-    desk = Desk(studio, quality_of(released.sha256))
+    desk = Desk(studio, quality_of(released.sha256), Scorer(released))
     app = application(desk, dials, root_path)
     threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn

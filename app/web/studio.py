@@ -182,7 +182,7 @@ class Studio:
             if speed is None:  # somebody came: later
                 return
             self.speeds[pair] = speed
-        self._unmeasured.remove(pair)
+        self._unmeasured = [other for other in self._unmeasured if other != pair]
 
     def _refuse(self, problem: str) -> None:
         with self._change:

@@ -1,0 +1,81 @@
+"""What surprises a model, and exactness on the real engine with a little, untrained model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicgen.app.generate import open_model
+from musicgen.app.shipped import FOLDER
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.job import Ticket
+from musicgen.app.web.limits import LIMITS
+from musicgen.app.web.studio import Studio
+from musicgen.app.web.surprise import Scorer, by_note
+from musicgen.app.web.wish import order_of
+from musicgen.data_prep import STEPS_PER_SECOND, encode, read_midi
+
+
+@pytest.fixture(scope="module")
+def little() -> SimpleNamespace:
+    """Config and parameters of a model as small as can be."""
+    from musicgen.model import parameters
+    from musicgen.model.config import ModelConfig
+
+    config = ModelConfig(
+        width=32, heads=2, kv_heads=1, local_layers=1, local_window=16, layers=2, context=96, latents=32
+    )
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
+    return SimpleNamespace(config=config, params=params, name="little", sha256="f" * 64)
+
+
+def test_each_note_gets_the_nats_of_its_key_and_its_new_loudness(piece: Any) -> None:
+    tokens = encode(piece(20, 3), bos=True)
+    told = by_note(tokens, np.ones(len(tokens) - 1, np.float32))
+    music = encode(piece(20, 3))
+    velocities = int((music >= 359).sum())
+    assert sum(nats for _, _, nats in told) == len(told) + velocities
+    assert {nats for _, _, nats in told} == {1.0, 2.0}
+
+
+def test_the_scorer_scores_every_note(little: SimpleNamespace) -> None:
+    """All notes of a real opening, at their places, each with a sensible number."""
+    music, _ = read_midi(FOLDER / "satie.mid")
+    told = Scorer(little)(music)  # type: ignore[arg-type]
+    assert len(told) == len(music)
+    onsets = np.array([onset for onset, _, _ in told])
+    assert np.allclose(np.sort(onsets), np.sort(music.onset), atol=0.6 / STEPS_PER_SECOND)
+    nats = np.array([value for _, _, value in told])
+    assert (nats > 0).all() and 1 < nats.mean() < 30
+
+
+def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: SimpleNamespace) -> None:
+    """On the real engine: what other people's rows hold changes nothing, in float arithmetic either."""
+    studio = Studio(lambda: open_model(little))  # type: ignore[arg-type]
+    assert studio.ready.wait(30)
+    studio._unmeasured.clear()  # nobody looks at speeds here
+    dials = Dials(32, 96)
+
+    def ticket(**wish: Any) -> Ticket:
+        return studio.submit(order_of(wish, dials, little.sha256, LIMITS), str(wish))
+
+    def take(ticket: Ticket) -> dict[str, Any]:
+        (found,) = (event for event in ticket if event["event"] == "take")
+        return found
+
+    try:
+        # Both primes are longer than a pass of the engine: they may share a batch.
+        blocker = ticket(seed=1, settings={"seconds": 0.5})
+        second = ticket(seed=1, settings={"seconds": 0.5})
+        shared = [ticket(prime={"shipped": name}, settings={"seconds": 3.0}) for name in ("bach", "beethoven", "satie")]
+        made = [take(one) for one in (blocker, second, *shared)][2:]
+        rows = {(one["recipe"]["facts"]["seed"], one["recipe"]["facts"]["settings"]["num_samples"]) for one in made}
+        assert rows == {(made[0]["recipe"]["facts"]["seed"], 4)}, "they did not share a batch"
+        for one in made:
+            assert take(ticket(recipe=one["recipe"]))["midi"] == one["midi"]
+    finally:
+        studio.close()
