@@ -135,7 +135,7 @@ def open_model(released: Released) -> Model:
 
     from musicgen.app.compiled import keep_compiled
     from musicgen.data_prep.releases import Releases
-    from musicgen.model.engine import Engine as JaxEngine
+    from musicgen.model.jax_engine import JaxEngine
     from musicgen.model.sampler import Sampling
 
     def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:

@@ -40,6 +40,12 @@ class ModelConfig:
         """K."""
         return self.width // self.heads
 
+    def crosses_before(self, layer: int) -> range:
+        """Which cross-attends come just before self-attend block `layer`: they are spread evenly over the depth."""
+        every = self.layers // self.cross_attends
+        here = layer % every == 0 and layer // every < self.cross_attends
+        return range(layer // every, layer // every + 1) if here else range(0)
+
     def to_dict(self) -> dict[str, int | float]:
         """Plain dictionary, as it travels inside every checkpoint."""
         return dataclasses.asdict(self)

@@ -1,6 +1,6 @@
 """Generation: primes of integers in, an endless stream of integers out.
 
-    engine = Engine(config, params, grammar)
+    engine = JaxEngine(config, params, grammar)      # or OnnxEngine(config, weights, grammar), on a CPU
     stream = engine.start([prime], latents=2048, context=4096, sampling=Sampling(), seed=0)      # reads the primes
     for block in stream: ...                                                                     # int16 [B, k]
 
@@ -17,21 +17,16 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
-from musicgen.model.decoding import Cache, prefill, step
-from musicgen.model.sampler import Sampling, sample
+from musicgen.model.sampler import Sampling
 
 PAD, EOS = 0, 2
-BLOCK = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
 
 
 class Grammar(Protocol):
-    """Pure functions over arrays, usable inside jax.jit."""
+    """Pure functions over arrays, of NumPy or inside jax.jit."""
 
     def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
         """The state after these streams."""
@@ -51,50 +46,46 @@ class Inclined(Grammar, Protocol):
 
 
 class Engine:
-    """A model ready to generate; keeps its compiled functions, so use one for many streams."""
+    """A model ready to generate; use one for many streams.
 
-    def __init__(self, config: ModelConfig, params: Mapping[str, Any], grammar: Grammar):
+    What turns tokens into logits, and logits into tokens, is its backend's: jax_engine.py and onnx_engine.py.
+    """
+
+    block = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
+    xp: Any  # the namespace of the backend's arrays
+    dtype: Any  # in which it computes
+    params: Mapping[str, Any]  # its parameters as float arrays
+
+    def __init__(self, config: ModelConfig, grammar: Grammar):
         self.config, self.grammar = config, grammar
-        self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
-        self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
-        self.prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))
-        self.draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
 
-    def _prefill(
-        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
-    ) -> tuple[jax.Array, Cache]:
-        model = parameters.bind(self.config, params)
-        return prefill(model, tokens, start, read=read, latents=latents, context=context, dtype=self.dtype)
+    def prefill(
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+    ) -> tuple[Any, Any]:
+        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `read` as latents.
 
-    def _draw(
+        Returns logits f32 [B, V] of the next token and a cache with room for `context` inputs and `latents` latents.
+        """
+        raise NotImplementedError
+
+    def draw(
         self,
-        params: Any,
-        logits: jax.Array,
-        cache: Cache,
+        logits: Any,
+        cache: Any,
         state: Any,
-        key: jax.Array,
-        first: jax.Array,
-        count: jax.Array,
-        sampling: dict[str, jax.Array],
+        *,
+        seed: int,
+        first: int,
+        count: int,
+        sampling: Mapping[str, float],
         grammar: Grammar | Inclined,
-    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
-        """Draw tokens number first .. first + count: i16 [B, BLOCK] (PAD past count), and what comes after them."""
-        model = parameters.bind(self.config, params)
+    ) -> tuple[Any, Any, Any, Any]:
+        """Draw tokens number first .. first + count of a stream, each by the seed, its number and the fields of
+        `sampling`: int16 [B, block] (PAD past count), and the logits, cache and state of the grammar after them.
 
-        def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            drawn, logits, cache, state = carry
-            allowed = grammar.allowed(state)
-            if hasattr(grammar, "inclined"):
-                logits = logits + grammar.inclined(state)
-            else:
-                allowed &= jnp.arange(logits.shape[-1]) != EOS
-            token = sample(jax.random.fold_in(key, first + i), logits, allowed, sampling)
-            logits, cache = step(model, token, cache, dtype=self.dtype)
-            drawn = jax.lax.dynamic_update_slice(drawn, token[:, None].astype(drawn.dtype), (0, i))
-            return drawn, logits, cache, grammar.advance(state, token)
-
-        drawn = jnp.full((logits.shape[0], BLOCK), PAD, jnp.int16)
-        return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
+        The cache is given away.
+        """
+        raise NotImplementedError
 
     def start(
         self,
@@ -137,14 +128,13 @@ class Stream(Iterator[np.ndarray]):
     ):
         self.engine, self.grammar, self.M, self.N = engine, grammar, M, N
         self.history = primes
-        self.key = jax.random.key(seed)
-        self.sampling = {name: jnp.asarray(value) for name, value in dataclasses.asdict(sampling).items()}
-        self.state = grammar.after(primes, jnp)
+        self.seed = seed
+        self.sampling = dataclasses.asdict(sampling)
+        self.state = grammar.after(primes, engine.xp)
         self.drawn = 0
         self.logits, self.cache, self.room = self.refill()
-        jax.block_until_ready(self.logits)
 
-    def refill(self) -> tuple[jax.Array, Cache, int]:
+    def refill(self) -> tuple[Any, Any, int]:
         """Read the last tokens of every row in one pass, with half of the latents, and say how many tokens then fit.
 
         The pass has one of a few lengths, so that only a few functions are ever compiled.
@@ -160,25 +150,22 @@ class Stream(Iterator[np.ndarray]):
             start[row] = length - len(tail)
             tokens[row, start[row] :] = tail
         read = min(half, length)
-        logits, cache = self.engine.prefill(
-            self.engine.params, tokens, start, read=read, latents=self.M, context=self.N
-        )
+        logits, cache = self.engine.prefill(tokens, start, read=read, latents=self.M, context=self.N)
         return logits, cache, min(self.M - read, self.N - length)
 
     def __next__(self) -> np.ndarray:
         if self.room == 0:
             del self.cache  # free the old one before the new one is made
             self.logits, self.cache, self.room = self.refill()
-        count = min(BLOCK, self.room)
+        count = min(self.engine.block, self.room)
         drawn, self.logits, self.cache, self.state = self.engine.draw(
-            self.engine.params,
             self.logits,
             self.cache,
             self.state,
-            self.key,
-            jnp.int32(self.drawn),
-            jnp.int32(count),
-            self.sampling,
+            seed=self.seed,
+            first=self.drawn,
+            count=count,
+            sampling=self.sampling,
             grammar=self.grammar,
         )
         block = np.asarray(drawn)[:, :count]

@@ -121,12 +121,6 @@ class PerceiverAR(nnx.Module):
         self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])
         self.logits = Linear(rngs, config.width, config.vocab_size, ("D", "V"), zero=True)
 
-    def crosses_before(self, layer: int) -> range:
-        """Which cross-attends come just before self-attend block `layer`: they are spread evenly over the depth."""
-        every = self.config.layers // self.config.cross_attends
-        here = layer % every == 0 and layer // every < self.config.cross_attends
-        return range(layer // every, layer // every + 1) if here else range(0)
-
     def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """tokens i32 [B, T] -> [B, T, D]; as a matrix product, whose gradient is one too: deterministic and quick."""
         return rms_norm(jax.nn.one_hot(tokens, self.config.vocab_size, dtype=dtype) @ self.embedding[...].astype(dtype))
@@ -162,7 +156,7 @@ class PerceiverAR(nnx.Module):
         that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
         """
         for layer, block in enumerate(self.layers):
-            for i in self.crosses_before(layer):
+            for i in self.config.crosses_before(layer):
                 keys_values = self.cross[i].keys_values(h, input_positions)
                 x = self.cross[i](x, positions, cross_attend, drop, keys_values)
             x = block(x, positions, self_attend, drop)

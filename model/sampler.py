@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-
-import jax
-import jax.numpy as jnp
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +33,24 @@ class Sampling:
             raise ValueError(f"min-p must lie in [0, 1], not {self.min_p}")
 
 
-def sample(key: jax.Array, logits: jax.Array, allowed: jax.Array, sampling: dict[str, jax.Array]) -> jax.Array:
-    """Draw tokens i32 [B] from logits f32 [B, V], among those allowed bool [B, V].
+def sample(noise: Any, logits: Any, allowed: Any, sampling: Mapping[str, Any]) -> Any:
+    """Draw tokens i32 [B] from logits f32 [B, V], among those allowed bool [B, V]; arrays of NumPy or of JAX.
 
-    `sampling` holds the fields of `Sampling` as scalars, so that turning a dial compiles nothing anew.
+    noise f32 [B, V] follows the standard Gumbel distribution: the largest sum of log-probability and noise is a fair
+    draw.  `sampling` holds the fields of `Sampling` as scalars, so that turning a dial compiles nothing anew.
     """
-    logits = jnp.where(allowed, logits, -jnp.inf)
-    scaled = logits / jnp.maximum(sampling["temperature"], 1e-6)
-    order = jnp.argsort(-scaled, axis=-1)
-    ranked = jnp.take_along_axis(scaled, order, axis=-1)  # likeliest first
-    probability = jax.nn.softmax(ranked, axis=-1)
-    before = jnp.cumsum(probability, axis=-1) - probability
-    rank = jnp.arange(logits.shape[-1])
+    xp = logits.__array_namespace__()
+    logits = xp.where(allowed, logits, -xp.inf)
+    scaled = logits / xp.maximum(sampling["temperature"], 1e-6)
+    order = xp.argsort(-scaled, axis=-1, stable=True)
+    ranked = xp.take_along_axis(scaled, order, axis=-1)  # likeliest first
+    weight = xp.exp(ranked - ranked[:, :1])
+    probability = weight / xp.sum(weight, axis=-1, keepdims=True)
+    before = xp.cumulative_sum(probability, axis=-1) - probability
+    rank = xp.arange(logits.shape[-1])
     keep = (before < sampling["top_p"]) & (probability >= sampling["min_p"] * probability[:, :1])
     keep &= (rank < sampling["top_k"]) | (sampling["top_k"] == 0)
     keep &= (rank == 0) | (sampling["temperature"] > 0)
     keep |= rank == 0  # rounding in `before` must never empty the row
-    drawn = jax.random.categorical(key, jnp.where(keep, ranked, -jnp.inf), axis=-1)
-    return jnp.take_along_axis(order, drawn[:, None], axis=-1)[:, 0].astype(jnp.int32)
+    drawn = xp.argmax(xp.where(keep, ranked, -xp.inf) + noise, axis=-1)
+    return xp.take_along_axis(order, drawn[:, None], axis=-1)[:, 0].astype(xp.int32)

@@ -33,7 +33,7 @@ from musicgen.data_prep.performance import Performance, cut
 from musicgen.data_prep.releases import Releases
 from musicgen.data_prep.vocabulary import BOS, EOS
 from musicgen.model import parameters
-from musicgen.model.engine import Engine
+from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
 LAST = 10.0  # seconds
@@ -137,7 +137,7 @@ def main() -> None:
     judge = Judge(released, min(arguments.latents or released.config.latents, context), context)
     real = [tokens[:-1] for _, tokens in evaluation_pieces(arguments.shards, "validation")][:: arguments.every]
     print(json.dumps(told("real", real, judge)), flush=True)
-    engine = Engine(released.config, released.params, Releases(LONGEST_NOTE))
+    engine = JaxEngine(released.config, released.params, Releases(LONGEST_NOTE))
     bos = np.array([BOS], np.int16)
     rows = generated(engine, judge, None, arguments)
     streams = [np.concatenate([bos, closed(row, bos, arguments.seconds)]) for row in rows]

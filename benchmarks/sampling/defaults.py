@@ -18,7 +18,7 @@ from musicgen.data_prep import grammar
 from musicgen.data_prep.releases import Releases
 from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS
-from musicgen.model.engine import Engine
+from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
 SETTINGS = [
@@ -41,7 +41,7 @@ def main() -> None:
     released = checkpoints.load()
     for longest, sampling in SETTINGS:
         rules = grammar if longest is None else Releases(longest)
-        engine = Engine(released.config, released.params, rules)
+        engine = JaxEngine(released.config, released.params, rules)
         start = [np.array([BOS], np.int16)] * args.rows
         stream = engine.start(start, latents=512, context=1024, sampling=sampling, seed=5)
         blocks = [next(stream)]

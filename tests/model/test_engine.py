@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,8 +15,9 @@ from reference import Reference
 from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
 
 from musicgen.data_prep import VOCABULARY, decode, encode, grammar
-from musicgen.model import engine as engine_module
 from musicgen.model.engine import EOS, Engine, Stream, pass_lengths
+from musicgen.model.jax_engine import JaxEngine
+from musicgen.model.onnx_engine import OnnxEngine
 from musicgen.model.sampler import Sampling
 
 GREEDY = Sampling(temperature=0.0)
@@ -26,17 +25,29 @@ GREEDY = Sampling(temperature=0.0)
 ONE_EACH = dataclasses.replace(TOY, local_layers=1, cross_attends=1, layers=1)
 
 
-@functools.cache
-def shared(name: str) -> Engine:
-    """Engines of the toy, compiled once; each is used with one BLOCK, after which it is named."""
-    return Engine(ONE_EACH, random_parameters(ONE_EACH), AnyToken())
+BACKENDS: dict[str, type[JaxEngine] | type[OnnxEngine]] = {"jax": JaxEngine, "onnxruntime": OnnxEngine}
+KEPT: dict[tuple[str, int], Engine] = {}
+
+
+def of_toy(backend: str, block: int) -> Engine:
+    """Engines of the toy that draw so many tokens a dispatch, compiled once."""
+    if (backend, block) not in KEPT:
+        engine = BACKENDS[backend](ONE_EACH, random_parameters(ONE_EACH), AnyToken())
+        engine.block = block
+        KEPT[backend, block] = engine
+    return KEPT[backend, block]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each by its name."""
+    return str(request.param)
 
 
 @pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def one_by_one(backend: str) -> Engine:
     """An engine that draws one token a dispatch, so that its logits can be looked at between any two."""
-    monkeypatch.setattr(engine_module, "BLOCK", 1)
-    return shared("one by one")
+    return of_toy(backend, 1)
 
 
 class Uncached:
@@ -81,7 +92,9 @@ def follow(stream: Stream, uncached: Uncached, tokens: int) -> None:
     for _ in range(tokens):
         expected = uncached.logits()
         if stream.room > 0:  # or else the next call refills before it draws
-            assert (stream.room, int(stream.cache.inputs)) == (uncached.room, uncached.inputs)
+            assert stream.room == uncached.room
+            inputs = [len(row) - first for row, first in zip(uncached.rows, uncached.first, strict=True)]
+            assert stream.cache.inputs.tolist() in (uncached.inputs, inputs)  # with padding, or each row's own
             assert_close(np.asarray(stream.logits), expected)
         drawn = next(stream)
         assert drawn.shape == (len(uncached.rows), 1)
@@ -108,7 +121,7 @@ def test_passes_of_several_lengths(one_by_one: Engine) -> None:
     assert uncached.inputs > 68
 
 
-def test_blocks_are_what_single_tokens_are(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_what_single_tokens_are(backend: str) -> None:
     """The same seed draws the same tokens, however many at once; a block ends where the room does."""
 
     def first_tokens(engine: Engine) -> tuple[np.ndarray, list[int]]:
@@ -118,18 +131,17 @@ def test_blocks_are_what_single_tokens_are(one_by_one: Engine, monkeypatch: pyte
             blocks.append(next(stream))
         return np.concatenate(blocks, axis=1), [block.shape[1] for block in blocks]
 
-    single, sizes = first_tokens(one_by_one)
+    single, sizes = first_tokens(of_toy(backend, 1))
     assert sizes == [1] * 16
-    monkeypatch.setattr(engine_module, "BLOCK", 3)
-    threes, sizes = first_tokens(shared("in threes"))
+    threes, sizes = first_tokens(of_toy(backend, 3))
     assert sizes == [3, 1] * 4
     np.testing.assert_array_equal(single, threes)
 
 
-def test_the_usual_block() -> None:
+def test_the_usual_block(backend: str) -> None:
     """Sixteen tokens a dispatch, and greedy ones are those of the reference."""
     primes = [random_tokens(30), random_tokens(17)]
-    stream = shared("usual").start(primes, latents=40, context=60, sampling=GREEDY)
+    stream = of_toy(backend, Engine.block).start(primes, latents=40, context=60, sampling=GREEDY)
     uncached = Uncached(primes, 40, 60)
     for size in (16, 4, 16):
         block = next(stream)
@@ -166,12 +178,14 @@ def test_seeds(one_by_one: Engine) -> None:
     assert len({tuple(row) for row in tokens(1)}) == 3
 
 
-def test_eos_is_never_drawn(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eos_is_never_drawn(backend: str) -> None:
     """However likely it is, and though the grammar allows it: how long a piece is, the caller says."""
-    kernel = np.array(one_by_one.params["logits.kernel"])
+    params = random_parameters(ONE_EACH)
+    kernel = params["logits.kernel"].copy()
     kernel[:, EOS] *= 100
-    monkeypatch.setattr(one_by_one, "params", one_by_one.params | {"logits.kernel": kernel})
-    stream = one_by_one.start([random_tokens(n) for n in (1, 9, 40)], latents=8, context=24, seed=1)
+    engine = BACKENDS[backend](ONE_EACH, params | {"logits.kernel": kernel}, AnyToken())
+    engine.block = 1
+    stream = engine.start([random_tokens(n) for n in (1, 9, 40)], latents=8, context=24, seed=1)
     likeliest = 0
     for _ in range(20):
         likeliest += (np.asarray(stream.logits).argmax(axis=-1) == EOS).sum()
@@ -183,19 +197,20 @@ class EndsOnceInclined(AnyToken):
     """Any token until EOS, which is all but sure from the fifth token on; then nothing else."""
 
     def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
-        return xp.zeros((len(streams), 2), xp.int32)
+        return xp.zeros((len(streams), 2), dtype=xp.int32)
 
     def advance(self, state: Any, token: Any) -> Any:
-        over = state[:, 1] | (token == EOS)
-        return state.at[:, 0].add(1).at[:, 1].set(over)
+        xp = state.__array_namespace__()
+        return xp.stack([state[:, 0] + 1, state[:, 1] | (token == EOS)], axis=1)
 
     def allowed(self, state: Any) -> Any:
-        ids = jnp.arange(ONE_EACH.vocab_size)[None]
+        ids = state.__array_namespace__().arange(ONE_EACH.vocab_size)[None]
         return (ids == EOS) | (state[:, 1:] == 0)
 
     def inclined(self, state: Any) -> Any:
-        at = jnp.where(state[:, :1] < 5, -1e3, 1e3)
-        return at * (jnp.arange(ONE_EACH.vocab_size) == EOS)
+        xp = state.__array_namespace__()
+        at = xp.where(state[:, :1] < 5, xp.float32(-1e3), xp.float32(1e3))
+        return at * (xp.arange(ONE_EACH.vocab_size) == EOS)
 
 
 def test_a_grammar_that_is_inclined_to_end(one_by_one: Engine) -> None:
@@ -216,19 +231,30 @@ def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
     np.testing.assert_array_equal(prime, before)
 
 
-def test_music() -> None:
-    """With the real grammar: a long stream compiles nothing after its first block, and is music."""
+def blocks_of_music(backend: str) -> tuple[Engine, Stream, list[np.ndarray]]:
+    """An engine with the real grammar, and the first block of a stream of it."""
     config = dataclasses.replace(ONE_EACH, vocab_size=VOCABULARY.size)
-    params = random_parameters(config)
+    params = dict(random_parameters(config))
     params["logits.kernel"] = params["logits.kernel"] * 0.1  # many tokens likely
-    engine = Engine(config, params, grammar)
+    engine = BACKENDS[backend](config, params, grammar)
     stream = engine.start([np.array([1], np.int16)] * 2, latents=16, context=32, seed=2)
-    blocks = [next(stream)]
-    compiled = engine.draw._cache_size(), engine.prefill._cache_size()
-    assert compiled == (1, 1)
+    return engine, stream, [next(stream)]
+
+
+def test_a_long_stream_compiles_nothing_after_its_first_block() -> None:
+    """Whatever is in the cache."""
+    engine, stream, _ = blocks_of_music("jax")
+    assert isinstance(engine, JaxEngine)
+    for _ in range(10):
+        assert (engine.compiled_draw._cache_size(), engine.compiled_prefill._cache_size()) == (1, 1)
+        next(stream)
+
+
+def test_music(backend: str) -> None:
+    """With the real grammar a long stream is music."""
+    _, stream, blocks = blocks_of_music(backend)
     for _ in range(60):
         blocks.append(next(stream))
-    assert (engine.draw._cache_size(), engine.prefill._cache_size()) == compiled
     assert len(stream.history[0]) <= 32
     for row in np.concatenate(blocks, axis=1):
         state = grammar.start(1)

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from musicgen.model.sampler import Sampling, sample
 
 V, ROWS = 8, 2048
-draw = jax.jit(sample)
+
+
+@jax.jit
+def draw(key: jax.Array, logits: jax.Array, allowed: jax.Array, sampling: dict[str, jax.Array]) -> jax.Array:
+    """With noise of JAX's own."""
+    return sample(jax.random.gumbel(key, logits.shape), logits, allowed, sampling)
 
 
 def drawn(logits: np.ndarray, allowed: np.ndarray, sampling: Sampling, seed: int = 0) -> np.ndarray:

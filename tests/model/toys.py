@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicgen.model import parameters
@@ -78,4 +77,4 @@ class AnyToken:
 
     def allowed(self, state: Any) -> Any:
         """All of them."""
-        return jnp.ones((state.shape[0], self.vocab_size), bool)
+        return state.__array_namespace__().ones((state.shape[0], self.vocab_size), dtype=bool)

@@ -1,0 +1,91 @@
+"""The engine on JAX: on GPUs and TPUs, and wherever ONNX Runtime is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen.model import parameters
+from musicgen.model.config import ModelConfig
+from musicgen.model.decoding import Cache, prefill, step
+from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
+from musicgen.model.sampler import sample
+
+
+class JaxEngine(Engine):
+    """An engine over float parameters; keeps its compiled functions."""
+
+    xp = jnp
+
+    def __init__(self, config: ModelConfig, params: Mapping[str, Any], grammar: Grammar):
+        super().__init__(config, grammar)
+        self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+        self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
+        self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))
+        self.compiled_draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
+
+    def _prefill(
+        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
+    ) -> tuple[jax.Array, Cache]:
+        model = parameters.bind(self.config, params)
+        return prefill(model, tokens, start, read=read, latents=latents, context=context, dtype=self.dtype)
+
+    def _draw(
+        self,
+        params: Any,
+        logits: jax.Array,
+        cache: Cache,
+        state: Any,
+        key: jax.Array,
+        first: jax.Array,
+        count: jax.Array,
+        sampling: dict[str, jax.Array],
+        grammar: Grammar | Inclined,
+    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
+        model = parameters.bind(self.config, params)
+
+        def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            drawn, logits, cache, state = carry
+            allowed = grammar.allowed(state)
+            if hasattr(grammar, "inclined"):
+                logits = logits + grammar.inclined(state)
+            else:
+                allowed &= jnp.arange(logits.shape[-1]) != EOS
+            noise = jax.random.gumbel(jax.random.fold_in(key, first + i), logits.shape, logits.dtype)
+            token = sample(noise, logits, allowed, sampling)
+            logits, cache = step(model, token, cache, dtype=self.dtype)
+            drawn = jax.lax.dynamic_update_slice(drawn, token[:, None].astype(drawn.dtype), (0, i))
+            return drawn, logits, cache, grammar.advance(state, token)
+
+        drawn = jnp.full((logits.shape[0], self.block), PAD, jnp.int16)
+        return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
+
+    def prefill(
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+    ) -> tuple[jax.Array, Cache]:
+        """See Engine."""
+        filled = self.compiled_prefill(self.params, tokens, start, read=read, latents=latents, context=context)
+        return jax.block_until_ready(filled)
+
+    def draw(
+        self,
+        logits: jax.Array,
+        cache: Cache,
+        state: Any,
+        *,
+        seed: int,
+        first: int,
+        count: int,
+        sampling: Mapping[str, float],
+        grammar: Grammar | Inclined,
+    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
+        """See Engine."""
+        scalars = {name: jnp.asarray(value) for name, value in sampling.items()}
+        key = jax.random.key(seed)
+        return self.compiled_draw(
+            self.params, logits, cache, state, key, jnp.int32(first), jnp.int32(count), scalars, grammar=grammar
+        )

@@ -1,0 +1,207 @@
+"""The engine on ONNX Runtime: the way to generate on a CPU.
+
+A third of JAX's time a token, since the weights are read as bytes, and nothing to compile.  It imports no JAX.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from musicgen.model import onnx_graph
+from musicgen.model.config import ModelConfig
+from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
+from musicgen.model.sampler import sample
+
+SLACK = 128  # rows of a local cache beyond its window: how many tokens come before it is moved
+
+
+class Cache:
+    """The memory that every step reads and adds to; batch B first, rows aligned on the left.
+
+    keys and values f32 [B, G, ., K] of every block; inputs and latents i32 [B], how many each row has.
+    """
+
+    def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
+        self.inputs, self.latents = inputs.astype(np.int32), latents.astype(np.int32)
+        self.most = {"inputs": np.array(0, np.int32), "latents": np.array(0, np.int32)}
+        self.token = np.zeros((len(inputs), 1), np.int64)
+        self.positions = np.zeros((len(inputs), 1), np.int64)
+        rows = dict.fromkeys(onnx_graph.local_names(config), config.local_window + SLACK)
+        rows |= {name: N if name.startswith("cross") else M for name in onnx_graph.decode_names(config)}
+        self.caches = {
+            f"{name}.{what}": np.zeros((len(inputs), config.kv_heads, count, config.head_size), np.float32)
+            for name, count in rows.items()
+            for what in ("keys", "values")
+        }
+        self.logits = np.empty((len(inputs), 1, config.vocab_size), np.float32)
+
+    def fill(self, name: str, new: np.ndarray) -> None:
+        """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
+        cache = self.caches[name]
+        B, G, rows, K = cache.shape
+        counts = self.latents if name.startswith("layers") else self.inputs
+        for row, count in enumerate(counts):
+            kept = resident(int(count), rows - SLACK, rows) if name.startswith("local") else int(count)
+            cache[row, :, :kept] = new[row, count - kept : count].reshape(kept, G, K).swapaxes(0, 1)
+
+    def bind(self, session: onnxruntime.InferenceSession, rotations: Mapping[str, np.ndarray]) -> Any:
+        """Tell a session where everything lies."""
+        binding = session.io_binding()
+        given = {
+            "token": self.token,
+            "positions": self.positions,
+            "inputs": self.inputs,
+            "latents": self.latents,
+            "most_inputs": self.most["inputs"],
+            "most_latents": self.most["latents"],
+            **rotations,
+            **self.caches,
+        }
+        self.held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
+        wanted = {node.name for node in session.get_inputs()}
+        for name, value in self.held.items():
+            if name in wanted:
+                binding.bind_ortvalue_input(name, value)
+        for name in self.caches:
+            binding.bind_ortvalue_output(f"{name}.new", self.held[name])
+        self.held["logits"] = onnxruntime.OrtValue.ortvalue_from_numpy(self.logits)
+        binding.bind_ortvalue_output("logits", self.held["logits"])
+        return binding
+
+
+def resident(count: int, window: int, capacity: int) -> int:
+    """How many of `count` inputs a local cache of the operator holds: it drops a whole slack's worth when full."""
+    if count <= capacity:
+        return count
+    dropped = capacity - window + 1
+    return count - dropped * -(-(count - capacity) // dropped)
+
+
+class OnnxEngine(Engine):
+    """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones (see onnx_graph)."""
+
+    xp = np
+    dtype = "float32"
+
+    def __init__(
+        self, config: ModelConfig, weights: Mapping[str, np.ndarray], grammar: Grammar, threads: int | None = None
+    ):
+        super().__init__(config, grammar)
+        self.weights = weights
+        self.threads = threads
+
+    @functools.cached_property
+    def params(self) -> dict[str, np.ndarray]:  # type: ignore[override]  # made when asked for
+        """The parameters as float32 arrays, for model/evaluate.py."""
+        return onnx_graph.parameters(self.weights)
+
+    def _session(self, graph: bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    @functools.cached_property
+    def _passes(self) -> onnxruntime.InferenceSession:
+        return self._session(onnx_graph.pass_graph(self.config, self.weights))
+
+    @functools.cached_property
+    def _steps(self) -> onnxruntime.InferenceSession:
+        return self._session(onnx_graph.step_graph(self.config, self.weights))
+
+    @functools.cache
+    def _rotations(self, count: int) -> dict[str, np.ndarray]:
+        return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
+
+    def read(
+        self, tokens: np.ndarray, start: np.ndarray, latents: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """One pass over tokens [B, T] that begin at start [B].
+
+        Returns logits f32 [B, R, V], how many inputs and how many latents each row has (its first so many of the R),
+        and keys and values by name.
+        """
+        W = self.config.local_window
+        inputs = tokens.shape[1] - start
+        read = np.minimum(latents, inputs)
+        B, T, R = len(inputs), int(-(-inputs.max() // W) * W), int(read.max())
+        aligned = np.zeros((B, T), np.int64)
+        for row, first in enumerate(start):
+            aligned[row, : inputs[row]] = tokens[row, first:]
+        windows = np.clip(inputs[:, None] - np.arange(0, T, W), 0, W).astype(np.int32)  # inputs in each
+        before = np.where(np.arange(T // W) > 0, W, 0).astype(np.int32)
+        rows = np.minimum((inputs - read)[:, None] + np.arange(R), inputs[:, None] - 1)
+        given = {
+            "tokens": aligned,
+            "positions": np.broadcast_to(np.arange(T), (B, T)),
+            "latent_rows": rows[..., None],
+            "inputs": (inputs - 1).astype(np.int32),
+            "most_inputs": np.array(inputs.max(), np.int32),
+            "latents": np.full(B, R - 1, np.int32),
+            "most_latents": np.array(R, np.int32),
+            "queries": read.astype(np.int32),
+            "windows": (windows + before - 1).ravel(),
+            "in_windows": windows.ravel(),
+            **self._rotations(max(T, self.config.context)),
+        }
+        wanted = {node.name for node in self._passes.get_inputs()}
+        names = [node.name for node in self._passes.get_outputs()]
+        found = dict(zip(names, self._passes.run(names, {n: x for n, x in given.items() if n in wanted}), strict=True))
+        return found.pop("logits"), inputs, read, found
+
+    def prefill(
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+    ) -> tuple[np.ndarray, Cache]:
+        """See Engine."""
+        logits, inputs, own, found = self.read(tokens, start, read)
+        cache = Cache(self.config, inputs, own, context, latents)
+        for name, values in found.items():
+            cache.fill(name, values)
+        cache.binding = cache.bind(self._steps, self._rotations(context))
+        return logits[np.arange(len(own)), own - 1], cache
+
+    def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
+        """Add token i32 [B] to the cache: logits f32 [B, V] of the next one."""
+        cache.token[:, 0] = token
+        cache.positions[:, 0] = cache.inputs
+        cache.most["inputs"][...] = cache.inputs.max() + 1
+        cache.most["latents"][...] = cache.latents.max() + 1
+        self._steps.run_with_iobinding(cache.binding)
+        cache.inputs += 1
+        cache.latents += 1
+        return cache.logits[:, 0].copy()
+
+    def draw(
+        self,
+        logits: np.ndarray,
+        cache: Cache,
+        state: Any,
+        *,
+        seed: int,
+        first: int,
+        count: int,
+        sampling: Mapping[str, float],
+        grammar: Grammar | Inclined,
+    ) -> tuple[np.ndarray, np.ndarray, Cache, Any]:
+        """See Engine."""
+        drawn = np.full((len(logits), self.block), PAD, np.int16)
+        for i in range(count):
+            allowed = grammar.allowed(state)
+            if hasattr(grammar, "inclined"):
+                logits = logits + grammar.inclined(state)
+            else:
+                allowed = allowed & (np.arange(logits.shape[-1]) != EOS)
+            # A generator of its own for every token: which block a token is drawn in does not matter.
+            bits = np.random.Philox(key=seed, counter=[0, first + i, 0, 0])
+            noise = np.random.Generator(bits).gumbel(size=logits.shape).astype(np.float32)
+            token = sample(noise, logits, allowed, sampling)
+            logits = self.step(token, cache)
+            drawn[:, i] = token
+            state = grammar.advance(state, token)
+        return drawn, logits, cache, state
