@@ -24,7 +24,8 @@ class Facts:
 
     sample: which of the ``settings.num_samples`` pieces of the batch this is, from 1.
     prime_sha256, prime_notes, join_seconds: None, 0 and 0.0 when nothing was continued.
-    backend: JAX's platform and version; another one may round differently and so choose other notes.
+    backend: platform, engine and its version, such as 'cpu onnxruntime 1.32.0'; another one may round differently and
+        so choose other notes.
     ended: seconds of new music at which the piece ended by itself; None if it was cut.
     memorisation: the longest match with the training set as `evaluate --memorisation` tells it, or only length 0 if
     there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.

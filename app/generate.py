@@ -49,7 +49,7 @@ class Model:
 
     latents, context: M and N that it was released with; context is also the largest it allows.
     sampling: makes the engine's sampling settings from (temperature, top_p, top_k, min_p).
-    backend: JAX's platform and version.
+    backend: what computes, and its version; see app/backend.py.
     """
 
     engine: Engine
@@ -127,35 +127,26 @@ def open_weights(checkpoint: str | None) -> Released:
 
 
 def open_model(released: Released) -> Model:
-    """Start JAX and put the weights into an engine.  Slow: seconds.
+    """Put the weights into an engine: ONNX Runtime's on a CPU, else JAX's, whose start takes seconds.
 
-    Raises EnvironmentProblem if JAX cannot use this machine.
+    Raises EnvironmentProblem if neither can use this machine, BadInput for a MUSICGEN_BACKEND that is none.
     """
-    import jax
-
-    from musicgen.app.compiled import keep_compiled
+    from musicgen.app import backend
     from musicgen.data_prep.releases import Releases
-    from musicgen.model.jax_engine import JaxEngine
     from musicgen.model.sampler import Sampling
 
     def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:
         return Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
 
-    keep_compiled()
-    try:
-        backend = jax.default_backend()
-    except RuntimeError as error:
-        raise EnvironmentProblem(
-            f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
-        ) from None
+    engine, described = backend.open_engine(released, Releases(LONGEST_NOTE))
     return Model(
-        engine=JaxEngine(released.config, released.params, grammar=Releases(LONGEST_NOTE)),
+        engine=engine,
         name=released.name,
         sha256=released.sha256,
         latents=released.config.latents,
         context=released.config.context,
         sampling=sampling,
-        backend=f"{backend} jax {jax.__version__}",
+        backend=described,
     )
 
 

@@ -7,12 +7,13 @@
     SHA256SUMS                         of those files; the hash of its lines, the card's apart, names the checkpoint
     memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
 
-`load` gives them back as float32 arrays after checking every sum.
+`load` gives them back, as stored or as float32 arrays, after checking every sum.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -44,15 +45,20 @@ class UnknownCheckpointError(CheckpointError):
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """A checkpoint, whole.  params: float32 arrays by name.  sha256: `identity`."""
+    """A checkpoint, whole.  weights: arrays as stored, by name (see `quantised`).  sha256: `identity`."""
 
     name: str
     folder: Path
     config: ModelConfig
-    params: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
     tokenizer: dict[str, Any]
     about: dict[str, Any]
     sha256: str
+
+    @functools.cached_property
+    def params(self) -> dict[str, np.ndarray]:
+        """The parameters as float32 arrays by name; made when first asked for."""
+        return dequantised(self.weights)
 
 
 def names() -> list[str]:
@@ -95,7 +101,7 @@ def verified(folder: Path) -> dict[str, bytes]:
 
 
 def load(name_or_path: str | Path = DEFAULT) -> Released:
-    """Read, verify and dequantise a checkpoint.
+    """Read and verify a checkpoint.
 
     Raises UnknownCheckpointError if there is none of that name, CheckpointError if it is damaged.
     """
@@ -105,16 +111,16 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         about = json.loads(files["config.json"])
         config = ModelConfig.from_dict(about.pop("model"))
         tokenizer = json.loads(files["tokenizer.json"])
-        stored: dict[str, np.ndarray] = {}
+        weights: dict[str, np.ndarray] = {}
         shards = [name for name in sorted(files) if name.endswith(".safetensors")]
         if shards != [_shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
             raise ValueError(f"of its weights {SUMS} names only {', '.join(shards) or 'none'}")
         for name in shards:
-            stored |= load_tensors(files[name])
-        params = dequantised(stored)
+            weights |= load_tensors(files[name])
+        _check_scales(weights)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
-    return Released(folder.name, folder, config, params, tokenizer, about, identity(files[SUMS].decode()))
+    return Released(folder.name, folder, config, weights, tokenizer, about, identity(files[SUMS].decode()))
 
 
 def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -138,6 +144,13 @@ def dequantised(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             scale = stored.get(name + SCALE)
             params[name] = values.astype(np.float32) if scale is None else values.astype(np.float32) * scale
     return params
+
+
+def _check_scales(weights: Mapping[str, np.ndarray]) -> None:
+    for name, values in weights.items():
+        scale = weights.get(name + SCALE)
+        if values.dtype == np.int8 and (scale is None or scale.shape != values.shape[1:]):
+            raise ValueError(f"{name} has no scale for each of its outputs")
 
 
 def _shard_name(number: int, count: int) -> str:

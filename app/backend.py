@@ -1,0 +1,81 @@
+"""Which engine generates here: ONNX Runtime's on a CPU, JAX's on anything faster and wherever ONNX Runtime is not.
+
+MUSICGEN_BACKEND=jax or onnxruntime chooses otherwise, such as to replay a piece that the other one made.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pkgutil
+from typing import TYPE_CHECKING
+
+from musicgen.app.errors import BadInput, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+    from musicgen.model.engine import Engine, Grammar
+
+VARIABLE = "MUSICGEN_BACKEND"
+ONNX, JAX = "onnxruntime", "jax"
+
+
+def chosen() -> str:
+    """The name of the engine that generates here.  JAX, which takes a second, is asked only where it may find a GPU.
+
+    Raises BadInput for a MUSICGEN_BACKEND that is none.
+    """
+    asked = os.environ.get(VARIABLE, "")
+    if asked not in ("", ONNX, JAX):
+        raise BadInput(f"{VARIABLE} must be {ONNX} or {JAX}, not {asked[:80]!r}")
+    if asked:
+        return asked
+    if importlib.util.find_spec(ONNX) is None:
+        return JAX
+    return JAX if _may_have_accelerator() and _jax_platform() != "cpu" else ONNX
+
+
+def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
+    """The weights in an engine, and what it is: platform, name and version.
+
+    Raises EnvironmentProblem if it cannot use this machine.
+    """
+    if chosen() == ONNX:
+        try:
+            import onnxruntime
+
+            from musicgen.model.onnx_engine import OnnxEngine
+        except ImportError as error:  # it was asked for, or a library it needs is not there
+            raise EnvironmentProblem(
+                f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
+            ) from None
+        return OnnxEngine(released.config, released.weights, grammar), f"cpu {ONNX} {onnxruntime.__version__}"
+    platform = _jax_platform()
+    import jax
+
+    from musicgen.app.compiled import keep_compiled
+    from musicgen.model.jax_engine import JaxEngine
+
+    keep_compiled()
+    return JaxEngine(released.config, released.params, grammar), f"{platform} {JAX} {jax.__version__}"
+
+
+def _may_have_accelerator() -> bool:
+    """Whether JAX has anything but a CPU to look for: a plugin, or libtpu, and is not told to leave it."""
+    if os.environ.get("JAX_PLATFORMS", "") == "cpu":
+        return False
+    plugins = importlib.util.find_spec("jax_plugins")
+    return importlib.util.find_spec("libtpu") is not None or (
+        plugins is not None and any(pkgutil.iter_modules(plugins.submodule_search_locations or []))
+    )
+
+
+def _jax_platform() -> str:
+    import jax
+
+    try:
+        return jax.default_backend()
+    except RuntimeError as error:
+        raise EnvironmentProblem(
+            f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
+        ) from None
