@@ -24,22 +24,28 @@ class PrepError(ValueError):
 
 
 def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Names of all MIDI files under ``folder``: relative paths with forward slashes, sorted.
+    """Names of all MIDI files under ``folder``, see ``find_files``."""
+    return find_files(folder, MIDI_SUFFIXES, "MIDI")
 
-    Raises PrepError if the folder is missing or holds no file ending in .mid or .midi.
+
+def find_files(folder: str | os.PathLike[str], suffixes: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """Names of all files under ``folder`` that end so: relative paths with forward slashes, sorted.
+
+    Raises PrepError if the folder is missing or holds no such file.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise PrepError(f"{root} is not a folder: give the folder that holds the MIDI files")
+        raise PrepError(f"{root} is not a folder: give the folder that holds the {kind} files")
     names = []
     for parent, _, files in os.walk(root):
         names += [
             (Path(parent) / file).relative_to(root).as_posix()
             for file in files
-            if file.lower().endswith(MIDI_SUFFIXES) and not file.startswith("._")  # macOS metadata, no music
+            if file.lower().endswith(suffixes) and not file.startswith("._")  # macOS metadata, no music
         ]
     if not names:
-        raise PrepError(f"no .mid or .midi file in {root} or its subfolders: is this the right folder?")
+        endings = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise PrepError(f"no {endings} file in {root} or its subfolders: is this the right folder?")
     return tuple(sorted(names))
 
 
@@ -56,8 +62,8 @@ def hashed_split(name: str) -> str:
     return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
 
 
-def official_splits(path: str | os.PathLike[str]) -> dict[str, str]:
-    """A csv with the columns midi_filename and split as {name: split}. Raises PrepError if it is anything else."""
+def official_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> dict[str, str]:
+    """A csv with the columns ``column`` and split as {name: split}. Raises PrepError if it is anything else."""
     table = Path(path)
     try:
         text = table.read_text(encoding="utf-8-sig")
@@ -66,12 +72,12 @@ def official_splits(path: str | os.PathLike[str]) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise PrepError(f"{table} cannot be read as text: {error}") from None
     rows = csv.DictReader(io.StringIO(text))
-    missing = {"midi_filename", "split"} - set(rows.fieldnames or ())
+    missing = {column, "split"} - set(rows.fieldnames or ())
     if missing:
         raise PrepError(f"{table} has no column {' or '.join(sorted(missing))}: is it the csv of the data set?")
     splits: dict[str, str] = {}
     for row in rows:
-        name, split = row["midi_filename"] or "", row["split"]
+        name, split = row[column] or "", row["split"]
         if split not in SPLITS:
             raise PrepError(f"{table} line {rows.line_num}: split is {split!r}, it must be one of {', '.join(SPLITS)}")
         if splits.setdefault(name, split) != split:
@@ -81,14 +87,16 @@ def official_splits(path: str | os.PathLike[str]) -> dict[str, str]:
     return splits
 
 
-def assign(names: tuple[str, ...], table: str | os.PathLike[str] | None) -> tuple[dict[str, str], tuple[str, ...]]:
+def assign(
+    names: tuple[str, ...], table: str | os.PathLike[str] | None, column: str = "midi_filename"
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """({name: split}, names the csv does not list) for the given pieces; without a csv, by hash.
 
     Raises PrepError if the csv lists names that are not among ``names``.
     """
     if table is None:
         return {name: hashed_split(name) for name in names}, ()
-    splits = official_splits(table)
+    splits = official_splits(table, column)
     there = set(names)
     absent = sorted(set(splits) - there)
     if absent:

@@ -111,7 +111,7 @@ def codebooks_used(key: jax.Array, rows: int, codebooks: int, dropout: float) ->
 
 def code_counts(codes: jax.Array, used: jax.Array, size: int) -> jax.Array:
     """How often each entry was chosen: f32 [Q, S] from codes i32 [B, F, Q], in the rows that use the codebook."""
-    rows, _, Q = codes.shape
+    Q = codes.shape[-1]
     weight = (used[:, None] > jnp.arange(Q)).astype(jnp.float32)  # [B, Q]
     weight = jnp.broadcast_to(weight[:, None], codes.shape)
     at = codes + size * jnp.arange(Q)

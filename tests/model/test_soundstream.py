@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ def test_any_chunking_gives_what_the_whole_gives(steps: list[int]) -> None:
     edges = [0, *(int(cut) for cut in np.cumsum(steps) if cut < FRAMES), FRAMES]
     past, decoder_past = silence()
     latents, waves = [], []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         piece, past = latents_of()(wave[:, start * HOP : stop * HOP], past)
         sound, decoder_past = wave_of()(piece, decoder_past)
         latents.append(piece)
