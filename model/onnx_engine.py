@@ -15,6 +15,7 @@ import onnxruntime
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
 from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
+from musicgen.model.onnx_format import Graph
 from musicgen.model.sampler import sample
 
 SLACK = 128  # rows of a local cache beyond its window: how many tokens come before it is moved
@@ -43,7 +44,7 @@ class Cache:
     def fill(self, name: str, new: np.ndarray) -> None:
         """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
         cache = self.caches[name]
-        B, G, rows, K = cache.shape
+        _, G, rows, K = cache.shape
         counts = self.latents if name.startswith("layers") else self.inputs
         for row, count in enumerate(counts):
             kept = resident(int(count), rows - SLACK, rows) if name.startswith("local") else int(count)
@@ -93,6 +94,7 @@ class OnnxEngine(Engine):
     ):
         super().__init__(config, grammar)
         self.weights = weights
+        self._packed = onnx_graph.Packed(weights)
         self.threads = threads
 
     @functools.cached_property
@@ -100,22 +102,23 @@ class OnnxEngine(Engine):
         """The parameters as float32 arrays, for model/evaluate.py."""
         return onnx_graph.parameters(self.weights)
 
-    def _session(self, graph: bytes) -> onnxruntime.InferenceSession:
+    def _session(self, graph: Graph) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
+        given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
+        options.add_external_initializers(list(given), list(given.values()))
         options.log_severity_level = 3
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
 
     @functools.cached_property
     def _passes(self) -> onnxruntime.InferenceSession:
-        return self._session(onnx_graph.pass_graph(self.config, self.weights))
+        return self._session(onnx_graph.pass_graph(self.config, self._packed))
 
     @functools.cached_property
     def _steps(self) -> onnxruntime.InferenceSession:
-        return self._session(onnx_graph.step_graph(self.config, self.weights))
+        return self._session(onnx_graph.step_graph(self.config, self._packed))
 
-    @functools.cache
     def _rotations(self, count: int) -> dict[str, np.ndarray]:
         return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
 

@@ -64,7 +64,7 @@ def _value(name: str, dtype: type, shape: Sequence[int | str]) -> bytes:
 
 
 class Graph:
-    """A graph under construction; values are known by their names."""
+    """A graph under construction; values are known by their names.  given: tensors that are no part of its bytes."""
 
     def __init__(self, name: str):
         self._name = name
@@ -73,6 +73,7 @@ class Graph:
         self._inputs: list[bytes] = []
         self._outputs: list[bytes] = []
         self._named = 0
+        self.given: dict[str, np.ndarray] = {}
 
     def fresh(self) -> str:
         """A name that no value has yet."""
@@ -100,6 +101,15 @@ class Graph:
         dims = b"".join(_number(1, size) for size in array.shape)
         body = dims + _number(2, TYPES[array.dtype.name]) + _piece(8, name)
         self._constants.append(b"".join((body, _piece(9, array.tobytes()))))
+        return name
+
+    def shared(self, name: str, array: np.ndarray) -> str:
+        """A tensor that is given when the graph is loaded, under this name: no copy of it is part of the graph."""
+        if name not in self.given:
+            self.given[name] = array
+            dims = b"".join(_number(1, size) for size in array.shape)
+            elsewhere = _piece(13, _piece(1, "location") + _piece(2, "given")) + _number(14, 1)
+            self._constants.append(dims + _number(2, TYPES[array.dtype.name]) + _piece(8, name) + elsewhere)
         return name
 
     def node(

@@ -54,11 +54,42 @@ def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle), np.sin(angle)
 
 
+class Packed:
+    """Matrices as `MatMulNBits` wants them, made once for both graphs."""
+
+    def __init__(self, weights: Weights):
+        self.weights = weights
+        self._packed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def is_int8(self, *names: str) -> bool:
+        """Whether these matrices are bytes with scales."""
+        return all(self.weights[f"{name}.kernel"].dtype == np.int8 for name in names)
+
+    def beside(self, what: str, *names: str) -> np.ndarray:
+        """The kernels of these names side by side, or their scales."""
+        return np.concatenate([self.weights[f"{name}.{what}"] for name in names], axis=-1)
+
+    def packed(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
+        """Kernels side by side as u8 [outputs, blocks, block], 128 for zero, and their f32 scales [outputs, blocks]."""
+        key = " ".join(names)
+        if key not in self._packed:
+            kernel, scale = self.beside("kernel", *names), self.beside(f"kernel{SCALE}", *names)
+            inputs, outputs = kernel.shape
+            block = next(size for size in (128, 64, 32, 16) if inputs % size == 0 or size == 16)
+            blocks = -(-inputs // block)
+            padded = np.full((outputs, blocks * block), 128, np.uint8)
+            np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
+            scales = np.repeat(scale.astype(np.float32)[:, None], blocks, axis=1)
+            self._packed[key] = padded.reshape(outputs, blocks, block), scales
+        return self._packed[key]
+
+
 class Layers:
     """The parts of a block as nodes of a graph."""
 
-    def __init__(self, config: ModelConfig, weights: Weights, graph: Graph):
-        self.config, self.weights, self.graph = config, weights, graph
+    def __init__(self, config: ModelConfig, weights: Packed, graph: Graph):
+        self.config, self.packed, self.graph = config, weights, graph
+        self.weights = weights.weights
         self.ones = graph.constant(np.ones(config.width, np.float32))
         self.head_ones = graph.constant(np.ones(config.head_size, np.float32))
         self.cos, self.sin = (graph.input(name, np.float32, ("P", "pairs")) for name in ("cos", "sin"))
@@ -75,25 +106,18 @@ class Layers:
 
     def linear(self, x: str, *names: str) -> str:
         """x @ the kernels of these names side by side."""
-        kernel = np.concatenate([self.weights[f"{name}.kernel"] for name in names], axis=1)
-        if kernel.dtype != np.int8:
-            return self.graph.node("MatMul", [x, self.graph.constant(kernel.astype(np.float32))])[0]
-        scale = np.concatenate([self.weights[f"{name}.kernel{SCALE}"] for name in names])
-        K, N = kernel.shape
-        block = next(size for size in (128, 64, 32, 16) if K % size == 0 or size == 16)
-        blocks = -(-K // block)
-        padded = np.full((N, blocks * block), 128, np.uint8)  # 128 stands for zero
-        padded[:, :K] = kernel.T.view(np.uint8) ^ 0x80
+        if not self.packed.is_int8(*names):
+            kernel = self.packed.beside("kernel", *names).astype(np.float32)
+            return self.graph.node("MatMul", [x, self.graph.constant(kernel)])[0]
+        key = " ".join(names)
+        kernel, scale = self.packed.packed(*names)
+        outputs, _, block = kernel.shape
         return self.graph.node(
             "MatMulNBits",
-            [
-                x,
-                self.graph.constant(padded.reshape(N, blocks, block)),
-                self.graph.constant(np.repeat(scale.astype(np.float32)[:, None], blocks, axis=1)),
-            ],
+            [x, self.graph.shared(key, kernel), self.graph.shared(key + SCALE, scale)],
             domain=CONTRIB,
-            K=K,
-            N=N,
+            K=self.weights[f"{names[0]}.kernel"].shape[0],
+            N=outputs,
             bits=8,
             block_size=block,
             accuracy_level=4,  # activations to int8, by which the processor's dot products of bytes can be used
@@ -103,22 +127,35 @@ class Layers:
         """Pieces of the last axis."""
         return self.graph.node("Split", [x, self.shape(*sizes)], len(sizes), axis=-1)
 
-    def heads(self, x: str, name: str, parts: list[tuple[str, int]]) -> str:
-        """Normalise each head of x [B, T, heads*K] and scale it as its part ("query" or "key") says."""
-        K = self.config.head_size
-        scales = [np.tile(self.weights[f"{name}.{part}_scale"].astype(np.float32), (n, 1)) for part, n in parts]
-        heads = self.graph.node("Reshape", [x, self.shape(0, 0, -1, K)])[0]
-        normal = self.norm(heads, self.head_ones)
-        scaled = self.graph.node("Mul", [normal, self.graph.constant(np.concatenate(scales))])[0]
-        return self.graph.node("Reshape", [scaled, self.shape(0, 0, len(np.concatenate(scales)) * K)])[0]
+    def turned(self, x: str, name: str, parts: dict[str, int], positions: str) -> str:
+        """Normalise each head of x [B, T, heads*K], scale it as its part (query or key) says, and rotate it.
 
-    def rotated(self, x: str, positions: str, heads: int) -> str:
-        """x [B, T, heads*K], normalised, with positions i64 [B, T]."""
+        parts: how many heads are of each.  positions: i64 [B, T].
+        """
+        heads, K = sum(parts.values()), self.config.head_size
+        scales = [np.tile(self.weights[f"{name}.{part}_scale"].astype(np.float32), (n, 1)) for part, n in parts.items()]
+        x = self.graph.node("Reshape", [x, self.shape(0, 0, heads, K)])[0]
+        x = self.graph.node("Mul", [self.norm(x, self.head_ones), self.graph.constant(np.concatenate(scales))])[0]
+        x = self.graph.node("Reshape", [x, self.shape(0, 0, heads * K)])[0]
         if not self.pairs:
             return x
-        inputs = [x, positions, self.cos, self.sin]
         rotated = {"num_heads": heads, "rotary_embedding_dim": 2 * self.pairs}
-        return self.graph.node("RotaryEmbedding", inputs, domain=CONTRIB, **rotated)[0]
+        return self.graph.node("RotaryEmbedding", [x, positions, self.cos, self.sin], domain=CONTRIB, **rotated)[0]
+
+    def project(self, name: str, x: str, positions: str, inputs: tuple[str, str] | None = None) -> tuple[str, str, str]:
+        """Queries [B, T, H*K], keys and values [B, T, G*K] of x [B, T, D], normalised already, at i64 [B, T].
+
+        inputs: where keys and values come from instead, and their positions.
+        """
+        H, G, K = self.config.heads, self.config.kv_heads, self.config.head_size
+        if inputs is None:
+            qkv = self.linear(x, f"{name}.query", f"{name}.key", f"{name}.value")
+            qk, v = self.split(qkv, (H + G) * K, G * K)
+            q, k = self.split(self.turned(qk, name, {"query": H, "key": G}, positions), H * K, G * K)
+            return q, k, v
+        q = self.turned(self.linear(x, f"{name}.query"), name, {"query": H}, positions)
+        k, v = self.split(self.linear(inputs[0], f"{name}.key", f"{name}.value"), G * K, G * K)
+        return q, self.turned(k, name, {"key": G}, inputs[1]), v
 
     def attend(
         self,
@@ -172,35 +209,24 @@ class Layers:
         return self.linear(self.norm(x), "logits")
 
 
-def step_graph(config: ModelConfig, weights: Weights) -> bytes:
+def step_graph(config: ModelConfig, weights: Packed) -> Graph:
     """Add token i64 [B, 1] to caches: logits f32 [B, 1, V].
 
-    Inputs besides: cos and sin; `positions` i64 [B, 1]; `inputs` and `latents`, i32 [B], how many there were; `most_inputs` and `most_latents`,
-    i32 [], how many there will be in the longest row; for every block caches `NAME.keys` and `NAME.values`
-    [B, G, rows, K], which come back as `NAME.keys.new` and `NAME.values.new` and are meant to be the same memory.
+    Inputs besides: cos and sin; `positions` i64 [B, 1]; `inputs` and `latents`, i32 [B], how many there were;
+    `most_inputs` and `most_latents`, i32 [], how many there will be in the longest row; for every block caches
+    `NAME.keys` and `NAME.values` [B, G, rows, K], which come back as `NAME.keys.new` and `NAME.values.new` and are
+    meant to be the same memory.
     """
     graph = Graph("step")
     make = Layers(config, weights, graph)
     token = graph.input("token", np.int64, ("B", 1))
-    inputs, latents = (
-        (graph.input(name, np.int32, ("B",)), graph.input(f"most_{name}", np.int32, ()))
-        for name in ("inputs", "latents")
-    )
-    positions = graph.input("positions", np.int64, ("B", 1))
-    queries, keys, K = config.heads * config.head_size, config.kv_heads * config.head_size, config.head_size
+    at = graph.input("positions", np.int64, ("B", 1))
+    inputs, latents = counts(graph)
 
     def block(name: str, x: str, lengths: tuple[str, str], h: str | None = None, **attributes: int) -> str:
         """h: rms_norm of the inputs that a cross-attend takes its keys from."""
-        normal = make.norm(x)
-        if h is None:
-            qkv = make.linear(normal, f"{name}.query", f"{name}.key", f"{name}.value")
-        else:
-            q, kv = make.linear(normal, f"{name}.query"), make.linear(h, f"{name}.key", f"{name}.value")
-            qkv = graph.node("Concat", [q, kv], axis=-1)[0]
-        qk, v = make.split(qkv, queries + keys, keys)
-        qk = make.heads(qk, name, [("query", config.heads), ("key", config.kv_heads)])
-        q, k = make.split(make.rotated(qk, positions, config.heads + config.kv_heads), queries, keys)
-        shape = ("B", config.kv_heads, f"rows of {name}", K)
+        q, k, v = make.project(name, make.norm(x), at, None if h is None else (h, at))
+        shape = ("B", config.kv_heads, f"rows of {name}", config.head_size)
         past = (graph.input(f"{name}.keys", np.float32, shape), graph.input(f"{name}.values", np.float32, shape))
         present = (f"{name}.keys.new", f"{name}.values.new")
         for new in present:
@@ -214,16 +240,25 @@ def step_graph(config: ModelConfig, weights: Weights) -> bytes:
     for name in decode_names(config):
         x = block(name, x, inputs, normal_h) if name.startswith("cross") else block(name, x, latents)
     graph.output("logits", make.read(x), np.float32, ("B", 1, config.vocab_size))
-    return graph.to_bytes()
+    return graph
 
 
-def pass_graph(config: ModelConfig, weights: Weights) -> bytes:
+def counts(graph: Graph) -> list[tuple[str, str]]:
+    """The inputs that say how many inputs and latents there are: of each row less one, and in the longest."""
+    return [
+        (graph.input(name, np.int32, ("B",)), graph.input(f"most_{name}", np.int32, ()))
+        for name in ("inputs", "latents")
+    ]
+
+
+def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     """Read tokens i64 [B, T], T a multiple of W, with R latents: logits f32 [B, R, V] after each latent.
 
-    Inputs besides: cos and sin; `positions` i64 [B, T]; `latent_rows` i64 [B, R, 1], which inputs the latents are; for the cross-attends and the latents' own attention `inputs` and `latents`, i32 [B],
-    how many there are less one, with `most_inputs` and `most_latents` i32 [], and `queries` i32 [B], how many latents;
-    for windows of W inputs, one after the other, `windows` i32 [B*T/W], how many keys there are less one, and
-    `in_windows`, how many queries.
+    Inputs besides: cos and sin; `positions` i64 [B, T]; `latent_rows` i64 [B, R, 1], which inputs the latents are; for
+    the cross-attends and the latents' own attention `inputs` and `latents`, i32 [B], how many there are less one, with
+    `most_inputs` and `most_latents`, i32 [], and `queries` i32 [B], how many latents; for windows of W inputs, one
+    after the other, `windows` i32 [B*T/W], how many keys there are less one, and `in_windows`, how many queries.
+
     For every block come back `NAME.keys` and `NAME.values` [B, T or R, G*K], which go into the caches.
     """
     graph = Graph("pass")
@@ -231,46 +266,32 @@ def pass_graph(config: ModelConfig, weights: Weights) -> bytes:
     tokens = graph.input("tokens", np.int64, ("B", "T"))
     positions = graph.input("positions", np.int64, ("B", "T"))
     rows = graph.input("latent_rows", np.int64, ("B", "R", 1))
-    inputs, latents = (
-        (graph.input(name, np.int32, ("B",)), graph.input(f"most_{name}", np.int32, ()))
-        for name in ("inputs", "latents")
-    )
+    inputs, latents = counts(graph)
     how_many = graph.input("queries", np.int32, ("B",))
     windows, in_windows = (graph.input(name, np.int32, ("windows",)) for name in ("windows", "in_windows"))
     H, G, K, W = config.heads, config.kv_heads, config.head_size, config.local_window
-    most_window = graph.constant(np.array(2 * W, np.int32))
+    two_windows = graph.constant(np.array(2 * W, np.int32))
+    one_later = graph.constant(np.array([0, W, 0, 0, -W, 0], np.int64))
 
-    def keys_values(name: str, normal: str, at: str, length: str) -> tuple[str, str]:
-        k, v = make.split(make.linear(normal, f"{name}.key", f"{name}.value"), G * K, G * K)
-        k = make.rotated(make.heads(k, name, [("key", G)]), at, G)
+    def handed_back(name: str, k: str, v: str, length: str) -> None:
         for what, value in (("keys", k), ("values", v)):
             graph.output(f"{name}.{what}", value, np.float32, ("B", length, G * K))
-        return k, v
 
-    def query(name: str, normal: str, at: str) -> str:
-        return make.rotated(make.heads(make.linear(normal, f"{name}.query"), name, [("query", H)]), at, H)
-
-    def cached(x: str, length: int) -> str:
-        """[B, T, G*K] -> [B, G, T, K], as caches are."""
+    def as_cache(x: str, length: int = 0) -> str:
+        """[B, T, G*K] -> [B, G, T, K]; in windows of `length` first, if one is given."""
         heads = graph.node("Reshape", [x, make.shape(-1, length, G, K) if length else make.shape(0, 0, G, K)])[0]
         return graph.node("Transpose", [heads], perm=[0, 2, 1, 3])[0]
 
-    def window_before(x: str) -> str:
-        """[B, T, G*K] -> [B*T/W, W, G*K] each window's own place holding the window before it."""
-        pads = graph.constant(np.array([0, W, 0, 0, -W, 0], np.int64))
-        return graph.node("Pad", [x, pads])[0]
-
     def local(name: str, h: str) -> str:
-        normal = make.norm(h)
-        k, v = keys_values(name, normal, positions, "T")
-        q = query(name, normal, positions)
+        """Each window of inputs is a row of its own, whose cache holds the window before it."""
+        q, k, v = make.project(name, make.norm(h), positions)
+        handed_back(name, k, v, "T")
+        past = [as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v)]
         folded = [graph.node("Reshape", [x, make.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G))]
-        past = cached(window_before(k), W), cached(window_before(v), W)
         attended = make.attend(
-            folded[0], folded[1], folded[2], past, (windows, most_window), queries=in_windows, local_window_size=W
+            *folded, (past[0], past[1]), (windows, two_windows), queries=in_windows, local_window_size=W
         )
-        attended = graph.node("Reshape", [attended, graph.node("Shape", [q])[0]])[0]
-        return make.mix(h, attended, name)
+        return make.mix(h, graph.node("Reshape", [attended, graph.node("Shape", [q])[0]])[0], name)
 
     def latents_of(x: str) -> str:
         return graph.node("GatherND", [x, rows], batch_dims=1)[0]
@@ -280,16 +301,16 @@ def pass_graph(config: ModelConfig, weights: Weights) -> bytes:
         h = local(name, h)
     x, at, normal_h = latents_of(h), latents_of(positions), make.norm(h)
     for name in decode_names(config):
-        normal = make.norm(x)
-        q = query(name, normal, at)
         if name.startswith("cross"):
-            k, v = keys_values(name, normal_h, positions, "T")
-            past = cached(k, 0), cached(v, 0)
+            q, k, v = make.project(name, make.norm(x), at, (normal_h, positions))
+            handed_back(name, k, v, "T")
             # The latents' own keys are among the inputs'; the operator wants them as new ones.
+            past = as_cache(k), as_cache(v)
             attended = make.attend(q, latents_of(k), latents_of(v), past, inputs, queries=how_many)
         else:
-            k, v = keys_values(name, normal, at, "R")
+            q, k, v = make.project(name, make.norm(x), at)
+            handed_back(name, k, v, "R")
             attended = make.attend(q, k, v, ("", ""), latents)  # what pads a row comes after all that is read
         x = make.mix(x, attended, name)
     graph.output("logits", make.read(x), np.float32, ("B", "R", config.vocab_size))
-    return graph.to_bytes()
+    return graph
