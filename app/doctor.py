@@ -26,6 +26,7 @@ EXTRAS = {
     "train": (("optax", "optax"), ("grain", "grain"), ("orbax.checkpoint", "orbax-checkpoint")),
     "data": (("note_seq", "note-seq"),),
     "beam": (("apache_beam", "apache-beam"),),
+    "live": (("rtmidi", "python-rtmidi"),),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 
