@@ -12,8 +12,10 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from musicgen.app.errors import EnvironmentProblem, MusicgenError
 from musicgen.app.generate import Model, rules
@@ -48,13 +50,19 @@ class Load:
 class Studio:
     """Takes orders, gives tickets."""
 
-    def __init__(self, open_model: Callable[[], Model], limits: Limits = LIMITS) -> None:
-        """open_model: loads the model; called once, in the studio's own thread, so that a page is there before it."""
+    def __init__(self, open_model: Callable[[], Model], limits: Limits = LIMITS, *, prepare: bool = True) -> None:
+        """Start the thread.
+
+        Args:
+            open_model: loads the model; called once, in the studio's own thread, so that a page is there before it.
+            limits: what may be asked.
+            prepare: measure and compile what will be needed while nobody waits.
+        """
         self.limits = limits
         self.model: Model | None = None
         self.ready = threading.Event()  # set when the model is there, or never will be
         self.problem: str | None = None
-        self._open_model = open_model
+        self._open_model, self._prepare = open_model, prepare
         self._change = threading.Condition()
         self._waiting: list[Ticket] = []
         self._tickets: dict[str, Ticket] = {}  # those that somebody listens to, by name
@@ -64,6 +72,7 @@ class Studio:
         self._closing = False
         self.speeds: dict[tuple[int, int], float] = {}  # (latents, context) -> tokens a second of one take alone
         self._unmeasured: list[tuple[int, int]] = []
+        self._unwarmed: list[int] = []  # sizes of batches that nothing is compiled for yet
         self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
         self._thread.start()
 
@@ -121,11 +130,6 @@ class Studio:
                 self._tell_places()
             self._change.notify_all()
 
-    @property
-    def measuring(self) -> bool:
-        """Whether there are presets whose speed is not known yet."""
-        return bool(self._unmeasured)
-
     def load(self) -> Load:
         """How busy it is."""
         with self._change:
@@ -149,19 +153,23 @@ class Studio:
             LOG.exception("the model could not be loaded")
             self._refuse("the model could not be loaded: see musicgen doctor")
             return
-        self._unmeasured = preset_dials(self.model)
+        if self._prepare:
+            self._unmeasured = preset_dials(self.model)
+            self._unwarmed = [rows for rows in (2, 4, 8) if rows <= self.limits.rows]
         self.ready.set()
         while True:
             with self._change:
-                while not (self._waiting or self._jobs or self._closing or self._unmeasured):
+                while not (self._waiting or self._jobs or self._closing or self._unmeasured or self._unwarmed):
                     self._change.wait()
                 if self._closing:
                     break
                 chosen = self._choose() if len(self._jobs) < self.limits.streams else []
             if chosen:
                 self._start(chosen, self.model)
-            elif not self._jobs:
+            elif not self._jobs and self._unmeasured:
                 self._measure(self.model)
+            elif not self._jobs and self._unwarmed:
+                self._warm(self.model, self._unwarmed.pop(0))
             for job in list(self._jobs):
                 self._guarded(job, job.step)
                 if job.over:
@@ -183,6 +191,13 @@ class Studio:
                 return
             self.speeds[pair] = speed
         self._unmeasured = [other for other in self._unmeasured if other != pair]
+
+    def _warm(self, model: Model, rows: int) -> None:
+        """Nobody waits: compile what the page's own preset needs for a batch of this size."""
+        try:
+            warm(model, *preset_dials(model)[0], rows)
+        except Exception:
+            LOG.exception("a batch of %d cannot be made here", rows)
 
     def _refuse(self, problem: str) -> None:
         with self._change:
@@ -253,23 +268,27 @@ def preset_dials(model: Model) -> list[tuple[int, int]]:
     return list(dict.fromkeys([presets[USUAL], *presets.values()]))
 
 
-def measured(model: Model, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
-    """Tokens a second of one take, in the best of a few rounds: other programs only ever make it slower.
-
-    Takes are begun as the page begins them, with primes of several lengths, so that their functions are compiled when
-    somebody comes.  None if ``interrupted`` said so.
-    """
+def warm(model: Model, latents: int, context: int, rows: int) -> Iterator[np.ndarray]:
+    """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
+    somebody comes.  Gives the stream of the last of them."""
     usual = Settings(end=True)
     music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
     tokens = encode(music, bos=True)
     sampling = model.sampling(usual.temperature, usual.top_p, usual.top_k, usual.min_p)
     dials = {"latents": latents, "context": context, "sampling": sampling, "seed": 0}
-    best = 0.0
     for length in WARM_LENGTHS:
-        stream = iter(model.engine.start([tokens[:length]], **dials, **rules(usual)))
+        stream = iter(model.engine.start([tokens[:length]] * rows, **dials, **rules(usual)))
         next(stream)
-        if interrupted():
-            return None
+    return stream
+
+
+def measured(model: Model, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
+    """Tokens a second of one take, in the best of a few rounds: other programs only ever make it slower.
+
+    None if ``interrupted`` said so.
+    """
+    stream = warm(model, latents, context, 1)
+    best = 0.0
     for _ in range(MEASURED_ROUNDS):
         began, drawn = time.perf_counter(), 0
         for _ in range(MEASURED_BLOCKS):
