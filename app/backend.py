@@ -32,7 +32,7 @@ def chosen() -> str:
         return asked
     if importlib.util.find_spec(ONNX) is None:
         return JAX
-    return JAX if _may_have_accelerator() and _jax_platform() != "cpu" else ONNX
+    return JAX if _may_have_accelerator() and jax_platform() != "cpu" else ONNX
 
 
 def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
@@ -50,7 +50,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
             ) from None
         return OnnxEngine(released.config, released.weights, grammar), f"cpu {ONNX} {onnxruntime.__version__}"
-    platform = _jax_platform()
+    platform = jax_platform()
     import jax
 
     from musicgen.app.compiled import keep_compiled
@@ -70,7 +70,8 @@ def _may_have_accelerator() -> bool:
     )
 
 
-def _jax_platform() -> str:
+def jax_platform() -> str:
+    """cpu, gpu or tpu.  Raises EnvironmentProblem if JAX does not start."""
     import jax
 
     try:

@@ -17,6 +17,7 @@ NEEDED = (
     ("mido", "mido"),
     ("jax", "jax"),
     ("flax", "flax"),
+    ("onnxruntime", "onnxruntime"),
     ("safetensors", "safetensors"),
     ("soundfile", "soundfile"),
     ("midirenderer", "midirenderer"),
@@ -57,6 +58,7 @@ def examine() -> Iterator[Finding]:
     yield _soundfont()
     yield _sound()
     yield _device()
+    yield _generation()
     yield _weights()
 
 
@@ -134,6 +136,26 @@ def _device() -> Finding:
         return Finding("device", WRONG, f"JAX does not start: {text}", True, "export JAX_PLATFORMS=cpu")
     kinds = ", ".join(sorted({f"{device.device_kind} ({device.platform})" for device in devices}))
     return Finding("device", OK, f"{len(devices)} x {kinds}", True)
+
+
+def _generation() -> Finding:
+    """Which engine makes the music: app/backend.py chooses."""
+    from musicgen.app import backend
+
+    name = "generation"
+    try:
+        chosen = backend.chosen()
+    except MusicgenError as error:
+        return Finding(name, WRONG, str(error), True, f"unset {backend.VARIABLE}")
+    except ImportError as error:
+        return Finding(name, MISSING, str(error), True, f"pip install {error.name}")
+    if chosen == backend.ONNX:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return Finding(name, WRONG, str(error), True, "pip install --force-reinstall onnxruntime")
+        return Finding(name, OK, f"ONNX Runtime {onnxruntime.__version__} on the CPU, int8 weights", True)
+    return Finding(name, OK, f"JAX on the {backend.jax_platform()}", True)
 
 
 def _weights() -> Finding:

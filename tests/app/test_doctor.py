@@ -34,6 +34,7 @@ def test_a_healthy_install(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(finding["state"] == "ok" for finding in findings.values() if finding["needed"])
     assert "verified" in str(findings["weights"]["detail"])
     assert "cpu" in str(findings["device"]["detail"]) or "gpu" in str(findings["device"]["detail"])
+    assert "ONNX Runtime" in str(findings["generation"]["detail"]) or "JAX" in str(findings["generation"]["detail"])
     assert {"extra app", "extra train", "extra data", "extra beam"} <= set(findings)
 
 
@@ -73,3 +74,21 @@ def test_jax_that_does_not_start(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(jax, "devices", broken)
     code, findings = report(capsys)
     assert code == 1 and "no driver" in str(findings["device"]["detail"])
+
+
+@pytest.mark.parametrize("asked, told", [("jax", "JAX on the"), ("onnxruntime", "ONNX Runtime")])
+def test_the_engine_that_generates(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, asked: str, told: str
+) -> None:
+    """Named as chosen."""
+    monkeypatch.setenv("MUSICGEN_BACKEND", asked)
+    code, findings = report(capsys)
+    assert code == 0 and told in str(findings["generation"]["detail"])
+
+
+def test_an_engine_that_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt choice is said, with the way out."""
+    monkeypatch.setenv("MUSICGEN_BACKEND", "onyx")
+    code, findings = report(capsys)
+    assert code == 1 and "not 'onyx'" in str(findings["generation"]["detail"])
+    assert findings["generation"]["mend"] == "unset MUSICGEN_BACKEND"
