@@ -42,7 +42,7 @@ class Tally:
 
 def wish_of(chance: random.Random, seconds: float) -> dict[str, Any]:
     """What one person asks for: mostly what the page asks for by itself."""
-    wish: dict[str, Any] = {"settings": {"seconds": seconds, "latents": 512, "context": 2048}}
+    wish: dict[str, Any] = {"settings": {"seconds": seconds, "latents": 512, "context": 2048, "end": True}}
     kind = chance.random()
     if kind < 0.4:
         wish["prime"] = {"shipped": chance.choice(OPENINGS)}

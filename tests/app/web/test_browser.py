@@ -176,7 +176,7 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     page.click("text=Fine tuning")
     page.get_by_label("Seed").fill("7")
     page.click("#mg-make")
-    page.click(".mg-card >> button:text-is('Listen')")
+    page.locator(".mg-card >> button:text-is('Listen')").evaluate("button => button.click()")
     visit.finished()
     assert page.locator("[data-take]").count() == 2
     page.click("[data-take='2']")
@@ -265,4 +265,47 @@ def test_everything_has_a_name_for_those_who_hear_the_page(browser: Any, slow_si
     )
     assert not nameless
     assert page.evaluate("document.documentElement.lang") and page.title()
+    visit.context.close()
+
+
+CONTRASTS = """() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const lightness = ([red, green, blue]) => {
+    const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = [red, green, blue].map((part) => linear(part / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (one) => {
+    for (; one; one = one.parentElement) {
+      const [red, green, blue, alpha = 1] = parts(getComputedStyle(one).backgroundColor);
+      if (alpha > 0.95) return [red, green, blue];
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !one.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (one.closest("[disabled], .mg-live, style, script, noscript")) continue;
+    const look = getComputedStyle(one);
+    const large = parseFloat(look.fontSize) >= 24 || (parseFloat(look.fontSize) >= 18.6 && look.fontWeight >= 700);
+    const pair = [lightness(parts(look.color)), lightness(ground(one))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < (large ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${look.color} ${one.outerHTML.slice(0, 90)}`);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(browser: Any, slow_site: Site, scheme: str) -> None:
+    """All text that is seen has the contrast that WCAG's level AA asks for."""
+    visit = Visit(browser, slow_site.url, 1440, scheme)
+    page = visit.page
+    page.click("text=A MIDI file of mine")
+    page.click("text=Fine tuning")
+    page.click("#mg-make")
+    page.wait_for_function("document.querySelector('.mg-failed').textContent")
+    page.wait_for_timeout(500)  # colours fade in
+    assert page.evaluate(CONTRASTS) == []
     visit.context.close()
