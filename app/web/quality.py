@@ -46,7 +46,7 @@ class Quality:
 
 
 def quality_of(sha256: str, file: Path = FILE) -> Quality | None:
-    """What was measured for the weights of this SHA-256: the file that `benchmarks/app/quality.py` writes; None if nothing."""
+    """What `benchmarks/app/quality.py` wrote down for the weights of this SHA-256; None if nothing."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))[sha256]
         nats = {(int(row["latents"]), int(row["context"])): float(row["nats_per_token"]) for row in told["rows"]}
