@@ -1,0 +1,115 @@
+"""What the CPU engine's rounding costs in nats, and what it costs to refill the latents with fewer of them.
+
+    python benchmarks/cpu/quality.py --data SHARDS
+
+Windows of N inputs with M latents over the middle of validation pieces, four of them a quarter of M apart: so the same
+quarter of targets is scored when the latents have just been refilled, up to when they are nearly full, and the
+differences are those of the position among the latents and not of the music.  A stream that refills with a share of M
+latents scores its tokens at the positions from there on.  JAX scores the first window of each piece too.
+Adds `quality` to result.json beside this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicgen import checkpoints
+from musicgen.data_prep.loader import evaluation_pieces
+from musicgen.data_prep.releases import Releases
+from musicgen.model.onnx_engine import OnnxEngine
+
+RESULT = Path(__file__).with_name("result.json")
+QUARTERS = 4
+
+
+def nats(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """f64 [M] of targets i [M] under logits f32 [M, V]."""
+    wide = logits.astype(np.float64)
+    highest = wide.max(axis=-1)
+    return np.log(np.exp(wide - highest[:, None]).sum(axis=-1)) + highest - wide[np.arange(len(targets)), targets]
+
+
+def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
+    """The figures of so many pieces, the first few of which JAX scores too."""
+    released = checkpoints.load()
+    config = released.config
+    N, M = config.context, config.latents
+    quarter = M // QUARTERS
+    engine = OnnxEngine(config, released.weights, Releases(8.0))
+    no_padding = np.zeros(1, np.int32)
+    bands: list[list[float]] = []  # [piece][quarter of the latents]: mean nats of the same targets
+    ours: list[np.ndarray] = []
+    theirs: list[np.ndarray] = []
+    for _, tokens in evaluation_pieces(folder, "validation"):
+        if len(bands) == pieces:
+            break
+        end = len(tokens) // 2 + N // 2  # of the first window; the targets are its last quarter
+        if end - N < 0 or end + M + 1 > len(tokens):
+            continue
+        row = []
+        for shift in range(QUARTERS):
+            stop = end + shift * quarter
+            window = tokens[None, stop - N : stop].astype(np.int32)
+            logits, *_ = engine.read(window, no_padding, M)
+            scored = nats(logits[0], tokens[stop - M + 1 : stop + 1])
+            row.append(float(scored[M - (shift + 1) * quarter : M - shift * quarter].mean()))
+            if shift == 0 and len(theirs) < with_jax:
+                ours.append(scored)
+                theirs.append(nats(by_jax(released)(window), tokens[stop - M + 1 : stop + 1]))
+        bands.append(row[::-1])
+        print(f"{len(bands)}/{pieces}", *(f"{x:.4f}" for x in bands[-1]), flush=True)
+    difference = np.concatenate(ours) - np.concatenate(theirs)
+    by_band = np.array(bands)
+    excess = by_band - by_band[:, -1:]
+    return {
+        "targets": int(difference.size),
+        "jax_nats": round(float(np.concatenate(theirs).mean()), 4),
+        "onnxruntime_minus_jax_nats": round(float(difference.mean()), 5),
+        "standard_error": round(float(difference.std() / difference.size**0.5), 5),
+        "largest_difference": round(float(np.abs(difference).max()), 3),
+        "pieces": len(bands),
+        "nats_by_quarter_of_the_latents": [round(x, 4) for x in by_band.mean(axis=0)],
+        "excess_over_the_last_quarter": [round(x, 4) for x in excess.mean(axis=0)],
+        "excess_standard_error": [round(x, 4) for x in excess.std(axis=0) / len(bands) ** 0.5],
+        "mean_excess_of_a_stream_by_quarters_kept": {
+            str(kept): round(float(excess.mean(axis=0)[kept:].mean()), 4) for kept in range(QUARTERS)
+        },
+    }
+
+
+def by_jax(released: checkpoints.Released) -> Any:
+    """tokens i32 [1, N] -> logits f32 [M, V] by the JAX model with float32 parameters."""
+    import jax
+
+    from musicgen.model import parameters
+
+    @jax.jit
+    def run(params: Any, tokens: Any) -> Any:
+        return parameters.bind(released.config, params)(tokens, latents=released.config.latents)[0]
+
+    return lambda tokens: np.asarray(run(released.params, tokens))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, metavar="SHARDS", help="a folder made by `musicgen prep`")
+    parser.add_argument("--pieces", type=int, default=10)
+    parser.add_argument("--with-jax", type=int, default=3, metavar="PIECES")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    told = measure(arguments.data, arguments.pieces, arguments.with_jax)
+    told["seconds"] = round(time.perf_counter() - began)
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps({**result, "quality": told}, indent=2) + "\n")
+    print(json.dumps(told, indent=2))
+
+
+if __name__ == "__main__":
+    main()
