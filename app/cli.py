@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": "continue a MIDI file, or invent a piece; what `musicgen` does without a command",
     "replay": "make a generated piece again from the facts inside its file",
     "app": "make and hear music on a page in the browser",
+    "live": "play on a MIDI keyboard; the model answers",
     "render": "turn a MIDI file into sound",
     "roll": "draw a MIDI file as a piano roll",
     "prep": "turn a folder of MIDI files into a data set",

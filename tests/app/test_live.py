@@ -1,0 +1,530 @@
+"""A player and a model in turns: when the model answers, when it stops, and that nothing ever hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicgen.app import cli
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.live import LONGEST_SILENCE, Conversation, Message, Turn, closer
+from musicgen.app.live_file import session_file
+from musicgen.app.live_ports import Ports, choose, port_names
+from musicgen.app.live_session import Inbox, Sampler
+from musicgen.app.settings import Settings
+from musicgen.data_prep import BOS, EOS, Performance, decode, encode, read_midi
+from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
+
+HERE = Path(__file__).parent
+PAUSE, SECONDS = 1.0, 2.0
+ON, OFF, CONTROL = 0x90, 0x80, 0xB0
+
+
+class Synth:
+    """What can be heard, and every message that came."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.down: set[tuple[int, int]] = set()
+        self.ringing: set[tuple[int, int]] = set()
+        self.pedals: set[int] = set()
+
+    def send(self, message: Message) -> None:
+        """As a synth takes it, pedal and all."""
+        self.messages.append(message)
+        kind, channel, key = message[0] & 0xF0, message[0] & 0x0F, (message[0] & 0x0F, message[1])
+        if kind == ON and message[2]:
+            assert key not in self.down, "struck twice without an end"
+            self.down.add(key)
+            self.ringing.add(key)
+        elif kind in (ON, OFF):
+            self.down.discard(key)
+        elif kind == CONTROL and message[1] == 64:
+            (self.pedals.add if message[2] else self.pedals.discard)(channel)
+        self.ringing = {key for key in self.ringing if key in self.down or key[0] in self.pedals}
+
+
+class Table:
+    """A conversation, a synth and a clock that goes only when it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        self.synth, self.turns, self.now = Synth(), list[Turn](), 0.0
+        self.talk = Conversation(
+            self.synth.send, **{"pause": PAUSE, "seconds": SECONDS, "on_turn": self.turns.append, **options}
+        )
+
+    def play(self, *messages: Message) -> None:
+        """The player does something, now."""
+        for message in messages:
+            self.talk.hear(message, self.now)
+
+    def phrase(self, *pitches: int, velocity: int = 80) -> None:
+        """A few notes, half a second each."""
+        for pitch in pitches:
+            self.play((ON, pitch, velocity))
+            self.wait(0.5)
+            self.play((OFF, pitch, 0))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes as it does for the command: `advance` whenever something is due."""
+        end = self.now + seconds
+        while (due := self.talk.next_time()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.talk.advance(self.now)
+        self.now = end
+        self.talk.advance(end)
+
+    def answer(self, *tokens: int) -> None:
+        """The model draws these."""
+        assert self.talk.wanted is not None
+        self.talk.draw(self.talk.wanted[0], tokens, self.now)
+
+    def strikes(self) -> list[tuple[int, int]]:
+        """Pitch and velocity of every note that the synth was given."""
+        return [(m[1], m[2]) for m in self.synth.messages if m[0] & 0xF0 == ON]
+
+
+def shift(seconds: float) -> int:
+    return TIME_SHIFT + round(100 * seconds) - 1
+
+
+CHORD = (shift(0.7), VELOCITY + 19, NOTE_ON + 72, NOTE_ON + 76, shift(1.0), NOTE_OFF + 72, NOTE_OFF + 76)
+
+
+def test_the_answer_comes_after_the_pause_with_its_own_velocities() -> None:
+    """Not before, not later; the silence that the model began with has been waited for already."""
+    table = Table(thru=False)
+    table.phrase(60, 64)
+    assert table.talk.wanted is None
+    table.wait(0.3)
+    table.answer(*CHORD, shift(0.2), EOS)
+    table.wait(0.69)
+    assert table.synth.messages == []
+    table.wait(0.02)
+    assert table.strikes() == [(72, 77), (76, 77)]
+    table.wait(0.98)
+    assert len(table.synth.ringing) == 2
+    table.wait(0.02)
+    assert not table.synth.ringing
+    (turn,) = table.turns
+    assert (turn.heard, turn.answered, turn.interrupted) == (2, 2, False)
+    assert turn.latency == pytest.approx(PAUSE) and turn.seconds == pytest.approx(1.0) and turn.waited == 0
+    table.wait(10)
+    assert table.talk.wanted is None, "it does not answer itself"
+
+
+def test_keys_and_pedal_hold_the_turn() -> None:
+    """A held key, a held pedal: no answer, however long."""
+    table = Table()
+    table.play((CONTROL, 64, 127))
+    table.phrase(60)
+    table.wait(20)
+    assert table.talk.wanted is None
+    table.play((ON, 64, 50), (CONTROL, 64, 0))
+    table.wait(20)
+    assert table.talk.wanted is None
+    table.play((ON, 64, 0))  # as many keyboards end a note
+    table.wait(0.3)
+    assert table.talk.wanted is not None
+    table.play((CONTROL, 64, 90))  # the foot again: not over yet
+    assert table.talk.wanted is None
+    table.play((CONTROL, 64, 10), (CONTROL, 1, 5), (0xE0, 0, 64))
+    table.wait(0.3)
+    table.answer(*CHORD)
+    table.wait(0.7)
+    assert (72, 77) in table.strikes()
+
+
+def test_who_goes_on_playing_is_not_answered() -> None:
+    """An answer that has been drawn but not heard is dropped, and the next has the longer phrase before it."""
+    table = Table()
+    table.phrase(60)
+    table.wait(0.9)
+    first = table.talk.wanted
+    table.answer(*CHORD)
+    table.phrase(62)
+    assert first is not None
+    table.talk.draw(first[0], CHORD, table.now)  # comes late: nobody wants it any more
+    table.wait(0.9)
+    second = table.talk.wanted
+    assert second is not None and second[0] > first[0]
+    assert decode(second[1]).pitch.tolist() == [60, 62]
+    assert table.strikes() == [(60, 80), (62, 80)] and not table.turns
+
+
+@pytest.mark.parametrize("foot", [False, True])
+def test_a_struck_key_ends_the_answer(foot: bool) -> None:
+    """All that the model left sounding is let go before the player's note, also under the player's pedal."""
+    table = Table()
+    table.phrase(60)
+    table.wait(1.1)
+    table.answer(*CHORD)
+    table.wait(0.5)
+    if foot:
+        table.play((CONTROL, 64, 127))
+    assert len(table.synth.ringing) == 2
+    table.play((ON, 40, 99))
+    assert table.synth.ringing == {(0, 40)}
+    assert table.synth.pedals == ({0} if foot else set())
+    assert table.turns[0].interrupted and table.turns[0].seconds == pytest.approx(0.5)
+    table.wait(5)
+    assert table.strikes()[-1] == (40, 99), "nothing more of the answer"
+    model = table.talk.model.performance()
+    assert model.end - model.onset == pytest.approx([0.5, 0.5])
+
+
+def test_both_are_remembered_and_thinking_is_not() -> None:
+    """The second prime holds the first phrase, its answer and the second phrase, however long the player thought."""
+    table = Table()
+    table.phrase(60, 62)
+    table.wait(1.0)
+    table.answer(*CHORD, EOS)
+    table.wait(100)
+    table.phrase(64, velocity=30)
+    table.wait(0.5)
+    assert table.talk.wanted is not None
+    prime = table.talk.wanted[1]
+    music = decode(prime)
+    assert prime[0] == BOS and prime.dtype == np.int16
+    assert music.pitch.tolist() == [60, 62, 72, 76, 64]
+    assert music.onset == pytest.approx([0, 0.5, 1 + LONGEST_SILENCE, 1 + LONGEST_SILENCE, 2 + 2 * LONGEST_SILENCE])
+    assert music.velocity[-1] < 40 < music.velocity[0]
+
+
+def test_a_velocity_goes_on_from_the_prime() -> None:
+    """A model that says nothing about loudness plays as loud as the phrase ended."""
+    table = Table(thru=False)
+    table.phrase(60, velocity=101)
+    table.wait(0.5)
+    table.answer(shift(0.1), NOTE_ON + 70, shift(0.5), NOTE_OFF + 70, EOS)
+    table.wait(1)
+    assert table.strikes() == [(70, 101)]
+
+
+def test_notes_that_come_late_keep_their_rhythm() -> None:
+    """A slow machine makes the answer halt, not stumble."""
+    table = Table(thru=False)
+    table.phrase(60)
+    table.wait(1)
+    table.answer(NOTE_ON + 70, shift(0.1), NOTE_OFF + 70)
+    table.wait(2)
+    table.answer(NOTE_ON + 71, shift(0.3), NOTE_OFF + 71, NOTE_ON + 72)
+    began = table.now
+    table.wait(0.29)
+    assert table.strikes()[-1][0] == 71
+    table.wait(0.02)
+    assert table.strikes()[-1][0] == 72
+    table.answer(shift(0.5), EOS)
+    table.wait(1)
+    assert table.turns[0].waited == pytest.approx(1.9) and table.turns[0].seconds == pytest.approx(0.9)
+    assert table.talk.model.performance().onset[1] == pytest.approx(began)
+
+
+def test_an_answer_ends_even_if_the_model_does_not() -> None:
+    """Nothing is struck after so many seconds, and what sounds then is let go in the end."""
+    table = Table(thru=False)
+    table.phrase(60)
+    table.wait(1)
+    while table.talk.wanted is not None:
+        table.answer(NOTE_ON + 50, shift(0.9), NOTE_ON + 51, shift(0.9))
+        table.wait(0.1)
+    table.wait(30)
+    assert len(table.strikes()) == 3 and not table.synth.ringing and len(table.turns) == 1
+    table.phrase(60)
+    table.wait(1)
+    table.answer(*[shift(1.0)] * 9)  # says nothing at all
+    table.wait(1)
+    assert table.turns[1].answered == 0 and table.talk.wanted is None
+
+
+TOKENS = st.lists(
+    st.one_of(
+        st.integers(NOTE_ON + 58, NOTE_ON + 62),
+        st.integers(NOTE_OFF + 58, NOTE_OFF + 62),
+        st.integers(TIME_SHIFT, TIME_SHIFT + 99),
+        st.integers(VELOCITY, VELOCITY + 31),
+        st.just(EOS),
+    ),
+    max_size=12,
+)
+CHANNEL = st.sampled_from([0, 0, 0, 3, 9])
+MESSAGES = st.one_of(
+    st.tuples(CHANNEL.map(lambda c: ON | c), st.integers(58, 62), st.integers(0, 127)),
+    st.tuples(CHANNEL.map(lambda c: OFF | c), st.integers(58, 62), st.integers(0, 127)),
+    st.tuples(CHANNEL.map(lambda c: CONTROL | c), st.sampled_from([64, 66, 123, 1]), st.integers(0, 127)),
+    st.tuples(st.just(0xD0), st.integers(0, 127)),
+    st.just((0xF8,)),
+)
+STEPS = st.lists(st.one_of(MESSAGES, TOKENS, st.floats(0.01, 3.0), st.just("all up")), max_size=60)
+
+
+@settings(max_examples=300)
+@given(STEPS, st.booleans())
+def test_nothing_ever_hangs(steps: list[Any], thru: bool) -> None:
+    """Whatever is played, drawn and waited for: a strike silences the answer, closing silences everything, the
+    record holds both players and can be written."""
+    table = Table(thru=thru)
+    ours: set[tuple[int, int]] = set()  # keys that the player has down, and so may sound
+    for step in steps:
+        if isinstance(step, float):
+            table.wait(step)
+        elif step == "all up":
+            table.play(*[(OFF | c, p, 0) for c in (0, 3, 9) for p in range(58, 63)])
+            table.play(*[(CONTROL | c, 64, 0) for c in (0, 3, 9)])
+        elif isinstance(step, list):
+            if table.talk.wanted is not None:
+                table.answer(*step)
+        else:
+            answering = table.talk.answer is not None and table.talk.answer.began is not None
+            ours = {key for key in table.synth.down if key in table.talk.out.sounding} if not answering else set()
+            table.play(step)
+            if step[0] & 0xF0 == ON and step[2] and step[0] & 0x0F != 9 and answering:
+                struck = {(step[0] & 0x0F, step[1])} if thru else set()
+                assert table.synth.ringing == struck | ours
+    table.wait(0.5)
+    table.talk.close(table.now)
+    assert not table.synth.ringing and not table.synth.pedals and not table.synth.down
+    player, model = table.talk.player.performance(), table.talk.model.performance()
+    struck = [s for s in steps if isinstance(s, tuple) and s[0] in (ON, ON | 3) and s[2]]
+    assert len(player) == len(struck)
+    assert len(model) == sum(turn.answered for turn in table.turns)
+    session_file(player, model)
+
+
+def test_the_file_has_both_players(tmp_path: Path) -> None:
+    """On a channel and a track each, at the times they played, the first at 0; the pedal is the player's."""
+    import mido
+
+    one = Performance(
+        np.array([5.0, 6.0]), np.array([5.5, 7.0]), np.array([60, 64]), np.array([80, 81]), [[5.2, 127], [7.0, 0]]
+    )
+    two = Performance(np.array([8.0]), np.array([9.0]), np.array([72]), np.array([33]), np.zeros((0, 2)))
+    path = tmp_path / "session.mid"
+    path.write_bytes(session_file(one, two, ["how it was made"]))
+    tracks = mido.MidiFile(path).tracks
+    assert [track.name for track in tracks] == ["", "Player", "musicgen"]
+    assert {m.channel for m in tracks[2] if not m.is_meta} == {1}
+    assert not [m for m in tracks[2] if m.type == "control_change"]
+    assert any(m.type == "text" and m.text == "how it was made" for m in tracks[0])
+    music = read_midi(path)[0]
+    assert music.pitch.tolist() == [60, 64, 72] and music.onset == pytest.approx([0, 1, 3], abs=1e-4)
+
+
+def test_silences_are_shortened_and_nothing_else() -> None:
+    """Notes under a longer one keep their distance."""
+    music = Performance([3.0, 3.5, 9.0, 30.0], [8.8, 3.6, 9.5, 31.0], [40, 60, 61, 62], [9] * 4, np.zeros((0, 2)))
+    assert closer(music).onset == pytest.approx([0, 0.5, 6.0, 6.5 + LONGEST_SILENCE])
+    assert closer(music).end - closer(music).onset == pytest.approx(music.end - music.onset)
+
+
+def test_the_sampler_draws_what_is_wanted_and_no_more(fake: ModuleType) -> None:
+    """Two answers; the first is given up in favour of the second, which has the next seed."""
+    model = fake.fake_model()
+    sampler = Sampler(model, Settings(seconds=2.0, end=True).resolved(64, 256), seed=5)
+    sampler.warm_up()
+    told: list[int] = []
+    problems: list[BaseException] = []
+
+    def tell(number: int, block: np.ndarray) -> None:
+        told.append(number)
+        if len(told) == 3:
+            sampler.want((2, encode(Performance([0.0], [1.0], [60], [60], np.zeros((0, 2))), bos=True)))
+
+    sampler.start(tell, problems.append)
+    sampler.want((1, np.array([BOS], np.int16)))
+    deadline = time.monotonic() + 20
+    while len(told) < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    sampler.stop()
+    assert told[:4] == [1, 1, 1, 2] and not problems
+    assert model.engine.asked["seed"] == 6
+
+
+def test_choosing_a_port() -> None:
+    """The only one, or a part of a name; otherwise a complaint with the list."""
+    piano, pads, loop = "Digital Piano MIDI 1 20:0", "Pads 24:0", "Midi Through:Midi Through Port-0 14:0"
+    assert choose([loop, piano], None, "input") == piano
+    assert choose([loop, piano, pads], "piano", "input") == piano
+    assert choose([loop], "through", "output") == loop
+    assert choose(["A", "A B"], "A", "input") == "A"
+    for names, wanted, complaint in [
+        (
+            [loop, piano, pads],
+            None,
+            f"there are 2 MIDI inputs: choose one with --input NAME, out of '{piano}', '{pads}'",
+        ),
+        ([piano, pads], "violin", f"no MIDI input has that in its name; there are '{piano}', '{pads}'"),
+        ([piano, pads], "pi", ""),
+        ([], "piano", "there is none at all"),
+        ([loop], None, "--virtual"),
+    ]:
+        if complaint:
+            with pytest.raises(BadInput, match="MIDI input") as caught:
+                choose(names, wanted, "input")
+            assert complaint in str(caught.value)
+
+
+def test_without_rtmidi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line."""
+    import mido
+
+    monkeypatch.delenv("MIDO_BACKEND", raising=False)
+    monkeypatch.setattr(mido, "backend", mido.Backend("mido.backends.rtmidi"))
+    monkeypatch.setitem(sys.modules, "rtmidi", None)
+    monkeypatch.delitem(sys.modules, "mido.backends.rtmidi", raising=False)
+    assert cli.main(["live", "--list"]) == 1
+    complaint = capsys.readouterr().err
+    assert 'pip install "perceiver-musicgen[live]"' in complaint and complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [("--pause 0", "--pause must be"), ("--save session.wav", "must end in .mid"), ("--seconds 0", "--seconds")],
+)
+def test_bad_arguments(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any port or weight is looked at."""
+    assert cli.main(["live", *line.split()]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_real_virtual_ports() -> None:
+    """A note through the system's own MIDI, from one virtual port to the other's listener."""
+    pytest.importorskip("rtmidi", reason="needs the extra live")
+    import mido
+
+    try:
+        port_names()
+        ports = Ports(None, None)
+    except (EnvironmentProblem, BadInput) as error:
+        pytest.skip(f"no virtual MIDI ports here: {error}")
+    heard: list[Message] = []
+    with ports:
+        inputs, outputs = port_names()
+        ports.listen(lambda message, when: heard.append(message))
+        with mido.open_output(next(name for name in outputs if "musicgen" in name)) as keyboard:
+            keyboard.send(mido.Message("note_on", note=60, velocity=70))
+            deadline = time.monotonic() + 5
+            while not heard and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert any("musicgen" in name for name in inputs)
+    assert heard == [(0x90, 60, 70)]
+
+
+class Run:
+    """The real command in a process of its own, with the fake engine and the fake MIDI system."""
+
+    def __init__(self, folder: Path, play: list[tuple[float, list[int]]], *arguments: str, **told: object) -> None:
+        self.out, self.told = folder / "sent.jsonl", folder / "stderr.txt"
+        devices = [{"name": "Piano 20:0", "is_input": True, "is_output": False}]
+        devices.append({"name": "Synth 128:0", "is_input": False, "is_output": True})
+        script = {"devices": devices, "play": play, "out": str(self.out), **told}
+        (folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
+        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+        with self.told.open("w", encoding="utf-8") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "fake_engine.py"), "live", *arguments],
+                env={
+                    **os.environ,
+                    "MIDO_BACKEND": "fake_midi",
+                    "FAKE_MIDI": str(folder / "script.json"),
+                    "PYTHONPATH": path,
+                },
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, or the process has ended."""
+        deadline = time.monotonic() + 30
+        while not condition() and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit code, stdout and stderr."""
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out, self.told.read_text(encoding="utf-8")
+
+    def sent(self) -> list[Message]:
+        """What came out of the output."""
+        text = self.out.read_text(encoding="utf-8").splitlines()
+        return [tuple(json.loads(line)[1]) for line in text]
+
+
+def ring(messages: Iterable[Message]) -> Synth:
+    synth = Synth()
+    for message in messages:
+        synth.send(message)
+    return synth
+
+
+PHRASE: list[tuple[float, list[int]]] = [
+    (0.1, [ON, 60, 80]),
+    (0.2, [OFF, 60, 0]),
+    (0.2, [CONTROL, 64, 127]),
+    (0.3, [ON, 64, 70]),
+    (0.4, [OFF, 64, 0]),
+    (0.5, [CONTROL, 64, 0]),
+]
+
+
+def test_the_command_plays_a_session_and_keeps_it(tmp_path: Path) -> None:
+    """A phrase, an answer, Ctrl-C with a key of the player still down: all is let go and both are in the file."""
+    save = tmp_path / "session.mid"
+    held = [(4.0, [ON, 30, 60])]
+    run = Run(tmp_path, PHRASE + held, "--pause", "0.3", "--seconds", "1.5", "--seed", "3", "--save", str(save))
+    run.wait_for(lambda: "turn 1" in run.told.read_text(encoding="utf-8"))
+    run.wait_for(lambda: any(message[1] == 30 for message in run.sent()))
+    run.process.send_signal(signal.SIGINT)
+    code, out, told = run.end()
+    assert (code, out) == (0, ""), told
+    lines = told.splitlines()
+    assert "play (Piano 20:0 -> Synth 128:0)" in lines[0]
+    assert "turn 1: heard 2 notes, answered after 0." in lines[1]
+    synth = ring(run.sent())
+    assert not synth.ringing and not synth.pedals
+    music = read_midi(save)[0]
+    answered = int(lines[1].split(" with ")[1].split()[0])
+    assert answered > 0 and len(music) == 3 + answered
+    assert "3 notes of yours" in lines[-1]
+
+
+def test_a_vanished_output_is_one_line_and_the_session_is_kept(tmp_path: Path) -> None:
+    """The synth is unplugged in the middle of the phrase."""
+    save = tmp_path / "session.mid"
+    run = Run(tmp_path, PHRASE, "--save", str(save), vanishes=3)
+    code, _, told = run.end()
+    assert code == 1
+    errors = [line for line in told.splitlines() if "error" in line]
+    assert len(errors) == 1 and "Synth 128:0 has gone" in errors[0] and "Traceback" not in told
+    assert len(read_midi(save)[0]) == 2
+
+
+def test_the_list(tmp_path: Path) -> None:
+    """Ports on stdout, one on a line."""
+    run = Run(tmp_path, [], "--list")
+    assert run.end() == (0, "input   Piano 20:0\noutput  Synth 128:0\n", "")
+
+
+def test_ctrl_c_is_an_action_like_any_other() -> None:
+    """It stops nothing in the middle, and the handlers of before come back."""
+    inbox, before = Inbox(), signal.getsignal(signal.SIGINT)
+    with inbox.until_signalled():
+        signal.raise_signal(signal.SIGINT)
+        assert inbox.stopped is None
+        inbox.work(1.0)
+        assert inbox.stopped == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
