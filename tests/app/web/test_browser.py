@@ -308,4 +308,7 @@ def test_contrast(browser: Any, slow_site: Site, scheme: str) -> None:
     page.wait_for_function("document.querySelector('.mg-failed').textContent")
     page.wait_for_timeout(500)  # colours fade in
     assert page.evaluate(CONTRASTS) == []
+    faint = "<b style='color: #999; background: #fff'>faint</b>"
+    page.evaluate("(text) => document.querySelector('#mg-message').insertAdjacentHTML('beforeend', text)", faint)
+    assert len(page.evaluate(CONTRASTS)) == 1, "the test would not see faint text"
     visit.context.close()
