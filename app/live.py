@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from musicgen.app.generate import RINGS_ON
 from musicgen.app.join import VELOCITIES
 from musicgen.data_prep import EOS, STEPS_PER_SECOND, Performance, encode, joined, sustained
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN
@@ -116,7 +115,7 @@ class Answer:
     """What the model says to one phrase: tokens in, notes with their times out, the first one at 0."""
 
     def __init__(self, number: int, prime: np.ndarray, seconds: float) -> None:
-        """prime: int16[T] what it is an answer to.  seconds: after them nothing new is struck."""
+        """prime: int16[T] what it is an answer to.  seconds: after which it is cut."""
         self.number, self.prime, self.seconds = number, prime, seconds
         self.queue: collections.deque[tuple[float, int, int]] = collections.deque()  # time, pitch, velocity or 0
         self.whole = False  # nothing more comes into the queue
@@ -135,8 +134,8 @@ class Answer:
             at = (self._step - (self._first or 0)) / STEPS_PER_SECOND
             if self.whole:
                 return
-            if token == EOS or at >= self.seconds + RINGS_ON or (self._first is None and at >= self.seconds):
-                self._end(at)
+            if token == EOS or at >= self.seconds:
+                self._end(min(at, self.seconds))
             elif NOTE_ON <= token < NOTE_ON + PITCHES:
                 self._strike(token - NOTE_ON, at)
             elif NOTE_OFF <= token < NOTE_OFF + PITCHES:
@@ -150,9 +149,8 @@ class Answer:
         if self._first is None:
             self._first, at = self._step, 0.0
         self._release(pitch, at)
-        if at < self.seconds:
-            self._down.add(pitch)
-            self.queue.append((at, pitch, self._velocity))
+        self._down.add(pitch)
+        self.queue.append((at, pitch, self._velocity))
 
     def _release(self, pitch: int, at: float) -> None:
         if pitch in self._down:
@@ -200,7 +198,7 @@ class Conversation:
         Args:
             send: puts a message on the wire to the synth.
             pause: seconds with no key and no pedal down after which the answer sounds.
-            seconds: of answer after which nothing new is struck.
+            seconds: after which an answer is cut.
             thru: send the player's own messages on.
             on_turn: told about every answer when it is over.
         """

@@ -59,7 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
         top_p=arguments.top_p,
         latents=arguments.latents,
         context=arguments.context,
-        end=True,  # an answer comes to its own end, if it can
     )
     if not SHORTEST_PAUSE <= arguments.pause <= LONGEST_PAUSE:
         raise BadInput(

@@ -8,6 +8,7 @@ middle of anything: it is an action, too.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import queue
 import signal
@@ -25,6 +26,7 @@ from musicgen.app.live import Conversation
 from musicgen.app.live_ports import Ports
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.data_prep import BOS, Performance, encode
+from musicgen.data_prep.endings import RING
 from musicgen.data_prep.performance import NO_PEDAL
 
 Action = Callable[[], None]
@@ -73,6 +75,9 @@ class Sampler:
     def __init__(self, model: Model, settings: Settings, seed: int) -> None:
         """settings: resolved.  seed: of the first answer; every further one has the next."""
         self.model, self.settings, self.seed = model, settings, seed
+        # An answer is to have rung out when its seconds are over; a short one keeps half of them for its notes.
+        striking = max(settings.seconds - RING, settings.seconds / 2)
+        self._rules = rules(dataclasses.replace(settings, seconds=striking, end=True))
         self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._number = 0  # of the answer that is wanted; 0 for none
         self._asked = 0  # the last that was
@@ -88,7 +93,7 @@ class Sampler:
             context=settings.context,
             sampling=self.model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
             seed=(self.seed + number - 1) % (LARGEST_SEED + 1),
-            **rules(settings),
+            **self._rules,
         )
         for block in blocks:
             yield np.asarray(block)[0]
