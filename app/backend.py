@@ -11,6 +11,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.data_prep.preamble import preamble
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -49,7 +50,8 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
             raise EnvironmentProblem(
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
             ) from None
-        return OnnxEngine(released.config, released.weights, grammar), f"cpu {ONNX} {onnxruntime.__version__}"
+        engine = OnnxEngine(released.config, released.weights, grammar, preamble())
+        return engine, f"cpu {ONNX} {onnxruntime.__version__}"
     platform = jax_platform()
     import jax
 
@@ -57,7 +59,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()
-    return JaxEngine(released.config, released.params, grammar), f"{platform} {JAX} {jax.__version__}"
+    return JaxEngine(released.config, released.params, grammar, preamble()), f"{platform} {JAX} {jax.__version__}"
 
 
 def _may_have_accelerator() -> bool:

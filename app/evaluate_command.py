@@ -84,6 +84,7 @@ def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespa
     import jax
 
     from musicgen.app.progress import Progress
+    from musicgen.data_prep.preamble import preamble
     from musicgen.data_prep.tokens import STEPS_PER_SECOND, steps
     from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
     from musicgen.model.evaluate import nats_of_pieces
@@ -104,6 +105,7 @@ def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespa
             stride=S,
             batch=max(1, BATCH_INPUTS.get(backend, 4096) // N),
             dtype="float32" if backend == "cpu" else "bfloat16",
+            preamble=preamble(),
         )
         with Progress(sum(map(len, pieces)) - len(pieces), "tokens", quiet=arguments.quiet) as progress:
             for piece, of_piece in zip(pieces, scored, strict=True):

@@ -153,6 +153,7 @@ def _at_checkpoint(
 
     from musicgen import checkpoints
     from musicgen.data_prep.loader import evaluation_pieces
+    from musicgen.data_prep.preamble import preamble
     from musicgen.data_prep.vocabulary import VOCABULARY
     from musicgen.model.evaluate import nats_of_pieces
 
@@ -163,7 +164,14 @@ def _at_checkpoint(
     def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
         nats = list(
             nats_of_pieces(
-                config.model, params, pieces, latents=M, context=N, batch=max(1, 65536 // N), dtype=config.compute
+                config.model,
+                params,
+                pieces,
+                latents=M,
+                context=N,
+                batch=max(1, 65536 // N),
+                dtype=config.compute,
+                preamble=preamble(),
             )
         )
         figures = {"validation_nats": float(np.concatenate(nats).mean())} if nats else {}

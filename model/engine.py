@@ -23,6 +23,9 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.sampler import Sampling
 
 PAD, EOS = 0, 2
+# The share of the latents that a refill reads.  Less costs quality right after it, more costs time, since the next
+# one comes sooner: benchmarks/cpu has the curve.
+KEPT = 0.25
 
 
 class Grammar(Protocol):
@@ -56,8 +59,10 @@ class Engine:
     dtype: Any  # in which it computes
     params: Mapping[str, Any]  # its parameters as float arrays
 
-    def __init__(self, config: ModelConfig, grammar: Grammar):
+    def __init__(self, config: ModelConfig, grammar: Grammar, preamble: Sequence[int] | np.ndarray = ()):
+        """preamble: tokens that the model sees before every prime, and the grammar does not."""
         self.config, self.grammar = config, grammar
+        self.preamble = np.asarray(preamble, np.int16)
 
     def prefill(
         self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
@@ -127,7 +132,7 @@ class Stream(Iterator[np.ndarray]):
         seed: int,
     ):
         self.engine, self.grammar, self.M, self.N = engine, grammar, M, N
-        self.history = primes
+        self.history = [np.concatenate([engine.preamble, prime]) for prime in primes]
         self.seed = seed
         self.sampling = dataclasses.asdict(sampling)
         self.state = grammar.after(primes, engine.xp)
@@ -135,12 +140,12 @@ class Stream(Iterator[np.ndarray]):
         self.logits, self.cache, self.room = self.refill()
 
     def refill(self) -> tuple[Any, Any, int]:
-        """Read the last tokens of every row in one pass, with half of the latents, and say how many tokens then fit.
+        """Read the last tokens of every row in one pass, with a few of the latents, and say how many tokens then fit.
 
         The pass has one of a few lengths, so that only a few functions are ever compiled.
         """
-        half = self.M // 2
-        most = self.N - half
+        kept = max(1, int(self.M * KEPT))
+        most = self.N - (self.M - kept)
         longest = min(most, max(len(tokens) for tokens in self.history))
         length = next(n for n in pass_lengths(most) if n >= longest)
         tokens = np.full((len(self.history), length), PAD, np.int32)
@@ -149,7 +154,7 @@ class Stream(Iterator[np.ndarray]):
             tail = history[-length:]
             start[row] = length - len(tail)
             tokens[row, start[row] :] = tail
-        read = min(half, length)
+        read = min(kept, length)
         logits, cache = self.engine.prefill(tokens, start, read=read, latents=self.M, context=self.N)
         return logits, cache, min(self.M - read, self.N - length)
 

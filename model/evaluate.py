@@ -7,7 +7,7 @@ their last S targets; the first window has M inputs, all of them latents, and sc
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -65,8 +65,11 @@ def nats_of_pieces(
     stride: int | None = None,
     batch: int = 1,
     dtype: str = "float32",
+    preamble: Sequence[int] | np.ndarray = (),
 ) -> Iterator[np.ndarray]:
     """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS.
+
+    preamble: tokens that stand before every BOS wherever a window has room for them; they are not scored.
 
     Raises ValueError unless 1 <= stride <= latents <= context.
     """
@@ -80,8 +83,11 @@ def nats_of_pieces(
         targets = np.full((batch, M), PAD, np.int32)
         start = np.zeros(batch, np.int32)
         for row, (tokens, _, w) in enumerate(waiting):
-            start[row] = N - (w.stop - w.first)
-            inputs[row, start[row] :] = tokens[w.first : w.stop]
+            seen = tokens[w.first : w.stop]
+            if w.first == 0:
+                seen = np.concatenate([preamble, seen])[-N:]
+            start[row] = N - len(seen)
+            inputs[row, start[row] :] = seen
             targets[row, M - w.scored :] = tokens[w.stop - w.scored + 1 : w.stop + 1]
         nats = np.asarray(score(inputs, targets, start))
         for row, (_, out, w) in enumerate(waiting):

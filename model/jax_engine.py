@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,14 @@ class JaxEngine(Engine):
 
     xp = jnp
 
-    def __init__(self, config: ModelConfig, params: Mapping[str, Any], grammar: Grammar):
-        super().__init__(config, grammar)
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Mapping[str, Any],
+        grammar: Grammar,
+        preamble: Sequence[int] | np.ndarray = (),
+    ):
+        super().__init__(config, grammar, preamble)
         self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
         self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
         self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))

@@ -6,7 +6,7 @@ A third of JAX's time a token, since the weights are read as bytes, and nothing 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,9 @@ class Cache:
             kept = resident(int(count), rows - SLACK, rows) if name.startswith("local") else int(count)
             cache[row, :, :kept] = new[row, count - kept : count].reshape(kept, G, K).swapaxes(0, 1)
 
-    def bind(self, session: onnxruntime.InferenceSession, rotations: Mapping[str, np.ndarray]) -> Any:
+    def bind(self, session: onnxruntime.InferenceSession, rotations: Mapping[str, np.ndarray]) -> None:
         """Tell a session where everything lies."""
-        binding = session.io_binding()
+        self.binding = binding = session.io_binding()
         given = {
             "token": self.token,
             "positions": self.positions,
@@ -72,7 +72,6 @@ class Cache:
             binding.bind_ortvalue_output(f"{name}.new", self.held[name])
         self.held["logits"] = onnxruntime.OrtValue.ortvalue_from_numpy(self.logits)
         binding.bind_ortvalue_output("logits", self.held["logits"])
-        return binding
 
 
 def resident(count: int, window: int, capacity: int) -> int:
@@ -90,9 +89,14 @@ class OnnxEngine(Engine):
     dtype = "float32"
 
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, np.ndarray], grammar: Grammar, threads: int | None = None
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, np.ndarray],
+        grammar: Grammar,
+        preamble: Sequence[int] | np.ndarray = (),
+        threads: int | None = None,
     ):
-        super().__init__(config, grammar)
+        super().__init__(config, grammar, preamble)
         self.weights = weights
         self._packed = onnx_graph.Packed(weights)
         self.threads = threads
@@ -166,8 +170,12 @@ class OnnxEngine(Engine):
         cache = Cache(self.config, inputs, own, context, latents)
         for name, values in found.items():
             cache.fill(name, values)
-        cache.binding = cache.bind(self._steps, self._rotations(context))
+        self.bind(cache, context)
         return logits[np.arange(len(own)), own - 1], cache
+
+    def bind(self, cache: Cache, context: int) -> None:
+        """Let steps read and write this cache for so many inputs."""
+        cache.bind(self._steps, self._rotations(context))
 
     def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
         """Add token i32 [B] to the cache: logits f32 [B, V] of the next one."""

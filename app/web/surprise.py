@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicgen.data_prep import EOS, STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
+from musicgen.data_prep.preamble import preamble
 from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ class Scorer:
         latents = min(context // 2, config.latents)
         pieces = [np.append(tokens, np.int16(EOS))]
         with self._lock:  # one at a time: it is the same machine that makes the music
-            (nats,) = nats_of_pieces(config, self._loaded(), pieces, latents=latents, context=context)
+            (nats,) = nats_of_pieces(
+                config, self._loaded(), pieces, latents=latents, context=context, preamble=preamble()
+            )
         return by_note(tokens, nats)
 
     def _loaded(self) -> dict[str, Any]:

@@ -51,10 +51,12 @@ def chosen_blocks(targets: int, blocks: int) -> np.ndarray:
 
 def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inputs: int) -> list[tuple[float, int]]:
     """(sum of the nats, targets scored) of each piece [T + 1], at the setting of a cell."""
+    from musicgen.data_prep.preamble import preamble
     from musicgen.model import evaluate
 
     every_window, blocks, N = evaluate.windows, cell["blocks"], cell["context"]
     setting = {"latents": cell["latents"], "context": N, "stride": cell["stride"], "dtype": cell["dtype"]}
+    setting["preamble"] = preamble()
 
     def needed(targets: int, N: int, M: int, S: int) -> Iterator[evaluate.Window]:
         wanted = chosen_blocks(targets, blocks)

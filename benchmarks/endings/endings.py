@@ -30,6 +30,7 @@ from musicgen.data_prep.endings import Endings
 from musicgen.data_prep.loader import evaluation_pieces
 from musicgen.data_prep.measures import major_keys, pitch_classes
 from musicgen.data_prep.performance import Performance, cut
+from musicgen.data_prep.preamble import preamble
 from musicgen.data_prep.releases import Releases
 from musicgen.data_prep.vocabulary import BOS, EOS
 from musicgen.model import parameters
@@ -91,7 +92,9 @@ def told(name: str, streams: Sequence[np.ndarray], judge: Judge, **more: Any) ->
     return {"set": name, "pieces": len(rows), **more, "tonic": round(float(values["tonic"].mean()), 3), **quantiles}
 
 
-def generated(engine: Engine, judge: Judge, grammar: Endings | None, arguments: argparse.Namespace) -> list[np.ndarray]:
+def generated(
+    engine: JaxEngine, judge: Judge, grammar: Endings | None, arguments: argparse.Namespace
+) -> list[np.ndarray]:
     """Rows of new tokens, long enough."""
     start = [np.array([BOS], np.int16)] * arguments.pieces
     stream = engine.start(
@@ -137,7 +140,7 @@ def main() -> None:
     judge = Judge(released, min(arguments.latents or released.config.latents, context), context)
     real = [tokens[:-1] for _, tokens in evaluation_pieces(arguments.shards, "validation")][:: arguments.every]
     print(json.dumps(told("real", real, judge)), flush=True)
-    engine = JaxEngine(released.config, released.params, Releases(LONGEST_NOTE))
+    engine = JaxEngine(released.config, released.params, Releases(LONGEST_NOTE), preamble())
     bos = np.array([BOS], np.int16)
     rows = generated(engine, judge, None, arguments)
     streams = [np.concatenate([bos, closed(row, bos, arguments.seconds)]) for row in rows]

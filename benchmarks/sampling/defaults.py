@@ -15,6 +15,7 @@ import numpy as np
 
 from musicgen import checkpoints
 from musicgen.data_prep import grammar
+from musicgen.data_prep.preamble import preamble
 from musicgen.data_prep.releases import Releases
 from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS
@@ -41,7 +42,7 @@ def main() -> None:
     released = checkpoints.load()
     for longest, sampling in SETTINGS:
         rules = grammar if longest is None else Releases(longest)
-        engine = JaxEngine(released.config, released.params, rules)
+        engine = JaxEngine(released.config, released.params, rules, preamble())
         start = [np.array([BOS], np.int16)] * args.rows
         stream = engine.start(start, latents=512, context=1024, sampling=sampling, seed=5)
         blocks = [next(stream)]

@@ -37,7 +37,10 @@ def test_windows(targets: int, sizes: list[int]) -> None:
     assert scored == list(range(targets))
 
 
-def direct(piece: np.ndarray, N: int, M: int, S: int) -> np.ndarray:
+PREAMBLE = random_tokens(5, seed=99).astype(np.int16)
+
+
+def direct(piece: np.ndarray, N: int, M: int, S: int, preamble: np.ndarray = PREAMBLE[:0]) -> np.ndarray:
     """Nats of each token after the first; written from the protocol, one window after another."""
     reference = Reference(TOY, random_parameters(TOY))
     nats: list[float] = []
@@ -45,6 +48,8 @@ def direct(piece: np.ndarray, N: int, M: int, S: int) -> np.ndarray:
         new = min(S if nats else M, len(piece) - 1 - len(nats))
         stop = len(nats) + new
         inputs = piece[max(0, stop - N) : stop]
+        if stop <= N:
+            inputs = np.concatenate([preamble, inputs])[-N:]
         logits = reference(inputs, min(M, len(inputs)))[-new:]
         logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         nats += (-logits[np.arange(new), piece[stop - new + 1 : stop + 1]]).tolist()
@@ -68,6 +73,15 @@ def test_nats_are_those_of_the_model_one_window_at_a_time(batch: int) -> None:
     for piece, nats in zip(pieces(), score(batch), strict=True):
         assert nats.shape == (len(piece) - 1,) and nats.dtype == np.float32
         np.testing.assert_allclose(nats, direct(piece, N, M, S), rtol=2e-4, atol=1e-5)
+
+
+def test_a_preamble_is_seen_where_there_is_room_and_not_scored() -> None:
+    """Before the BOS of the windows that begin with it."""
+    params = random_parameters(TOY)
+    scored = nats_of_pieces(TOY, params, pieces(), latents=M, context=N, stride=S, batch=4, preamble=PREAMBLE)
+    for piece, nats in zip(pieces(), scored, strict=True):
+        assert nats.shape == (len(piece) - 1,)
+        np.testing.assert_allclose(nats, direct(piece, N, M, S, PREAMBLE), rtol=2e-4, atol=1e-5)
 
 
 def test_half_of_the_latents_are_the_usual_stride() -> None:
