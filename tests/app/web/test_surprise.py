@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from musicgen.app.generate import open_model
+from musicgen import checkpoints
+from musicgen.app.generate import open_model, open_weights
 from musicgen.app.shipped import FOLDER
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.job import Ticket
@@ -16,12 +16,13 @@ from musicgen.app.web.limits import LIMITS
 from musicgen.app.web.studio import Studio
 from musicgen.app.web.surprise import Scorer, by_note
 from musicgen.app.web.wish import order_of
-from musicgen.data_prep import STEPS_PER_SECOND, encode, read_midi
+from musicgen.checkpoints import Released
+from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, encode, read_midi
 
 
 @pytest.fixture(scope="module")
-def little() -> SimpleNamespace:
-    """Config and parameters of a model as small as can be."""
+def little(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """Released weights of a model as small as can be, which knows nothing."""
     from musicgen.model import parameters
     from musicgen.model.config import ModelConfig
 
@@ -30,7 +31,9 @@ def little() -> SimpleNamespace:
     )
     rng = np.random.default_rng(0)
     params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
-    return SimpleNamespace(config=config, params=params, name="little", sha256="f" * 64)
+    folder = tmp_path_factory.mktemp("weights") / "little"
+    checkpoints.release(folder, config, params, VOCABULARY.to_json(), {}, "# Little\n")
+    return open_weights(str(folder))
 
 
 def test_each_note_gets_the_nats_of_its_key_and_its_new_loudness(piece: Any) -> None:
@@ -42,10 +45,10 @@ def test_each_note_gets_the_nats_of_its_key_and_its_new_loudness(piece: Any) -> 
     assert {nats for _, _, nats in told} == {1.0, 2.0}
 
 
-def test_the_scorer_scores_every_note(little: SimpleNamespace) -> None:
+def test_the_scorer_scores_every_note(little: Released) -> None:
     """All notes of a real opening, at their places, each with a sensible number."""
     music, _ = read_midi(FOLDER / "satie.mid")
-    told = Scorer(little)(music)  # type: ignore[arg-type]
+    told = Scorer(little)(music)
     assert len(told) == len(music)
     onsets = np.array([onset for onset, _, _ in told])
     assert np.allclose(np.sort(onsets), np.sort(music.onset), atol=0.6 / STEPS_PER_SECOND)
@@ -53,9 +56,9 @@ def test_the_scorer_scores_every_note(little: SimpleNamespace) -> None:
     assert (nats > 0).all() and 1 < nats.mean() < 30
 
 
-def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: SimpleNamespace) -> None:
+def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: Released) -> None:
     """On the real engine: what other people's rows hold changes nothing, in float arithmetic either."""
-    studio = Studio(lambda: open_model(little), prepare=False)  # type: ignore[arg-type]
+    studio = Studio(lambda: open_model(little), prepare=False)
     assert studio.ready.wait(30)
     dials = Dials(32, 96)
 
