@@ -210,7 +210,7 @@ def _finish(
     out: Path, records: Sequence[Mapping[str, Any]], unlisted: Sequence[str]
 ) -> tuple[list[Entry], list[Entry]]:
     """Write rejects.json and the manifest, remove what an earlier run left over; (recordings, rejected)."""
-    rejected = [{"name": name, "split": "", "sha256": None, "reason": "not named in the csv"} for name in unlisted]
+    rejected: list[Entry] = [{"name": name, "split": "", "sha256": None, "reason": "not named in the csv"} for name in unlisted]
     items: list[Entry] = []
     first: dict[str, str] = {}
     for record in records:  # in the order test, validation, train
@@ -222,7 +222,7 @@ def _finish(
             else:
                 identity = {key: entry[key] for key in ("name", "split", "sha256")}
                 rejected.append({**identity, "reason": f"the same sound as {earlier}"})
-    rejected.sort(key=lambda entry: entry["name"])
+    rejected.sort(key=lambda entry: str(entry["name"]))
     manifest = {
         "format": AUDIO_FORMAT,
         "complete": True,

@@ -69,7 +69,8 @@ class CodecConfig:
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"codec config has unknown fields: {', '.join(sorted(unknown))}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**fields)
 
 
 CODEC_PRESETS: dict[str, CodecConfig] = {

@@ -7,7 +7,7 @@ The modules know plain kernels.  While they are trained, a kernel is kept as a d
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -25,23 +25,25 @@ def _flat(state: nnx.State) -> dict[str, tuple[tuple[Any, ...], nnx.Variable]]:
 
 
 @functools.cache
-def _skeleton(kind: type[nnx.Module], config: Any) -> tuple[Any, dict[str, tuple[tuple[Any, ...], nnx.Variable]]]:
+def _skeleton(
+    kind: Callable[..., nnx.Module], config: Any
+) -> tuple[Any, dict[str, tuple[tuple[Any, ...], nnx.Variable]]]:
     graph, state = nnx.split(nnx.eval_shape(lambda: kind(config, nnx.Rngs(0))))
     return graph, _flat(state)
 
 
-def shapes(kind: type[nnx.Module], config: Any) -> dict[str, tuple[int, ...]]:
+def shapes(kind: Callable[..., nnx.Module], config: Any) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter of kind(config, rngs) by name."""
     return {name: variable.shape for name, (_, variable) in _skeleton(kind, config)[1].items()}
 
 
-def initial(kind: type[nnx.Module], config: Any, seed: int) -> Parameters:
+def initial(kind: Callable[..., nnx.Module], config: Any, seed: int) -> Parameters:
     """Fresh parameters of kind(config, rngs), float32."""
     state = nnx.split(kind(config, nnx.Rngs(seed)))[1]
     return {name: variable[...] for name, (_, variable) in _flat(state).items()}
 
 
-def bind(kind: type[Module], config: Any, params: Mapping[str, jax.Array]) -> Module:
+def bind(kind: Callable[..., Module], config: Any, params: Mapping[str, jax.Array]) -> Module:
     """The module with these parameters; cheap, also while tracing.  Raises ValueError if names or shapes do not fit."""
     graph, flat = _skeleton(kind, config)
     wrong = set(flat) ^ set(params) or {n for n in flat if tuple(params[n].shape) != tuple(flat[n][1].shape)}

@@ -52,10 +52,12 @@ class Memory:
         return tuple(self._kept)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, **how: Sequence[int]) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, dilation: int = 1) -> jax.Array:
     """x [B, T, C] with kernel [K, C, C'], without padding."""
-    window = {"window_strides": (1,), "padding": [(0, 0)], **how}
-    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), dimension_numbers=("NWC", "WIO", "NWC"), **window)
+    layout = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (stride,), "VALID", rhs_dilation=(dilation,), dimension_numbers=layout
+    )
 
 
 class CausalConv(nnx.Module):
@@ -70,7 +72,7 @@ class CausalConv(nnx.Module):
         """x [B, T, C] -> [B, T, C']."""
         kernel = self.kernel[...]
         x = memory.before(x, (kernel.shape[0] - 1) * self.dilation)
-        return convolve(x, kernel, rhs_dilation=(self.dilation,)) + self.bias[...].astype(x.dtype)
+        return convolve(x, kernel, dilation=self.dilation) + self.bias[...].astype(x.dtype)
 
 
 class Down(nnx.Module):
@@ -84,7 +86,7 @@ class Down(nnx.Module):
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
         """x [B, T, C] -> [B, T / s, C']; T is a multiple of s."""
         x = memory.before(x, self.stride)
-        return convolve(x, self.kernel[...], window_strides=(self.stride,)) + self.bias[...].astype(x.dtype)
+        return convolve(x, self.kernel[...], stride=self.stride) + self.bias[...].astype(x.dtype)
 
 
 class Up(nnx.Module):
@@ -111,11 +113,12 @@ def kernel_of(rngs: nnx.Rngs, kernel: int, inputs: int, outputs: int, scale: flo
 
 def sine_squared(x: jax.Array) -> jax.Array:
     """sin(x)^2 to 2e-7.  XLA's own sine takes more of a CPU's time than all convolutions together."""
-    y = x - jnp.pi * jnp.round(x / jnp.pi)
+    y = x.astype(jnp.float32)
+    y = y - jnp.pi * jnp.round(y / jnp.pi)
     square, polynomial = jnp.square(y), jnp.zeros_like(y)
     for coefficient in SINE[::-1]:
         polynomial = polynomial * square + coefficient
-    return square * jnp.square(polynomial)
+    return (square * jnp.square(polynomial)).astype(x.dtype)
 
 
 class Activation(nnx.Module):
@@ -165,9 +168,8 @@ class Encoder(nnx.Module):
         self.first = CausalConv(rngs, 1, widths[0], config.kernel)
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[:-1]])
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
-        self.downs = nnx.List(
-            [Down(rngs, *pair, s) for *pair, s in zip(widths[:-1], widths[1:], config.strides, strict=True)]
-        )
+        steps = zip(widths[:-1], widths[1:], config.strides, strict=True)
+        self.downs = nnx.List([Down(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
         self.frame_units = units(rngs, config, widths[-1], frame_dilations(config))
         self.last_act = Activation(config, widths[-1])
         self.last = CausalConv(rngs, widths[-1], config.width, 3)
@@ -192,7 +194,8 @@ class Decoder(nnx.Module):
         self.first = CausalConv(rngs, config.width, widths[0], config.kernel)
         self.frame_units = units(rngs, config, widths[0], frame_dilations(config))
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
-        self.ups = nnx.List([Up(rngs, *pair, s) for *pair, s in zip(widths[:-1], widths[1:], strides, strict=True)])
+        steps = zip(widths[:-1], widths[1:], strides, strict=True)
+        self.ups = nnx.List([Up(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[1:]])
         self.last_act = Activation(config, widths[-1])
         self.last = CausalConv(rngs, widths[-1], 1, config.kernel, scale=0.3)
