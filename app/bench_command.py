@@ -1,4 +1,8 @@
-"""`musicgen bench`: tokens a second on this machine, at a few settings of the two dials."""
+"""`musicgen bench`: tokens a second on this machine over a small grid of the two dials, latents and context.
+
+Every cell begins with its context full, as it is in the middle of a long piece, and its figure counts the passes in
+which a stream reads its context anew.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from musicgen.app.arguments import number, whole
 from musicgen.app.settings import FEWEST, Settings
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
 
-SHARES = ((8, 8), (2, 4), (1, 2), (1, 1))  # (latents, context) as fractions 1/a, 1/b of the model's own
+LATENT_SHARES, CONTEXT_SHARES = (16, 4, 1), (4, 2, 1)  # 1/a of the model's own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,51 +48,84 @@ def run(arguments: argparse.Namespace) -> int:
     dials = settings(model, chosen)
     rows = []
     for latents, context in dials:
-        row = measure(model, prime.tokens, latents, context, arguments.seconds / len(dials))
-        rows.append(row)
+        rows.append(measure(model, prime.tokens, latents, context, arguments.seconds / len(dials)))
         if not arguments.json:
-            print(
-                f"latents {row['latents']:>5}  context {row['context']:>5}  {row['tokens_per_second']:>8.1f} tokens/s"
-                f"  {row['real_time']:>6.2f}x real time  first token after {row['priming_seconds']:.2f} s",
-                flush=True,
-            )
+            _show(rows, dials)
     if arguments.json:
         print(json.dumps({"checkpoint": model.name, "backend": model.backend, "settings": rows}))
     else:
+        own = rows[-1]
+        print(
+            f"At {own['latents']} and {own['context']}: {own['real_time']:.1f}x real time, the first"
+            f" block after {own['priming_seconds']:.2f} s, the context read anew in {own['refill_seconds']:.2f} s."
+        )
         print(f"musicgen: {model.name} on {model.backend}", file=sys.stderr)
     return 0
 
 
+def _show(rows: list[dict[str, float]], dials: list[tuple[int, int]]) -> None:
+    """A table of tokens a second, a line for each context once its cells are there."""
+    last = rows[-1]
+    of_context = [row for row in rows if row["context"] == last["context"]]
+    if len(of_context) < sum(context == last["context"] for _, context in dials):
+        return
+    if len(rows) == len(of_context):
+        print("tokens/s  latents" + "".join(f"{latents:>8}" for latents in sorted({m for m, _ in dials})))
+    cells = {row["latents"]: f"{row['tokens_per_second']:>8.0f}" for row in of_context}
+    line = "".join(cells.get(latents, " " * 8) for latents in sorted({m for m, _ in dials}))
+    print(f"context {last['context']:>9}{line}", flush=True)
+
+
 def settings(model: Model, chosen: Settings) -> list[tuple[int, int]]:
-    """The chosen (latents, context), or a few from cheap to dear."""
+    """The chosen (latents, context), or a few from cheap to dear; the model's own come last."""
     if chosen.latents is not None or chosen.context is not None:
         one = chosen.resolved(model.latents, model.context)
         assert one.latents is not None and one.context is not None
         return [(one.latents, one.context)]
-    pairs = [(max(model.latents // m, FEWEST), max(model.context // n, FEWEST)) for m, n in SHARES]
-    return [(min(latents, context), context) for latents, context in pairs]
+    return [
+        (max(model.latents // m, FEWEST), max(model.context // n, FEWEST))
+        for n in CONTEXT_SHARES
+        for m in LATENT_SHARES
+        if max(model.latents // m, FEWEST) <= max(model.context // n, FEWEST)
+    ]
 
 
 def measure(model: Model, prime: Any, latents: int, context: int, seconds: float) -> dict[str, float]:
     """Generate for ``seconds`` on the wall (at least two blocks) and report the speed after the first block."""
     from musicgen.data_prep import STEPS_PER_SECOND, steps
 
+    full = np.concatenate([prime, np.resize(prime[1:], context)])  # the stream takes as much of its end as it holds
+
+    def start() -> Any:
+        sampling = model.sampling(1.0, 1.0, 0, 0.0)
+        return model.engine.start([full], latents=latents, context=context, sampling=sampling, seed=0)
+
     began = time.perf_counter()
-    stream = iter(
-        model.engine.start([prime], latents=latents, context=context, sampling=model.sampling(1.0, 1.0, 0, 0.0), seed=0)
-    )
+    stream = start()
     next(stream)
+    primed = time.perf_counter()
+    again = start()  # everything is compiled now
+    refill = time.perf_counter() - primed
+    room = again.room
     started = now = time.perf_counter()
+    pace: list[float] = []  # seconds a token, of each block
     tokens, music = 0, 0.0
-    while tokens == 0 or now - began < seconds:
-        block = next(stream)
-        now = time.perf_counter()
+    while not pace or now - began < seconds:
+        if again.room == 0:
+            again = start()  # what reading anew costs is known, and would come in some cells only
+            now = time.perf_counter()
+        block = next(again)
+        before, now = now, time.perf_counter()
+        pace.append((now - before) / block.shape[1])
         tokens += block.shape[1]
         music += float(steps(block[0])[-1]) / STEPS_PER_SECOND
+    rate = 1 / (float(np.median(pace)) + refill / room)
     return {
         "latents": latents,
         "context": context,
-        "tokens_per_second": round(tokens / (now - started), 2),
-        "real_time": round(music / (now - started), 3),
-        "priming_seconds": round(started - began, 3),
+        "tokens_per_second": round(rate, 2),
+        "real_time": round(rate * music / tokens, 3),
+        "priming_seconds": round(primed - began, 3),
+        "refill_seconds": round(refill, 4),
+        "measured_seconds": round(now - started, 2),
     }

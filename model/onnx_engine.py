@@ -111,6 +111,8 @@ class OnnxEngine(Engine):
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
         options.add_external_initializers(list(given), list(given.values()))
         options.log_severity_level = 3
+        # Between two operators a thread waits so long before it sleeps: for ever would take the cores from others.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
