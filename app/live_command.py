@@ -23,7 +23,7 @@ SECONDS = 8.0
 PAUSE, SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 0.1, 30.0
 # Reading a longer past takes longer than a pause on a CPU; see README.
 CONTEXT, LATENTS = 1024, 512
-TERMINATED = 143  # 128 + SIGTERM, as shells report it
+SIGNALLED = 128  # and the signal's number, as shells report it; Ctrl-C is the usual end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,7 +134,7 @@ def _play(
                         _save(save, conversation, model, sampler.seed, quiet)
         finally:
             sampler.stop()
-    return TERMINATED if inbox.stopped == signal.SIGTERM else 0
+    return 0 if inbox.stopped == signal.SIGINT else SIGNALLED + (inbox.stopped or 0)
 
 
 def _smaller(settings: Settings, latents: int, context: int) -> Settings:

@@ -27,7 +27,7 @@ def port_names() -> tuple[list[str], list[str]]:
     """
     mido = _mido()
     try:
-        return list(mido.get_input_names()), list(mido.get_output_names())
+        return list(mido.backend.get_input_names()), list(mido.backend.get_output_names())
     except PROBLEMS as error:
         raise EnvironmentProblem(f"the MIDI system of this machine does not answer: {error}") from None
 
@@ -69,9 +69,9 @@ class Ports:
         """
         self.names = {"input": source, "output": sink}
         self._mido = _mido()
-        self._input = self._open(self._mido.open_input, source)
+        self._input = self._open(self._mido.backend.open_input, source)
         try:
-            self._output = self._open(self._mido.open_output, sink)
+            self._output = self._open(self._mido.backend.open_output, sink)
         except BaseException:
             self._input.close()
             raise

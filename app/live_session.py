@@ -34,6 +34,8 @@ Wanted = tuple[int, np.ndarray]  # number of an answer, and its prime int16[T]
 
 LONGEST_WAIT = 0.2  # seconds; where the system cannot wake a waiting thread, Ctrl-C waits no longer than this
 LOOK = 2.0  # seconds between looks at the ports
+# Ctrl-C, a polite end, a terminal that is closed (Windows has no such signal).
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 LAST_BLOCK = 60.0  # seconds: a process must not end in the middle of the model's native code
 
 
@@ -53,7 +55,7 @@ class Inbox:
 
     @contextlib.contextmanager
     def until_signalled(self) -> Iterator[None]:
-        """Within, Ctrl-C and SIGTERM set ``stopped``, in the order in which things happened."""
+        """Within, the signals that end a program set ``stopped`` instead, in the order in which things happened."""
 
         def stop(number: int) -> None:
             self.stopped = number
@@ -61,7 +63,7 @@ class Inbox:
         def handler(number: int, frame: FrameType | None) -> None:
             self.put(lambda: stop(number))
 
-        before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handler) for number in SIGNALS}
         try:
             yield
         finally:

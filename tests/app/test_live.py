@@ -378,6 +378,12 @@ def test_choosing_a_port() -> None:
             assert complaint in str(caught.value)
 
 
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have mido import its backend anew, and once more after the test."""
+    monkeypatch.setitem(sys.modules, "mido.backends.rtmidi", None)
+    del sys.modules["mido.backends.rtmidi"]
+
+
 def test_without_rtmidi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One line."""
     import mido
@@ -385,7 +391,7 @@ def test_without_rtmidi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.delenv("MIDO_BACKEND", raising=False)
     monkeypatch.setattr(mido, "backend", mido.Backend("mido.backends.rtmidi"))
     monkeypatch.setitem(sys.modules, "rtmidi", None)
-    monkeypatch.delitem(sys.modules, "mido.backends.rtmidi", raising=False)
+    forget(monkeypatch)
     assert cli.main(["live", "--list"]) == 1
     complaint = capsys.readouterr().err
     assert 'pip install "perceiver-musicgen[live]"' in complaint and complaint.count("\n") == 1
@@ -401,27 +407,92 @@ def test_bad_arguments(line: str, complaint: str, capsys: pytest.CaptureFixture[
     assert complaint in capsys.readouterr().err
 
 
-def test_real_virtual_ports() -> None:
-    """A note through the system's own MIDI, from one virtual port to the other's listener."""
-    pytest.importorskip("rtmidi", reason="needs the extra live")
+class Bus(ModuleType):
+    """As much of the module rtmidi as mido uses, with virtual ports that live in this process."""
+
+    def __init__(self) -> None:
+        super().__init__("rtmidi")
+        self.API_UNSPECIFIED, self.API_LINUX_ALSA = 0, 2
+        listening: dict[str, Callable[[Any, Any], None] | None] = {}
+        speaking: list[str] = []
+
+        class Common:
+            def __init__(self, name: str | None = None, rtapi: int = 0) -> None:
+                self.name = name
+
+            def get_current_api(self) -> int:
+                return 2
+
+            def close_port(self) -> None: ...
+
+            def delete(self) -> None: ...
+
+        class MidiIn(Common):
+            def get_ports(self) -> list[str]:
+                return list(speaking)
+
+            def open_virtual_port(self, name: str) -> None:
+                self.port = f"{self.name}:{name} 128:0"
+                listening[self.port] = None
+
+            def ignore_types(self, *which: bool) -> None: ...
+
+            def cancel_callback(self) -> None:
+                listening[self.port] = None
+
+            def set_callback(self, heard: Callable[[Any, Any], None]) -> None:
+                listening[self.port] = heard
+
+        class MidiOut(Common):
+            def get_ports(self) -> list[str]:
+                return list(listening)
+
+            def open_virtual_port(self, name: str) -> None:
+                speaking.append(f"{self.name}:{name} 129:0")
+
+            def open_port(self, number: int) -> None:
+                self.port = list(listening)[number]
+
+            def send_message(self, message: list[int]) -> None:
+                heard = listening[self.port]
+                assert heard is not None
+                heard((message, 0.0), None)
+
+        self.MidiIn, self.MidiOut, self.get_compiled_api = MidiIn, MidiOut, lambda: [2]
+
+
+@pytest.mark.parametrize("system", [True, False], ids=["of the system", "in memory"])
+def test_virtual_ports(system: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note into a virtual port through mido's own backend, as another program would send it."""
     import mido
 
+    if system:
+        pytest.importorskip("rtmidi", reason="needs the extra live")
+        monkeypatch.delenv("MIDO_BACKEND", raising=False)
+        monkeypatch.setattr(mido, "backend", mido.Backend("mido.backends.rtmidi"))
+    else:
+        monkeypatch.setenv("MIDO_BACKEND", "mido.backends.rtmidi/LINUX_ALSA")  # any but the one that needs a system
+        monkeypatch.setattr(mido, "backend", mido.Backend("mido.backends.rtmidi/LINUX_ALSA"))
+        monkeypatch.setitem(sys.modules, "rtmidi", Bus())
+        forget(monkeypatch)
     try:
-        port_names()
         ports = Ports(None, None)
     except (EnvironmentProblem, BadInput) as error:
+        assert system
         pytest.skip(f"no virtual MIDI ports here: {error}")
     heard: list[Message] = []
     with ports:
         inputs, outputs = port_names()
         ports.listen(lambda message, when: heard.append(message))
-        with mido.open_output(next(name for name in outputs if "musicgen" in name)) as keyboard:
-            keyboard.send(mido.Message("note_on", note=60, velocity=70))
+        with mido.backend.open_output(next(name for name in outputs if "musicgen" in name)) as keyboard:
+            for message in (mido.Message("note_on", note=60, velocity=70), mido.Message("clock")):
+                keyboard.send(message)
             deadline = time.monotonic() + 5
             while not heard and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert any("musicgen" in name for name in inputs)
-    assert heard == [(0x90, 60, 70)]
+        assert ports.missing() is None
+    assert heard == [(ON, 60, 70)]
 
 
 class Run:
