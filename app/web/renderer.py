@@ -32,7 +32,7 @@ class Renderer:
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
         self._keys: dict[int, bytes] = {}
-        self._closed = False
+        self.closed = False
 
     def sound(self, performance: Performance, form: str) -> bytes:
         """A sound file.  form: wav, flac, ogg or mp3.  Raises MusicgenError."""
@@ -49,20 +49,20 @@ class Renderer:
     def prepare(self) -> None:
         """Make all keys, so that nobody has to wait for them.  Raises MusicgenError."""
         for pitch in PITCHES:
-            if self._closed:
+            if self.closed:
                 return
             self.key(pitch)
 
     def close(self) -> None:
         """Finish what is being made, forget what waits."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
 
     def _run(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise EnvironmentProblem("the server is being stopped: try again later")
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")  # a fork of a process with JAX in it may hang

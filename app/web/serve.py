@@ -92,8 +92,8 @@ def serve(
     try:
         asyncio.run(server.serve(sockets=[listening]))
     finally:
-        studio.close()
         desk.renderer.close()
+        studio.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -123,4 +123,5 @@ def _prepare(desk: Desk) -> None:
     try:
         desk.renderer.prepare()
     except MusicgenError as error:
-        LOG.warning("the browser will play plain tones: %s", error)
+        if not desk.renderer.closed:
+            LOG.warning("the browser will play plain tones: %s", error)

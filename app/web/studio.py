@@ -183,7 +183,7 @@ class Studio:
         latents, context = pair = self._unmeasured[0]
         speed = None
         try:
-            speed = measured(model, latents, context, lambda: bool(self._waiting))
+            speed = measured(model, latents, context, self._wanted)
         except Exception:  # a preset that this machine cannot run is one whose speed is not known
             LOG.exception("latents %d, context %d could not be measured", latents, context)
         else:
@@ -192,10 +192,14 @@ class Studio:
             self.speeds[pair] = speed
         self._unmeasured = [other for other in self._unmeasured if other != pair]
 
+    def _wanted(self) -> bool:
+        """Whether there is something better to do than to prepare."""
+        return bool(self._waiting) or self._closing
+
     def _warm(self, model: Model, rows: int) -> None:
         """Nobody waits: compile what the page's own preset needs for a batch of this size."""
         try:
-            warm(model, *preset_dials(model)[0], rows)
+            warm(model, *preset_dials(model)[0], rows, self._wanted)
         except Exception:
             LOG.exception("a batch of %d cannot be made here", rows)
 
@@ -268,9 +272,11 @@ def preset_dials(model: Model) -> list[tuple[int, int]]:
     return list(dict.fromkeys([presets[USUAL], *presets.values()]))
 
 
-def warm(model: Model, latents: int, context: int, rows: int) -> Iterator[np.ndarray]:
+def warm(
+    model: Model, latents: int, context: int, rows: int, interrupted: Callable[[], bool]
+) -> Iterator[np.ndarray] | None:
     """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
-    somebody comes.  Gives the stream of the last of them."""
+    somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
     usual = Settings(end=True)
     music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
     tokens = encode(music, bos=True)
@@ -279,6 +285,8 @@ def warm(model: Model, latents: int, context: int, rows: int) -> Iterator[np.nda
     for length in WARM_LENGTHS:
         stream = iter(model.engine.start([tokens[:length]] * rows, **dials, **rules(usual)))
         next(stream)
+        if interrupted():
+            return None
     return stream
 
 
@@ -287,7 +295,9 @@ def measured(model: Model, latents: int, context: int, interrupted: Callable[[],
 
     None if ``interrupted`` said so.
     """
-    stream = warm(model, latents, context, 1)
+    stream = warm(model, latents, context, 1, interrupted)
+    if stream is None:
+        return None
     best = 0.0
     for _ in range(MEASURED_ROUNDS):
         began, drawn = time.perf_counter(), 0

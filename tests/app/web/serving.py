@@ -37,6 +37,7 @@ class Site(NamedTuple):
     """A whole site that listens on a port of its own."""
 
     url: str
+    process: subprocess.Popen[str] | None = None
 
     def ask(self, path: str, body: object = None, raw: bytes | None = None, kind: str = "application/json") -> Answer:
         """What the server answers, also if it is a refusal."""
@@ -62,7 +63,7 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, pause: float) -> Iterator[Site]:
+def serving(folder: Path, pause: float, prepared: bool = True) -> Iterator[Site]:
     """The page, its routes and its API around the made-up engine, in a process of its own."""
     pytest.importorskip("gradio", reason="the page needs the extra app")
     environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
@@ -75,9 +76,9 @@ def serving(folder: Path, pause: float) -> Iterator[Site]:
     try:
         url = process.stdout.readline().strip()
         assert url, (folder / "log").read_text()
-        site = Site(url)
+        site = Site(url, process)
         deadline = time.monotonic() + 60
-        while not site.ask("musicgen/about").json["measured"]:
+        while prepared and not site.ask("musicgen/about").json["measured"]:
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
         yield site
@@ -85,7 +86,8 @@ def serving(folder: Path, pause: float) -> Iterator[Site]:
         while left := [path for path in folder.rglob("*") if path.is_file() and path.name != "log"]:
             assert time.monotonic() < deadline, f"temporary files stay behind: {left}"
             time.sleep(0.05)
-        assert "Traceback" not in (folder / "log").read_text()
+        log = (folder / "log").read_text()
+        assert "Traceback" not in log, log
     finally:
         process.stdin.close()
         process.stdout.close()

@@ -22,6 +22,8 @@ from musicgen.app.shipped import FOLDER
 from musicgen.app.web.serve import listen
 from musicgen.data_prep import read_midi, write_midi
 
+from .serving import serving
+
 BACH = (FOLDER / "bach.mid").read_bytes()
 
 
@@ -261,3 +263,12 @@ def test_a_file_of_ours_says_how_it_was_made(site: Any, piece: Any) -> None:
     told = site.ask("musicgen/read", {"prime": {"midi": take["midi"]}}).json
     assert told["recipe"] == take["recipe"]
     assert "recipe" not in site.ask("musicgen/read", {"prime": {"midi": text(write_midi(piece(), None))}}).json
+
+
+def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM, as a container's end: soon, quietly, and without temporary files, also while it prepares itself."""
+    with serving(tmp_path, 0.05, prepared=False) as served:
+        assert served.process is not None
+        served.process.terminate()
+        assert served.process.wait(20) in (0, 143, -15)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
