@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen.app import backend
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
 
@@ -73,5 +74,9 @@ def _verdict(same: bool, piece: str, then: str, now: str) -> str:
     if same:
         return f"the same bytes as {piece}"
     if then != now:
-        return f"not the same bytes as {piece}: it was made on {then}, this is {now}, which may round differently"
+        other = next(
+            (name for name in (backend.ONNX, backend.JAX) if f" {name} " in then and f" {name} " not in now), None
+        )
+        way = f": {backend.VARIABLE}={other} chooses the other engine" if other else ""
+        return f"not the same bytes as {piece}: it was made on {then}, this is {now}, which may round differently{way}"
     return f"not the same bytes as {piece}: the file was changed after it was made, or by another musicgen version"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from musicgen.app import backend
+from musicgen.app import backend, replay_command
 from musicgen.app.errors import BadInput
 
 
@@ -88,6 +88,14 @@ def test_a_person_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "torch")
     with pytest.raises(BadInput, match="must be onnxruntime or jax, not 'torch'"):
         backend.chosen()
+
+
+def test_a_replay_on_the_other_engine_says_how_to_choose() -> None:
+    """Only where the engine is another; with the same one the version or the processor is."""
+    verdict = replay_command._verdict(False, "a.mid", "cpu jax 0.10.2", "cpu onnxruntime 1.32.0")
+    assert verdict.endswith("round differently: MUSICGEN_BACKEND=jax chooses the other engine")
+    verdict = replay_command._verdict(False, "a.mid", "cpu onnxruntime 1.32.0", "cpu onnxruntime 1.33.0")
+    assert verdict.endswith("which may round differently")
 
 
 def test_nothing_heavy_is_imported() -> None:
