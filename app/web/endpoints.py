@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
@@ -36,7 +36,11 @@ def clear_messages() -> Any:
 
 def add_endpoints(desk: Desk) -> None:
     """Add the endpoints to the page that is being built."""
+    for endpoint in (*_that_make(desk), *_that_answer(desk)):
+        api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
+
+def _that_make(desk: Desk) -> list[Callable[..., Any]]:
     async def run(wish: dict[str, Any], client: str) -> AsyncIterator[dict[str, Any]]:
         takes: list[dict[str, Any]] = []
         with clear_messages():
@@ -97,6 +101,10 @@ def add_endpoints(desk: Desk) -> None:
         async for state in run({"recipe": recipe}, _caller(request)):
             yield state
 
+    return [make, remake]
+
+
+def _that_answer(desk: Desk) -> list[Callable[..., Any]]:
     async def read(prime: str) -> dict[str, Any]:
         """The notes, the pedal and the length of an opening by its name, or of a MIDI file in base64."""
         with clear_messages():
@@ -121,8 +129,7 @@ def add_endpoints(desk: Desk) -> None:
         """Openings, limits, the dials' settings, the weights."""
         return desk.about()
 
-    for endpoint in (make, remake, read, sound, picture, surprise, about):
-        api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    return [read, sound, picture, surprise, about]
 
 
 def _source(prime: str) -> dict[str, str] | None:
