@@ -167,12 +167,15 @@ class Layers:
         *,
         present: tuple[str, str] | None = None,
         queries: str = "",
-        **attributes: int,
+        window: int = -1,
+        moving: bool = False,
     ) -> str:
         """Causal attention of the new inputs to those of the caches [B, G, ., K] and to themselves.
 
         lengths: i32 [B] how many of each row will be in the cache, less one; i32 [] the most.
         queries: i32 [B] how many of each row are new; all of them unless given.
+        window: of how many inputs, the query's own included, each query sees the keys; -1: of all.
+        moving: the cache holds little more than a window, and what is older leaves it.
         """
         c = self.config
         inputs = [q, k, v, *past, *lengths, *[""] * 9, queries]
@@ -185,7 +188,8 @@ class Layers:
             domain=CONTRIB,
             num_heads=c.heads,
             kv_num_heads=c.kv_heads,
-            **attributes,
+            local_window_size=window,
+            sliding_window_cache=int(moving),
         )[0]
 
     def mix(self, x: str, attended: str, name: str) -> str:
@@ -223,7 +227,7 @@ def step_graph(config: ModelConfig, weights: Packed) -> Graph:
     at = graph.input("positions", np.int64, ("B", 1))
     inputs, latents = counts(graph)
 
-    def block(name: str, x: str, lengths: tuple[str, str], h: str | None = None, **attributes: int) -> str:
+    def block(name: str, x: str, lengths: tuple[str, str], h: str | None = None, window: int = -1) -> str:
         """h: rms_norm of the inputs that a cross-attend takes its keys from."""
         q, k, v = make.project(name, make.norm(x), at, None if h is None else (h, at))
         shape = ("B", config.kv_heads, f"rows of {name}", config.head_size)
@@ -231,11 +235,11 @@ def step_graph(config: ModelConfig, weights: Packed) -> Graph:
         present = (f"{name}.keys.new", f"{name}.values.new")
         for new in present:
             graph.result(new, np.float32, shape)
-        return make.mix(x, make.attend(q, k, v, past, lengths, present=present, **attributes), name)
+        return make.mix(x, make.attend(q, k, v, past, lengths, present=present, window=window, moving=window > 0), name)
 
     h = make.embed(token)
     for name in local_names(config):
-        h = block(name, h, inputs, local_window_size=config.local_window, sliding_window_cache=1)
+        h = block(name, h, inputs, window=config.local_window)
     x, normal_h = h, make.norm(h)
     for name in decode_names(config):
         x = block(name, x, inputs, normal_h) if name.startswith("cross") else block(name, x, latents)
@@ -286,11 +290,11 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
         """Each window of inputs is a row of its own, whose cache holds the window before it."""
         q, k, v = make.project(name, make.norm(h), positions)
         handed_back(name, k, v, "T")
-        past = [as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v)]
-        folded = [graph.node("Reshape", [x, make.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G))]
-        attended = make.attend(
-            *folded, (past[0], past[1]), (windows, two_windows), queries=in_windows, local_window_size=W
-        )
+        keys, values = (as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v))
+        folded = (graph.node("Reshape", [x, make.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G)))
+        own_q, own_k, own_v = folded
+        lengths = (windows, two_windows)
+        attended = make.attend(own_q, own_k, own_v, (keys, values), lengths, queries=in_windows, window=W)
         return make.mix(h, graph.node("Reshape", [attended, graph.node("Shape", [q])[0]])[0], name)
 
     def latents_of(x: str) -> str:
