@@ -85,14 +85,8 @@ def _that_make(desk: Desk) -> list[Callable[..., Any]]:
             "min_p": min_p,
             "end": end,
         }
-        wish = {
-            "prime": _source(prime),
-            "from": prime_from,
-            "to": prime_to,
-            "takes": takes,
-            "seed": seed,
-            "settings": settings,
-        }
+        part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
+        wish = {**part, "takes": takes, "seed": seed, "settings": settings}
         async for state in run(wish, _caller(request)):
             yield state
 
