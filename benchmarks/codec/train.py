@@ -1,0 +1,115 @@
+"""Train the codec on a prepared audio data set.  The same command goes on where it was stopped.
+
+    python benchmarks/codec/train.py DATA RUN --preset piano-75 --steps 60000 --adversarial-from 30000
+
+DATA is an audio data set of `musicgen.data_prep.audio_prep`.  At every checkpoint RUN gets codec.json and
+codec.safetensors (averaged weights, plain kernels, float32), which evaluate.py and speed.py take, and metrics.jsonl the
+figures of fixed pieces of the validation split at 3, 6 and 12 kbps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from musicgen.data_prep.audio_shards import AudioSet, Crops
+from musicgen.model import codec_losses, codec_parameters
+from musicgen.model.codec_config import CODEC_PRESETS, CodecConfig
+from musicgen.model.codec_losses import LossConfig
+from musicgen.model.codec_train import CodecTrainConfig, train_codec
+from musicgen.model.soundstream import SoundStream
+
+VALIDATION_ROWS, VALIDATION_SECONDS = 32, 4
+RATES = (3, 6, 12)  # kbps
+
+
+def write_codec(folder: Path, codec: CodecConfig, params: Mapping[str, jax.Array]) -> None:
+    """codec.json and codec.safetensors, each whole or not at all."""
+    beside = folder / "codec.safetensors.tmp"
+    save_file({name: np.asarray(value) for name, value in params.items()}, beside)
+    beside.replace(folder / "codec.safetensors")
+    (folder / "codec.json").write_text(json.dumps(codec.to_dict(), indent=2) + "\n")
+
+
+def validator(config: CodecTrainConfig, waves: np.ndarray) -> Callable[[Mapping[str, jax.Array]], dict[str, float]]:
+    """The function from plain kernels to mel distance and SI-SDR of waves f32 [B, T] at each rate."""
+    codec, losses = config.codec, LossConfig()
+    waves = waves[:, : waves.shape[1] // codec.hop * codec.hop]
+
+    def figures(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        model = codec_parameters.bind(SoundStream, codec, params)
+        codes, _ = model.encode(jnp.asarray(waves))
+        made = {}
+        for rate in (rate for rate in RATES if 1000 * rate <= codec.bitrate()):
+            back, _ = model.decode(codes[..., : codec.codebooks_at(1000 * rate)])
+            mel = codec_losses.mel_distance(back, jnp.asarray(waves), codec.sample_rate, losses.windows, losses.mels)
+            made |= {f"mel_{rate}": mel, f"si_sdr_{rate}": jnp.mean(codec_losses.si_sdr(back, jnp.asarray(waves)))}
+        return made
+
+    program = jax.jit(figures)
+    return lambda params: {name: float(value) for name, value in program(params).items()}
+
+
+def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Every whole or real number of CodecTrainConfig and LossConfig is an option of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--preset", choices=sorted(CODEC_PRESETS), default="piano-75")
+    parser.add_argument("--activation", default=None, help="snake or elu, instead of the preset's")
+    parser.add_argument("--compute", default="bfloat16")
+    parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="SECONDS")
+    defaults = [
+        (name, value)
+        for kind in (CodecTrainConfig(CODEC_PRESETS["toy"]), LossConfig())
+        for name, value in vars(kind).items()
+        if isinstance(value, int | float)
+    ]
+    for name, value in defaults:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value}")
+    return parser.parse_args(argv)
+
+
+def config_of(arguments: argparse.Namespace) -> CodecTrainConfig:
+    """The run that was asked for."""
+
+    def given(kind: type[Any]) -> dict[str, Any]:
+        return {f.name: getattr(arguments, f.name) for f in dataclasses.fields(kind) if hasattr(arguments, f.name)}
+
+    codec = CODEC_PRESETS[arguments.preset]
+    if arguments.activation:
+        codec = dataclasses.replace(codec, activation=arguments.activation)
+    return CodecTrainConfig(codec, losses=LossConfig(**given(LossConfig)), **given(CodecTrainConfig))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """See above."""
+    arguments = arguments_of(argv)
+    config = config_of(arguments)
+    train = Crops(AudioSet(arguments.data, "train"), batch=config.batch, samples=config.samples, seed=config.seed)
+    held_out = AudioSet(arguments.data, "validation")
+    length = VALIDATION_SECONDS * config.codec.sample_rate
+    validate = validator(
+        config, next(Crops(held_out, batch=VALIDATION_ROWS, samples=length, seed=0, loudness=0.0))["wave"]
+    )
+
+    def at_checkpoint(step: int, params: Mapping[str, jax.Array]) -> dict[str, float]:
+        write_codec(arguments.run, config.codec, params)
+        return validate(params)
+
+    print(f"{jax.device_count()} devices, {config}", file=sys.stderr)
+    train_codec(config, train, arguments.run, at_checkpoint=at_checkpoint, stop_after=arguments.stop_after)
+
+
+if __name__ == "__main__":
+    main()

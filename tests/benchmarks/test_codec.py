@@ -1,0 +1,181 @@
+"""The codec's benchmarks: distances by their definitions, and the whole way from MIDI to a table at toy size."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from musicgen.data_prep import Performance, audio_prep, write_midi
+from musicgen.data_prep.audio_shards import SAMPLE_RATE, AudioSet
+
+CODEC = Path(__file__).parents[2] / "benchmarks" / "codec"
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_of_codec", CODEC / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def run_program(name: str, *arguments: object) -> None:
+    """As a person runs it: its worker processes import the program anew."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, str(CODEC / name), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def distances() -> Iterator[ModuleType]:
+    path = list(sys.path)
+    yield module("distances")
+    sys.path[:] = path
+
+
+def music(seconds: float = 2.0, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return sum(0.2 * np.exp(-t) * np.sin(2 * np.pi * f * t) for f in rng.uniform(80, 2000, 4)) + rng.normal(
+        0, 1e-3, t.size
+    )
+
+
+def test_distances_of_what_is_equal_softer_or_noisy(distances: ModuleType) -> None:
+    real = music()
+    same = distances.measure(real, real, SAMPLE_RATE)
+    assert same["mel"] == same["mel_default"] == same["stft"] == 0
+    assert same["si_sdr"] > 80
+    noisy = real + 0.1 * np.std(real) * np.random.default_rng(1).normal(size=real.size)
+    assert distances.measure(noisy, real, SAMPLE_RATE)["si_sdr"] == pytest.approx(20, abs=0.3)
+    # A tenth is one decade at each of seven scales (mel), two of squares at each of two, and 0.9 of what there is.
+    noise = np.random.default_rng(2).normal(0, 0.1, 48_000)  # nothing of it under the clamp
+    assert distances.mel_distance(0.1 * noise, noise, SAMPLE_RATE) == pytest.approx(7, abs=0.05)
+    plain = sum(np.mean(distances.spectrogram(noise, window)) for window in (2048, 512))
+    assert distances.stft_distance(0.1 * noise, noise) == pytest.approx(4 + 0.9 * plain, rel=1e-2)
+
+
+def test_the_training_loss_is_the_same_distance(distances: ModuleType) -> None:
+    import jax.numpy as jnp
+
+    from musicgen.model.codec_losses import LossConfig, mel_distance
+
+    real, fake, losses = music(0.5), music(0.5, seed=1), LossConfig()
+    loss = mel_distance(jnp.float32(fake)[None], jnp.float32(real)[None], SAMPLE_RATE, losses.windows, losses.mels)
+    assert float(loss) == pytest.approx(distances.mel_distance(fake, real, SAMPLE_RATE), rel=1e-2)
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_loudness_of_a_tone_is_what_the_standard_says(distances: ModuleType, rate: int) -> None:
+    """ITU-R BS.1770: a full-scale sine of 997 Hz in one channel has -3.01 LUFS."""
+    tone = np.sin(2 * np.pi * 997 * np.arange(5 * rate) / rate)
+    assert distances.loudness(tone, rate) == pytest.approx(-3.01, abs=0.1)
+    paused = np.concatenate([0.1 * tone, np.zeros(5 * rate)])  # the gate leaves silence out
+    assert distances.loudness(paused, rate) == pytest.approx(-23.01, abs=0.3)
+
+
+@pytest.mark.parametrize("lag", [-300, 0, 45])
+def test_alignment(distances: ModuleType, lag: int) -> None:
+    real = music()
+    moved = np.roll(np.pad(real, 500), lag)[500:-500]
+    found = distances.aligned(moved, real)
+    assert found.shape == real.shape
+    np.testing.assert_allclose(found[500:-500], real[500:-500], atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pieces in MAESTRO's layout, rendered by the script as a program with processes of its own."""
+    pytest.importorskip("midirenderer")
+    folder = tmp_path_factory.mktemp("maestro")
+    (folder / "2008").mkdir()
+    lines = ["split,midi_filename,audio_filename,duration"]
+    for i, split in enumerate(("train", "validation", "test")):
+        rng = np.random.default_rng(i)
+        onset = np.sort(rng.uniform(0, 9, 30))
+        pedal = np.array([[0.0, 127.0], [5.0, 0.0]])
+        piece = Performance(onset, onset + 0.4, rng.integers(40, 90, 30), rng.integers(30, 110, 30), pedal)
+        write_midi(piece, folder / "2008" / f"{i}.midi")
+        lines.append(f"{split},2008/{i}.midi,2008/{i}.wav,10.0")
+    (folder / "maestro-v3.0.0.csv").write_text("\n".join(lines) + "\n")
+    run_program("render_maestro.py", folder, folder / "audio", "--workers", 2)
+    return folder / "audio"
+
+
+def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((rendered / "renders.csv").read_text().splitlines()))
+    assert sorted(row["split"] for row in rows) == ["test", "train", "validation"]
+    report = audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
+    assert report.rejected == ()
+    for row in rows:
+        recordings = AudioSet(tmp_path / "set", row["split"])
+        assert recordings.name(0) == row["audio_filename"]
+        assert recordings.items[0]["peak_db"] == pytest.approx(float(row["peak_db"]), abs=0.1)
+        assert recordings.items[0]["seconds"] > 9.5
+
+
+def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
+    """A codec of random weights beside Opus and MP3."""
+    import soundfile
+
+    if "MP3" not in soundfile.available_formats():
+        pytest.skip("this libsndfile writes no MP3")
+    audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
+    from musicgen.model import codec_parameters
+    from musicgen.model.codec_config import CodecConfig
+    from musicgen.model.soundstream import SoundStream
+
+    codec = CodecConfig(
+        strides=(10, 32),
+        encoder_widths=(2, 4, 8),
+        decoder_widths=(2, 4, 8),
+        dilations=(1,),
+        frame_units=0,
+        width=8,
+        codebook_size=64,
+        codebooks=14,
+    )
+    (tmp_path / "run").mkdir()
+    train = module("train")
+    train.write_codec(tmp_path / "run", codec, codec_parameters.initial(SoundStream, codec, 0))
+    run_program(
+        "evaluate.py",
+        tmp_path / "set",
+        tmp_path / "out",
+        "--codec",
+        tmp_path / "run",
+        "--kbps",
+        6,
+        "--workers",
+        1,
+        "--excerpts",
+        1,
+    )
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [line["codec"] for line in result["codecs"]] == ["Opus 6", "MP3 6", "ours 6"]
+    opus, mp3, ours = result["codecs"]
+    assert 4 < opus["kbps"] < 8
+    assert 7 < mp3["kbps"] < 9
+    assert ours["kbps"] == pytest.approx(5.85)
+    assert opus["si_sdr"] > ours["si_sdr"]  # the one is a codec, the other has random weights
+    assert len(result["perplexity"]) == 13
+    assert all(1 <= value <= 64 for value in result["perplexity"])
+
+
+def test_options_of_a_training_run() -> None:
+    train = module("train")
+    arguments = train.arguments_of(["data", "run", "--preset", "piano-50", "--wave", "2.5", "--steps", "77"])
+    config = train.config_of(arguments)
+    assert (config.codec.frame_rate, config.losses.wave, config.steps, config.losses.mel) == (50, 2.5, 77, 15.0)
