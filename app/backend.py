@@ -39,7 +39,7 @@ def chosen() -> str:
 def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
     """The weights in an engine, and what it is: platform, name and version.
 
-    Raises EnvironmentProblem if it cannot use this machine.
+    Raises EnvironmentProblem if it cannot use this machine, or the weights do not fit their own config.
     """
     if chosen() == ONNX:
         try:
@@ -50,7 +50,10 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
             raise EnvironmentProblem(
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
             ) from None
-        engine = OnnxEngine(released.config, released.weights, grammar, preamble())
+        try:
+            engine = OnnxEngine(released.config, released.weights, grammar, preamble())
+        except ValueError as error:
+            raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
         return engine, f"cpu {ONNX} {onnxruntime.__version__}"
     platform = jax_platform()
     import jax

@@ -18,6 +18,7 @@ from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
 from musicgen.model.onnx_format import Graph
 from musicgen.model.sampler import sample
 
+onnxruntime.set_default_logger_severity(3)  # no warnings about devices that are not there
 SLACK = 128  # rows of a local cache beyond its window: how many tokens come before it is moved
 
 
@@ -96,7 +97,13 @@ class OnnxEngine(Engine):
         preamble: Sequence[int] | np.ndarray = (),
         threads: int | None = None,
     ):
+        """threads: as many as there are cores unless given.  Raises ValueError if the weights do not fit the config."""
         super().__init__(config, grammar, preamble)
+        expected = onnx_graph.shapes(config)
+        found = {name: values.shape for name, values in weights.items() if not name.endswith(onnx_graph.SCALE)}
+        wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+        if wrong:
+            raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
         self.weights = weights
         self._packed = onnx_graph.Packed(weights)
         self.threads = threads

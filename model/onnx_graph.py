@@ -28,8 +28,26 @@ def parameters(weights: Weights) -> dict[str, np.ndarray]:
     return {
         name: values.astype(np.float32) * weights.get(name + SCALE, np.float32(1))
         for name, values in weights.items()
-        if not name.endswith(SCALE) or name.removesuffix(SCALE) not in weights
+        if not name.endswith(SCALE)
     }
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by name, as model/parameters.py has it from the JAX model."""
+    c, D, K = config, config.width, config.head_size
+    of_block = {
+        "query.kernel": (D, c.heads * K),
+        "key.kernel": (D, c.kv_heads * K),
+        "value.kernel": (D, c.kv_heads * K),
+        "out.kernel": (c.heads * K, D),
+        "query_scale": (K,),
+        "key_scale": (K,),
+        "up.kernel": (D, c.widening * D),
+        "down.kernel": (c.widening * D, D),
+    }
+    blocks = [*local_names(c), *decode_names(c)]
+    found: dict[str, tuple[int, ...]] = {f"{name}.{part}": of for name in blocks for part, of in of_block.items()}
+    return found | {"embedding": (c.vocab_size, D), "logits.kernel": (D, c.vocab_size)}
 
 
 def local_names(config: ModelConfig) -> list[str]:

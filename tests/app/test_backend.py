@@ -6,12 +6,16 @@ import importlib.util
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from musicgen.app import backend, replay_command
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.checkpoints import Released
+from musicgen.data_prep import grammar
+from musicgen.model.config import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,14 @@ def test_a_replay_on_the_other_engine_says_how_to_choose() -> None:
     assert verdict.endswith("round differently: MUSICGEN_BACKEND=jax chooses the other engine")
     verdict = replay_command._verdict(False, "a.mid", "cpu onnxruntime 1.32.0", "cpu onnxruntime 1.33.0")
     assert verdict.endswith("which may round differently")
+
+
+def test_weights_that_do_not_fit_their_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Valid sums, but not a model: one line instead of a traceback from the engine."""
+    monkeypatch.setenv(backend.VARIABLE, backend.ONNX)
+    released = Released("odd", Path(), PRESETS["tiny"], {}, {}, {}, "0" * 64)
+    with pytest.raises(EnvironmentProblem, match="the weights odd are damaged .*: install them again"):
+        backend.open_engine(released, grammar)
 
 
 def test_nothing_heavy_is_imported() -> None:

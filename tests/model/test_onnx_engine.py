@@ -14,10 +14,10 @@ from reference import Reference
 from toys import TOY, AnyToken, assert_close, forward, random_parameters, random_tokens
 
 from musicgen import checkpoints
-from musicgen.model import perceiver_ar
-from musicgen.model.config import ModelConfig
+from musicgen.model import parameters, perceiver_ar
+from musicgen.model.config import PRESETS, ModelConfig
 from musicgen.model.onnx_engine import SLACK, OnnxEngine, resident
-from musicgen.model.onnx_graph import rotations
+from musicgen.model.onnx_graph import rotations, shapes
 
 # Of int8 matrices and activations, relative to the largest logit; a toy of random weights is rougher than a trained
 # model, for which benchmarks/cpu has the difference in nats.
@@ -83,6 +83,23 @@ def test_parameters_are_those_of_the_checkpoint() -> None:
     for name, values in params.items():
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, expected[name])
+
+
+def test_weights_that_do_not_fit() -> None:
+    """Missing, too many or of another shape: one line says which, before anything is computed."""
+    weights = dict(random_parameters(TOY))
+    for name, changed in (("more", {"more": np.zeros(3)}), ("embedding", {"embedding": weights["logits.kernel"]})):
+        with pytest.raises(ValueError, match=f"do not fit the config: {name}$"):
+            OnnxEngine(TOY, weights | changed, AnyToken())
+    del weights["layers.0.up.kernel"]
+    with pytest.raises(ValueError, match=r"do not fit the config: layers\.0\.up\.kernel$"):
+        OnnxEngine(TOY, weights, AnyToken())
+
+
+@pytest.mark.parametrize("config", [TOY, *PRESETS.values()])
+def test_shapes_are_those_of_the_model(config: ModelConfig) -> None:
+    """By name, for the toy and every preset."""
+    assert shapes(config) == parameters.shapes(config)
 
 
 def test_a_stream_much_longer_than_the_local_cache() -> None:
