@@ -90,5 +90,11 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
     # 75 frames a second, 750 bits a second per codebook: 3, 6 and 12 kbps with 4, 8 and 16 of them.
     "piano-75": CodecConfig(),
     # 50 frames a second, 500 bits a second per codebook: 3, 6 and 12 kbps with 6, 12 and 24 (the paper's layout).
-    "piano-50": CodecConfig(strides=(2, 5, 6, 8), codebooks=24),
+    # Fewer steps from the second stage on, so that the stages near the samples can be wider at the same speed.
+    "piano-50": CodecConfig(
+        strides=(2, 5, 6, 8),
+        encoder_widths=(32, 64, 128, 256, 384),
+        decoder_widths=(32, 64, 128, 256, 384),
+        codebooks=24,
+    ),
 }
