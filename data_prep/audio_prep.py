@@ -210,7 +210,9 @@ def _finish(
     out: Path, records: Sequence[Mapping[str, Any]], unlisted: Sequence[str]
 ) -> tuple[list[Entry], list[Entry]]:
     """Write rejects.json and the manifest, remove what an earlier run left over; (recordings, rejected)."""
-    rejected: list[Entry] = [{"name": name, "split": "", "sha256": None, "reason": "not named in the csv"} for name in unlisted]
+    rejected: list[Entry] = [
+        {"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted
+    ]
     items: list[Entry] = []
     first: dict[str, str] = {}
     for record in records:  # in the order test, validation, train

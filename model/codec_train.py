@@ -187,6 +187,7 @@ def codec_step(
     return CodecState(state.step + 1, params, average, opt, judges, judges_opt, use), metrics
 
 
+@functools.cache
 def make_codec_steps(
     config: CodecTrainConfig, adversarial: bool
 ) -> Callable[[CodecState, jax.Array], tuple[CodecState, dict[str, jax.Array]]]:

@@ -93,16 +93,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         train_codec(other, Chords(), tmp_path / "whole")
 
 
-def test_a_fresh_run_moves_everything_it_should() -> None:
-    state = jax.jit(lambda: fresh_codec_state(RUN))()
+def test_a_fresh_run_in_bfloat16_moves_everything_it_should() -> None:
+    config = dataclasses.replace(RUN, compute="bfloat16")
+    state = jax.jit(lambda: fresh_codec_state(config))()
     before = jax.tree.map(np.asarray, state)
     waves = jnp.asarray(np.stack([next(Chords())["wave"]] * 2))
-    state, _ = make_codec_steps(RUN, True)(state, waves)
+    state, metrics = make_codec_steps(config, True)(state, waves)
     still = [n for n, v in state.params.items() if np.array_equal(v, before.params[n])]
     assert still == []
     still = [n for n, v in state.judges.items() if np.array_equal(v, before.judges[n])]
     assert still == []
     assert int(state.step) == 2
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.params, state.average, state.judges)))
+    assert all(bool(jnp.isfinite(values).all()) for values in metrics.values())
 
 
 def test_one_wave_is_learnt_by_heart() -> None:
