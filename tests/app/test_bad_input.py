@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,21 @@ import pytest
 HERE = Path(__file__).parent
 REAL = (sys.executable, "-m", "musicgen.app")
 FAKE = (sys.executable, str(HERE / "fake_engine.py"))  # the same command, but its model is made up
+
+# Becomes the command that follows. No function between fork and exec: JAX, in a process that has used it, warns of any
+# fork. A test run in the background of a shell would hand down that Ctrl-C is ignored.
+LAUNCHER = """
+import os, resource, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if limit := int(sys.argv[1]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def launched(program: Sequence[str], limit: int | None = None) -> list[str]:
+    """The command, with no file larger than `limit` bytes, and with Ctrl-C as on a terminal."""
+    return [sys.executable, "-ISc", LAUNCHER, str(limit or 0), *program]
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -29,19 +44,8 @@ def complaint(
     """Run the command in a folder, check all that is true of every refusal, and give its one line."""
     before = listing(folder)
 
-    def small_files() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = subprocess.run(
-        [*program, *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        preexec_fn=small_files,
-        check=False,
-    )
+    command = launched([*program, *map(str, arguments)], limit)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     lines = done.stderr.strip().splitlines()
@@ -231,12 +235,8 @@ def test_disk_full_for_sound(tmp_path: Path, prime_file: Path) -> None:
 def test_disk_full_after_the_midi_says_what_is_there(tmp_path: Path, prime_file: Path) -> None:
     """MIDI first, then sound: the line names the file that was written."""
     command = [*FAKE, "prime.mid", "--out", "new.mid", "--audio", "new.wav", "--seconds", "3", "--quiet"]
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, preexec_fn=small_files, check=False
+        launched(command, 100_000), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert "cannot write new.wav" in done.stderr and "(new.mid written)" in done.stderr
@@ -248,16 +248,7 @@ def slow_generation(folder: Path) -> subprocess.Popen[str]:
     command = [*FAKE, "prime.mid", "--out", "new.mid", "--seconds", "80000", "--quiet"]
     environment = {**os.environ, "FAKE_DELAY": "0.05"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        env=environment,
-        # A test run in the background of a shell would hand down that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return subprocess.Popen(launched(command), cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def test_ctrl_c_while_generating(tmp_path: Path, prime_file: Path) -> None:
