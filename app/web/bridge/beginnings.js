@@ -18,6 +18,7 @@ export class Beginnings {
     this.largest = LARGEST;
     this.known = new Map(); // kind -> {prime, music, name, from, to}
     this.onStage = null; // the kind whose music the stage shows
+    this.asked = null; // the opening that was asked for last
     this.#buildFile();
     stage.element.addEventListener("musicgen-select", ({ detail }) => this.#selected(detail));
   }
@@ -27,8 +28,9 @@ export class Beginnings {
     this.kind = kind;
     document.body.dataset.mgStart = kind;
     if (kind === "keys") this.#keyboard();
-    if (kind === "opening" && this.known.get("opening")?.name !== opening) await this.#load("opening", { shipped: opening }, opening);
-    else this.show();
+    if (kind !== "opening" || this.asked === opening) return this.show();
+    this.asked = opening; // asked for once: a second answer would undo what was chosen on the stage in between
+    if (!(await this.#load("opening", { shipped: opening }, opening)) && this.asked === opening) this.asked = null;
   }
 
   /** Put the chosen beginning on the stage, if there is one. */
@@ -78,6 +80,7 @@ export class Beginnings {
   async #read(kind, prime, name) {
     try {
       const told = await json("read", { prime });
+      if (kind === "opening" && this.asked !== name) return told; // another one has been chosen since
       this.known.set(kind, { prime, music: { ...told.music, prime_seconds: told.music.seconds }, name, from: 0, to: null });
       if (this.kind === kind) this.show();
       return told;
