@@ -28,7 +28,10 @@ export class Beginnings {
     this.kind = kind;
     document.body.dataset.mgStart = kind;
     if (kind === "keys") this.#keyboard();
-    if (kind !== "opening" || this.asked === opening) return this.show();
+    if (kind !== "opening" || this.asked === opening) {
+      if (this.onStage !== kind) this.show(); // again would take the handle out of a person's hand
+      return;
+    }
     this.asked = opening; // asked for once: a second answer would undo what was chosen on the stage in between
     if (!(await this.#load("opening", { shipped: opening }, opening)) && this.asked === opening) this.asked = null;
   }
