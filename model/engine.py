@@ -180,6 +180,18 @@ class Stream(Iterator[np.ndarray]):
         return block
 
 
+def ruled(grammar: Grammar | Inclined, state: Any, logits: Any) -> tuple[Any, Any]:
+    """What a grammar makes of logits f32 [B, V]: they, and which tokens may come, bool [B, V]; of NumPy or of JAX.
+
+    Only a grammar with `inclined` lets EOS come.
+    """
+    xp = logits.__array_namespace__()
+    allowed = grammar.allowed(state)
+    if hasattr(grammar, "inclined"):
+        return logits + grammar.inclined(state), allowed
+    return logits, allowed & (xp.arange(logits.shape[-1]) != EOS)
+
+
 @functools.cache
 def pass_lengths(most: int) -> tuple[int, ...]:
     """The lengths a pass over the prime may have: 64, 256, 1024, ... and `most`."""

@@ -12,7 +12,7 @@ import numpy as np
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.decoding import Cache, prefill, step
-from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
+from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
 from musicgen.model.sampler import sample
 
 
@@ -56,11 +56,7 @@ class JaxEngine(Engine):
 
         def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             drawn, logits, cache, state = carry
-            allowed = grammar.allowed(state)
-            if hasattr(grammar, "inclined"):
-                logits = logits + grammar.inclined(state)
-            else:
-                allowed &= jnp.arange(logits.shape[-1]) != EOS
+            logits, allowed = ruled(grammar, state, logits)
             noise = jax.random.gumbel(jax.random.fold_in(key, first + i), logits.shape, logits.dtype)
             token = sample(noise, logits, allowed, sampling)
             logits, cache = step(model, token, cache, dtype=self.dtype)

@@ -14,7 +14,7 @@ import onnxruntime
 
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
-from musicgen.model.engine import EOS, PAD, Engine, Grammar, Inclined
+from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
 from musicgen.model.onnx_format import Graph
 from musicgen.model.sampler import sample
 
@@ -212,11 +212,7 @@ class OnnxEngine(Engine):
         """See Engine."""
         drawn = np.full((len(logits), self.block), PAD, np.int16)
         for i in range(count):
-            allowed = grammar.allowed(state)
-            if hasattr(grammar, "inclined"):
-                logits = logits + grammar.inclined(state)
-            else:
-                allowed = allowed & (np.arange(logits.shape[-1]) != EOS)
+            logits, allowed = ruled(grammar, state, logits)
             # A generator of its own for every token: which block a token is drawn in does not matter.
             bits = np.random.Philox(key=seed, counter=[0, first + i, 0, 0])
             noise = np.random.Generator(bits).gumbel(size=logits.shape).astype(np.float32)
