@@ -7,7 +7,7 @@ their last S targets; the first window has M inputs, all of them latents, and sc
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -66,10 +66,12 @@ def nats_of_pieces(
     batch: int = 1,
     dtype: str = "float32",
     preamble: Sequence[int] | np.ndarray = (),
+    windows: Callable[[int, int, int, int], Iterable[Window]] = windows,
 ) -> Iterator[np.ndarray]:
     """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS.
 
     preamble: tokens that stand before every BOS wherever a window has room for them; they are not scored.
+    windows: those that are looked at, from (targets, N, M, S); a target that none of them scores has 0.
 
     Raises ValueError unless 1 <= stride <= latents <= context.
     """

@@ -25,7 +25,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -54,22 +53,21 @@ def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inpu
     from musicgen.data_prep.preamble import preamble
     from musicgen.model import evaluate
 
-    every_window, blocks, N = evaluate.windows, cell["blocks"], cell["context"]
+    blocks, N = cell["blocks"], cell["context"]
     setting = {"latents": cell["latents"], "context": N, "stride": cell["stride"], "dtype": cell["dtype"]}
-    setting["preamble"] = preamble()
+    setting |= {"preamble": preamble(), "batch": max(1, inputs // N)}
 
     def needed(targets: int, N: int, M: int, S: int) -> Iterator[evaluate.Window]:
         wanted = chosen_blocks(targets, blocks)
-        for window in every_window(targets, N, M, S):
+        for window in evaluate.windows(targets, N, M, S):
             if wanted[window.stop - window.scored : window.stop].any():
                 yield window
 
-    with mock.patch.object(evaluate, "windows", needed):
-        scored = evaluate.nats_of_pieces(config, params, pieces, batch=max(1, inputs // N), **setting)
-        told = []
-        for piece, nats in zip(pieces, scored, strict=True):
-            wanted = chosen_blocks(len(piece) - 1, blocks)
-            told.append((float(nats[wanted].astype(np.float64).sum()), int(wanted.sum())))
+    told = []
+    scored = evaluate.nats_of_pieces(config, params, pieces, windows=needed, **setting)
+    for piece, nats in zip(pieces, scored, strict=True):
+        wanted = chosen_blocks(len(piece) - 1, blocks)
+        told.append((float(nats[wanted].astype(np.float64).sum()), int(wanted.sum())))
     return told
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import Reference
 from toys import TOY, random_parameters, random_tokens
 
-from musicgen.model.evaluate import nats_of_pieces, windows
+from musicgen.model.evaluate import Window, nats_of_pieces, windows
 
 N, M, S = 14, 6, 2
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)).map(lambda x: sorted(x, reverse=True))
@@ -73,6 +73,20 @@ def test_nats_are_those_of_the_model_one_window_at_a_time(batch: int) -> None:
     for piece, nats in zip(pieces(), score(batch), strict=True):
         assert nats.shape == (len(piece) - 1,) and nats.dtype == np.float32
         np.testing.assert_allclose(nats, direct(piece, N, M, S), rtol=2e-4, atol=1e-5)
+
+
+def test_only_the_windows_asked_for_are_scored() -> None:
+    """What they score has the nats it has anyway, everything else 0."""
+    params = random_parameters(TOY)
+
+    def last(targets: int, N: int, M: int, S: int) -> list[Window]:
+        return list(windows(targets, N, M, S))[-1:]
+
+    found = nats_of_pieces(TOY, params, pieces(), latents=M, context=N, stride=S, batch=2, windows=last)
+    for piece, nats, whole in zip(pieces(), found, score(2), strict=True):
+        scored = list(windows(len(piece) - 1, N, M, S))[-1].scored
+        np.testing.assert_allclose(nats[-scored:], whole[-scored:], rtol=1e-5)
+        assert not nats[:-scored].any()
 
 
 def test_a_preamble_is_seen_where_there_is_room_and_not_scored() -> None:
