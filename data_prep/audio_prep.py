@@ -16,15 +16,15 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from musicgen.data_prep import files, shards, splits
+from musicgen.data_prep import ledger, shards, splits
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, file_sha256, rows_of, totals
-from musicgen.data_prep.pieces import SPLIT_ORDER
+from musicgen.data_prep.ledger import Ledger, ShardPlan
 from musicgen.data_prep.splits import PrepError
 from musicgen.data_prep.workers import in_order
 
@@ -44,14 +44,6 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class AudioShard:
-    """The recordings that belong in one shard, in order."""
-
-    name: str
-    recordings: tuple[Recording, ...] = field(repr=False)
-
-
-@dataclass(frozen=True)
 class AudioReport:
     """What a finished job made.  `totals`: per split the recordings and seconds; `rejected`: entries with a reason."""
 
@@ -65,17 +57,13 @@ class AudioReport:
 
 def plan(
     source: str | os.PathLike[str], table: str | os.PathLike[str] | None
-) -> tuple[list[AudioShard], tuple[str, ...]]:
+) -> tuple[list[ShardPlan[Recording]], tuple[str, ...]]:
     """The shards of a folder, and the names of files that the csv does not list.  Raises PrepError."""
     root = Path(source).absolute()
     names = splits.find_files(root, AUDIO_SUFFIXES, "audio")
     assigned, unlisted = splits.assign(names, table, "audio_filename")
-    plans = []
-    for split in SPLIT_ORDER:
-        mine = [Recording(name, split, str(root / name)) for name in sorted(assigned) if assigned[name] == split]
-        for number, start in enumerate(range(0, len(mine), RECORDINGS_PER_SHARD)):
-            plans.append(AudioShard(f"{split}-{number:05d}", tuple(mine[start : start + RECORDINGS_PER_SHARD])))
-    return plans, unlisted
+    recordings = [Recording(name, assigned[name], str(root / name)) for name in sorted(assigned)]
+    return ledger.plan(recordings, RECORDINGS_PER_SHARD), unlisted
 
 
 def run(
@@ -94,40 +82,43 @@ def run(
     `on_progress` gets (shards done, shards).  Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
-    folder = Path(out)
+    book = Ledger(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
-    _open_folder(folder)
-    records = {shard.name: record for shard in plans if (record := finished(folder, shard)) is not None}
+    book.open()
+    records = {shard.name: record for shard in plans if (record := book.finished(shard, _digest)) is not None}
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     on_progress(len(records), len(plans))
     if missing:
-        start = {"format": AUDIO_FORMAT, "complete": False, "settings": SETTINGS}
-        files.write_atomically(folder / shards.MANIFEST, shards.json_bytes(start))
+        book.begin()
     if runner != "local" and missing:
-        _with_beam(folder, missing, runner, runner_options)
-        records |= {shard.name: shards.read_json(folder / f"{shard.name}.json") for shard in missing}
+        _with_beam(book, missing, runner, runner_options)
+        records |= {shard.name: shards.read_json(book.out / f"{shard.name}.json") for shard in missing}
     else:
         count = (os.cpu_count() or 1) if workers is None else workers
-        with contextlib.closing(in_order(missing, partial(make_shard, folder), count, _died)) as made:
+        with contextlib.closing(in_order(missing, partial(make_shard, book), count, _died)) as made:
             for shard, record in zip(missing, made, strict=True):
                 if record is None:
                     raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
                 records[shard.name] = record
                 on_progress(len(records), len(plans))
-    items, rejected = _finish(folder, [records[shard.name] for shard in plans], unlisted)
-    return AudioReport(folder, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+    in_plan = [records[shard.name] for shard in plans]
+    items, rejected = _without_copies(in_plan)
+    rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
+    rejected.sort(key=lambda entry: str(entry["name"]))
+    book.finish(in_plan, items, rejected, totals(items))
+    return AudioReport(book.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
-def make_shard(out: Path, shard: AudioShard) -> dict[str, Any]:
+def make_shard(book: Ledger, shard: ShardPlan[Recording]) -> dict[str, Any]:
     """Write one shard and then its record, which is returned.  Memory does not grow with the recordings."""
-    target = out / f"{shard.name}.npy"
+    target = book.out / f"{shard.name}.npy"
     beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     items: list[Entry] = []
     rejected: list[Entry] = []
     try:
         with beside.open("w+b") as file:
             writer = RowWriter(file)
-            for recording in shard.recordings:
+            for recording in shard.items:
                 first = writer.rows
                 try:
                     items.append({**_write(recording, writer), "shard": shard.name, "first_row": first})
@@ -140,10 +131,7 @@ def make_shard(out: Path, shard: AudioShard) -> dict[str, Any]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    record = {"format": AUDIO_FORMAT, "settings": SETTINGS, "name": shard.name, "sha256": digest, "bytes": size}
-    record |= {"items": items, "rejected": rejected}
-    files.write_atomically(out / f"{shard.name}.json", shards.json_bytes(record))
-    return record
+    return book.record(shard.name, digest, size, items, rejected)
 
 
 def _write(recording: Recording, writer: RowWriter) -> Entry:
@@ -165,57 +153,24 @@ def _write(recording: Recording, writer: RowWriter) -> Entry:
 
 
 def _identity(recording: Recording) -> Entry:
-    """Which file it was.  Its hash is None if it cannot be read: the next run tries again."""
+    """Which file it was."""
+    return {"name": recording.name, "split": recording.split, "sha256": _digest(recording)}
+
+
+def _digest(recording: Recording) -> str | None:
+    """The hash of its file; None if it cannot be read: the next run tries again."""
     try:
-        digest = file_sha256(Path(recording.path)) if Path(recording.path).is_file() else None
+        return file_sha256(Path(recording.path)) if Path(recording.path).is_file() else None
     except OSError:
-        digest = None
-    return {"name": recording.name, "split": recording.split, "sha256": digest}
-
-
-def finished(out: Path, shard: AudioShard) -> dict[str, Any] | None:
-    """The record of a shard that is done: made from these very files, and undamaged.  None if it has to be made."""
-    try:
-        record = shards.read_json(out / f"{shard.name}.json")
-        entries = {entry["name"]: entry["sha256"] for entry in record["items"] + record["rejected"]}
-        same = record["format"] == AUDIO_FORMAT and record["settings"] == SETTINGS
-        if not same or set(entries) != {recording.name for recording in shard.recordings}:
-            return None
-        if file_sha256(out / f"{shard.name}.npy") != record["sha256"]:
-            return None
-        unchanged = all(entries[r.name] == _identity(r)["sha256"] is not None for r in shard.recordings)
-    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return record if unchanged else None
 
 
-def _open_folder(out: Path) -> None:
-    """Make `out`, or check that it is an earlier run of the same job.  Raises PrepError."""
-    if out.exists() and not out.is_dir():
-        raise PrepError(f"{out} is a file: give a folder for the data set")
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / shards.MANIFEST).exists():
-        if any(not entry.name.endswith(".tmp") for entry in out.iterdir()):
-            raise PrepError(f"{out} is not empty and holds no data set: give a new folder")
-        return
-    try:
-        there = shards.read_json(out / shards.MANIFEST)
-    except shards.ShardError:
-        return  # damaged; every shard's own record says whether it is right
-    if there.get("format") != AUDIO_FORMAT or there.get("settings") != SETTINGS:
-        raise PrepError(f"{out} was made with other settings, or is no audio data set: give a new folder")
-
-
-def _finish(
-    out: Path, records: Sequence[Mapping[str, Any]], unlisted: Sequence[str]
-) -> tuple[list[Entry], list[Entry]]:
-    """Write rejects.json and the manifest, remove what an earlier run left over; (recordings, rejected)."""
-    rejected: list[Entry] = [
-        {"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted
-    ]
+def _without_copies(records: Sequence[Mapping[str, Any]]) -> tuple[list[Entry], list[Entry]]:
+    """(recordings, rejected) of shards in the order test, validation, train; copies of earlier ones are rejected."""
+    rejected: list[Entry] = []
     items: list[Entry] = []
     first: dict[str, str] = {}
-    for record in records:  # in the order test, validation, train
+    for record in records:
         rejected += record["rejected"]
         for entry in record["items"]:
             earlier = first.setdefault(entry["samples_sha256"], entry["name"])
@@ -224,45 +179,20 @@ def _finish(
             else:
                 identity = {key: entry[key] for key in ("name", "split", "sha256")}
                 rejected.append({**identity, "reason": f"the same sound as {earlier}"})
-    rejected.sort(key=lambda entry: str(entry["name"]))
-    manifest = {
-        "format": AUDIO_FORMAT,
-        "complete": True,
-        "settings": SETTINGS,
-        "splits": totals(items),
-        "rejected": len(rejected),
-        "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
-        "items": items,
-    }
-    files.write_atomically(out / shards.REJECTS, shards.json_bytes(rejected))
-    files.write_atomically(out / shards.MANIFEST, shards.json_bytes(manifest))
-    current = {record["name"] for record in records}
-    for split in splits.SPLITS:
-        for path in out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*"):
-            if path.name.split(".")[0] not in current or path.suffix == ".tmp":
-                path.unlink(missing_ok=True)
     return items, rejected
 
 
-def _died(shard: AudioShard) -> None:
+def _died(shard: ShardPlan[Recording]) -> None:
     return None
 
 
-def _with_beam(out: Path, missing: Sequence[AudioShard], runner: str, options: Sequence[str]) -> None:
+def _with_beam(book: Ledger, missing: Sequence[ShardPlan[Recording]], runner: str, options: Sequence[str]) -> None:
     """Every shard is one element; audio and output must be paths that all workers see."""
-    try:
-        import apache_beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise PrepError(f"the runner {runner!r} needs Apache Beam ({error}): pip install apache-beam") from None
-    from musicgen.data_prep.beam import RUNNERS
+    from musicgen.data_prep import beam  # the `beam` extra
 
-    try:
-        pipeline_of = apache_beam.Pipeline(
-            options=PipelineOptions([f"--runner={RUNNERS.get(runner, runner)}", *options])
-        )
-    except ValueError as error:  # an unknown runner, or options that it refuses
-        raise PrepError(f"Apache Beam: {error}") from None
+    pipeline_of = beam.pipeline(runner, options)
+    import apache_beam
+
     with pipeline_of as pipeline:
         shards_to_make = pipeline | "shards" >> apache_beam.Create(list(missing)) | apache_beam.Reshuffle()
-        _ = shards_to_make | "make" >> apache_beam.Map(partial(make_shard, out.absolute()))
+        _ = shards_to_make | "make" >> apache_beam.Map(partial(make_shard, replace(book, out=book.out.absolute())))

@@ -7,8 +7,8 @@ or one machine). The machine that starts the job reads the records that the work
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from musicgen.data_prep import ledger, shards
@@ -22,18 +22,38 @@ Place = tuple[int, str]  # of a piece in the order of the data set: (its split i
 
 
 def make(
-    out: Path,
-    plans: Sequence[ledger.ShardPlan],
+    book: ledger.Ledger,
+    plans: Sequence[ledger.ShardPlan[Item]],
     done: dict[str, dict[str, Any]],
-    chosen: Mapping[str, Any],
     tally: Any,
     runner: str = "direct",
     runner_options: Sequence[str] = (),
 ) -> None:
     """Make the shards that are not in ``done`` on a Beam runner, and add their records to it.
 
-    ``runner``: direct, flink, spark, dataflow or Beam's own name for one; ``runner_options``: Beam's command line
-    options, such as "--flink_master=localhost:8081". Raises PrepError if Beam is not installed.
+    See ``pipeline`` for ``runner``, its options and the errors.
+    """
+    missing = [shard for shard in plans if shard.name not in done]
+    items = [(shard.name, item) for shard in missing for item in shard.items]
+    kept = [
+        (entry["tokens_sha256"], place(entry["split"], entry["name"]))
+        for record in done.values()
+        for entry in record["items"]
+    ]
+    pipeline_of = pipeline(runner, runner_options)
+    tally.restart()
+    with pipeline_of as pieces:
+        _connect(pieces, items, kept, partial(_written, replace(book, out=book.out.absolute())))
+    done.update({shard.name: shards.read_json(book.out / f"{shard.name}.json") for shard in missing})
+    for shard in plans:
+        tally.add_record(done[shard.name])
+
+
+def pipeline(runner: str, options: Sequence[str]) -> Any:
+    """An empty pipeline, which runs when it is left as a context.
+
+    ``runner``: direct, flink, spark, dataflow or Beam's own name for one; ``options``: Beam's command line options,
+    such as "--flink_master=localhost:8081". Raises PrepError if Beam is not installed, or refuses them.
     """
     try:
         import apache_beam
@@ -42,24 +62,10 @@ def make(
         raise PrepError(
             f"the runner {runner!r} needs Apache Beam ({error}): pip install 'perceiver-musicgen[beam]'"
         ) from None
-    missing = [shard for shard in plans if shard.name not in done]
-    items = [(shard.name, item) for shard in missing for item in shard.items]
-    kept = [
-        (entry["tokens_sha256"], place(entry["split"], entry["name"]))
-        for record in done.values()
-        for entry in record["items"]
-    ]
-    options = PipelineOptions([f"--runner={RUNNERS.get(runner, runner)}", *runner_options])
     try:
-        pipeline_of = apache_beam.Pipeline(options=options)
+        return apache_beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS.get(runner, runner)}", *options]))
     except ValueError as error:  # an unknown runner, or options that it refuses
         raise PrepError(f"Apache Beam: {error}") from None
-    tally.restart()
-    with pipeline_of as pipeline:
-        _connect(pipeline, items, kept, partial(_written, out.absolute(), dict(chosen)))
-    done.update({shard.name: shards.read_json(out / f"{shard.name}.json") for shard in missing})
-    for shard in plans:
-        tally.add_record(done[shard.name])
 
 
 def _connect(
@@ -110,9 +116,7 @@ def _duplicates(tokens_sha256: str, places: Iterable[Place]) -> Iterator[tuple[s
     return ((name, first[1]) for _, name in others)
 
 
-def _written(
-    out: Path, chosen: Mapping[str, Any], group: tuple[str, Iterable[Outcome]], duplicate_of: Mapping[str, str]
-) -> str:
+def _written(book: ledger.Ledger, group: tuple[str, Iterable[Outcome]], duplicate_of: Mapping[str, str]) -> str:
     """Write one shard from all its pieces, which come in any order."""
     shard, outcomes = group
     ordered = sorted(outcomes, key=lambda outcome: outcome.name)
@@ -120,5 +124,5 @@ def _written(
     seen = {
         o.tokens_sha256: duplicate_of[o.name] for o in ordered if isinstance(o, Prepared) and o.name in duplicate_of
     }
-    ledger.write_shard(out, shard, ledger.without_duplicates(ordered, seen), chosen)
+    ledger.write_shard(book, shard, ledger.without_duplicates(ordered, seen))
     return shard

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from musicgen.data_prep import files, shards, splits
 from musicgen.data_prep.pieces import SPLIT_ORDER, Item, Prepared, Rejected
@@ -18,22 +18,127 @@ ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enou
 ENCODING = 1  # raise it when the same file gives other notes or tokens: old data sets are then refused, not mixed
 
 
+class Piece(Protocol):
+    """What a data set is made of."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
+
+
+P = TypeVar("P", bound=Piece)
+
+
 @dataclass(frozen=True)
-class ShardPlan:
+class ShardPlan(Generic[P]):
     """The pieces that belong in one shard, in order."""
 
     name: str
-    items: tuple[Item, ...] = field(repr=False)
+    items: tuple[P, ...] = field(repr=False)
 
 
-def plan(items: Sequence[Item]) -> list[ShardPlan]:
-    """Cut the ordered items of every split into shards of ITEMS_PER_SHARD."""
+def plan(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
+    """Cut the ordered items of every split into shards of ``most``."""
     plans = []
     for split in SPLIT_ORDER:
         members = [item for item in items if item.split == split]
-        for number, start in enumerate(range(0, len(members), ITEMS_PER_SHARD)):
-            plans.append(ShardPlan(f"{split}-{number:05d}", tuple(members[start : start + ITEMS_PER_SHARD])))
+        for number, start in enumerate(range(0, len(members), most)):
+            plans.append(ShardPlan(f"{split}-{number:05d}", tuple(members[start : start + most])))
     return plans
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The books of one data set, of notes or of audio.
+
+    settings: everything but the files themselves that decides what it contains.  suffix: of its shards' files.
+    """
+
+    out: Path
+    settings: Mapping[str, Any]
+    format: str = shards.FORMAT
+    suffix: str = ".npz"
+
+    def open(self) -> None:
+        """Make the folder, or check that it is an earlier run of the same job. Raises PrepError."""
+        if self.out.exists() and not self.out.is_dir():
+            raise PrepError(f"{self.out} is a file: give a folder for the data set")
+        self.out.mkdir(parents=True, exist_ok=True)
+        manifest = self.out / shards.MANIFEST
+        if not manifest.exists():
+            if any(not entry.name.endswith(".tmp") for entry in self.out.iterdir()):
+                raise PrepError(f"{self.out} is not empty and holds no data set: give a new folder")
+            return
+        try:
+            there = shards.read_json(manifest)
+        except shards.ShardError:
+            return  # damaged; every shard's own record says whether it is right
+        old, now = there.get("settings", {}), self.settings
+        differing = [key for key in now if old.get(key) != now[key]]
+        if there.get("format") != self.format or differing:
+            what = ", ".join(f"{key} {old.get(key)!r} there, {now[key]!r} now" for key in differing)
+            what = what if there.get("format") == self.format else f"{there.get('format')}, not {self.format}"
+            raise PrepError(f"{self.out} was made with other settings ({what}): give a new folder")
+
+    def begin(self) -> None:
+        """Say in the manifest that the data set is being made, so that nobody reads half of one."""
+        unfinished = {"format": self.format, "complete": False, "settings": dict(self.settings)}
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(unfinished))
+
+    def record(
+        self, name: str, sha256: str, size: int, items: Sequence[Mapping[str, Any]], rejected: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Write the record of a shard whose file of so many bytes is there. Without it the shard is not done."""
+        record = {"format": self.format, "settings": dict(self.settings), "name": name, "sha256": sha256, "bytes": size}
+        record |= {"items": list(items), "rejected": list(rejected)}
+        files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
+        return record
+
+    def finished(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> dict[str, Any] | None:
+        """The record of a shard that is done: made from these very files, and undamaged. None if it has to be made.
+
+        digest: the hash of an item's file, None if it cannot be read.
+        """
+        try:
+            record = shards.read_json(self.out / f"{shard.name}.json")
+            if record["format"] != self.format or record["settings"] != dict(self.settings):
+                return None
+            inputs = {entry["name"]: entry["sha256"] for entry in record["items"] + record["rejected"]}
+            if set(inputs) != {item.name for item in shard.items}:
+                return None
+            if shards.sha256(shards.map_file(self.out / f"{shard.name}{self.suffix}")) != record["sha256"]:
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if all(inputs[item.name] == digest(item) for item in shard.items) else None
+
+    def finish(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, Any]],
+        rejected: Sequence[Mapping[str, Any]],
+        totals: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Write rejects.json and the manifest, and remove shards of an earlier, longer list."""
+        rejected = sorted(rejected, key=lambda entry: str(entry["name"]))
+        manifest = {
+            "format": self.format,
+            "complete": True,
+            "settings": dict(self.settings),
+            "splits": totals,
+            "rejected": len(rejected),
+            "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
+            "items": items,
+        }
+        files.write_atomically(self.out / shards.REJECTS, shards.json_bytes(rejected))
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(manifest))
+        current = {record["name"] for record in records}
+        ours = [path for split in splits.SPLITS for path in self.out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
+        for path in ours + list(self.out.glob("*.json.*.tmp")):
+            if path.name.split(".")[0] not in current or path.suffix == ".tmp":
+                path.unlink(missing_ok=True)
 
 
 def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -47,38 +152,28 @@ def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
     }
 
 
-def write_shard(
-    out: Path, name: str, outcomes: Sequence[Prepared | Rejected], chosen: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write one shard and, after it, its record, which is returned. Without the record the shard is not done."""
+def write_shard(book: Ledger, name: str, outcomes: Sequence[Prepared | Rejected]) -> dict[str, Any]:
+    """Write one shard of notes and, after it, its record, which is returned."""
     kept = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
     data = shards.shard_bytes([p.name for p in kept], [p.performance for p in kept], [p.tokens for p in kept])
-    record = {
-        "format": shards.FORMAT,
-        "settings": dict(chosen),
-        "name": name,
-        "sha256": shards.sha256(data),
-        "bytes": len(data),
-        "items": [
-            {
-                "name": p.name,
-                "split": p.split,
-                "sha256": p.sha256,
-                "tokens_sha256": p.tokens_sha256,
-                "notes": len(p.performance),
-                "tokens": len(p.tokens),
-                "seconds": round(p.performance.duration, 3),
-                "shard": name,
-                "index": index,
-                "remarks": list(p.remarks),
-            }
-            for index, p in enumerate(kept)
-        ],
-        "rejected": [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)],
-    }
-    files.write_atomically(out / f"{name}.npz", data)
-    files.write_atomically(out / f"{name}.json", shards.json_bytes(record))
-    return record
+    items = [
+        {
+            "name": p.name,
+            "split": p.split,
+            "sha256": p.sha256,
+            "tokens_sha256": p.tokens_sha256,
+            "notes": len(p.performance),
+            "tokens": len(p.tokens),
+            "seconds": round(p.performance.duration, 3),
+            "shard": name,
+            "index": index,
+            "remarks": list(p.remarks),
+        }
+        for index, p in enumerate(kept)
+    ]
+    rejected = [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)]
+    files.write_atomically(book.out / f"{name}.npz", data)
+    return book.record(name, shards.sha256(data), len(data), items, rejected)
 
 
 def without_duplicates(outcomes: Iterable[Prepared | Rejected], seen: dict[str, str]) -> list[Prepared | Rejected]:
@@ -94,30 +189,15 @@ def without_duplicates(outcomes: Iterable[Prepared | Rejected], seen: dict[str, 
     return result
 
 
-def finished(out: Path, shard: ShardPlan, chosen: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of a shard that is done: made from these very files, and undamaged. None if it has to be made."""
-    try:
-        record = shards.read_json(out / f"{shard.name}.json")
-        if record["format"] != shards.FORMAT or record["settings"] != dict(chosen):
-            return None
-        inputs = {entry["name"]: entry["sha256"] for entry in record["items"] + record["rejected"]}
-        if set(inputs) != {item.name for item in shard.items}:
-            return None
-        if shards.sha256(shards.map_file(out / f"{shard.name}.npz")) != record["sha256"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record if all(inputs[item.name] == _digest(item) for item in shard.items) else None
-
-
-def _digest(item: Item) -> str | None:
+def digest(item: Item) -> str | None:
+    """The hash of a piece's bytes; None if they cannot be read."""
     try:
         return shards.sha256(item.read())
     except (OSError, PrepError):
         return None
 
 
-def first_stale(plans: Sequence[ShardPlan], done: Mapping[str, Mapping[str, Any]]) -> str | None:
+def first_stale(plans: Sequence[ShardPlan[Item]], done: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The first shard whose choice between equal pieces contradicts the shards before it; None if all agree."""
     seen: dict[str, str] = {}
     for shard in plans:
@@ -127,59 +207,6 @@ def first_stale(plans: Sequence[ShardPlan], done: Mapping[str, Mapping[str, Any]
         if not kept or any(seen.get(entry["tokens_sha256"]) != entry["duplicate_of"] for entry in duplicates):
             return shard.name
     return None
-
-
-def open_folder(out: Path, chosen: Mapping[str, Any]) -> None:
-    """Make ``out``, or check that it is an earlier run of the same job. Raises PrepError."""
-    if out.exists() and not out.is_dir():
-        raise PrepError(f"{out} is a file: give a folder for the data set")
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = out / shards.MANIFEST
-    if not manifest.exists():
-        if any(not entry.name.endswith(".tmp") for entry in out.iterdir()):
-            raise PrepError(f"{out} is not empty and holds no data set: give a new folder")
-        return
-    try:
-        there = shards.read_json(manifest)
-    except shards.ShardError:
-        return  # damaged; every shard's own record says whether it is right
-    differing = [key for key in chosen if there.get("settings", {}).get(key) != chosen[key]]
-    if there.get("format") != shards.FORMAT or differing:
-        old = there.get("settings", {})
-        what = ", ".join(f"{key} {old.get(key)!r} there, {chosen[key]!r} now" for key in differing)
-        raise PrepError(f"{out} was made with other settings ({what or there.get('format')}): give a new folder")
-
-
-def begin(out: Path, chosen: Mapping[str, Any]) -> None:
-    """Say in the manifest that the data set is being made, so that nobody reads half of one."""
-    unfinished = {"format": shards.FORMAT, "complete": False, "settings": dict(chosen)}
-    files.write_atomically(out / shards.MANIFEST, shards.json_bytes(unfinished))
-
-
-def finish(
-    out: Path, chosen: Mapping[str, Any], records: Sequence[Mapping[str, Any]], unlisted: Sequence[Rejected]
-) -> None:
-    """Write rejects.json and the manifest, and remove shards of an earlier, longer list."""
-    records = sorted(records, key=lambda record: record["name"])
-    items = [entry for record in records for entry in record["items"]]
-    rejected = [entry for record in records for entry in record["rejected"]] + [vars(entry) for entry in unlisted]
-    rejected.sort(key=lambda entry: entry["name"])
-    manifest = {
-        "format": shards.FORMAT,
-        "complete": True,
-        "settings": dict(chosen),
-        "splits": totals(items),
-        "rejected": len(rejected),
-        "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
-        "items": items,
-    }
-    files.write_atomically(out / shards.REJECTS, shards.json_bytes(rejected))
-    files.write_atomically(out / shards.MANIFEST, shards.json_bytes(manifest))
-    current = {record["name"] for record in records}
-    ours = [path for split in splits.SPLITS for path in out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
-    for path in ours + list(out.glob("*.json.*.tmp")):
-        if path.name.split(".")[0] not in current or path.suffix == ".tmp":
-            path.unlink(missing_ok=True)
 
 
 def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -68,11 +68,11 @@ def run(
     input files have not changed. Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
-    folder, chosen = Path(out), ledger.settings(csv)
+    book = ledger.Ledger(Path(out), ledger.settings(csv))
     items, unlisted = find_items(midi_dir, csv)
-    plans = ledger.plan(items)
-    ledger.open_folder(folder, chosen)
-    done = {shard.name: record for shard in plans if (record := ledger.finished(folder, shard, chosen)) is not None}
+    plans = ledger.plan(items, ledger.ITEMS_PER_SHARD)
+    book.open()
+    done = {shard.name: record for shard in plans if (record := book.finished(shard, ledger.digest)) is not None}
     kept = set(done)
     tally = Tally(len(items), on_progress)
     if runner == "local":
@@ -88,19 +88,20 @@ def run(
                 break
             del done[stale]  # an earlier shard has changed, and with it the choice between equal pieces
             kept.discard(stale)
-        ledger.begin(folder, chosen)
-        make(folder, plans, done, chosen, tally)
-    ledger.finish(folder, chosen, [done[shard.name] for shard in plans], unlisted)
-    rejected = tuple(Rejected(**entry) for shard in plans for entry in done[shard.name]["rejected"]) + tuple(unlisted)
-    totals = ledger.totals([entry for shard in plans for entry in done[shard.name]["items"]])
-    return Report(folder, totals, rejected, len(plans), len(kept), time.perf_counter() - began)
+        book.begin()
+        make(book, plans, done, tally)
+    records = [done[name] for name in sorted(done)]
+    kept_items = [entry for record in records for entry in record["items"]]
+    totals = ledger.totals(kept_items)
+    rejected = [Rejected(**entry) for shard in plans for entry in done[shard.name]["rejected"]] + list(unlisted)
+    book.finish(records, kept_items, [vars(entry) for entry in rejected], totals)
+    return Report(book.out, totals, tuple(rejected), len(plans), len(kept), time.perf_counter() - began)
 
 
 def _make_here(
-    out: Path,
-    plans: Sequence[ledger.ShardPlan],
+    book: ledger.Ledger,
+    plans: Sequence[ledger.ShardPlan[Item]],
     done: dict[str, dict[str, Any]],
-    chosen: Mapping[str, Any],
     tally: Tally,
     workers: int | None = None,
     prepare_one: Callable[[Item], Prepared | Rejected] = prepare,
@@ -118,7 +119,7 @@ def _make_here(
                     seen.setdefault(entry["tokens_sha256"], entry["name"])
             else:
                 mine = (tally.add(next(outcomes)) for _ in shard.items)
-                done[shard.name] = ledger.write_shard(out, shard.name, ledger.without_duplicates(mine, seen), chosen)
+                done[shard.name] = ledger.write_shard(book, shard.name, ledger.without_duplicates(mine, seen))
 
 
 def _died(item: Item) -> Rejected:
