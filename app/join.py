@@ -7,6 +7,7 @@ import numpy as np
 from musicgen.app.prime import TICK, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
 from musicgen.data_prep.performance import empty, joined, shifted
+from musicgen.data_prep.tokens import DEFAULT_VELOCITY, velocity_of
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
 
 VELOCITIES = VOCABULARY.mask("velocity")
@@ -59,10 +60,20 @@ def ended(tokens: np.ndarray) -> np.ndarray:
     return kept[: sounds[-1] + 1] if sounds.size else kept[:0]
 
 
+def velocity_after(tokens: np.ndarray) -> int:
+    """The velocity of a note struck after a token stream, if no other is named before it."""
+    last = _last_velocity(tokens)
+    return velocity_of(int(last[0])) if last.size else DEFAULT_VELOCITY
+
+
+def _last_velocity(tokens: np.ndarray) -> np.ndarray:
+    """The last velocity token of a stream, int16[1]; int16[0] if it has none."""
+    return tokens[VELOCITIES[tokens]][-1:]
+
+
 def new_music(tokens: np.ndarray, before: np.ndarray) -> Performance:
     """The notes that new tokens strike, at new time; ``before`` says which velocity is in force at the start."""
-    velocity = before[VELOCITIES[before]][-1:]
-    return decode(np.concatenate([velocity, tokens]))
+    return decode(np.concatenate([_last_velocity(before), tokens]))
 
 
 def join(prime: Prime, tokens: np.ndarray) -> Performance:

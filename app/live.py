@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from musicgen.app.join import VELOCITIES
+from musicgen.app.join import velocity_after
 from musicgen.data_prep import EOS, STEPS_PER_SECOND, Performance, encode, joined, sustained
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN
-from musicgen.data_prep.tokens import DEFAULT_VELOCITY, VELOCITY_BIN
+from musicgen.data_prep.tokens import velocity_of
 from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VELOCITY
 
 Message = tuple[int, ...]  # the bytes of a MIDI channel message: status, then data
@@ -122,8 +122,7 @@ class Answer:
         self.began: float | None = None  # when its time 0 is
         self.latency = self.waited = 0.0  # seconds, before the first note and for later ones
         self.struck = 0  # notes sent
-        velocities = prime[VELOCITIES[prime]]
-        self._velocity = _velocity(int(velocities[-1])) if velocities.size else DEFAULT_VELOCITY
+        self._velocity = velocity_after(prime)
         self._step = 0
         self._first: int | None = None  # step of the first note: the silence before it has been waited for already
         self._down: set[int] = set()
@@ -143,7 +142,7 @@ class Answer:
             elif TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
                 self._step += token - TIME_SHIFT + 1
             elif token >= VELOCITY:
-                self._velocity = _velocity(token)
+                self._velocity = velocity_of(token)
 
     def _strike(self, pitch: int, at: float) -> None:
         if self._first is None:
@@ -358,7 +357,3 @@ def closer(music: Performance) -> Performance:
     saved = music.onset[0] + np.append(0.0, np.cumsum(np.maximum(silence - LONGEST_SILENCE, 0.0)))
     onset, end = np.maximum(music.onset - saved, 0.0), np.maximum(music.end - saved, 0.0)
     return Performance(onset, np.maximum(end, onset), music.pitch, music.velocity, NO_PEDAL)
-
-
-def _velocity(token: int) -> int:
-    return 1 + (token - VELOCITY) * VELOCITY_BIN

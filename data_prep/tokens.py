@@ -97,6 +97,11 @@ def steps(tokens: np.ndarray) -> np.ndarray:
     return np.cumsum(np.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0))
 
 
+def velocity_of(token: int) -> int:
+    """The MIDI velocity that a velocity token says: the softest of its bin."""
+    return 1 + (token - VELOCITY) * VELOCITY_BIN
+
+
 def decode(tokens: np.ndarray) -> Performance:
     """The notes of a token stream, their pedal in their ends.
 
@@ -142,7 +147,7 @@ def decode(tokens: np.ndarray) -> Performance:
             step += token - TIME_SHIFT + 1
             tick, highest = 0, -1
         elif token >= VELOCITY:
-            velocity = 1 + (token - VELOCITY) * VELOCITY_BIN
+            velocity = velocity_of(token)
         elif token == EOS:
             break
     if not pitches:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from musicgen.app.join import VELOCITIES, sounding
+from musicgen.app.join import sounding, velocity_after
 from musicgen.data_prep import STEPS_PER_SECOND
-from musicgen.data_prep.tokens import DEFAULT_VELOCITY, VELOCITY_BIN
+from musicgen.data_prep.tokens import velocity_of
 from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VELOCITY
 
 # [onset seconds, end seconds or None while it sounds, pitch, velocity, surprise in nats or None]
@@ -26,8 +26,7 @@ class Listener:
 
     def __init__(self, before: np.ndarray, offset: float, held: dict[int, tuple[float, int]] | None = None) -> None:
         """Hear nothing yet."""
-        velocities = before[VELOCITIES[before]]
-        self.velocity = 1 + (int(velocities[-1]) - VELOCITY) * VELOCITY_BIN if velocities.size else DEFAULT_VELOCITY
+        self.velocity = velocity_after(before)
         self.offset = offset
         self.step = 0
         self.notes = 0  # struck so far
@@ -58,7 +57,7 @@ class Listener:
             elif TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
                 self.step += token - TIME_SHIFT + 1
             elif token >= VELOCITY:
-                self.velocity = 1 + (token - VELOCITY) * VELOCITY_BIN
+                self.velocity = velocity_of(token)
         return list(told.values())
 
     def close(self, at: float) -> list[Note]:
