@@ -169,20 +169,10 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     settings = request.settings.resolved(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
     before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
-    assert settings.latents is not None and settings.context is not None  # resolved
-    stream = model.engine.start(
-        [before] * settings.num_samples,
-        latents=settings.latents,
-        context=settings.context,
-        sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
-        seed=seed,
-        **rules(settings),
-    )
+    stream = begin(model, [before] * settings.num_samples, settings, seed)
     on_progress(0.0)
     longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
-    drawn = draw(
-        iter(stream), settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds))
-    )
+    drawn = draw(stream, settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds)))
     samples = tuple(
         finished(row, request.prime, before, settings, seed, number, model)
         for number, row in enumerate(drawn.rows, start=1)
@@ -190,9 +180,22 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
 
 
-def rules(settings: Settings) -> dict[str, Any]:
-    """What `Engine.start` is told besides the usual: how the pieces are to end, if they are."""
-    return {"grammar": Endings(LONGEST_NOTE, settings.seconds)} if settings.end else {}
+def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+    """Read the primes, int16[T] each, and give the endless stream of blocks int16[B, k] that these settings mean.
+
+    settings: resolved; their ``num_samples`` is not looked at.
+    """
+    assert settings.latents is not None and settings.context is not None  # resolved
+    ending = {"grammar": Endings(LONGEST_NOTE, settings.seconds)} if settings.end else {}
+    stream = model.engine.start(
+        primes,
+        latents=settings.latents,
+        context=settings.context,
+        sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
+        seed=seed,
+        **ending,
+    )
+    return iter(stream)
 
 
 def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report) -> Drawn:

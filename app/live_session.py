@@ -21,7 +21,7 @@ from typing import NoReturn
 import numpy as np
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.generate import Model, rules
+from musicgen.app.generate import Model, begin
 from musicgen.app.live import Conversation
 from musicgen.app.live_ports import Ports
 from musicgen.app.settings import LARGEST_SEED, Settings
@@ -79,7 +79,7 @@ class Sampler:
         self.model, self.settings, self.seed = model, settings, seed
         # An answer is to have rung out when its seconds are over; a short one keeps half of them for its notes.
         striking = max(settings.seconds - RING, settings.seconds / 2)
-        self._rules = rules(dataclasses.replace(settings, seconds=striking, end=True))
+        self._ending = dataclasses.replace(settings, seconds=striking, end=True)
         self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._number = 0  # of the answer that is wanted; 0 for none
         self._asked = 0  # the last that was
@@ -87,17 +87,8 @@ class Sampler:
 
     def stream(self, prime: np.ndarray, number: int) -> Iterator[np.ndarray]:
         """Blocks int16[k] of an answer."""
-        settings = self.settings
-        assert settings.latents is not None and settings.context is not None  # resolved
-        blocks = self.model.engine.start(
-            [prime],
-            latents=settings.latents,
-            context=settings.context,
-            sampling=self.model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
-            seed=(self.seed + number - 1) % (LARGEST_SEED + 1),
-            **self._rules,
-        )
-        for block in blocks:
+        seed = (self.seed + number - 1) % (LARGEST_SEED + 1)
+        for block in begin(self.model, [prime], self._ending, seed):
             yield np.asarray(block)[0]
 
     def warm_up(self) -> None:

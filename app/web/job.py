@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app.generate import RINGS_ON, Model, finished, new_seed, rules
+from musicgen.app.generate import RINGS_ON, Model, begin, finished, new_seed
 from musicgen.app.web import take
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.listen import Listener
@@ -103,17 +103,7 @@ class Job:
         primes = [order.before] * self.size
         for row in self.rows:
             primes[row.row] = row.ticket.order.before
-        settings = order.settings
-        self.stream = iter(
-            model.engine.start(
-                primes,
-                latents=settings.latents or model.latents,
-                context=settings.context or model.context,
-                sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
-                seed=self.seed,
-                **rules(settings),
-            )
-        )
+        self.stream = begin(model, primes, order.settings, self.seed)
 
     @property
     def over(self) -> bool:

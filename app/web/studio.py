@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.errors import EnvironmentProblem, MusicgenError
-from musicgen.app.generate import Model, rules
+from musicgen.app.generate import Model, begin
 from musicgen.app.settings import Settings
 from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.app.web.dials import USUAL, Dials
@@ -277,13 +277,11 @@ def warm(
 ) -> Iterator[np.ndarray] | None:
     """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
     somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
-    usual = Settings(end=True)
+    usual = Settings(end=True, latents=latents, context=context)
     music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
     tokens = encode(music, bos=True)
-    sampling = model.sampling(usual.temperature, usual.top_p, usual.top_k, usual.min_p)
-    dials = {"latents": latents, "context": context, "sampling": sampling, "seed": 0}
     for length in WARM_LENGTHS:
-        stream = iter(model.engine.start([tokens[:length]] * rows, **dials, **rules(usual)))
+        stream = begin(model, [tokens[:length]] * rows, usual, seed=0)
         next(stream)
         if interrupted():
             return None
