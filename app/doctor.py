@@ -28,6 +28,7 @@ EXTRAS = {
     "data": (("note_seq", "note-seq"),),
     "beam": (("apache_beam", "apache-beam"),),
     "live": (("rtmidi", "python-rtmidi"),),
+    "audio": (("soxr", "soxr"),),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 
