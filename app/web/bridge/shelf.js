@@ -1,12 +1,11 @@
 // The takes on the page: side by side in the group they were made in, each with what can be done with it.
 
+import { clock } from "../static/music.js";
 import { make } from "../static/theme.js";
 import { palette } from "../static/palette.js";
 
 const WIDTH = 260;
 const HEIGHT = 44;
-
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 function button(label, title, press, kind = "") {
   const made = make("button", { type: "button", class: `mg-plain ${kind}`, title }, label);
