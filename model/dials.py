@@ -17,10 +17,12 @@ A batch is a number of decks of `rows` rows; every deck is cut alike, so that de
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicgen.model.attention import attend, local_attend
 from musicgen.model.perceiver_ar import Attend
@@ -42,18 +44,27 @@ def one_setting(N: int, M: int) -> tuple[Cut, ...]:
 
 
 def all_settings(N: int, M: int) -> tuple[Cut, ...]:
-    """A deck of 16 rows: half at the full setting, half over few latents, short contexts and starts from nothing."""
+    """A deck of 16 rows: half at the full setting, half over few latents, short contexts and starts from nothing.
+
+    In the order that puts most of those side by side which one call of an attention can take together.
+    """
     return (
+        Cut(1, M, M, M),  # no inputs but the latents' own: the start of a piece
         Cut(8, N, M, M),
-        Cut(1, N, M, M // 4),
         Cut(1, N, M, M // 16),
         Cut(1, N, M, M // 64),
-        Cut(1, N // 2, M // 2, M // 2),
+        Cut(1, N, M, M // 4),
         Cut(1, N // 4, M // 4, M // 4),
-        Cut(1, N // 8, M // 8, M // 8),
         Cut(1, N // 4, M // 4, M // 32),
-        Cut(1, M, M, M),  # no inputs but the latents' own: the start of a piece
+        Cut(1, N // 2, M // 2, M // 2),
+        Cut(1, N // 8, M // 8, M // 8),
     )
+
+
+def all_contexts(N: int, M: int) -> tuple[Cut, ...]:
+    """A deck of 8 rows whose latents see N, N/2, N/4 or N/8 inputs, or none but their own: for long contexts."""
+    each = ((2, N), (2, N // 2), (2, N // 4), (1, N // 8), (1, M))
+    return tuple(Cut(rows, n, min(n, M), min(n, M)) for rows, n in each)
 
 
 class Dials:
@@ -77,18 +88,28 @@ class Dials:
             deck.append(jnp.broadcast_to(row, (cut.rows, self.M)))
         return jnp.tile(jnp.concatenate(deck), (decks, 1))
 
-    def _split(self, x: jax.Array) -> Iterator[jax.Array]:
-        """[B, ...] -> for each cut its rows [decks * cut.rows, ...]."""
-        decks = x.reshape(-1, self.rows, *x.shape[1:])
-        first = 0
-        for cut in self.cuts:
-            yield decks[:, first : first + cut.rows].reshape(-1, *x.shape[1:])
-            first += cut.rows
+    @property
+    def full(self) -> np.ndarray:
+        """bool[rows]: which rows of a deck train all N inputs with all M latents."""
+        return np.concatenate([np.full(c.rows, (c.context, c.segment) == (self.N, self.M)) for c in self.cuts])
 
-    def _join(self, parts: list[jax.Array]) -> jax.Array:
-        """Inverse of `_split`."""
-        decks = [x.reshape(-1, cut.rows, *x.shape[1:]) for cut, x in zip(self.cuts, parts, strict=True)]
-        return jnp.concatenate(decks, axis=1).reshape(-1, *parts[0].shape[1:])
+    def _in_runs(
+        self, alike: Callable[[Cut], Hashable], attend: Callable[..., jax.Array], *arrays: jax.Array
+    ) -> jax.Array:
+        """attend(number of the run, its first cut, its rows of each array) for neighbouring cuts that are `alike`.
+
+        Each of the arrays [B, ...], and what comes back.  Split, not sliced: the gradient of slices is a sum of
+        padded arrays, which took a tenth of a training step.
+        """
+        runs = [list(run) for _, run in itertools.groupby(self.cuts, alike)]
+        sizes = [sum(cut.rows for cut in run) for run in runs]
+        decks = [jax.lax.split(x.reshape(-1, self.rows, *x.shape[1:]), sizes, axis=1) for x in arrays]
+        out = [
+            attend(i, run[0], *(x.reshape(-1, *x.shape[2:]) for x in rows))
+            for i, (run, *rows) in enumerate(zip(runs, *decks, strict=True))
+        ]
+        joined = [x.reshape(-1, size, *x.shape[1:]) for size, x in zip(sizes, out, strict=True)]
+        return jnp.concatenate(joined, axis=1).reshape(-1, *out[0].shape[1:])
 
     def local_attend(self, window: int) -> Attend:
         """Over whole rows: a chunk's first inputs also know the few before them."""
@@ -96,11 +117,12 @@ class Dials:
 
     def self_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         """q [B, M, H, K], k and v [B, M, G, K] -> [B, M, H, K]; each segment sees itself alone."""
-        out = []
-        for cut, *qkv in zip(self.cuts, self._split(q), self._split(k), self._split(v), strict=True):
+
+        def own(_: int, cut: Cut, *qkv: jax.Array) -> jax.Array:
             segments = [x.reshape(-1, cut.segment, *x.shape[2:]) for x in qkv]
-            out.append(attend(*segments, fused=self.fused).reshape(qkv[0].shape))
-        return self._join(out)
+            return attend(*segments, fused=self.fused).reshape(qkv[0].shape)
+
+        return self._in_runs(lambda cut: cut.segment, own, q, k, v)
 
     def cross_attend(self, keep: float, key: jax.Array) -> Attend:
         """The cross-attend of every cut, with cross-attend dropout (paper section 3.4).
@@ -110,19 +132,14 @@ class Dials:
         time.
         """
 
-        def cross(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            out = []
-            for i, (cut, *qkv) in enumerate(
-                zip(self.cuts, self._split(q), self._split(k), self._split(v), strict=True)
-            ):
-                used = self.M // cut.latents * cut.context
-                inputs = [x[:, self.N - used :].reshape(-1, cut.context, *x.shape[2:]) for x in qkv[1:]]
-                inputs = drop_prefix(inputs, cut.context - cut.latents, keep, jax.random.fold_in(key, i))
-                queries = qkv[0].reshape(-1, cut.latents, *q.shape[2:])
-                out.append(attend(queries, *inputs, fused=self.fused).reshape(qkv[0].shape))
-            return self._join(out)
+        def chunks(run: int, cut: Cut, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            used = self.M // cut.latents * cut.context
+            inputs = [x[:, self.N - used :].reshape(-1, cut.context, *x.shape[2:]) for x in (k, v)]
+            inputs = drop_prefix(inputs, cut.context - cut.latents, keep, jax.random.fold_in(key, run))
+            queries = q.reshape(-1, cut.latents, *q.shape[2:])
+            return attend(queries, *inputs, fused=self.fused).reshape(q.shape)
 
-        return cross
+        return lambda q, k, v: self._in_runs(lambda cut: (cut.context, cut.latents), chunks, q, k, v)
 
 
 def drop_prefix(inputs: list[jax.Array], prefix: int, keep: float, key: jax.Array) -> list[jax.Array]:

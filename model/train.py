@@ -110,7 +110,7 @@ def loss_of(
     real = targets > BOS  # neither padding nor the beginning of a piece is anything to predict
     count = jnp.maximum(real.sum(), 1)
     loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
-    full = real & (jnp.arange(tokens.shape[0]) % dials.rows < dials.cuts[0].rows)[:, None]
+    full = real & jnp.tile(dials.full, tokens.shape[0] // dials.rows)[:, None]
     return loss, {
         "nats": jnp.sum(jnp.where(real, nats, 0.0)) / count,
         "nats_full": jnp.sum(jnp.where(full, nats, 0.0)) / jnp.maximum(full.sum(), 1),

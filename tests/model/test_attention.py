@@ -1,0 +1,37 @@
+"""Attention as the fused kernels are asked for it is the attention that is meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicgen.model import attention
+
+
+@pytest.mark.parametrize("M, T", [(8, 8), (8, 12), (8, 16), (8, 17), (1, 5)])
+def test_what_fused_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch, M: int, T: int) -> None:
+    """The last M of T positions ask: output and gradients are those of plain attention with its mask."""
+    asked = []
+
+    def on_any_machine(*qkv: jax.Array, implementation: str, **settings: Any) -> jax.Array:
+        asked.append((implementation, settings.get("is_causal", False)))
+        return plain(*qkv, implementation="xla", **settings)
+
+    plain = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", on_any_machine)
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = [(2, M, 4, 8), (2, T, 2, 8), (2, T, 2, 8), (2, M, 4, 8)]
+    q, k, v, wanted = (jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True))
+
+    def score(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return jnp.sum(attention.attend(q, k, v) * wanted)
+
+    expected = jax.value_and_grad(score, (0, 1, 2))(q, k, v)
+    monkeypatch.setattr(attention, "_fused", lambda q: True)
+    found = jax.value_and_grad(score, (0, 1, 2))(q, k, v)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+    assert asked[-1] == ("cudnn", T <= 2 * M)
