@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR
+from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR, within_reach
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -59,6 +59,9 @@ def prefill(
 ) -> tuple[jax.Array, Cache]:
     """Read tokens i32 [B, T] with the last `read` as latents, into caches for N = context inputs and M = latents.
 
+    Inputs stand as they will for the last latent that the cache has room for, so that no later one sees any of them
+    farther back than the model has learnt.
+
     Returns logits f32 [B, V] of the next token and the cache.
     """
     T, W = tokens.shape[1], model.config.local_window
@@ -72,7 +75,7 @@ def prefill(
         h[:, T - read :],
         positions[:, T - read :],
         h,
-        positions,
+        within_reach(positions, min(T - read + latents, context), latents, model.config.context),
         recorded(masked.cross_attend, cross),
         recorded(masked.self_attend, latent),
     )

@@ -136,9 +136,9 @@ class OnnxEngine(Engine):
         return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
 
     def read(
-        self, tokens: np.ndarray, start: np.ndarray, latents: int
+        self, tokens: np.ndarray, start: np.ndarray, latents: int, ahead: int = 0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """One pass over tokens [B, T] that begin at start [B].
+        """One pass over tokens [B, T] that begin at start [B], before `ahead` more are added one by one.
 
         Returns logits f32 [B, R, V], how many inputs and how many latents each row has (its first so many of the R),
         and keys and values by name.
@@ -152,10 +152,13 @@ class OnnxEngine(Engine):
             aligned[row, : inputs[row]] = tokens[row, first:]
         windows = np.clip(inputs[:, None] - np.arange(0, T, W), 0, W).astype(np.int32)  # inputs in each
         before = np.where(np.arange(T // W) > 0, W, 0).astype(np.int32)
+        end = inputs + ahead
+        farthest = end - np.maximum(self.config.context, read + ahead)  # perceiver_ar.within_reach
         rows = np.minimum((inputs - read)[:, None] + np.arange(R), inputs[:, None] - 1)
         given = {
             "tokens": aligned,
             "positions": np.broadcast_to(np.arange(T), (B, T)),
+            "input_positions": np.maximum(np.arange(T), farthest[:, None]),
             "latent_rows": rows[..., None],
             "inputs": (inputs - 1).astype(np.int32),
             "most_inputs": np.array(inputs.max(), np.int32),
@@ -175,7 +178,7 @@ class OnnxEngine(Engine):
         self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
     ) -> tuple[np.ndarray, Cache]:
         """See Engine."""
-        logits, inputs, own, found = self.read(tokens, start, read)
+        logits, inputs, own, found = self.read(tokens, start, read, min(latents - read, context - tokens.shape[1]))
         cache = Cache(self.config, inputs, own, context, latents)
         for name, values in found.items():
             cache.fill(name, values)

@@ -276,7 +276,8 @@ def counts(graph: Graph) -> list[tuple[str, str]]:
 def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     """Read tokens i64 [B, T], T a multiple of W, with R latents: logits f32 [B, R, V] after each latent.
 
-    Inputs besides: cos and sin; `positions` i64 [B, T]; `latent_rows` i64 [B, R, 1], which inputs the latents are; for
+    Inputs besides: cos and sin; `positions` i64 [B, T], and `input_positions`, where the cross-attends take the inputs
+    to stand; `latent_rows` i64 [B, R, 1], which inputs the latents are; for
     the cross-attends and the latents' own attention `inputs` and `latents`, i32 [B], how many there are less one, with
     `most_inputs` and `most_latents`, i32 [], and `queries` i32 [B], how many latents; for windows of W inputs, one
     after the other, `windows` i32 [B*T/W], how many keys there are less one, and `in_windows`, how many queries.
@@ -286,7 +287,9 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     graph = Graph("pass")
     make = Layers(config, weights, graph)
     tokens = graph.input("tokens", np.int64, ("B", "T"))
-    positions = graph.input("positions", np.int64, ("B", "T"))
+    positions, input_positions = (
+        graph.input(name, np.int64, ("B", "T")) for name in ("positions", "input_positions")
+    )
     rows = graph.input("latent_rows", np.int64, ("B", "R", 1))
     inputs, latents = counts(graph)
     how_many = graph.input("queries", np.int32, ("B",))
@@ -324,7 +327,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     x, at, normal_h = latents_of(h), latents_of(positions), make.norm(h)
     for name in decode_names(config):
         if name.startswith("cross"):
-            q, k, v = make.project(name, make.norm(x), at, (normal_h, positions))
+            q, k, v = make.project(name, make.norm(x), at, (normal_h, input_positions))
             handed_back(name, k, v, "T")
             # The latents' own keys are among the inputs'; the operator wants them as new ones.
             past = as_cache(k), as_cache(v)

@@ -43,9 +43,12 @@ class Reference:
         self.params = {name: np.asarray(values, np.float64) for name, values in params.items()}
 
     def block(
-        self, name: str, x: np.ndarray, x_at: list[int], h: np.ndarray, h_at: list[int], reach: int
+        self, name: str, x: np.ndarray, x_at: list[int], h: np.ndarray, h_at: list[int], reach: int, border: int = 0
     ) -> np.ndarray:
-        """Queries from x [M, D], keys and values from h [T, D]; a query sees keys at most `reach` - 1 before it."""
+        """Queries from x [M, D], keys and values from h [T, D]; a query sees keys at most `reach` - 1 before it.
+
+        A key turns as if it stood no further back than `border`.
+        """
         c, p = self.config, {part: self.params[f"{name}.{part}"] for part in PARTS}
         K, share = c.head_size, c.heads // c.kv_heads
         normed, normed_h = norm(x), norm(h)
@@ -53,7 +56,7 @@ class Reference:
         for head in range(c.heads):
             own, shared = slice(head * K, (head + 1) * K), slice(head // share * K, (head // share + 1) * K)
             keys = norm(normed_h @ p["key.kernel"][:, shared]) * p["key_scale"]
-            keys = np.stack([rotated(k, at, c.rotary_fraction) for k, at in zip(keys, h_at, strict=True)])
+            keys = np.stack([rotated(k, max(at, border), c.rotary_fraction) for k, at in zip(keys, h_at, strict=True)])
             values = normed_h @ p["value.kernel"][:, shared]
             queries = norm(normed @ p["query.kernel"][:, own]) * p["query_scale"]
             for j, (query, at) in enumerate(zip(queries, x_at, strict=True)):
@@ -71,16 +74,20 @@ class Reference:
             h = self.block(f"local.{i}", h, at, h, at, self.config.local_window)
         return h
 
-    def __call__(self, tokens: np.ndarray, M: int, first: int = 0) -> np.ndarray:
-        """Logits [M, V] after each of the last M of tokens [N], of which the latents see those from `first` on."""
+    def __call__(self, tokens: np.ndarray, M: int, first: int = 0, ahead: int = 0) -> np.ndarray:
+        """Logits [M, V] after each of the last M of tokens [N], of which the latents see those from `first` on.
+
+        There will be `ahead` more latents: only after the last of these the trained context counts back.
+        """
         N, c = len(tokens), self.config
+        border = N + ahead - max(c.context, M + ahead)
         x_at, h_at = list(range(N - M, N)), list(range(first, N))
         h = self.inputs(tokens)
         x, h = h[N - M :], h[first:]
         crossed = 0
         for layer in range(c.layers):
             if crossed < c.cross_attends and layer == crossed * (c.layers // c.cross_attends):
-                x = self.block(f"cross.{crossed}", x, x_at, h, h_at, N)
+                x = self.block(f"cross.{crossed}", x, x_at, h, h_at, N, border)
                 crossed += 1
             x = self.block(f"layers.{layer}", x, x_at, x, x_at, N)
         return norm(x) @ self.params["logits.kernel"]

@@ -104,7 +104,7 @@ def test_shapes_are_those_of_the_model(config: ModelConfig) -> None:
 
 def test_a_stream_much_longer_than_the_local_cache() -> None:
     """Rows of different lengths move their local caches at different times; logits stay those of a whole pass."""
-    config = dataclasses.replace(TOY, local_window=8)
+    config = dataclasses.replace(TOY, local_window=8, context=1000)
     engine = OnnxEngine(config, random_parameters(config), AnyToken())
     length, total = 60, 60 + 2 * SLACK + 50
     tokens, starts = random_tokens(2, total, seed=5), np.array([0, 37], np.int32)
