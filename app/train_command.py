@@ -108,13 +108,19 @@ def _join_others(distributed: str | None) -> None:
 
 
 def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
+    import jax
+
     names = ("steps", "batch", "dropout")
-    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    changes: dict[str, Any] = {
+        name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
+    }
     for name in ("steps", "batch"):
         if changes.get(name, 1) < 1:
             raise BadInput(f"--{name} must be at least 1, not {changes[name]}")
     if not 0 <= changes.get("dropout", 0) < 1:
         raise BadInput(f"--dropout must be at least 0 and below 1, not {changes['dropout']:g}")
+    if jax.default_backend() == "cpu":
+        changes["compute"] = "float32"  # a CPU has no products in bfloat16, it converts at every one
     return dataclasses.replace(
         recipe,
         **changes,

@@ -19,5 +19,5 @@ def test_recipes(name: str) -> None:
 
 def test_later_is_counted_in_windows() -> None:
     plain = Augmentation(0, 0.0, 0.0, 0)
-    recipe = Recipe(TrainConfig(PRESETS["tiny"], steps=100, batch=16), later=((0.75, plain),))
+    recipe = Recipe(TrainConfig(PRESETS["tiny"], steps=100, batch=16), plain, later=((0.75, plain),))
     assert recipe.changes() == [(1200, plain)]
