@@ -21,7 +21,7 @@ ATTEMPTS = 10
 
 def with_matches(result: Result, index: Index) -> Result:
     """The same pieces with the longest match of each in its facts."""
-    return dataclasses.replace(result, samples=tuple(_with_match(sample, index) for sample in result.samples))
+    return dataclasses.replace(result, samples=tuple(with_match(sample, index) for sample in result.samples))
 
 
 def compared(result: Result, checkpoint: str | None) -> tuple[Result, str | None]:
@@ -59,14 +59,18 @@ def generate_apart(
         if attempt == ATTEMPTS:
             break
         on_again(len(near))
-        seed = int(np.random.SeedSequence((result.seed, attempt)).generate_state(1)[0]) & LARGEST_SEED
-        again = generate(dataclasses.replace(request, seed=seed), model, on_progress)
+        again = generate(dataclasses.replace(request, seed=next_seed(result.seed, attempt)), model, on_progress)
         for place in near:
-            samples[place] = _with_match(again.samples[place], index)
+            samples[place] = with_match(again.samples[place], index)
     raise BadInput(
         f"--no-memorised {limit}: {len(near)} of {len(samples)} pieces still share so many notes with a training piece"
         f" after {ATTEMPTS} draws: choose a higher number, or a prime that is not itself from the training set"
     )
+
+
+def next_seed(seed: int, attempt: int) -> int:
+    """The seed of the batch that takes the place of a batch of this seed, number ``attempt``, from 1."""
+    return int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0]) & LARGEST_SEED
 
 
 def length(sample: Sample) -> int:
@@ -74,6 +78,7 @@ def length(sample: Sample) -> int:
     return int((sample.facts.memorisation or {"length": 0})["length"])
 
 
-def _with_match(sample: Sample, index: Index) -> Sample:
+def with_match(sample: Sample, index: Index) -> Sample:
+    """The same piece with its longest match in its facts."""
     match: dict[str, Any] = nearest(without_prime(sample.music, sample.facts.prime_notes), index) or {"length": 0}
     return dataclasses.replace(sample, facts=dataclasses.replace(sample.facts, memorisation=match))

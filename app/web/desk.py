@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from musicgen.app import facts as facts_of
 from musicgen.app import roll
@@ -21,9 +21,12 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.studio import Studio
-from musicgen.app.web.wish import midi_bytes, music_of, order_of, parsed
+from musicgen.app.web.wish import Order, midi_bytes, music_of, order_of, parsed
 from musicgen.data_prep import MidiError, Performance
 from musicgen.data_prep.midi import read_text
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.memorisation_index import Index
 
 Answer = TypeVar("Answer")
 Score = Callable[[Performance], list[list[float]]]
@@ -35,11 +38,27 @@ PICTURES = ("png", "svg")
 class Desk:
     """Takes requests for a studio and keeps the slow ones from being done all at once."""
 
-    def __init__(self, studio: Studio, quality: Quality | None = None, scorer: Score | None = None) -> None:
-        """studio: whose model is played; quality: how well it does, if that has been measured; scorer: see `Scorer`."""
+    def __init__(
+        self,
+        studio: Studio,
+        quality: Quality | None = None,
+        scorer: Score | None = None,
+        open_index: Callable[[], Index] | None = None,
+    ) -> None:
+        """Wait for requests.
+
+        Args:
+            studio: whose model is played.
+            quality: how well it does, if that has been measured.
+            scorer: see `Scorer`.
+            open_index: reads what the model was trained on, if that is known; called when it is first needed.
+        """
         self.studio = studio
         self.quality = quality
         self.scorer = scorer
+        self.open_index = open_index
+        self._index: Index | None = None
+        self._indexing = asyncio.Lock()
         self.renderer = Renderer()
         self.limits: Limits = studio.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
@@ -62,6 +81,7 @@ class Desk:
         dials = Dials(model.latents, model.context)
         async with self._parsing:
             order = await asyncio.to_thread(order_of, wish, dials, model.sha256, self.limits)
+        index = await self._compared_with(order)
         wake = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -69,7 +89,7 @@ class Desk:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(wake.set)
 
-        ticket: Ticket = self.studio.submit(order, client, on_event)
+        ticket: Ticket = self.studio.submit(order, client, on_event, index)
         try:
             while not ticket.over or ticket.events:
                 await wake.wait()
@@ -78,6 +98,17 @@ class Desk:
                     yield event
         finally:
             self.studio.leave(ticket)
+
+    async def _compared_with(self, order: Order) -> Index | None:
+        """What the takes of an order are compared with: the training set, or nothing."""
+        if not order.apart or (self.open_index is None and order.again is not None):
+            return None
+        if self.open_index is None:
+            raise BadInput("it is not known here what this model was trained on: leave out that takes are kept apart")
+        async with self._indexing:
+            if self._index is None:
+                self._index = await asyncio.to_thread(self.open_index)
+        return self._index
 
     async def read(self, source: object) -> dict[str, Any]:
         """What a prime (see `wish`) holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
@@ -140,6 +171,7 @@ class Desk:
                 "seconds": self.limits.seconds,
                 "takes": self.limits.takes,
             },
+            "apart": self.open_index is not None,
             "waiting": self.studio.load().waiting,
         }
         if model is not None:

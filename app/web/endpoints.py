@@ -73,9 +73,11 @@ def _that_make(desk: Desk) -> list[Callable[..., Any]]:
         top_p: float | None = None,
         min_p: float | None = None,
         end: bool = False,
+        apart: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
         """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. end: let it
-        end by itself near `seconds`. Gives takes with `midi` (base64) and `recipe`."""
+        end by itself near `seconds`. apart: make a take again that is too near to a training piece. Gives takes
+        with `midi` (base64) and `recipe`."""
         settings = {
             "seconds": seconds,
             "latents": latents,
@@ -86,7 +88,7 @@ def _that_make(desk: Desk) -> list[Callable[..., Any]]:
             "end": end,
         }
         part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
-        wish = {**part, "takes": takes, "seed": seed, "settings": settings}
+        wish = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
         async for state in run(wish, _caller(request)):
             yield state
 

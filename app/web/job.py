@@ -8,17 +8,23 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app.generate import RINGS_ON, Model, begin, finished, new_seed
+from musicgen.app import apart
+from musicgen.app.apart import ATTEMPTS
+from musicgen.app.generate import RINGS_ON, Model, Sample, begin, finished, new_seed
+from musicgen.app.memorisation_report import THRESHOLD
 from musicgen.app.web import take
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.listen import Listener
 from musicgen.app.web.wish import Order
 from musicgen.data_prep import EOS, STEPS_PER_SECOND
 from musicgen.data_prep.endings import OPENS, PART
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.memorisation_index import Index
 
 Event = dict[str, Any]
 
@@ -27,12 +33,15 @@ class Ticket:
     """One click that is waited for.  The studio writes events into it, one listener reads them.
 
     Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime),
-    notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped).
+    notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped);
+    again (take, shares: notes, title): what was told of this take is void, it is made once more.
     """
 
-    def __init__(self, order: Order, client: str, on_event: Callable[[], None] = lambda: None) -> None:
-        """on_event: called from the studio's thread after every event."""
-        self.order, self.client = order, client
+    def __init__(
+        self, order: Order, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
+    ) -> None:
+        """on_event: called from the studio's thread after every event.  index: what takes are compared with."""
+        self.order, self.client, self.index = order, client, index
         self.name = secrets.token_urlsafe(16)  # whoever knows it may stop it
         self.on_event = on_event
         self.events: collections.deque[Event] = collections.deque()
@@ -78,6 +87,7 @@ class Row:
     listener: Listener
     tokens: list[np.ndarray] = dataclasses.field(default_factory=list)
     done: bool = False
+    near: Sample | None = None  # what was made, if it is too near to the training set
 
 
 class Job:
@@ -86,10 +96,11 @@ class Job:
     def __init__(self, tickets: Sequence[Ticket], model: Model, limits: Limits) -> None:
         """tickets: of one `batch_key`, at most ``limits.rows`` takes together."""
         self.tickets, self.model, self.limits = list(tickets), model, limits
-        self.began = time.perf_counter()
+        self.began = self.drawn_since = time.perf_counter()
         self.first_block_at: float | None = None
         order = tickets[0].order
-        self.seed = order.seed if order.seed is not None else new_seed()
+        self.first_seed = self.seed = order.seed if order.seed is not None else new_seed()
+        self.draws = 1
         self.rows: list[Row] = []
         at = order.again[1] - 1 if order.again is not None else 0
         for ticket in tickets:
@@ -100,10 +111,10 @@ class Job:
             ticket.tell("begin", seed=self.seed, takes=ticket.order.takes, music=shown, name=ticket.name)
         self.size = order.again[0] if order.again is not None else padded(len(self.rows))
         # Rows that nobody waits for are copies: the shapes that are compiled stay few.
-        primes = [order.before] * self.size
+        self.primes = [order.before] * self.size
         for row in self.rows:
-            primes[row.row] = row.ticket.order.before
-        self.stream = begin(model, primes, order.settings, self.seed)
+            self.primes[row.row] = row.ticket.order.before
+        self.stream = begin(model, self.primes, order.settings, self.seed)
 
     @property
     def over(self) -> bool:
@@ -113,8 +124,13 @@ class Job:
     def step(self) -> None:
         """Draw one block, tell what it says, finish the rows that are long enough or have been stopped."""
         self._stop_rows()
+        if not self.over:
+            self._draw()
+            self._stop_rows()
         if self.over:
-            return
+            self._draw_again()
+
+    def _draw(self) -> None:
         block = np.asarray(next(self.stream))
         now = time.perf_counter()
         if self.first_block_at is None:
@@ -123,7 +139,35 @@ class Job:
             if row.done:
                 continue
             self._hear(row, block[row.row], now)
-        self._stop_rows()
+
+    def _draw_again(self) -> None:
+        """Make the takes again that were too near to the training set, or say that they cannot be had.
+
+        The seeds are those of `apart.generate_apart`: a chosen first one gives the pieces of the command line.
+        """
+        for row in self.rows:
+            if row.near is not None and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
+                shares, title = _nearest(row.near)
+                row.ticket.tell(
+                    "error",
+                    message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
+                    " is not kept: make another, or begin with something else",
+                )
+        near = [row for row in self.rows if row.near is not None and not (row.ticket.over or row.ticket.cancelled)]
+        if not near:
+            return
+        self.seed = apart.next_seed(self.first_seed, self.draws)
+        self.draws += 1
+        for row in near:
+            assert row.near is not None
+            shares, title = _nearest(row.near)
+            row.ticket.tell("again", take=row.take, shares=shares, title=title)
+            order = row.ticket.order
+            row.listener = _listener(order, take.opening(order.prime) if order.prime is not None else None)
+            row.tokens, row.done, row.near = [], False, None
+        del self.stream  # its memory is free before the next one takes some
+        self.stream = begin(self.model, self.primes, self.tickets[0].order.settings, self.seed)
+        self.drawn_since = time.perf_counter()
 
     def _hear(self, row: Row, tokens: np.ndarray, now: float) -> None:
         """Tell what these tokens say, and finish the row if it is long enough or has ended by itself."""
@@ -141,7 +185,7 @@ class Job:
             take=row.take,
             notes=inside,
             seconds=round(min(row.listener.offset + row.listener.seconds, stop), 4),
-            rate=round(row.listener.seconds / max(now - self.began, 1e-3), 3),
+            rate=round(row.listener.seconds / max(now - self.drawn_since, 1e-3), 3),
         )
         if over.size or row.listener.step >= round(limit * STEPS_PER_SECOND):
             self._finish(row, settings.seconds)
@@ -155,14 +199,17 @@ class Job:
 
     def _stop_rows(self) -> None:
         """Rows of people who have gone are dropped, those of people who said stop keep what there is."""
-        late = time.perf_counter() - self.began > self.limits.wall_seconds
         for row in self.rows:
             if row.done:
                 continue
             if row.ticket.cancelled:
                 row.done = True
-            elif row.ticket.stopping or late:
+            elif row.ticket.stopping or self._late:
                 self._stop(row)
+
+    @property
+    def _late(self) -> bool:
+        return time.perf_counter() - self.began > self.limits.wall_seconds
 
     def _stop(self, row: Row) -> None:
         """Keep what there is.  A piece whose ending has begun ends first: its settings could not say what was cut."""
@@ -183,8 +230,13 @@ class Job:
             sample = finished(
                 whole, ticket.order.prime, ticket.order.before, settings, self.seed, row.row + 1, self.model
             )
+            if ticket.index is not None:
+                sample = apart.with_match(sample, ticket.index)
+                if apart.length(sample) >= THRESHOLD and ticket.order.again is None:
+                    row.near = sample
+                    return
             ticket.tell("take", take=row.take, **take.take(sample, ticket.order.prime))
-        if all(other.done for other in self.rows if other.ticket is ticket):
+        if all(other.done and other.near is None for other in self.rows if other.ticket is ticket):
             ticket.tell("end", stopped=seconds < ticket.order.settings.seconds)
 
 
@@ -208,6 +260,12 @@ def batch_key(order: Order) -> tuple[object, ...] | None:
 def padded(rows: int) -> int:
     """The size of batch that so many rows run in: 1, 2, 4, 8."""
     return 1 << (rows - 1).bit_length()
+
+
+def _nearest(sample: Sample) -> tuple[int, str]:
+    """How many notes a compared take shares with a training piece, and with which."""
+    match = sample.facts.memorisation or {}
+    return apart.length(sample), str(match.get("title") or match.get("name"))
 
 
 def _listener(order: Order, shown: dict[str, Any] | None) -> Listener:

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from musicgen.app.memorisation_report import THRESHOLD
 from musicgen.app.settings import Settings
 from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.desk import Desk
@@ -129,11 +130,11 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
-        more = _fine(dials, desk.quality)
+        more = _fine(dials, desk.quality, desk.open_index is not None)
     return [start, make, stop, opening, seconds, preset, takes, end, *more]
 
 
-def _fine(dials: Dials, quality: Quality | None) -> list[Any]:
+def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
     usual = Settings()
     temperature = gr.Slider(
         0.5, 1.3, value=usual.temperature, step=0.01, label="Daring", info="temperature: low is safe, high is wild"
@@ -162,9 +163,15 @@ def _fine(dials: Dials, quality: Quality | None) -> list[Any]:
         )
         dice = gr.Button("Roll the dice", elem_id="mg-dice", min_width=100)
     dice.click(None, None, seed, js=ROLL, api_visibility="private", queue=False)
+    apart = gr.Checkbox(
+        False,
+        label="Not like its training pieces",
+        info=f"a take that shares {THRESHOLD} notes or more with one of them is made again",
+        visible=comparable,
+    )
     if quality is not None:
         _html(quality.picture())
-    return [temperature, top_p, min_p, latents, context, seed]
+    return [temperature, top_p, min_p, latents, context, seed, apart]
 
 
 def _html(content: str, **options: Any) -> gr.HTML:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
@@ -72,6 +73,7 @@ def serve(
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.memorisation_report import find_index, open_index
     from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.quality import quality_of
@@ -82,7 +84,8 @@ def serve(
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
     studio = Studio(lambda: open_model(released), limits)
-    desk = Desk(studio, quality_of(released.sha256), Scorer(released))
+    origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
+    desk = Desk(studio, quality_of(released.sha256), Scorer(released), origins)
     app = application(desk, dials, root_path)
     threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from musicgen.app.web.job import Job, Ticket, batch_key
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.wish import Order
 from musicgen.data_prep import encode, read_midi
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.memorisation_index import Index
 
 LOG = logging.getLogger("musicgen")
 MEASURED_ROUNDS, MEASURED_BLOCKS = 4, 4
@@ -76,19 +79,21 @@ class Studio:
         self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
         self._thread.start()
 
-    def submit(self, order: Order, client: str, on_event: Callable[[], None] = lambda: None) -> Ticket:
+    def submit(
+        self, order: Order, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
+    ) -> Ticket:
         """Queue an order.
 
         Args:
             order: what is to be made.
             client: whose turn it takes; any string.
-            on_event: see `Ticket`.
+            on_event, index: see `Ticket`.
 
         Raises:
             Busy: this client, or everybody together, waits for too much already.
             EnvironmentProblem: there is no model.
         """
-        ticket = Ticket(order, client, on_event)
+        ticket = Ticket(order, client, on_event, index)
         with self._change:
             if self.problem is not None:
                 raise EnvironmentProblem(self.problem)

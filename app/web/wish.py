@@ -7,6 +7,7 @@ A wish is an object whose fields may all be left out:
     settings  seconds, latents, context, temperature, top_p, top_k, min_p, end
     takes     how many at once
     seed      a whole number; nothing draws one
+    apart     true: a take that is too near to a training piece is made again with another seed
     recipe    instead of all others: {"facts": ..., "prime": ...} of a take, which is then made exactly once more
 
 A music object is what the page draws and plays: {"notes": [[onset, end, pitch, velocity, surprise], ...],
@@ -37,7 +38,7 @@ from musicgen.data_prep import BOS, MidiError, Performance, cut, read_midi, shif
 from musicgen.data_prep.midi import MAX_SECONDS
 
 Plain = Mapping[str, Any]
-FIELDS = ("prime", "from", "to", "settings", "takes", "seed", "recipe")
+FIELDS = ("prime", "from", "to", "settings", "takes", "seed", "apart", "recipe")
 NUMBERS = ("seconds", "temperature", "top_p", "min_p")
 SETTINGS = (*NUMBERS, "latents", "context", "top_k", "end")
 FACTS_FLOATS = ("join_seconds", "ended")
@@ -52,6 +53,8 @@ class Order:
     settings: resolved; ``seconds`` of each take.
     takes: how many pieces.  seed: None draws one.
     again: (B, row from 1) of the batch a take was made in, to make it exactly once more.
+    apart: whether takes are compared with the training set, and are made again if they are too near to it.  A take that
+        is made exactly once more is compared if it was before, and stays as it is.
     """
 
     settings: Settings
@@ -59,6 +62,7 @@ class Order:
     takes: int
     seed: int | None
     again: tuple[int, int] | None
+    apart: bool = False
 
     @property
     def before(self) -> np.ndarray:
@@ -84,7 +88,7 @@ def order_of(wish: object, dials: Dials, sha256: str, limits: Limits) -> Order:
         music, digest = music_of(wish["prime"], limits)
         prime, seconds = trimmed(music, digest, _seconds("from", wish), _seconds("to", wish), limits)
         settings = dataclasses.replace(settings, prime_seconds=seconds)
-    return Order(settings, prime, takes, seed, None)
+    return Order(settings, prime, takes, seed, None, _truth("apart", wish.get("apart", False)))
 
 
 def order_again(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Order:
@@ -107,7 +111,8 @@ def order_again(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ord
         prime = unpack(packed, settings.prime_seconds, facts.prime_sha256)
         if prime.seconds > limits.prime_seconds or len(prime.performance) > limits.upload_notes:
             raise BadInput("the music that this take continues is too long to be made here: use musicgen replay")
-    return Order(settings, prime, 1, facts.seed, (settings.num_samples, facts.sample))
+    again = (settings.num_samples, facts.sample)
+    return Order(settings, prime, 1, facts.seed, again, facts.memorisation is not None)
 
 
 def music_of(source: object, limits: Limits) -> tuple[Performance, str]:
@@ -213,9 +218,7 @@ def _settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
             raise BadInput(f"there is no setting {name[:40]!r}: there are {', '.join(SETTINGS)}")
     chosen: dict[str, Any] = {}
     if values.get("end") is not None:
-        if not isinstance(values["end"], bool):
-            raise BadInput(f"end must be true or false, not {str(values['end'])[:40]!r}")
-        chosen["end"] = values["end"]
+        chosen["end"] = _truth("end", values["end"])
     for name in NUMBERS:
         if values.get(name) is not None:
             chosen[name] = _number(name, values[name])
@@ -246,6 +249,12 @@ def _as_float(values: Plain, names: Sequence[str]) -> dict[str, Any]:
 def _object(name: str, value: object) -> Plain:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise BadInput(f"{name} must be a JSON object")
+    return value
+
+
+def _truth(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"{name} must be true or false, not {str(value)[:40]!r}")
     return value
 
 

@@ -86,14 +86,14 @@ class Page {
   }
 
   /** The settings in the dials' values. */
-  settings([, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed]) {
+  settings([, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed, apart]) {
     const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
     const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
     const chosen = { seconds, end, temperature, top_p, min_p, context: own(context, N) };
     chosen.latents = Math.min(own(latents, M), latents === OWN ? chosen.context : Infinity);
     const text = String(seed ?? "").trim();
     if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
-    return { settings: chosen, takes, ...(text ? { seed: Number(text) } : {}) };
+    return { settings: chosen, takes, apart: Boolean(apart), ...(text ? { seed: Number(text) } : {}) };
   }
 
   // ---- making
@@ -169,6 +169,10 @@ class Page {
     } else if (event.event === "notes") {
       run.grow(event);
       this.shelf.meter(run);
+    } else if (event.event === "again") {
+      run.again(event.take);
+      this.tell(`Take ${event.take} shares ${event.shares} notes with ${event.title}, which the model was trained on: it is made again.`);
+      this.draw();
     } else if (event.event === "take") {
       const id = this.#keepTake(event, family);
       if (id !== null) made.push(id);

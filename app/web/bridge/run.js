@@ -6,10 +6,15 @@ class Growing {
     this.number = number;
     this.prime = prime;
     this.expected = expected;
-    this.notes = new Map(); // a held note is told again when it ends
-    this.seconds = prime.prime_seconds ?? 0;
-    this.rate = null;
     this.id = null; // in the store, once it is finished
+    this.clear();
+  }
+
+  /** Nothing of it is known yet. */
+  clear() {
+    this.notes = new Map(); // a held note is told again when it ends
+    this.seconds = this.prime.prime_seconds ?? 0;
+    this.rate = null;
   }
 
   add({ notes, seconds, rate }) {
@@ -73,6 +78,12 @@ export class Run {
     const take = this.takes.get(event.take);
     take.add(event);
     if (this.live && this.seen === event.take) this.stage.append(event);
+  }
+
+  /** What was told of a take is void: it begins anew. */
+  again(number) {
+    this.takes.get(number).clear();
+    if (this.live && this.seen === number) this.see(number);
   }
 
   /** A take is finished and in the store. Returns whether the stage shows it. */

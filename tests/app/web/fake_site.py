@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app import generate
+from musicgen.app import generate, memorisation_report
+from musicgen.app.settings import Settings
 from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits
+from musicgen.data_prep.memorisation_index import build
 
 
 def fake_engine() -> ModuleType:
@@ -49,6 +51,10 @@ def main(pause: float) -> None:
     released = SimpleNamespace(config=SimpleNamespace(latents=64, context=256), sha256=model.sha256)
     generate.open_weights = lambda checkpoint: released  # type: ignore[assignment,return-value]
     generate.open_model = lambda released: model
+    # The model was trained on what its seed 77 gives: 20 seconds from nothing.
+    request = generate.Request(Settings(seconds=20.0, latents=64, context=256), None, 77)
+    origin = generate.generate(request, fake_engine().fake_model()).samples[0].music
+    memorisation_report.open_index = lambda path, checkpoint: build([("77.mid", "The Original", origin)])
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     limits = Limits(upload_bytes=100_000, seconds=120.0)

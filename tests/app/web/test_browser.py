@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from musicgen.app import facts
+from musicgen.app.apart import next_seed
 from musicgen.data_prep import read_midi, write_midi
 from musicgen.data_prep.midi import read_text
 
@@ -195,6 +196,31 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     assert visit.download("MIDI") == first
     for label, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("FLAC", b"fLaC")):
         assert visit.download(label).startswith(begin)
+    assert not visit.complaints
+    visit.context.close()
+
+
+def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
+    """The page says which piece it came too near to; what is kept is the other take."""
+    visit = Visit(browser, site.url, 1440, "light")
+    page = visit.page
+    page.get_by_label("How much new music").first.fill("20")
+    page.get_by_label("Come to an end there").uncheck()
+    page.click("text=Best")
+    page.click("text=Fine tuning")
+    page.get_by_label("Seed").fill("77")
+    page.get_by_label("Not like its training pieces").check()
+    page.click("#mg-make")
+    page.wait_for_selector("text=with The Original, which the model was trained on: it is made again.")
+    visit.finished()
+    assert page.inner_text("#mg-message").strip() == "Take 1 is ready."
+    data = visit.download("MIDI")
+    text, _ = facts.found(read_text(data))
+    assert text is not None
+    made = facts.Facts.from_json(text)
+    assert made.seed == next_seed(77, 1) and made.memorisation == {"length": 0}
+    shown = page.evaluate("async () => (await musicgen.page).stage.music.notes.length")
+    assert shown == len(read_midi(data)[0])
     assert not visit.complaints
     visit.context.close()
 

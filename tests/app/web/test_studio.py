@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from musicgen.app.apart import generate_apart
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.generate import Request, generate, midi_file
+from musicgen.app.memorisation_report import THRESHOLD
 from musicgen.app.prime import pack
+from musicgen.app.settings import Settings
+from musicgen.app.web import job
 from musicgen.app.web.job import Ticket, padded
 from musicgen.app.web.studio import Busy, Studio
 from musicgen.data_prep import read_midi
+from musicgen.data_prep.memorisation_index import Index, build
 
 
 def heard(ticket: Ticket) -> list[dict[str, Any]]:
@@ -135,6 +140,57 @@ def test_stopping_a_piece_that_was_to_end(make_studio: Any) -> None:
     (take,) = only(events, "take")
     settings = take["recipe"]["facts"]["settings"]
     assert settings["end"] is False and 0 < settings["seconds"] < 200 and events[-1]["stopped"]
+
+
+@pytest.fixture
+def seed_5(fake: Any) -> Index:
+    """A training set whose only piece is what seed 5 gives in the first of two rows."""
+    result = generate(Request(Settings(seconds=20.0, num_samples=2), None, 5), fake.fake_model())
+    return build([("original.mid", "Somebody: Something", result.samples[0].music)])
+
+
+def test_a_take_too_near_to_a_training_piece_is_made_again(make_studio: Any, seed_5: Index) -> None:
+    """As the command line makes it again, with a new seed; the others stay; the recipe needs to know nothing of it."""
+    fixture = make_studio()
+    wish = {"settings": {"seconds": 20.0}, "takes": 2, "seed": 5}
+    events = heard(fixture.studio.submit(fixture.order(**wish, apart=True), "a", index=seed_5))
+    (again,) = only(events, "again")
+    assert again["take"] == 1 and again["shares"] >= THRESHOLD and again["title"] == "Somebody: Something"
+    assert [event["take"] for event in only(events, "take")] == [2, 1] and events[-1]["event"] == "end"
+    settings = Settings(seconds=20.0, num_samples=2, latents=64, context=256)
+    expected = generate_apart(Request(settings, None, 5), fixture.model, seed_5, THRESHOLD)
+    made = {take["take"]: take for take in only(events, "take")}
+    for number, sample in enumerate(expected.samples, start=1):
+        assert base64.b64decode(made[number]["midi"]) == midi_file(sample, None)
+        order = fixture.order(recipe=as_javascript(made[number]["recipe"]))
+        (same,) = only(heard(fixture.studio.submit(order, "b", index=seed_5)), "take")
+        assert same["midi"] == made[number]["midi"]
+    anew = only(events[events.index(again) :], "notes")
+    onsets = {round(note[0], 2) for event in anew if event["take"] == 1 for note in event["notes"]}
+    assert onsets == set(np.round(expected.samples[0].music.onset, 2))
+    plain = heard(fixture.studio.submit(fixture.order(**wish), "a"))
+    assert not only(plain, "again") and only(plain, "take")[0]["recipe"]["facts"]["memorisation"] is None
+
+
+def test_takes_that_stay_too_near_are_not_kept(
+    make_studio: Any, seed_5: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many draws, or when somebody says stop, it is said; the copy itself is never given away."""
+    monkeypatch.setattr(job, "THRESHOLD", 0)
+    monkeypatch.setattr(job, "ATTEMPTS", 3)
+    fixture = make_studio()
+    order = fixture.order(settings={"seconds": 2.0}, takes=2, apart=True)
+    events = heard(fixture.studio.submit(order, "a", index=seed_5))
+    assert len(only(events, "again")) == 4 and not only(events, "take")
+    assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"]
+    assert len(fixture.engine.started) == 3
+    until(lambda: fixture.studio.load().batches == 0)
+    fixture.engine.pause = 0.01
+    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0}, apart=True), "a", index=seed_5)
+    until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
+    fixture.studio.stop(ticket.name)
+    events = heard(ticket)
+    assert not only(events, "take") and "is not kept" in events[-1]["message"]
 
 
 def test_stopped_before_its_turn(make_studio: Any) -> None:

@@ -31,7 +31,8 @@ def midi(performance: Performance) -> str:
 def test_an_empty_wish_is_a_piece_from_nothing() -> None:
     """With the usual settings, at the model's own dials."""
     made = order({})
-    assert (made.prime, made.takes, made.seed) == (None, 1, None)
+    assert (made.prime, made.takes, made.seed, made.apart) == (None, 1, None, False)
+    assert order({"apart": True}).apart
     assert (made.settings.latents, made.settings.context, made.settings.seconds) == (64, 256, 30.0)
 
 
@@ -67,6 +68,7 @@ def test_every_setting_arrives() -> None:
         ({"settings": {"context": 512}}, "context 512 is not offered here"),
         ({"settings": {"latents": 64, "context": 32}}, "latents 64"),
         ({"settings": {"keep_prime": False}}, "no setting 'keep_prime'"),
+        ({"apart": 1}, "apart must be true or false"),
         ({"takes": 4}, "takes must be a whole number between 1 and 3"),
         ({"takes": 1.5}, "takes must be a whole number"),
         ({"takes": 1e400}, "takes must be a number"),
