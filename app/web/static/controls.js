@@ -2,6 +2,7 @@
 
 import { css, MOST_SURPRISE, THEMES } from "./palette.js";
 import { make } from "./theme.js";
+import { volumeSlider } from "./volume.js";
 
 const ICONS = {
   play: "M7 4.5v15l12-7.5z",
@@ -9,6 +10,7 @@ const ICONS = {
   wait: "M12 3a9 9 0 1 0 9 9h-2.4A6.6 6.6 0 1 1 12 5.4z",
   out: "M5 10.9h14v2.2H5z",
   in: "M10.9 5h2.2v5.9H19v2.2h-5.9V19h-2.2v-5.9H5v-2.2h5.9z",
+  sound: "M4 9.2v5.6h3.6L12.4 19V5L7.6 9.2zM14.6 8.2a5.2 5.2 0 0 1 0 7.6l1.4 1.5a7.3 7.3 0 0 0 0-10.6z",
   whole: "M3 6h2v12H3zM19 6h2v12h-2zM10 8.2 6.2 12l3.8 3.8v-2.6h4v2.6l3.8-3.8L14 8.2v2.6h-4z",
 };
 
@@ -42,12 +44,14 @@ export class Controls {
     this.surprise.append("Surprise");
     this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
     this.surprise.addEventListener("click", () => stage.layer("surprise", !stage.surprise));
+    this.volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(stage.sound));
     this.bar = make(
       "div",
       { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
       this.play,
       this.time,
       make("span", { class: "mg-space" }),
+      this.volume,
       this.surprise,
       button("out", "Zoom out", () => stage.zoom(0.5)),
       button("whole", "Show the whole piece", () => stage.zoom("whole")),

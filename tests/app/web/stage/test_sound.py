@@ -25,6 +25,23 @@ def test_it_sounds_and_ends(stage: Any) -> None:
     assert playing["prime"] and playing["seconds"] == 0
 
 
+def test_the_volume_is_chosen_and_remembered(stage: Any) -> None:
+    page = stage(stage.steady, sounds="samples")
+    slider = page.get_by_label("Volume")
+    assert slider.input_value() == "1"
+    slider.fill("0")
+    page.evaluate("stage.play()")
+    page.wait_for_function("stage.position > 0.3")
+    assert page.loudest(0.5) < 0.003
+    page.evaluate("fresh('samples')")
+    assert slider.input_value() == "0" and slider.get_attribute("aria-valuetext") == "0 %"
+    slider.press("End")
+    page.evaluate("stage.sound.down(60)")
+    assert page.loudest(0.5) > 0.05
+    page.evaluate("fresh('samples')")
+    assert slider.input_value() == "1"
+
+
 def render(page: Any, body: str, seconds: float = 2.0) -> np.ndarray:
     """float32[T] at RATE: what a Sound plays when `body` has been done with it, exactly."""
     wave = page.evaluate(
