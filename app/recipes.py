@@ -37,10 +37,10 @@ RECIPES: dict[str, Recipe] = {
         TrainConfig(
             PRESETS["tiny"],
             OptimizerConfig(learning_rate=4e-3, warmup_steps=50),
-            steps=200,
+            steps=100,
             steps_per_dispatch=5,
             dropout=0.0,
-            checkpoint_every=100,
+            checkpoint_every=50,
         ),
         MILD,
     ),
