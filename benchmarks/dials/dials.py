@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 CONTEXTS = (4096, 2048, 1024, 512, 8192, 16384)  # the likeliest to be asked for come first
-LATENTS = (2048, 1024, 256, 64, 16)
+LATENTS = (2048, 1024, 512, 256, 64, 16)
 BLOCK = 1024  # half of the most latents, so that every cell's windows end at the borders of blocks
 GOLDEN = 0.6180339887498949
 OF_A_CELL = -3  # context, latents and stride: the end of a cell's key
