@@ -46,6 +46,7 @@ READY = """async (...values) => {
   globalThis.musicgen.ready(values);
 }"""
 ROLL = "() => String(Math.floor(Math.random() * 1e9))"
+CELL = "() => globalThis.musicgen?.chosen ?? []"
 ASK = "(...values) => globalThis.musicgen?.make(values)"
 
 
@@ -75,6 +76,13 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected_dark="#9fceff",
         checkbox_label_text_color_selected="#ffffff",
         checkbox_label_text_color_selected_dark="#0c1a28",
+        # What can be pressed or filled in is seen to be there.
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        input_border_width="1px",
+        input_border_width_dark="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_500",
         slider_color="#0b5394",
         slider_color_dark="#9fceff",
         button_primary_text_color_dark="#0c1a28",
@@ -170,7 +178,10 @@ def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
         visible=comparable,
     )
     if quality is not None:
-        _html(quality.picture())
+        _html(quality.picture(dials))
+        # Only its click is used: the table's buttons are not Gradio's, and only an event of Gradio's turns its dials.
+        cell = gr.Button("Choose this setting", elem_id="mg-choose")
+        cell.click(None, None, [latents, context], js=CELL, api_visibility="private", queue=False)
     return [temperature, top_p, min_p, latents, context, seed, apart]
 
 

@@ -85,7 +85,7 @@ def serve(
     dials = Dials(released.config.latents, released.config.context)
     studio = Studio(lambda: open_model(released), limits)
     origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
-    desk = Desk(studio, quality_of(released.sha256), Scorer(released), origins)
+    desk = Desk(studio, quality_of(released.sha256, dials), Scorer(released), origins)
     app = application(desk, dials, root_path)
     threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn

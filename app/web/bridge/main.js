@@ -50,6 +50,7 @@ class Page {
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
     addEventListener("storage", ({ key, newValue }) => key === STORE && this.#changedElsewhere(newValue));
     watchTheme(() => this.draw());
+    addEventListener("click", ({ target }) => this.#chooseCell(target.closest?.(".mg-cell")));
     this.draw();
   }
 
@@ -58,11 +59,29 @@ class Page {
   /** @param {Array} values of all dials, in the order of page.py */
   async ready(values) {
     await this.start(values);
+    this.changed(values);
+    // Gradio makes what is folded away when it is unfolded.
+    new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
     const recipe = linked();
     if (recipe) this.#offer(recipe);
     this.about = await json("about").catch(() => null);
     if (this.about) this.beginnings.largest = this.about.limits.upload_bytes;
     this.#costs();
+  }
+
+  /** A setting in the table of the dials. */
+  #chooseCell(cell) {
+    if (!cell) return;
+    globalThis.musicgen.chosen = [cell.dataset.latents, cell.dataset.context];
+    place("mg-choose").click();
+  }
+
+  /** Show in the table where the dials stand. */
+  changed(values) {
+    const { latents, context } = this.#pair(values);
+    for (const cell of document.querySelectorAll(".mg-cell")) {
+      cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
+    }
   }
 
   start([kind, opening]) {
@@ -86,14 +105,20 @@ class Page {
   }
 
   /** The settings in the dials' values. */
-  settings([, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed, apart]) {
-    const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
-    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
-    const chosen = { seconds, end, temperature, top_p, min_p, context: own(context, N) };
-    chosen.latents = Math.min(own(latents, M), latents === OWN ? chosen.context : Infinity);
+  settings(values) {
+    const [, , seconds, , takes, end, temperature, top_p, min_p, , , seed, apart] = values;
+    const chosen = { seconds, end, temperature, top_p, min_p, ...this.#pair(values) };
     const text = String(seed ?? "").trim();
     if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
     return { settings: chosen, takes, apart: Boolean(apart), ...(text ? { seed: Number(text) } : {}) };
+  }
+
+  /** Latents and context in the dials' values. */
+  #pair([, , , preset, , , , , , latents, context]) {
+    const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
+    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
+    const chosen = own(context, N);
+    return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
   }
 
   // ---- making
@@ -331,7 +356,10 @@ let dials = null;
 
 globalThis.musicgen = {
   ready: async (values) => (await page).ready((dials = values)),
-  changed: (values) => void (dials = values),
+  changed: async (values) => {
+    dials = values;
+    (await page).changed(values);
+  },
   start: async (values) => (await page).start(values),
   make: async (values) => (await page).make((dials = values)),
   stop: async () => (await page).stop(),

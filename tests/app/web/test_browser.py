@@ -200,6 +200,31 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     visit.context.close()
 
 
+def test_a_setting_is_chosen_in_the_table(browser: Any, site: Site) -> None:
+    """The table shows where the dials stand, and turns them; what is made is made with them."""
+    visit = Visit(browser, site.url, 1440, "light")
+    page = visit.page
+    page.click("text=Fine tuning")
+    pressed = page.locator(".mg-cell[aria-pressed=true]")
+    pressed.filter(has_text="Balanced").wait_for()
+    page.click("text=Best")
+    pressed.filter(has_text="Best").wait_for()
+    page.locator(".mg-cell[data-latents='32'][data-context='256']").focus()
+    page.keyboard.press("Enter")
+    pressed.filter(has_text="1.800").wait_for()
+    assert pressed.count() == 1
+    assert [page.get_by_label(label).first.input_value() for label in ("Thinking", "Memory")] == ["32", "256"]
+    page.get_by_label("How much new music").first.fill("5")
+    page.click("#mg-make")
+    visit.finished()
+    text, _ = facts.found(read_text(visit.download("MIDI")))
+    assert text is not None
+    made = facts.Facts.from_json(text).settings
+    assert (made.latents, made.context) == (32, 256)
+    assert not visit.complaints
+    visit.context.close()
+
+
 def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
     """The page says which piece it came too near to; what is kept is the other take."""
     visit = Visit(browser, site.url, 1440, "light")
