@@ -113,7 +113,7 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         tokenizer = json.loads(files["tokenizer.json"])
         weights: dict[str, np.ndarray] = {}
         shards = [name for name in sorted(files) if name.endswith(".safetensors")]
-        if shards != [_shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
+        if shards != [shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
             raise ValueError(f"of its weights {SUMS} names only {', '.join(shards) or 'none'}")
         for name in shards:
             weights |= load_tensors(files[name])
@@ -124,12 +124,14 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
 
 
 def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Block matrices [inputs, outputs] as int8 with a scale per output, everything else as float16."""
+    """Matrices [inputs, outputs], or one for each codebook [Q, inputs, outputs], as int8 with a scale per output;
+    everything else as float16.
+    """
     stored: dict[str, np.ndarray] = {}
     for name, values in params.items():
-        if values.ndim == 2 and name.endswith(".kernel") and not name.startswith("logits"):
-            scale = np.maximum(np.abs(values).max(axis=0), 1e-12).astype(np.float32) / 127
-            stored[name] = np.rint(values / scale).astype(np.int8)
+        if values.ndim in (2, 3) and name.endswith(".kernel") and not name.startswith("logits"):
+            scale = np.maximum(np.abs(values).max(axis=-2), 1e-12).astype(np.float32) / 127
+            stored[name] = np.rint(values / scale[..., None, :]).astype(np.int8)
             stored[name + SCALE] = scale
         else:
             stored[name] = values.astype(np.float16)
@@ -142,22 +144,22 @@ def dequantised(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, values in stored.items():
         if not name.endswith(SCALE):
             scale = stored.get(name + SCALE)
-            params[name] = values.astype(np.float32) if scale is None else values.astype(np.float32) * scale
+            params[name] = values.astype(np.float32) * (1 if scale is None else scale[..., None, :])
     return params
 
 
 def _check_scales(weights: Mapping[str, np.ndarray]) -> None:
     for name, values in weights.items():
         scale = weights.get(name + SCALE)
-        if values.dtype == np.int8 and (scale is None or scale.shape != values.shape[1:]):
+        if values.dtype == np.int8 and (scale is None or scale.shape != values.shape[:-2] + values.shape[-1:]):
             raise ValueError(f"{name} has no scale for each of its outputs")
 
 
-def _shard_name(number: int, count: int) -> str:
+def shard_name(number: int, count: int) -> str:
     return f"model-{number:05}-of-{count:05}.safetensors"
 
 
-def _shards(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def shards_of(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     shard: dict[str, np.ndarray] = {}
     for name in sorted(stored):
         if shard and sum(x.nbytes for x in shard.values()) + stored[name].nbytes > SHARD_BYTES:
@@ -179,8 +181,8 @@ def release(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model-*.safetensors"):
         old.unlink()
-    shards = list(_shards(quantised(params)))
-    files = {_shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
+    shards = list(shards_of(quantised(params)))
+    files = {shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
     files["config.json"] = (json.dumps({"model": config.to_dict(), **about}, indent=2) + "\n").encode()
     files["tokenizer.json"] = (json.dumps(tokenizer, indent=2) + "\n").encode()
     files[CARD] = card.encode()

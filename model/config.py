@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,11 @@ class ModelConfig:
     rotary_fraction: float = 0.5
     context: int = 4096  # default N
     latents: int = 2048  # default M
+    # Over the codes of a codec (model/codes.py); S = vocab_size - 3.
+    channels: int = 1  # Q: codebooks
+    code_width: int = 128  # E
+    depth_layers: int = 0  # more than 0: inputs and latents are frames of Q codes, N and M count frames
+    depth_width: int = 384  # W
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -34,6 +40,20 @@ class ModelConfig:
             raise ValueError(f"cross_attends must be between 1 and layers ({self.layers}), not {self.cross_attends}")
         if not 1 <= self.latents <= self.context:
             raise ValueError(f"latents ({self.latents}) must be between 1 and context ({self.context})")
+
+    @property
+    def specials(self) -> int:
+        """Tokens before the first that has a logit: all have one, but codes have none for PAD, BOS and EOS."""
+        return 0 if self.channels == 1 else 3
+
+    def logit_of(self, tokens: Any) -> Any:
+        """Which logit is that of each token, i32 of any shape; of what has none, the first."""
+        return (tokens - self.specials).clip(0) if self.specials else tokens
+
+    @property
+    def codes(self) -> int:
+        """S."""
+        return self.vocab_size - self.specials
 
     @property
     def head_size(self) -> int:

@@ -48,10 +48,11 @@ def _nats(
     latents: int,
     dtype: str,
 ) -> jax.Array:
-    """inputs i32 [B, N], targets i32 [B, M] -> nats f32 [B, M] of each target, 0 where it is PAD."""
+    """inputs i32 [B, N], targets i32 [B, M] -> nats f32 [B, M] of each target, 0 where it is PAD; or of frames."""
     model = parameters.bind(config, {name: x.astype(dtype) for name, x in params.items()})
-    logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype))
-    nats = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype), following=targets)
+    at = config.logit_of(targets)[..., None]
+    nats = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, at, axis=-1)[..., 0]
     return jnp.where(targets == PAD, 0.0, nats)
 
 
@@ -68,7 +69,7 @@ def nats_of_pieces(
     preamble: Sequence[int] | np.ndarray = (),
     windows: Callable[[int, int, int, int], Iterable[Window]] = windows,
 ) -> Iterator[np.ndarray]:
-    """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS.
+    """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS; or of frames, [.., Q].
 
     preamble: tokens that stand before every BOS wherever a window has room for them; they are not scored.
     windows: those that are looked at, from (targets, N, M, S); a target that none of them scores has 0.
@@ -81,12 +82,12 @@ def nats_of_pieces(
     score = functools.partial(_nats, params, config=config, latents=M, dtype=dtype)
 
     def flush(waiting: list[tuple[np.ndarray, np.ndarray, Window]]) -> None:
-        inputs = np.full((batch, N), PAD, np.int32)
-        targets = np.full((batch, M), PAD, np.int32)
+        inputs = np.full((batch, N, *waiting[0][0].shape[1:]), PAD, np.int32)
+        targets = np.full((batch, M, *waiting[0][0].shape[1:]), PAD, np.int32)
         start = np.zeros(batch, np.int32)
         for row, (tokens, _, w) in enumerate(waiting):
             seen = tokens[w.first : w.stop]
-            if w.first == 0:
+            if w.first == 0 and len(preamble):
                 seen = np.concatenate([preamble, seen])[-N:]
             start[row] = N - len(seen)
             inputs[row, start[row] :] = seen
@@ -99,7 +100,7 @@ def nats_of_pieces(
     waiting: list[tuple[np.ndarray, np.ndarray, Window]] = []
     unfinished: list[np.ndarray] = []  # pieces in order, yielded once no window of theirs waits
     for tokens in pieces:
-        out = np.zeros(len(tokens) - 1, np.float32)
+        out = np.zeros((len(tokens) - 1, *tokens.shape[1:]), np.float32)
         for window in windows(len(tokens) - 1, N, M, S):
             waiting.append((tokens, out, window))
             if len(waiting) == batch:

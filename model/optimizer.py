@@ -38,7 +38,12 @@ def schedule(config: OptimizerConfig, steps: int, peak: float) -> optax.Schedule
 
 
 def is_matrix(name: str, value: jax.Array) -> bool:
-    """Muon's parameters: the blocks' kernels.  Embedding and logits are tables, one row a token, and go to Adam."""
+    """Muon's parameters: the blocks' kernels, and those of which each codebook has its own.
+
+    Embedding and logits are tables, one row a token, and go to Adam.
+    """
+    if value.ndim == 3:
+        return name.endswith(".kernel") and "readout" not in name
     return value.ndim == 2 and "embedding" not in name and "logits" not in name
 
 
@@ -74,8 +79,10 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     """The update rule over parameters by name (Jordan et al., 2024; scaling of Liu et al., arXiv 2502.16982)."""
 
     def muon_axes(stacks: Mapping[str, jax.Array]) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:
-        axes = optax.contrib.MuonDimensionNumbers(1, 2)
-        return {name: axes if name.startswith(MATRIX) else None for name in stacks}
+        return {
+            name: optax.contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1) if name.startswith(MATRIX) else None
+            for name, x in stacks.items()
+        }
 
     muon = optax.contrib.muon(
         schedule(config, steps, config.learning_rate),

@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from musicgen.model.codes import model_class
 from musicgen.model.config import ModelConfig
 from musicgen.model.perceiver_ar import PerceiverAR
 from musicgen.model.sharding import Rules
@@ -23,7 +24,7 @@ def _flat(state: nnx.State) -> dict[str, tuple[tuple[Any, ...], nnx.Variable]]:
 
 @functools.cache
 def _skeleton(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tuple[Any, ...], nnx.Variable]]]:
-    graph, state = nnx.split(nnx.eval_shape(lambda: PerceiverAR(config, nnx.Rngs(0))))
+    graph, state = nnx.split(nnx.eval_shape(lambda: model_class(config)(config, nnx.Rngs(0))))
     return graph, _flat(state)
 
 
@@ -34,7 +35,7 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def initial(config: ModelConfig, seed: int) -> Parameters:
     """Fresh parameters, float32."""
-    state = nnx.split(PerceiverAR(config, nnx.Rngs(seed)))[1]
+    state = nnx.split(model_class(config)(config, nnx.Rngs(seed)))[1]
     return {name: variable[...] for name, (_, variable) in _flat(state).items()}
 
 

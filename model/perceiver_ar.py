@@ -128,12 +128,17 @@ class PerceiverAR(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
         self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.width)), axes=("V", "D"))
+        self.add_blocks(rngs)
+        self.logits = Linear(rngs, config.width, config.vocab_size, ("D", "V"), zero=True)
+
+    def add_blocks(self, rngs: nnx.Rngs) -> None:
+        """Everything between the embedding and the logits."""
+        config = self.config
         self.local = nnx.List([Block(rngs, config) for _ in range(config.local_layers)])
         self.cross = nnx.List([Block(rngs, config) for _ in range(config.cross_attends)])
         self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])
-        self.logits = Linear(rngs, config.width, config.vocab_size, ("D", "V"), zero=True)
 
-    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    def embed(self, tokens: jax.Array, positions: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """tokens i32 [B, T] -> [B, T, D]; as a matrix product, whose gradient is one too: deterministic and quick."""
         return rms_norm(jax.nn.one_hot(tokens, self.config.vocab_size, dtype=dtype) @ self.embedding[...].astype(dtype))
 
@@ -147,7 +152,7 @@ class PerceiverAR(nnx.Module):
         drop: Callable[[jax.Array], jax.Array] = no_drop,
     ) -> jax.Array:
         """tokens i32 [B, T] at positions i32 [B or 1, T] -> inputs h [B, T, D]."""
-        h = self.embed(tokens, dtype)
+        h = self.embed(tokens, positions, dtype)
         for block in self.local:
             h = block(h, positions, local_attend, drop)
         return h
@@ -161,30 +166,58 @@ class PerceiverAR(nnx.Module):
         cross_attend: Attend,
         self_attend: Attend,
         drop: Callable[[jax.Array], jax.Array] = no_drop,
+        following: jax.Array | None = None,
     ) -> jax.Array:
         """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> logits f32 [B, M, V].
 
         The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
-        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
+        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).  following: see
+        `read`.
         """
+        x = self.think(x, positions, h, input_positions, cross_attend, self_attend, drop)
+        return self.read(x, positions, following, drop)
+
+    def think(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        h: jax.Array,
+        input_positions: jax.Array,
+        cross_attend: Attend,
+        self_attend: Attend,
+        drop: Callable[[jax.Array], jax.Array] = no_drop,
+    ) -> jax.Array:
+        """As `decode`, up to the logits: what the latents hold in the end, [B, M, D]."""
         for layer, block in enumerate(self.layers):
             for i in self.config.crosses_before(layer):
                 keys_values = self.cross[i].keys_values(h, input_positions)
                 x = self.cross[i](x, positions, cross_attend, drop, keys_values)
             x = block(x, positions, self_attend, drop)
-        return self.read(x)
+        return x
 
-    def read(self, x: jax.Array) -> jax.Array:
-        """x [B, T, D] -> logits f32 [B, T, V]."""
+    def read(
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        following: jax.Array | None = None,
+        drop: Callable[[jax.Array], jax.Array] = no_drop,
+    ) -> jax.Array:
+        """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/codes.py)."""
         kernel = self.logits.kernel[...].astype(x.dtype)
         return jnp.matmul(rms_norm(x), kernel, preferred_element_type=jnp.float32)
 
     def __call__(
-        self, tokens: jax.Array, *, latents: int, start: jax.Array | None = None, dtype: jnp.dtype = jnp.float32
+        self,
+        tokens: jax.Array,
+        *,
+        latents: int,
+        start: jax.Array | None = None,
+        dtype: jnp.dtype = jnp.float32,
+        following: jax.Array | None = None,
     ) -> jax.Array:
         """Logits f32 [B, M, V] of the tokens that follow the last M = `latents` inputs of tokens i32 [B, N].
 
-        start i32 [B]: how many inputs on the left are padding.  Raises ValueError if M > N.
+        start i32 [B]: how many inputs on the left are padding.  following: see `read`.  Raises ValueError if M > N.
         """
         if not 1 <= latents <= tokens.shape[1]:
             raise ValueError(f"latents must be between 1 and the context ({tokens.shape[1]}), not {latents}")
@@ -194,7 +227,7 @@ class PerceiverAR(nnx.Module):
         h = self.encode(tokens, positions, masked.local_attend, dtype=dtype)
         x, at = h[:, first:], positions[:, first:]
         input_positions = within_reach(positions, tokens.shape[1], latents, self.config.context)
-        return self.decode(x, at, h, input_positions, masked.cross_attend, masked.self_attend)
+        return self.decode(x, at, h, input_positions, masked.cross_attend, masked.self_attend, following=following)
 
 
 class Masked:

@@ -21,6 +21,10 @@ class Rules:
     HK: str | None = "model"
     K: str | None = None
     V: str | None = None
+    Q: str | None = None
+    S: str | None = None
+    E: str | None = None
+    W: str | None = None
 
     def spec(self, letters: tuple[str, ...]) -> PartitionSpec:
         """PartitionSpec of an array whose axes bear these letters."""

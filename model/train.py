@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from musicgen.model import parameters
 from musicgen.model.checkpointing import Checkpoints
 from musicgen.model.config import ModelConfig
-from musicgen.model.dials import Dials, all_settings, one_setting
+from musicgen.model.dials import Dials, all_contexts, all_settings, one_setting
 from musicgen.model.metrics import Metrics
 from musicgen.model.optimizer import OptimizerConfig, optimizer
 from musicgen.model.parameters import Parameters
@@ -79,7 +79,8 @@ class Batches(Protocol):
 def dials_of(config: TrainConfig) -> Dials:
     """How a batch of this run is cut.  Raises ValueError if the batch is not whole decks."""
     N, M = config.model.context, config.model.latents
-    cuts = all_settings(N, M) if config.all_settings else one_setting(N, M)
+    every = all_settings if config.model.channels == 1 else all_contexts
+    cuts = every(N, M) if config.all_settings else one_setting(N, M)
     dials = Dials(cuts, N, M, fused=not config.deterministic)
     if config.batch % dials.rows:
         raise ValueError(f"batch must be a multiple of {dials.rows}, not {config.batch}")
@@ -89,7 +90,10 @@ def dials_of(config: TrainConfig) -> Dials:
 def loss_of(
     params: Parameters, tokens: jax.Array, key: jax.Array, config: TrainConfig, dials: Dials
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean loss over the targets of rows tokens i32 [B, N+1]; nats/token of all and of those at the full setting."""
+    """Mean loss over the targets of rows tokens i32 [B, N+1], or of frames [B, N+1, Q].
+
+    Also nats/token of all and of those at the full setting.
+    """
     dtype = jnp.dtype(config.compute)
     model = parameters.bind(config.model, {name: x.astype(dtype) for name, x in params.items()})
     residual_key, cross_key, token_key = jax.random.split(key, 3)
@@ -103,14 +107,14 @@ def loss_of(
     h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
     x = jnp.take_along_axis(h, positions[..., None], axis=1)
     cross = dials.cross_attend(config.cross_keep, cross_key)
-    logits = model.decode(x, positions, h, everywhere, cross, dials.self_attend, drop)
-    targets = jnp.take_along_axis(targets, positions, axis=1)
+    targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
+    logits = model.decode(x, positions, h, everywhere, cross, dials.self_attend, drop, following=targets)
     log_z = jax.nn.logsumexp(logits, axis=-1)
-    nats = log_z - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    nats = log_z - jnp.take_along_axis(logits, config.model.logit_of(targets)[..., None], axis=-1)[..., 0]
     real = targets > BOS  # neither padding nor the beginning of a piece is anything to predict
     count = jnp.maximum(real.sum(), 1)
     loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
-    full = real & jnp.tile(dials.full, tokens.shape[0] // dials.rows)[:, None]
+    full = real & jnp.tile(dials.full, tokens.shape[0] // dials.rows).reshape(-1, *[1] * (real.ndim - 1))
     return loss, {
         "nats": jnp.sum(jnp.where(real, nats, 0.0)) / count,
         "nats_full": jnp.sum(jnp.where(full, nats, 0.0)) / jnp.maximum(full.sum(), 1),
@@ -176,8 +180,8 @@ def refuse_another_model(folder: Path, model: ModelConfig) -> None:
     settings = folder / "config.json"
     if not settings.is_file() or next((folder / "checkpoints").glob("[0-9]*"), None) is None:
         return
-    theirs, ours = json.loads(settings.read_text())["model"], model.to_dict()
-    differ = [f"{name} {theirs.get(name)}, not {ours[name]}" for name in ours if theirs.get(name) != ours[name]]
+    theirs, ours = ModelConfig.from_dict(json.loads(settings.read_text())["model"]).to_dict(), model.to_dict()
+    differ = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
     if differ:
         raise ValueError(f"{folder} holds a run of another model ({', '.join(differ)}): choose another folder")
 

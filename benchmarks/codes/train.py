@@ -1,0 +1,170 @@
+"""Train Perceiver AR over the codes of a codec, for a number of seconds, and release the weights.
+
+    python benchmarks/codes/train.py CODES RUN --kind frames --seconds 560
+
+CODES is a folder of encoded recordings (data_prep/codes.py).  RUN gets a run's usual files (metrics.jsonl,
+checkpoints), weights (int8, as checkpoints.release writes them) and result.json.  Started again, it goes on.
+
+The learning rate has to fall to zero just as the time is over, so the number of steps has to be known: the first
+dispatches after compiling are timed, and if the steps planned would not end within the time, the run stops, takes the
+number that will, and goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicgen import checkpoints
+from musicgen.data_prep.code_rows import SPECIALS, CodeRows
+from musicgen.data_prep.codes import CodeSet
+from musicgen.model.config import ModelConfig
+from musicgen.model.optimizer import OptimizerConfig
+from musicgen.model.parameters import Parameters
+from musicgen.model.train import TrainConfig, train
+
+LONGEST = 65_536  # codes of context
+# Steps a second on one H200 as predicted (README.md); what is measured decides.
+PREDICTED = {"frames": 14.0, "flat": 12.0}
+TIMED = (10, 30)  # dispatches between which the speed is taken
+
+
+def read_set(folder: Path, split: str) -> list[np.ndarray]:
+    """The codes int16 [F, Q] of every recording of a split."""
+    codes = CodeSet(folder, split)
+    return [codes.codes(i) for i in range(len(codes))]
+
+
+def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
+    """The shape of either kind; about 42 M parameters each."""
+    Q = codebooks
+    shape: dict[str, Any]
+    if toy:
+        shape = {"width": 64, "heads": 2, "kv_heads": 1, "widening": 2, "code_width": 16, "layers": 2}
+        flat = {"context": 32 * Q, "latents": 4 * Q}
+        frames = {"local_window": 8, "context": 32, "latents": 8, "depth_layers": 1, "depth_width": 32}
+    else:
+        shape = {"width": 512, "heads": 8, "kv_heads": 2}
+        flat = {"layers": 10, "context": LONGEST // (8 * Q) * 8 * Q, "latents": 128 * Q}
+        frames = {
+            "layers": 6,
+            "local_window": 64,
+            "context": LONGEST // (8 * Q) * 8,
+            "latents": 1024,
+            "depth_layers": 3,
+        }
+    flat |= {"local_layers": 0, "cross_attends": 1}
+    frames |= {"local_layers": 1, "cross_attends": 2}
+    chosen = frames if kind == "frames" else flat
+    return ModelConfig(vocab_size=size + SPECIALS, channels=Q, **shape, **chosen)
+
+
+def config_of(kind: str, model: ModelConfig, steps: int, toy: bool) -> TrainConfig:
+    """Everything else; 16 rows a step."""
+    rate = 5e-3
+    usual = TrainConfig(
+        model,
+        OptimizerConfig(learning_rate=rate, adam_learning_rate=rate, decay=0.7),
+        steps=steps,
+        batch=16,
+        dropout=0.1,
+        checkpoint_every=10**9,
+        keep_checkpoints=1,
+    )
+    return dataclasses.replace(usual, batch=8, compute="float32", steps_per_dispatch=2) if toy else usual
+
+
+class Timed:
+    """Rows, and the time at which they were asked for: once enough is known, stops a run that has a wrong plan."""
+
+    def __init__(self, rows: CodeRows, config: TrainConfig, deadline: float, may_stop: bool) -> None:
+        self.rows, self.config, self.deadline, self.may_stop = rows, config, deadline, may_stop
+        self.calls, self.began, self.speed, self.stopped = 0, 0.0, 0.0, False
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        k = self.config.steps_per_dispatch
+        self.calls += 1
+        if self.calls == TIMED[0] * k:
+            self.began = time.monotonic()
+        if self.calls == TIMED[1] * k:
+            self.speed = (TIMED[1] - TIMED[0]) * k / (time.monotonic() - self.began)
+            possible = self.possible()
+            print(f"{self.speed:.2f} steps/s, {possible} possible, {self.config.steps} planned", file=sys.stderr)
+            # To compile anew takes a minute: a plan that ends within the last fifth of the time is good enough.
+            if self.may_stop and not 0.8 * possible <= self.config.steps <= possible:
+                self.stopped = True
+                os.kill(os.getpid(), signal.SIGTERM)
+        return next(self.rows)
+
+    def possible(self) -> int:
+        """The number of the last step before the deadline."""
+        return self.rows.get_state()["read"] + int((self.deadline - time.monotonic()) * self.speed)
+
+    def get_state(self) -> Any:
+        return self.rows.get_state()
+
+    def set_state(self, state: Any) -> None:
+        self.rows.set_state(state)
+
+
+def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
+    """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
+    about = json.loads((data / "manifest.json").read_text())
+    model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
+    deadline = time.monotonic() + seconds  # of which reading and compiling take about a minute
+    plan_file = run / "plan.json"
+    steps = json.loads(plan_file.read_text()) if plan_file.exists() else round(PREDICTED[kind] * (seconds - 60))
+    recordings, Q = read_set(data, "train"), about["codebooks"]
+    while True:
+        config = config_of(kind, model, max(steps, 1), toy)
+        frames = model.context if kind == "frames" else model.context // Q
+        rows = CodeRows(recordings, batch=config.batch, frames=frames, seed=config.seed, flat=kind == "flat")
+        timed = Timed(rows, config, deadline, may_stop=not plan_file.exists())
+        state = train(config, timed, run, stop_after=deadline - time.monotonic())
+        done = int(state.step)
+        if not timed.stopped:
+            return config, state.params, done
+        compiling = 5 if toy else 60
+        steps = done + int((deadline - time.monotonic() - compiling) * timed.speed * 0.97)
+        plan_file.write_text(json.dumps(steps))
+        print(f"{done} steps done, {steps} planned", file=sys.stderr)
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--kind", choices=("frames", "flat"), default="frames")
+    parser.add_argument("--seconds", type=float, default=560.0)
+    parser.add_argument("--hardware", default="one NVIDIA H200")
+    parser.add_argument("--toy", action="store_true")
+    arguments = parser.parse_args()
+    began, about = time.monotonic(), json.loads((arguments.data / "manifest.json").read_text())
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    config, params, done = train_for(
+        arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy
+    )
+    tokenizer = {
+        name: about[name] for name in ("format", "codec", "codec_sha256", "frame_rate", "codebooks", "codebook_size")
+    }
+    facts = {"steps": done, "seconds": round(time.monotonic() - began, 1), "hardware": arguments.hardware}
+    facts |= {"training": dataclasses.asdict(config)}
+    arrays = {name: np.asarray(value, np.float32) for name, value in params.items()}
+    checkpoints.release(arguments.run / "weights", config.model, arrays, tokenizer, facts, "# card\n")
+    facts["parameters"] = sum(value.size for value in arrays.values())
+    (arguments.run / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(json.dumps(facts), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
