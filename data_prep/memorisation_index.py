@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 
+from musicgen.data_prep.files import npz_bytes
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.tokens import STEPS_PER_SECOND
 
@@ -145,16 +144,7 @@ def index_bytes(index: Index) -> bytes:
         "names": np.frombuffer("\0".join(index.names).encode("utf-8", "surrogatepass"), np.uint8),
         "titles": np.frombuffer("\0".join(index.titles).encode("utf-8", "surrogatepass"), np.uint8),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=7) as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system, member.external_attr = 3, 0o644 << 16
-            member.compress_type = zipfile.ZIP_DEFLATED
-            content = io.BytesIO()
-            npy.write_array(content, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(member, content.getvalue())
-    return buffer.getvalue()
+    return npz_bytes(arrays, level=7)
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from musicgen.data_prep.files import npz_bytes
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.splits import SPLITS
 
@@ -70,16 +71,7 @@ def shard_bytes(names: Sequence[str], performances: Sequence[Performance], token
         "token_offsets": offsets(tokens),
         "names": np.array(list(names), dtype=np.str_) if names else np.zeros(0, "<U1"),
     }
-    buffer = io.BytesIO()
-    # np.savez would do, but leaves the time stamp and the system in the headers to the zipfile module of the day.
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system, member.external_attr = 3, 0o644 << 16
-            content = io.BytesIO()
-            npy.write_array(content, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(member, content.getvalue())
-    return buffer.getvalue()
+    return npz_bytes(arrays)
 
 
 def sha256(data: bytes | memoryview | mmap.mmap) -> str:
