@@ -2,8 +2,8 @@
 
 Kept from earlier calls are the keys and values of the local blocks (the last W inputs, a ring), of the cross-attends
 (all N inputs) and of the self-attends (the M latents).  `prefill` reads many tokens in one pass, `step` adds one,
-which becomes both an input and a latent.  When either is full, the caller prefills anew from its last tokens
-(model/engine.py).
+which becomes both an input and a latent.  When the latents are full, `renew` begins again with the last few of them;
+when the inputs are, the caller prefills anew from its last tokens (model/engine.py).
 
 Caches are [B*G, T, K], not [B, G, T, K]: with a leading axis of size 1 XLA copies the whole cache at every step on a
 CPU.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from musicgen.model.attention import attend, attend_where
 from musicgen.model.config import ModelConfig
 from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR, within_reach
 
@@ -32,6 +33,7 @@ class Cache(NamedTuple):
     inputs: jax.Array  # i32 []: how many inputs there are, padding included
     latents: jax.Array  # i32 []
     start: jax.Array  # i32 [B]: the first input of each row that is not padding
+    seeds: jax.Array  # [B, M, D]: what the latents began as, the inputs of the same place
 
 
 def recorded(attend: Attend, record: list[KeysValues]) -> Attend:
@@ -57,12 +59,20 @@ def _stored(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
 def prefill(
     model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, read: int, latents: int, context: int, dtype: jnp.dtype
 ) -> tuple[jax.Array, Cache]:
+    """As `fill`, but the first of what it returns is the logits f32 [B, V] of the next token."""
+    x, cache = fill(model, tokens, start, read=read, latents=latents, context=context, dtype=dtype)
+    return model.read(x[:, None], cache.inputs[None, None] - 1)[:, 0], cache
+
+
+def fill(
+    model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, read: int, latents: int, context: int, dtype: jnp.dtype
+) -> tuple[jax.Array, Cache]:
     """Read tokens i32 [B, T] with the last `read` as latents, into caches for N = context inputs and M = latents.
 
     Inputs stand as they will for the last latent that the cache has room for, so that no later one sees any of them
     farther back than the model has learnt.
 
-    Returns logits f32 [B, V] of the next token and the cache.
+    Returns what the last latent knows, [B, D], and the cache.
     """
     T, W = tokens.shape[1], model.config.local_window
     masked = Masked(model.config, T - read, start)
@@ -71,7 +81,7 @@ def prefill(
     latent: list[KeysValues] = []
     positions = jnp.arange(T)[None]
     h = model.encode(tokens, positions, recorded(masked.local_attend, local), dtype=dtype)
-    logits = model.decode(
+    x = model.think(
         h[:, T - read :],
         positions[:, T - read :],
         h,
@@ -81,13 +91,43 @@ def prefill(
     )
     ring = [(k[:, -W:], v[:, -W:]) for k, v in local]
     turn = T % W if T > W else 0
-    return logits[:, -1], Cache(
+    return x[:, -1], Cache(
         local=tuple((jnp.roll(k, turn, axis=1), jnp.roll(v, turn, axis=1)) for k, v in _stored(ring, W)),
         cross=_stored(cross, context),
         latent=_stored(latent, latents),
         inputs=jnp.int32(T),
         latents=jnp.int32(read),
         start=start,
+        seeds=jnp.pad(h[:, T - read :], [(0, 0), (0, latents - read), (0, 0)]),
+    )
+
+
+def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
+    """Begin anew with the last `read` latents where all M are in use: the inputs, and their caches, stay as they are.
+
+    Returns what the last latent knows now, [B, D], and the cache with room for M - read latents more.
+    """
+    B, M, _ = cache.seeds.shape
+    first = cache.inputs - read
+    seeds = jax.lax.dynamic_slice_in_dim(cache.seeds, cache.latents - read, read, axis=1)
+    positions = (first + jnp.arange(read))[None]
+    latent: list[KeysValues] = []
+    caches = iter(cache.cross)
+
+    def cross_attend(q: jax.Array, _k: jax.Array, _v: jax.Array) -> jax.Array:
+        keys, values = (x.reshape(B, -1, *x.shape[1:]).swapaxes(1, 2) for x in next(caches))
+        at = jnp.arange(keys.shape[1])
+        own = positions[..., None]
+        return attend_where(q, keys, values, (at <= own) & ((at >= cache.start[:, None, None]) | (at == own)))
+
+    def self_attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attend(q, k, v, cache.start - first)
+
+    x = model.think(seeds, positions, seeds, positions, cross_attend, recorded(self_attend, latent))
+    return x[:, -1], cache._replace(
+        latent=_stored(latent, M),
+        latents=jnp.int32(read),
+        seeds=jnp.pad(seeds, [(0, 0), (0, M - read), (0, 0)]),
     )
 
 
@@ -152,15 +192,22 @@ def _length(caches: tuple[KeysValues, ...]) -> int:
 
 def step(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dtype) -> tuple[jax.Array, Cache]:
     """Add token i32 [B]: logits f32 [B, V] of the next one, and the cache with one more input and latent."""
+    x, extended = extend(model, token, cache, dtype=dtype)
+    return model.read(x[:, None], cache.inputs[None, None])[:, 0], extended
+
+
+def extend(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dtype) -> tuple[jax.Array, Cache]:
+    """Add token i32 [B], or a frame of codes [B, Q]: what its latent knows [B, D], and the cache with it."""
     cached = Cached(model.config, cache)
     position = cache.inputs[None, None]
     h = model.encode(token[:, None], position, cached.local_attend, dtype=dtype)
-    logits = model.decode(h, position, h, position, cached.cross_attend, cached.self_attend)
-    return logits[:, 0], Cache(
+    x = model.think(h, position, h, position, cached.cross_attend, cached.self_attend)
+    return x[:, 0], Cache(
         tuple(cached.local),
         tuple(cached.cross),
         tuple(cached.latent),
         cache.inputs + 1,
         cache.latents + 1,
         cache.start,
+        jax.lax.dynamic_update_slice(cache.seeds, h.astype(cache.seeds.dtype), (0, cache.latents, 0)),
     )

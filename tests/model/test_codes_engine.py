@@ -1,0 +1,95 @@
+"""Generation over codes: cached is uncached, streams go on past a refill, and the same seed gives the same frames."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_codes import FLAT, FRAMES, Q, S, random_parameters
+from toys import assert_close
+
+from musicgen.model import parameters
+from musicgen.model.codes import FrameCodes
+from musicgen.model.codes_engine import CodesEngine
+from musicgen.model.decoding import extend, fill
+from musicgen.model.sampler import Sampling
+
+
+@pytest.fixture(scope="module")
+def engine() -> CodesEngine:
+    """Compiled once."""
+    return CodesEngine(FRAMES, random_parameters(FRAMES))
+
+
+def frames(count: int, seed: int = 0) -> np.ndarray:
+    """Random codes, as tokens."""
+    return np.random.default_rng(seed).integers(3, S + 3, (count, Q)).astype(np.int16)
+
+
+def test_cached_is_uncached() -> None:
+    """After reading and after every frame more, what a latent knows is what the whole forward pass says, in padding too."""
+    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    assert isinstance(model, FrameCodes)
+    N, M, T = FRAMES.context, FRAMES.latents, 7
+    tokens = np.stack([frames(T + 3, 1), frames(T + 3, 2)]).astype(np.int32)
+    start = np.array([0, 2], np.int32)
+    dtype = jnp.dtype(jnp.float32)
+    x, cache = jax.jit(lambda t: fill(model, t, start, read=1, latents=M, context=N, dtype=dtype))(tokens[:, :T])
+    add = jax.jit(lambda t, cache: extend(model, t, cache, dtype=dtype))
+    for t in range(T, T + 4):
+        following = np.full((2, t - T + 1, Q), 3, np.int32)
+        logits = model(tokens[:, :t], latents=t - T + 1, start=start, following=following)
+        assert_close(np.asarray(model.read(x[:, None], jnp.zeros((1, 1)), following[:, :1]))[:, 0], logits[:, -1])
+        if t < T + 3:
+            x, cache = add(tokens[:, t], cache)
+
+
+def test_a_stream_goes_on(engine: CodesEngine) -> None:
+    """Past several refills; every token is a code; rows of primes of different lengths are each their own."""
+    primes = [frames(5, 1), frames(40, 2)]
+    stream = engine.start(primes, seed=3)
+    drawn = np.concatenate([next(stream) for _ in range(9)], axis=1)
+    assert drawn.shape[1] >= 20 and drawn.dtype == np.int16
+    assert drawn.min() >= 3 and drawn.max() < S + 3
+    again = engine.start(primes, seed=3)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(9)], axis=1), drawn)
+    other = engine.start(primes, seed=4)
+    assert (np.concatenate([next(other) for _ in range(9)], axis=1) != drawn).any()
+
+
+def test_the_likeliest_frames(engine: CodesEngine) -> None:
+    """At temperature 0 each code is the largest logit of the forward pass over all before it."""
+    prime = frames(6, 5)
+    stream = engine.start([prime], sampling=Sampling(temperature=0.0), seed=0)
+    room = stream.room
+    drawn = np.concatenate([next(stream) for _ in range(room)], axis=1)[0, :room].astype(np.int32)
+    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    whole = np.concatenate([prime.astype(np.int32), drawn])[None]
+    read = 1  # a quarter of M = 4
+    for t in range(room):
+        inputs = whole[:, : len(prime) + t]
+        logits = model(inputs, latents=read + t, following=whole[:, len(prime) + 1 - read : len(prime) + t + 1])
+        np.testing.assert_array_equal(np.asarray(logits)[0, -1].argmax(axis=-1) + 3, drawn[t])
+
+
+@pytest.mark.parametrize(
+    "prime, message",
+    [(frames(0), "at least one frame"), (frames(3)[:, :2], "frames of 4 codes"), (frames(3) + S, "below 11")],
+)
+def test_no_prime(engine: CodesEngine, prime: np.ndarray, message: str) -> None:
+    """What is no prime of this model is refused before anything is computed."""
+    with pytest.raises(ValueError, match=message):
+        engine.start([prime])
+
+
+def test_other_models(engine: CodesEngine) -> None:
+    """A model that goes code by code, parameters of another shape, impossible latents."""
+    with pytest.raises(ValueError, match="code by code"):
+        CodesEngine(FLAT, random_parameters(FLAT))
+    with pytest.raises(ValueError, match="do not fit"):
+        CodesEngine(dataclasses.replace(FRAMES, width=64), random_parameters(FRAMES))
+    with pytest.raises(ValueError, match="between 2 and the context"):
+        engine.start([frames(3)], latents=17)
