@@ -37,6 +37,7 @@ class Tally:
         self.waited: list[float] = []
         self.rates: list[float] = []
         self.seconds = 0.0
+        self.again = 0
         self.memory: list[tuple[float, float]] = []
 
 
@@ -53,6 +54,8 @@ def wish_of(chance: random.Random, seconds: float) -> dict[str, Any]:
         wish["prime"] = {"midi": BROKEN}
     if chance.random() < 0.1:
         wish["seed"] = chance.randrange(10**6)
+    if chance.random() < 0.2:
+        wish["apart"] = True
     return wish
 
 
@@ -92,9 +95,13 @@ async def visit(client: httpx.AsyncClient, chance: random.Random, name: str, sec
             elif event["event"] == "take":
                 tally.seconds += event["recipe"]["facts"]["settings"]["seconds"]
                 tally.rates.append(last_rate)
+            elif event["event"] == "again":
+                tally.again += 1
             elif event["event"] == "error":
-                tally.ends["wrong"] += 1
-                tally.wrong.append(event["message"])
+                clear = "is not kept" in event["message"]  # asked to be unlike the training set, and it could not be
+                tally.ends["a clear message" if clear else "wrong"] += 1
+                if not clear:
+                    tally.wrong.append(event["message"])
                 return
             elif event["event"] == "end":
                 tally.ends["stopped" if event["stopped"] else "a piece"] += 1
@@ -151,6 +158,7 @@ async def crowd(url: str, people: int, seconds: float, length: float, pid: int |
         "requests": sum(tally.ends.values()),
         "ends": dict(tally.ends),
         "wrong": tally.wrong[:10],
+        "made_again": tally.again,
         "seconds_of_music": round(tally.seconds, 1),
         "music_per_second": round(tally.seconds / wall, 2),
         "first_note_after_its_turn": quantiles(tally.first_note),
