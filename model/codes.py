@@ -159,20 +159,26 @@ class FrameCodes(Codes):
             y = block(y, drop)
         return self.readout.logits(rms_norm(y))
 
-    def draw(self, x: jax.Array, choose: Callable[[int, jax.Array], jax.Array]) -> jax.Array:
+    def draw(self, x: jax.Array, choose: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
         """Latents x [B, D] -> tokens i32 [B, Q] of the next frame.
 
-        choose(q, logits f32 [B, S]) gives codes i32 [B] of codebook q.  The same sums as in `read`, one by one.
+        choose(q, logits f32 [B, S]) gives codes i32 [B] of codebook q.  The same sums as in `read`, one by one, in a
+        loop: written out, it is compiled into copies of every codebook's matrices, which take longer than the rest.
         """
-        x, told, tokens = rms_norm(x), jnp.zeros((), x.dtype), []
-        for q in range(self.config.channels):
-            y = self.view.of(q, x) + told
+        x = rms_norm(x)
+
+        def one(told: jax.Array, codebook: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            q, view, table, tell, readout = codebook
+            y = x @ view + told
             for block in self.depth:
                 y = block(y, no_drop)
-            code = choose(q, self.readout.of(q, rms_norm(y)).astype(jnp.float32))
-            told = told + self.told.of(q, self.table[q][code].astype(x.dtype))
-            tokens.append(code + self.config.specials)
-        return jnp.stack(tokens, axis=-1)
+            code = choose(q, (rms_norm(y) @ readout).astype(jnp.float32))
+            return told + table[code] @ tell, code + self.config.specials
+
+        each = (p[...].astype(x.dtype) for p in (self.view.kernel, self.table, self.told.kernel, self.readout.kernel))
+        none = jnp.zeros((x.shape[0], self.config.depth_width), x.dtype)
+        _, tokens = jax.lax.scan(one, none, (jnp.arange(self.config.channels), *each))
+        return tokens.T
 
 
 class Mlp(nnx.Module):

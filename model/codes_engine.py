@@ -93,7 +93,7 @@ class CodesEngine:
         def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             drawn, x, cache = carry
 
-            def choose(q: int, logits: jax.Array) -> jax.Array:
+            def choose(q: jax.Array, logits: jax.Array) -> jax.Array:
                 noise = jax.random.gumbel(jax.random.fold_in(key, (first + i) * Q + q), logits.shape, logits.dtype)
                 return sample(noise, logits, jnp.ones(logits.shape, bool), sampling)
 

@@ -30,7 +30,7 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
 
 
 def test_cached_is_uncached() -> None:
-    """After reading and after every frame more, what a latent knows is what the whole forward pass says, in padding too."""
+    """After reading, and after every frame more, the forward pass over all of it says the same; with padding, too."""
     model = parameters.bind(FRAMES, random_parameters(FRAMES))
     assert isinstance(model, FrameCodes)
     N, M, T = FRAMES.context, FRAMES.latents, 7
