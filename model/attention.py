@@ -36,9 +36,15 @@ def attend(
         return attend(jnp.pad(q, [(0, 0), (T - M, 0), (0, 0), (0, 0)]), k, v)[:, T - M :]
     own = jnp.arange(T - M, T)[:, None]
     keys = jnp.arange(T)[None]
-    mask = (keys <= own)[None]  # [1, M, T]
+    mask = (keys <= own)[None]
     if start is not None:
         mask = mask & ((keys >= start[:, None, None]) | (keys == own))
+    return attend_where(q, k, v, mask, fused=fused)
+
+
+def attend_where(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, *, fused: bool = True) -> jax.Array:
+    """The same where each query sees the keys that bool mask [B or 1, M, T] says, at least one."""
+    implementation: Literal["cudnn", "xla"] = "cudnn" if fused and _fused(q) else "xla"
     return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation=implementation)
 
 

@@ -25,7 +25,8 @@ SLACK = 128  # rows of a local cache beyond its window: how many tokens come bef
 class Cache:
     """The memory that every step reads and adds to; batch B first, rows aligned on the left.
 
-    keys and values f32 [B, G, ., K] of every block; inputs and latents i32 [B], how many each row has.
+    keys and values f32 [B, G, ., K] of every block; inputs and latents i32 [B], how many each row has; seeds f32
+    [B, M, D], what the latents began as.
     """
 
     def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
@@ -41,6 +42,8 @@ class Cache:
             for what in ("keys", "values")
         }
         self.logits = np.empty((len(inputs), 1, config.vocab_size), np.float32)
+        self.seed = np.empty((len(inputs), 1, config.width), np.float32)
+        self.seeds = np.zeros((len(inputs), M, config.width), np.float32)
 
     def fill(self, name: str, new: np.ndarray) -> None:
         """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
@@ -71,8 +74,9 @@ class Cache:
                 binding.bind_ortvalue_input(name, value)
         for name in self.caches:
             binding.bind_ortvalue_output(f"{name}.new", self.held[name])
-        self.held["logits"] = onnxruntime.OrtValue.ortvalue_from_numpy(self.logits)
-        binding.bind_ortvalue_output("logits", self.held["logits"])
+        for name, array in (("logits", self.logits), ("seeds", self.seed)):
+            self.held[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            binding.bind_ortvalue_output(name, self.held[name])
 
 
 def resident(count: int, window: int, capacity: int) -> int:
@@ -132,6 +136,10 @@ class OnnxEngine(Engine):
     def _steps(self) -> onnxruntime.InferenceSession:
         return self._session(onnx_graph.step_graph(self.config, self._packed))
 
+    @functools.cached_property
+    def _renewals(self) -> onnxruntime.InferenceSession:
+        return self._session(onnx_graph.renewal_graph(self.config, self._packed))
+
     def _rotations(self, count: int) -> dict[str, np.ndarray]:
         return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
 
@@ -180,6 +188,8 @@ class OnnxEngine(Engine):
         """See Engine."""
         logits, inputs, own, found = self.read(tokens, start, read, min(latents - read, context - tokens.shape[1]))
         cache = Cache(self.config, inputs, own, context, latents)
+        seeds = found.pop("seeds")
+        cache.seeds[:, : seeds.shape[1]] = seeds
         for name, values in found.items():
             cache.fill(name, values)
         self.bind(cache, context)
@@ -196,9 +206,41 @@ class OnnxEngine(Engine):
         cache.most["inputs"][...] = cache.inputs.max() + 1
         cache.most["latents"][...] = cache.latents.max() + 1
         self._steps.run_with_iobinding(cache.binding)
+        cache.seeds[np.arange(len(token)), cache.latents] = cache.seed[:, 0]
         cache.inputs += 1
         cache.latents += 1
         return cache.logits[:, 0].copy()
+
+    def renew(self, cache: Cache, *, read: int) -> tuple[np.ndarray, Cache]:
+        """See Engine."""
+        binding = self._renewals.io_binding()
+        rows = np.arange(len(cache.latents))[:, None]
+        seeds = cache.seeds[rows, cache.latents[:, None] - read + np.arange(read)]
+        cache.latents[:] = read
+        given = {
+            "seeds": seeds,
+            "positions": (cache.inputs[:, None] - read + np.arange(read)).astype(np.int64),
+            "inputs": cache.inputs - 1,
+            "most_inputs": np.array(cache.inputs.max(), np.int32),
+            "latents": cache.latents - 1,
+            "most_latents": np.array(read, np.int32),
+        }
+        held = cache.held | {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
+        for node in self._renewals.get_inputs():
+            binding.bind_ortvalue_input(node.name, held[node.name])
+        names = [node.name for node in self._renewals.get_outputs()]
+        for name in names:
+            if name.endswith(".new"):
+                binding.bind_ortvalue_output(name, held[name.removesuffix(".new")])
+            else:
+                binding.bind_output(name)
+        self._renewals.run_with_iobinding(binding)
+        found = dict(zip(names, binding.get_outputs(), strict=True))
+        for name, value in found.items():
+            if name.startswith("layers"):
+                cache.fill(name, value.numpy())
+        cache.seeds[:, :read] = seeds
+        return found["logits"].numpy()[:, -1], cache
 
     def draw(
         self,

@@ -232,7 +232,7 @@ class Layers:
 
 
 def step_graph(config: ModelConfig, weights: Packed) -> Graph:
-    """Add token i64 [B, 1] to caches: logits f32 [B, 1, V].
+    """Add token i64 [B, 1] to caches: logits f32 [B, 1, V], and what its latent began as, `seeds` [B, 1, D].
 
     Inputs besides: cos and sin; `positions` i64 [B, 1]; `inputs` and `latents`, i32 [B], how many there were;
     `most_inputs` and `most_latents`, i32 [], how many there will be in the longest row; for every block caches
@@ -248,16 +248,13 @@ def step_graph(config: ModelConfig, weights: Packed) -> Graph:
     def block(name: str, x: str, lengths: tuple[str, str], h: str | None = None, window: int = -1) -> str:
         """h: rms_norm of the inputs that a cross-attend takes its keys from."""
         q, k, v = make.project(name, make.norm(x), at, None if h is None else (h, at))
-        shape = ("B", config.kv_heads, f"rows of {name}", config.head_size)
-        past = (graph.input(f"{name}.keys", np.float32, shape), graph.input(f"{name}.values", np.float32, shape))
-        present = (f"{name}.keys.new", f"{name}.values.new")
-        for new in present:
-            graph.result(new, np.float32, shape)
+        past, present = cache_of(graph, config, name)
         return make.mix(x, make.attend(q, k, v, past, lengths, present=present, window=window, moving=window > 0), name)
 
     h = make.embed(token)
     for name in local_names(config):
         h = block(name, h, inputs, window=config.local_window)
+    graph.output("seeds", h, np.float32, ("B", 1, config.width))
     x, normal_h = h, make.norm(h)
     for name in decode_names(config):
         x = block(name, x, inputs, normal_h) if name.startswith("cross") else block(name, x, latents)
@@ -282,7 +279,8 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     `most_inputs` and `most_latents`, i32 [], and `queries` i32 [B], how many latents; for windows of W inputs, one
     after the other, `windows` i32 [B*T/W], how many keys there are less one, and `in_windows`, how many queries.
 
-    For every block come back `NAME.keys` and `NAME.values` [B, T or R, G*K], which go into the caches.
+    For every block come back `NAME.keys` and `NAME.values` [B, T or R, G*K], which go into the caches, and `seeds`
+    [B, R, D], what the latents began as.
     """
     graph = Graph("pass")
     make = Layers(config, weights, graph)
@@ -325,6 +323,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     for name in local_names(config):
         h = local(name, h)
     x, at, normal_h = latents_of(h), latents_of(positions), make.norm(h)
+    graph.output("seeds", x, np.float32, ("B", "R", config.width))
     for name in decode_names(config):
         if name.startswith("cross"):
             q, k, v = make.project(name, make.norm(x), at, (normal_h, input_positions))
@@ -339,3 +338,43 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
         x = make.mix(x, attended, name)
     graph.output("logits", make.read(x), np.float32, ("B", "R", config.vocab_size))
     return graph
+
+
+def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
+    """Begin anew with R latents over inputs that are in the caches: logits f32 [B, R, V] after each of them.
+
+    Inputs besides: cos and sin; `seeds` f32 [B, R, D], what the latents begin as, and their `positions` i64 [B, R];
+    `inputs`, `latents`, `most_inputs` and `most_latents` as in `pass_graph`; the cross-attends' caches as in
+    `step_graph`.  For every self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
+    """
+    graph = Graph("renewal")
+    make = Layers(config, weights, graph)
+    x = graph.input("seeds", np.float32, ("B", "R", config.width))
+    at = graph.input("positions", np.int64, ("B", "R"))
+    inputs, latents = counts(graph)
+    G, K = config.kv_heads, config.head_size
+    normal_h = make.norm(x)
+    for name in decode_names(config):
+        if name.startswith("cross"):
+            # The new keys are in the cache already; the operator wants them again.
+            q, k, v = make.project(name, make.norm(x), at, (normal_h, at))
+            past, present = cache_of(graph, config, name)
+            attended = make.attend(q, k, v, past, inputs, present=present)
+        else:
+            q, k, v = make.project(name, make.norm(x), at)
+            for what, value in (("keys", k), ("values", v)):
+                graph.output(f"{name}.{what}", value, np.float32, ("B", "R", G * K))
+            attended = make.attend(q, k, v, ("", ""), latents)
+        x = make.mix(x, attended, name)
+    graph.output("logits", make.read(x), np.float32, ("B", "R", config.vocab_size))
+    return graph
+
+
+def cache_of(graph: Graph, config: ModelConfig, name: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The caches of a block as inputs of the graph, and as what comes back in the same memory."""
+    shape = ("B", config.kv_heads, f"rows of {name}", config.head_size)
+    past = (graph.input(f"{name}.keys", np.float32, shape), graph.input(f"{name}.values", np.float32, shape))
+    present = (f"{name}.keys.new", f"{name}.values.new")
+    for new in present:
+        graph.result(new, np.float32, shape)
+    return past, present

@@ -15,7 +15,7 @@ from toys import TOY, assert_close, random_parameters, random_tokens
 
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS, ModelConfig
-from musicgen.model.decoding import Cache, prefill, step
+from musicgen.model.decoding import Cache, prefill, renew, step
 
 N, M = 24, 8
 
@@ -77,6 +77,29 @@ def test_rows_of_different_lengths(functions: tuple[Callable[..., Any], Callable
             logits, cache = add(tokens[:, t], cache)
 
 
+def test_latents_renewed_are_a_new_pass_over_the_same_inputs() -> None:
+    """With rows of different lengths, some beginning among the new latents: after a renewal and every step after it."""
+    fill, add = compiled()
+    params = random_parameters(TOY)
+    again = jax.jit(lambda cache: renew(parameters.bind(TOY, params), cache, read=3))
+    read_out = jax.jit(lambda x: parameters.bind(TOY, params).read(x[:, None], jnp.zeros((1, 1), jnp.int32))[:, 0])
+    reference = Reference(TOY, params)
+    length, starts = 9, np.array([0, 4, 7, 8], np.int32)
+    tokens = random_tokens(len(starts), N)
+    logits, cache = fill(tokens[:, :length], starts, latents=4)
+    latents = 4
+    for t in range(length, N):
+        if latents == M:
+            known, cache = again(cache)
+            logits, latents = read_out(known), 3
+        for row, start in enumerate(starts):
+            assert_close(np.asarray(logits)[row], reference(tokens[row, start:t], min(latents, t - start))[-1])
+        logits, cache = add(tokens[:, t], cache)
+        latents += 1
+        assert int(cache.latents) == latents
+    assert again._cache_size() == 1
+
+
 def test_padding_is_never_read(functions: tuple[Callable[..., Any], Callable[..., Any]]) -> None:
     """Whatever tokens lie before a row's start, prefill and steps give the same logits to the bit."""
     fill, add = functions
@@ -104,6 +127,7 @@ def test_a_step_copies_no_cache(usual_compiler: None) -> None:
             jnp.int32(0),
             jnp.int32(0),
             jnp.zeros(rows, jnp.int32),
+            jnp.zeros((rows, length, config.width)),
         )
 
     params = {n: jax.ShapeDtypeStruct(shape, jnp.float32) for n, shape in parameters.shapes(config).items()}
