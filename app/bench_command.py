@@ -106,20 +106,25 @@ def measure(model: Model, prime: Any, latents: int, context: int, seconds: float
     primed = time.perf_counter()
     again = start()  # everything is compiled now
     refill = time.perf_counter() - primed
-    room = again.room
+    ahead, renewal = again.ahead, 0.0  # tokens from one reading to the next; seconds a token for latents begun anew
+    if again.room < ahead:
+        again.refill()  # now that is compiled, too
+        renewing = time.perf_counter()
+        again.refill()
+        renewal = (time.perf_counter() - renewing) / again.room
     started = now = time.perf_counter()
     pace: list[float] = []  # seconds a token, of each block
     tokens, music = 0, 0.0
     while not pace or now - began < seconds:
         if again.room == 0:
-            again = start()  # what reading anew costs is known, and would come in some cells only
+            again = start()  # what refills cost is known, and would come in some cells only
             now = time.perf_counter()
         block = next(again)
         before, now = now, time.perf_counter()
         pace.append((now - before) / block.shape[1])
         tokens += block.shape[1]
         music += float(steps(block[0])[-1]) / STEPS_PER_SECOND
-    rate = 1 / (float(np.median(pace)) + refill / room)
+    rate = 1 / (float(np.median(pace)) + refill / ahead + renewal)
     return {
         "latents": latents,
         "context": context,

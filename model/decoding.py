@@ -57,20 +57,29 @@ def _stored(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
 
 
 def prefill(
-    model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, read: int, latents: int, context: int, dtype: jnp.dtype
+    model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, dtype: jnp.dtype, **cut: int
 ) -> tuple[jax.Array, Cache]:
     """As `fill`, but the first of what it returns is the logits f32 [B, V] of the next token."""
-    x, cache = fill(model, tokens, start, read=read, latents=latents, context=context, dtype=dtype)
+    x, cache = fill(model, tokens, start, dtype=dtype, **cut)
     return model.read(x[:, None], cache.inputs[None, None] - 1)[:, 0], cache
 
 
 def fill(
-    model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, read: int, latents: int, context: int, dtype: jnp.dtype
+    model: PerceiverAR,
+    tokens: jax.Array,
+    start: jax.Array,
+    *,
+    read: int,
+    latents: int,
+    context: int,
+    dtype: jnp.dtype,
+    ahead: int | None = None,
 ) -> tuple[jax.Array, Cache]:
     """Read tokens i32 [B, T] with the last `read` as latents, into caches for N = context inputs and M = latents.
 
-    Inputs stand as they will for the last latent that the cache has room for, so that no later one sees any of them
-    farther back than the model has learnt.
+    Inputs stand as they will for the last of the tokens that are added before the next pass over them (`ahead`; as
+    many as there is room for latents unless given), so that no later one sees any of them farther back than the model
+    has learnt.
 
     Returns what the last latent knows, [B, D], and the cache.
     """
@@ -80,12 +89,13 @@ def fill(
     cross: list[KeysValues] = []
     latent: list[KeysValues] = []
     positions = jnp.arange(T)[None]
+    ahead = min(latents - read, context - T) if ahead is None else ahead
     h = model.encode(tokens, positions, recorded(masked.local_attend, local), dtype=dtype)
     x = model.think(
         h[:, T - read :],
         positions[:, T - read :],
         h,
-        within_reach(positions, min(T - read + latents, context), latents, model.config.context),
+        within_reach(positions, T + ahead, read + ahead, model.config.context),
         recorded(masked.cross_attend, cross),
         recorded(masked.self_attend, latent),
     )

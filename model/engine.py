@@ -26,6 +26,7 @@ PAD, EOS = 0, 2
 # The share of the latents that a refill reads.  Less costs quality right after it, more costs time, since the next
 # one comes sooner: benchmarks/cpu has the curve.
 KEPT = 0.25
+SPARED = 1 / 8  # of the context, at least, is left free by a pass over the inputs, since few latents soon are full
 
 
 class Grammar(Protocol):
@@ -65,11 +66,19 @@ class Engine:
         self.preamble = np.asarray(preamble, np.int16)
 
     def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
     ) -> tuple[Any, Any]:
-        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `read` as latents.
+        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `read` as latents, before at most
+        `ahead` more are added one by one.
 
         Returns logits f32 [B, V] of the next token and a cache with room for `context` inputs and `latents` latents.
+        """
+        raise NotImplementedError
+
+    def renew(self, cache: Any, *, read: int) -> tuple[Any, Any]:
+        """Begin anew with the last `read` latents, over the inputs that are in the cache, which is given away.
+
+        Returns what `prefill` does.
         """
         raise NotImplementedError
 
@@ -137,15 +146,17 @@ class Stream(Iterator[np.ndarray]):
         self.sampling = dataclasses.asdict(sampling)
         self.state = grammar.after(primes, engine.xp)
         self.drawn = 0
-        self.logits, self.cache, self.room = self.refill()
+        self.kept = max(1, int(M * KEPT))
+        self.read()
 
-    def refill(self) -> tuple[Any, Any, int]:
-        """Read the last tokens of every row in one pass, with a few of the latents, and say how many tokens then fit.
+    def read(self) -> None:
+        """Read the last tokens of every row in one pass, with a few of the latents.
 
-        The pass has one of a few lengths, so that only a few functions are ever compiled.
+        The pass has one of a few lengths, so that only a few functions are ever compiled.  `ahead` is how many tokens
+        may come before the next, and `room` how many before a new beginning of the latents.
         """
-        kept = max(1, int(self.M * KEPT))
-        most = self.N - (self.M - kept)
+        spared = spared_inputs(self.N, self.M)
+        most = max(self.N - spared, self.kept)
         longest = min(most, max(len(tokens) for tokens in self.history))
         length = next(n for n in pass_lengths(most) if n >= longest)
         tokens = np.full((len(self.history), length), PAD, np.int32)
@@ -154,14 +165,27 @@ class Stream(Iterator[np.ndarray]):
             tail = history[-length:]
             start[row] = length - len(tail)
             tokens[row, start[row] :] = tail
-        read = min(kept, length)
-        logits, cache = self.engine.prefill(tokens, start, read=read, latents=self.M, context=self.N)
-        return logits, cache, min(self.M - read, self.N - length)
+        read = min(self.kept, length)
+        self.ahead = self.N - length
+        if self.engine.config.context < self.N:  # or inputs would come to stand too far back: perceiver_ar.within_reach
+            self.ahead = min(self.ahead, spared)
+        self.logits, self.cache = self.engine.prefill(
+            tokens, start, read=read, latents=self.M, context=self.N, ahead=self.ahead
+        )
+        self.room = min(self.M - read, self.ahead)
+
+    def refill(self) -> None:
+        """Make room: for latents over the same inputs as long as there is any for inputs."""
+        if self.ahead == 0:
+            del self.cache  # free the old one before the new one is made
+            self.read()
+        else:
+            self.logits, self.cache = self.engine.renew(self.cache, read=self.kept)
+            self.room = min(self.M - self.kept, self.ahead)
 
     def __next__(self) -> np.ndarray:
         if self.room == 0:
-            del self.cache  # free the old one before the new one is made
-            self.logits, self.cache, self.room = self.refill()
+            self.refill()
         count = min(self.engine.block, self.room)
         drawn, self.logits, self.cache, self.state = self.engine.draw(
             self.logits,
@@ -177,6 +201,7 @@ class Stream(Iterator[np.ndarray]):
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.drawn += count
         self.room -= count
+        self.ahead -= count
         return block
 
 
@@ -190,6 +215,12 @@ def ruled(grammar: Grammar | Inclined, state: Any, logits: Any) -> tuple[Any, An
     if hasattr(grammar, "inclined"):
         return logits + grammar.inclined(state), allowed
     return logits, allowed & (xp.arange(logits.shape[-1]) != EOS)
+
+
+def spared_inputs(N: int, M: int) -> int:
+    """How many inputs a pass over a full context leaves free: what some whole renewals of the latents take."""
+    room = M - max(1, int(M * KEPT))
+    return max(1, -(-int(N * SPARED) // room)) * room
 
 
 @functools.cache

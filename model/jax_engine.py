@@ -11,7 +11,7 @@ import numpy as np
 
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
-from musicgen.model.decoding import Cache, prefill, step
+from musicgen.model.decoding import Cache, prefill, renew, step
 from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
 from musicgen.model.sampler import sample
 
@@ -31,14 +31,20 @@ class JaxEngine(Engine):
         super().__init__(config, grammar, preamble)
         self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
         self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
-        self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context"))
+        self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context", "ahead"))
+        self.compiled_renew = jax.jit(self._renew, static_argnames=("read",), donate_argnames=("cache",))
         self.compiled_draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
 
     def _prefill(
-        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
+        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int, ahead: int
     ) -> tuple[jax.Array, Cache]:
         model = parameters.bind(self.config, params)
-        return prefill(model, tokens, start, read=read, latents=latents, context=context, dtype=self.dtype)
+        return prefill(model, tokens, start, read=read, latents=latents, context=context, ahead=ahead, dtype=self.dtype)
+
+    def _renew(self, params: Any, cache: Cache, read: int) -> tuple[jax.Array, Cache]:
+        model = parameters.bind(self.config, params)
+        x, cache = renew(model, cache, read=read)
+        return model.read(x[:, None], cache.inputs[None, None] - 1)[:, 0], cache
 
     def _draw(
         self,
@@ -67,11 +73,15 @@ class JaxEngine(Engine):
         return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
 
     def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
     ) -> tuple[jax.Array, Cache]:
         """See Engine."""
-        filled = self.compiled_prefill(self.params, tokens, start, read=read, latents=latents, context=context)
-        return jax.block_until_ready(filled)
+        cut = {"read": read, "latents": latents, "context": context, "ahead": ahead}
+        return jax.block_until_ready(self.compiled_prefill(self.params, tokens, start, **cut))
+
+    def renew(self, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
+        """See Engine."""
+        return jax.block_until_ready(self.compiled_renew(self.params, cache, read=read))
 
     def draw(
         self,

@@ -183,10 +183,10 @@ class OnnxEngine(Engine):
         return found.pop("logits"), inputs, read, found
 
     def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
     ) -> tuple[np.ndarray, Cache]:
         """See Engine."""
-        logits, inputs, own, found = self.read(tokens, start, read, min(latents - read, context - tokens.shape[1]))
+        logits, inputs, own, found = self.read(tokens, start, read, ahead)
         cache = Cache(self.config, inputs, own, context, latents)
         seeds = found.pop("seeds")
         cache.seeds[:, : seeds.shape[1]] = seeds
@@ -224,6 +224,7 @@ class OnnxEngine(Engine):
             "most_inputs": np.array(cache.inputs.max(), np.int32),
             "latents": cache.latents - 1,
             "most_latents": np.array(read, np.int32),
+            "queries": cache.latents,
         }
         held = cache.held | {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
         for node in self._renewals.get_inputs():

@@ -285,9 +285,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     graph = Graph("pass")
     make = Layers(config, weights, graph)
     tokens = graph.input("tokens", np.int64, ("B", "T"))
-    positions, input_positions = (
-        graph.input(name, np.int64, ("B", "T")) for name in ("positions", "input_positions")
-    )
+    positions, input_positions = (graph.input(name, np.int64, ("B", "T")) for name in ("positions", "input_positions"))
     rows = graph.input("latent_rows", np.int64, ("B", "R", 1))
     inputs, latents = counts(graph)
     how_many = graph.input("queries", np.int32, ("B",))
@@ -344,14 +342,15 @@ def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
     """Begin anew with R latents over inputs that are in the caches: logits f32 [B, R, V] after each of them.
 
     Inputs besides: cos and sin; `seeds` f32 [B, R, D], what the latents begin as, and their `positions` i64 [B, R];
-    `inputs`, `latents`, `most_inputs` and `most_latents` as in `pass_graph`; the cross-attends' caches as in
-    `step_graph`.  For every self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
+    `inputs`, `latents`, `most_inputs`, `most_latents` and `queries` as in `pass_graph`; the cross-attends' caches as
+    in `step_graph`.  For every self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
     """
     graph = Graph("renewal")
     make = Layers(config, weights, graph)
     x = graph.input("seeds", np.float32, ("B", "R", config.width))
     at = graph.input("positions", np.int64, ("B", "R"))
     inputs, latents = counts(graph)
+    how_many = graph.input("queries", np.int32, ("B",))
     G, K = config.kv_heads, config.head_size
     normal_h = make.norm(x)
     for name in decode_names(config):
@@ -359,7 +358,7 @@ def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
             # The new keys are in the cache already; the operator wants them again.
             q, k, v = make.project(name, make.norm(x), at, (normal_h, at))
             past, present = cache_of(graph, config, name)
-            attended = make.attend(q, k, v, past, inputs, present=present)
+            attended = make.attend(q, k, v, past, inputs, present=present, queries=how_many)
         else:
             q, k, v = make.project(name, make.norm(x), at)
             for what, value in (("keys", k), ("values", v)):
