@@ -23,6 +23,7 @@ COMMANDS = {
     "app": "make and hear music on a page in the browser",
     "live": "play on a MIDI keyboard; the model answers",
     "render": "turn a MIDI file into sound",
+    "codec": "turn a recording into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",
     "prep": "turn a folder of MIDI files into a data set",
     "train": "train a model",

@@ -1,4 +1,4 @@
-"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command."""
+"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  Recordings: recording_command.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicgen.app import recording_command
 from musicgen.app.arguments import number, whole
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered, write_bytes
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prime",
         nargs="?",
         metavar="prime.mid",
-        help="the music to continue, or a shipped prime by its name",
+        help="the music to continue, or a shipped prime by its name; a recording (.wav ...) goes on as sound",
     )
     add("--out", required=True, metavar="new.mid", help="where the piece goes; several go to new-1.mid, new-2.mid ...")
     add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
@@ -64,6 +65,8 @@ def _add_model_arguments(parser: argparse.ArgumentParser, usual: Settings) -> No
     add("--latents", type=whole, metavar="M", help="positions that think: more is better and slower (the model's own)")
     add("--context", type=whole, metavar="N", help="tokens the model looks back on (the model's own)")
     add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add("--audio-model", action="store_true", help="the model of sound; a prime that is a recording implies it")
+    add("--codec", metavar="NAME", help="the codec that the model of sound knows (the one that comes with it)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,6 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_memorised is not None and arguments.no_memorised < 1:
         raise BadInput(f"--no-memorised must be at least 1 note, not {arguments.no_memorised}; 32 is a copy")
     seed = checked_seed(arguments.seed) if arguments.seed is not None else None
+    if recording_command.asked_for(arguments):
+        return recording_command.run(arguments, settings, seed)
+    if arguments.codec is not None:
+        raise BadInput("--codec belongs to the model of sound: musicgen prime.wav --out new.wav")
     source = _prime_path(arguments, settings)
     outs, audios = _outputs(arguments, settings, source)
     if audios:

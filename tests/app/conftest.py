@@ -21,15 +21,35 @@ settings.register_profile("app", deadline=None, print_blob=True)
 settings.load_profile("app")
 
 
+def _module(name: str) -> ModuleType:
+    """A module that lies beside the tests."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def fake() -> ModuleType:
     """The module fake_engine.py, which is also a program."""
-    spec = importlib.util.spec_from_file_location("fake_engine", HERE / "fake_engine.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_engine"] = module
-    spec.loader.exec_module(module)
-    return module
+    return _module("fake_engine")
+
+
+@pytest.fixture(scope="session")
+def toy() -> ModuleType:
+    """The module toy_sound.py."""
+    return _module("toy_sound")
+
+
+@pytest.fixture(scope="session")
+def released(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a codec, a model of its codes, and another codec."""
+    folder = tmp_path_factory.mktemp("released")
+    toy.release_model(folder / "model", toy.release_codec(folder / "codec"))
+    toy.release_codec(folder / "other", seed=1)
+    return folder
 
 
 @pytest.fixture(scope="session")

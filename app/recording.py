@@ -1,0 +1,266 @@
+"""A recording goes on: sound to codes, codes through the model, new codes to sound, joined to the old without a click.
+
+The output is the recording itself up to the join, at 24 kHz and one channel, and then the codec's sound.  The last
+moments before the join fade from the one to the other: both are the same music at the same time, because the codec
+gives back what it was given, and the codec's sound then goes on by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.app import codes_file
+from musicgen.app.codes_file import open_codec
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.settings import Settings
+from musicgen.app.sound_files import Write, sound_file
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, SILENT, AudioError, Level, read_blocks
+from musicgen.data_prep.code_rows import SPECIALS, frames_of
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+    from musicgen.checkpoints.codec_release import ReleasedCodec
+    from musicgen.model.codes_engine import CodesEngine
+
+MODEL = "piano-codes"
+CODES = "musicgen-codes/1"
+WARM = 128  # frames after which the codec has forgotten how it began
+FADE = 0.03  # seconds from the recording to the codec's sound
+FADE_IN, FADE_OUT = 0.01, 0.25  # seconds at the ends that are cuts
+QUIET = 3.0  # seconds of silence before a piece from nothing, as between two pieces in training
+
+Report = Callable[[float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioModel:
+    """Weights over codes, and the codec whose codes they are."""
+
+    released: Released
+    codec: ReleasedCodec
+
+    @property
+    def codebooks(self) -> int:
+        """Q."""
+        return self.released.config.channels
+
+    @property
+    def frames(self) -> int:
+        """N: the frames that the model looks back on."""
+        return self.released.config.context
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the model is given of a recording: its last seconds f32 [n], whole frames; samples: of all that counts."""
+
+    path: Path
+    tail: np.ndarray
+    samples: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the recording, as far as it is continued."""
+        return self.samples / SAMPLE_RATE
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What came of it.  first_sound_at: on the clock of time.perf_counter.  tokens_per_second: after that."""
+
+    seed: int
+    tokens: int
+    first_sound_at: float
+    tokens_per_second: float
+    backend: str
+
+
+def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
+    """Load both and see that they belong together.
+
+    Raises BadInput for weights or a codec that are none or not each other's, EnvironmentProblem for damaged ones.
+    """
+    from musicgen import checkpoints
+
+    try:
+        released = checkpoints.load(checkpoint if checkpoint is not None else MODEL)
+    except checkpoints.UnknownCheckpointError as error:
+        raise (BadInput if checkpoint is not None else EnvironmentProblem)(str(error)) from None
+    except checkpoints.CheckpointError as error:
+        raise EnvironmentProblem(str(error)) from None
+    if released.tokenizer.get("format") != CODES:
+        raise BadInput(f"the weights {released.name} write MIDI, not sound: leave --checkpoint out for {MODEL}")
+    if not released.config.depth_layers:
+        raise BadInput(f"the weights {released.name} go code by code, which is too slow to be made use of")
+    opened = open_codec(codec)
+    if released.tokenizer["codec_sha256"] != opened.sha256:
+        raise BadInput(
+            f"the weights {released.name} know the codes of another codec than {opened.name}: name its folder with"
+            " --codec"
+        )
+    return AudioModel(released, opened)
+
+
+def hear(path: Path, model: AudioModel, seconds: float | None) -> Heard:
+    """Read a recording, or its first `seconds`; memory does not grow with it.
+
+    Raises BadInput if it cannot be used, wherever in it the reason lies.
+    """
+    hop, level = model.codec.config.hop, Level()
+    longest = (model.frames + WARM) * hop
+    limit = None if seconds is None else round(seconds * SAMPLE_RATE)
+    tail, samples = np.zeros(0, np.float32), 0
+    try:
+        for block in read_blocks(path, level):
+            block = block[: None if limit is None else limit - samples]
+            samples += len(block)
+            tail = np.concatenate([tail, block])[-longest - hop :]
+            if samples == limit:
+                break
+    except AudioError as error:
+        raise BadInput(str(error)) from None
+    if samples < SHORTEST * SAMPLE_RATE:
+        raise BadInput(f"{samples / SAMPLE_RATE:.2f} seconds of {path.name} are too few: give {SHORTEST:g} or more")
+    if np.abs(tail).max() < 10 ** (SILENT / 20):
+        raise BadInput(f"the end of {path.name} is silent, there is nothing to go on from: try --prime-seconds")
+    over = samples % hop
+    tail = tail[: len(tail) - over][-longest:]
+    return Heard(path, tail, samples - over)
+
+
+def encoded(heard: Heard, model: AudioModel) -> np.ndarray:
+    """Codes int16 [F, Q] of the tail, without those at a beginning that is none."""
+    codes = codes_file.encoder(model.codec, model.codebooks).push(heard.tail).astype(np.int16)
+    cut = len(heard.tail) < heard.samples
+    return codes[WARM:] if cut else codes
+
+
+def continue_recording(
+    model: AudioModel,
+    heard: Heard | None,
+    settings: Settings,
+    seed: int,
+    outs: list[Path],
+    on_progress: Report = lambda seconds: None,
+) -> Made:
+    """Write what follows a recording, or a piece from nothing, into each of `outs` while it is made.
+
+    settings: resolved, latents and context in codes.  on_progress: 0 when the recording has been read, then the
+    seconds of new sound in each file.
+    """
+    Q, hop = model.codebooks, model.codec.config.hop
+    engine, backend = open_engine(model)
+    if heard is not None:
+        codes = encoded(heard, model)
+        prime = codes + np.int16(SPECIALS)
+    else:
+        silence = codes_file.encoder(model.codec, Q).push(np.zeros(round(QUIET * SAMPLE_RATE) // hop * hop, np.float32))
+        codes = np.zeros((0, Q), np.int16)
+        prime = np.concatenate([silence.astype(np.int16) + np.int16(SPECIALS), frames_of(codes)])
+    stream = _start(engine, [prime] * len(outs), settings, seed)
+    on_progress(0.0)
+    total, first, blocks = round(settings.seconds * SAMPLE_RATE), 0.0, []
+    with contextlib.ExitStack() as stack:
+        voices = [Voice(model, stack.enter_context(sound_file(out)), total) for out in outs]
+        for voice in voices:
+            voice.begin(heard, codes, settings.keep_prime)
+        while voices[0].left:
+            block = next(stream)
+            for voice, row in zip(voices, block, strict=True):
+                voice.add(row.astype(np.int32) - SPECIALS)
+            blocks.append((block.size, time.perf_counter()))
+            first = first or blocks[0][1]
+            on_progress((total - voices[0].left) / SAMPLE_RATE)
+    later = sum(size for size, _ in blocks[1:])
+    speed = later / (blocks[-1][1] - first) if later else 0.0
+    return Made(seed, sum(size for size, _ in blocks), first, speed, backend)
+
+
+def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
+    """The weights in an engine, and what computes.  Raises EnvironmentProblem if they do not fit their own config."""
+    import jax
+
+    from musicgen.app.backend import jax_platform
+    from musicgen.app.compiled import keep_compiled
+    from musicgen.model.codes_engine import CodesEngine
+
+    keep_compiled()
+    platform = jax_platform()
+    try:
+        engine = CodesEngine(model.released.config, model.released.params)
+    except ValueError as error:
+        name = model.released.name
+        raise EnvironmentProblem(f"the weights {name} are damaged ({error}): install them again") from None
+    return engine, f"{platform} jax {jax.__version__}"
+
+
+def _start(engine: CodesEngine, primes: list[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+    from musicgen.model.sampler import Sampling
+
+    Q = engine.config.channels
+    assert settings.latents is not None and settings.context is not None  # resolved
+    sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
+    context = max(2, settings.context // Q)
+    latents = min(context, max(2, settings.latents // Q))
+    return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed)
+
+
+class Voice:
+    """One output: the recording, the join, and new sound until there is enough."""
+
+    def __init__(self, model: AudioModel, write: Write, total: int):
+        self.model, self.write, self.left, self.total = model, write, total, total
+        self.decoder = codes_file.decoder(model.codec, model.codebooks)
+        self.cut = True  # whether the new sound begins out of nothing
+
+    def begin(self, heard: Heard | None, codes: np.ndarray, keep: bool) -> None:
+        """Bring the decoder to where the recording ends and, if it is kept, write it up to there."""
+        if heard is None:
+            return
+        fade = min(round(FADE * SAMPLE_RATE), heard.samples)
+        known = self.decoder.push(codes[-WARM:].astype(np.int32))
+        if keep:
+            for block in _first_samples(heard.path, heard.samples - fade):
+                self.write(block)
+            weight = (np.arange(fade, dtype=np.float32) + 0.5) / fade
+            self.write((1 - weight) * heard.tail[-fade:] + weight * known[-fade:])
+            self.cut = False
+
+    def add(self, codes: np.ndarray) -> None:
+        """Add the sound of codes i32 [F, Q], or what of it is still wanted."""
+        sound = self.decoder.push(codes)[: self.left]
+        at = self.total - self.left + np.arange(len(sound))
+        if self.cut:
+            sound = sound * np.minimum(1.0, at / (FADE_IN * SAMPLE_RATE))
+        self.write(sound * np.minimum(1.0, (self.total - at) / (FADE_OUT * SAMPLE_RATE)))
+        self.left -= len(sound)
+
+
+def _first_samples(path: Path, count: int) -> Iterator[np.ndarray]:
+    """The first `count` samples of a file that has been read before."""
+    for block in read_blocks(path):
+        yield block[:count]
+        count -= len(block)
+        if count <= 0:
+            return
+
+
+def facts(model: AudioModel, made: Made) -> dict[str, Any]:
+    """What --json tells of it, apart from files and times."""
+    return {
+        "seed": made.seed,
+        "checkpoint": model.released.name,
+        "checkpoint_sha256": model.released.sha256,
+        "codec": model.codec.name,
+        "codec_sha256": model.codec.sha256,
+        "backend": made.backend,
+        "tokens": made.tokens,
+        "tokens_per_second": round(made.tokens_per_second, 2),
+    }
