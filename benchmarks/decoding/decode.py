@@ -5,8 +5,9 @@
 
 Streams of the engine that `musicgen generate` uses, with grammar and sampler, over random weights of the preset's shape
 (speed does not depend on them) and primes that fill the context.  All programs are compiled first, beside one another;
-then every cell is timed alone: blocks of tokens, and the pass that refills the caches.  One JSON line a cell.  The
-bound is reading the weights and the used part of the caches once a step at the bandwidth of a large copy in this run.
+then every cell is timed alone: blocks of tokens, passes that read the inputs anew, new beginnings of the latents.  One
+JSON line a cell.  The bound is reading the weights and the used part of the caches once a step at the bandwidth of a
+large copy in this run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ import numpy as np
 from musicgen.data_prep.releases import Releases
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS, ModelConfig
-from musicgen.model.engine import KEPT, Stream
+from musicgen.model.engine import KEPT, Stream, spared_inputs
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
@@ -50,8 +52,7 @@ def random_weights(config: ModelConfig) -> dict[str, jax.Array]:
 
 def bytes_a_step(config: ModelConfig, batch: int, N: int, M: int, itemsize: int) -> int:
     """Weights, and the keys and values in use halfway between two refills."""
-    room = M - int(M * KEPT)
-    inputs, latents = N - room // 2, M - room // 2
+    inputs, latents = N - spared_inputs(N, M) // 2, M - (M - int(M * KEPT)) // 2
     weights = sum(int(np.prod(shape)) for shape in parameters.shapes(config).values())
     seen = config.local_layers * config.local_window + config.cross_attends * inputs + config.layers * latents
     return itemsize * (weights + batch * seen * 2 * config.kv_heads * config.head_size)
@@ -83,38 +84,36 @@ class Cell:
         next(self.stream)
         self.compiling = time.perf_counter() - began
 
-    def refill(self) -> float:
-        """Seconds of one."""
-        stream = self.stream
+    def _timed(self, function: Callable[[], Any]) -> float:
         began = time.perf_counter()
-        filled = stream.refill()
-        if filled is not None:
-            stream.logits, stream.cache, stream.room = filled
-        jax.block_until_ready((stream.logits, stream.cache))
+        function()
+        jax.block_until_ready((self.stream.logits, self.stream.cache))
         return time.perf_counter() - began
 
-    def blocks(self, count: int) -> float:
-        """Seconds of so many blocks, and no refill."""
-        began = time.perf_counter()
-        for _ in range(count):
-            next(self.stream)
-        return time.perf_counter() - began
+    def refill(self) -> tuple[str, float]:
+        """Make room as the stream would: what that was, and its seconds."""
+        what = "renewal" if self.stream.ahead else "reading"
+        return what, self._timed(self.stream.refill)
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Blocks and refills in turns, for about so many seconds."""
-        room = self.M - int(self.M * KEPT)
-        count = max(1, min(self.engine.block, room))
-        refills, spent, tokens = [self.refill()], [], 0
-        self.blocks(1)
+        """Blocks, and between them readings of the inputs and renewals of the latents, for about so many seconds."""
+        spared, room = spared_inputs(self.N, self.M), self.M - int(self.M * KEPT)
+        found: dict[str, list[float]] = {"reading": [self._timed(self.stream.read)], "renewal": [], "step": []}
+        if spared > room:
+            self.stream.refill()  # compiled now
+        next(self.stream)
         deadline = time.perf_counter() + seconds
-        while len(refills) < 3 or time.perf_counter() < deadline:
-            if self.stream.room < count:
-                refills.append(self.refill())
-            spent.append(self.blocks(1))
-            tokens += count
+        while time.perf_counter() < deadline or len(found["reading"]) < 3:
+            if self.stream.room == 0:
+                what, spent = self.refill()
+                found[what].append(spent)
+            count = min(self.engine.block, self.stream.room)
+            found["step"].append(self._timed(lambda: next(self.stream)) / count)
             if time.perf_counter() > deadline + seconds:
                 break
-        refill, step = float(np.median(refills)), float(np.median(spent)) / count
+        step, reading = float(np.median(found["step"])), float(np.median(found["reading"]))
+        renewal = float(np.median(found["renewal"])) if found["renewal"] else 0.0
+        refills = (reading + (spared // room - 1) * renewal) / spared
         return {
             "batch": self.batch,
             "context": self.N,
@@ -122,12 +121,16 @@ class Cell:
             "block": self.engine.block,
             "ms_per_step": round(1e3 * step, 4),
             "tokens_per_second": round(self.batch / step, 1),
-            "refill_ms": round(1e3 * refill, 2),
-            "tokens_between_refills": room,
-            "refill_share": round(refill / (refill + room * step), 4),
-            "tokens_per_second_with_refills": round(self.batch / (step + refill / room), 1),
-            "tokens_timed": tokens,
-            "programs": [self.engine.compiled_prefill._cache_size(), self.engine.compiled_draw._cache_size()],
+            "reading_ms": round(1e3 * reading, 2),
+            "tokens_between_readings": spared,
+            "renewal_ms": round(1e3 * renewal, 2),
+            "tokens_between_renewals": room,
+            "refill_share": round(refills / (refills + step), 4),
+            "tokens_per_second_with_refills": round(self.batch / (step + refills), 1),
+            "programs": [
+                program._cache_size()
+                for program in (self.engine.compiled_prefill, self.engine.compiled_renew, self.engine.compiled_draw)
+            ],
             "first_block_seconds": round(self.compiling, 1),
             "cache_megabytes": round(sum(x.nbytes for x in jax.tree.leaves(self.stream.cache)) / 1e6, 2),
         }
@@ -135,7 +138,7 @@ class Cell:
     def kernels(self) -> dict[str, Any]:
         """What ran on the GPU in one block: kernels and their milliseconds a step, and the largest."""
         if self.stream.room < self.engine.block:
-            self.refill()
+            self.stream.read()
         steps = min(self.engine.block, self.stream.room)
         with tempfile.TemporaryDirectory() as folder:
             with jax.profiler.trace(folder):
