@@ -18,7 +18,8 @@ SECONDS = {"train": (300, 120, 77), "validation": (40, 25), "test": (30, 20)}
 
 def main() -> None:
     """Every code follows from the codebook before it and the frame before, but for some noise."""
-    folder, codec, rng = Path(sys.argv[1]), CODEC_PRESETS["toy"], np.random.default_rng(0)
+    folder, codec = Path(sys.argv[1]), CODEC_PRESETS[sys.argv[2] if len(sys.argv) > 2 else "toy"]
+    rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     Q, S, rate = codec.codebooks, codec.codebook_size, codec.frame_rate
     items = []

@@ -5,6 +5,9 @@
 CODES is a folder of encoded recordings (data_prep/codes.py).  RUN gets a run's usual files (metrics.jsonl,
 checkpoints), weights (int8, as checkpoints.release writes them) and result.json.  Started again, it goes on.
 
+With --rehearse, before there are codes: compiles on made-up ones, takes the speed, plans the steps, and releases
+fresh weights into RUN/rehearsal, with which evaluate.py can be rehearsed, too.
+
 The learning rate has to fall to zero just as the time is over, so the number of steps has to be known: the first
 dispatches after compiling are timed, and if the steps planned would not end within the time, the run stops, takes the
 number that will, and goes on from its checkpoint.
@@ -22,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from musicgen import checkpoints
@@ -30,11 +34,13 @@ from musicgen.data_prep.codes import CodeSet
 from musicgen.model.config import ModelConfig
 from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.parameters import Parameters
-from musicgen.model.train import TrainConfig, train
+from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.train import TrainConfig, fresh_state, make_train_steps, rows_on_devices, train
 
 LONGEST = 65_536  # codes of context
 # Steps a second on one H200 as predicted (README.md); what is measured decides.
 PREDICTED = {"frames": 14.0, "flat": 12.0}
+COMPILING, STARTING = 60, 20  # seconds; the second is what is left of the first after a rehearsal
 TIMED = (10, 30)  # dispatches between which the speed is taken
 
 
@@ -116,26 +122,68 @@ class Timed:
         self.rows.set_state(state)
 
 
-def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
-    """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
+def planned(run: Path) -> int | None:
+    """The number of steps that an earlier start or a rehearsal found to be right."""
+    file = run / "plan.json"
+    return int(json.loads(file.read_text())) if file.exists() else None
+
+
+def plan(run: Path, steps: int) -> None:
+    """Keep it for the next start."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "plan.json").write_text(json.dumps(steps))
+
+
+def rows_of(kind: str, config: TrainConfig, recordings: list[np.ndarray]) -> CodeRows:
+    """The rows of a run."""
+    model = config.model
+    frames = model.context if kind == "frames" else model.context // model.channels
+    return CodeRows(recordings, batch=config.batch, frames=frames, seed=config.seed, flat=kind == "flat")
+
+
+def rehearse(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
+    """Compile, take the time of three dispatches, and plan; (config, fresh parameters, the steps that were run)."""
     about = json.loads((data / "manifest.json").read_text())
     model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
-    deadline = time.monotonic() + seconds  # of which reading and compiling take about a minute
-    plan_file = run / "plan.json"
-    steps = json.loads(plan_file.read_text()) if plan_file.exists() else round(PREDICTED[kind] * (seconds - 60))
-    recordings, Q = read_set(data, "train"), about["codebooks"]
+    recordings, mesh = read_set(data, "train"), make_mesh()
+    steps, done = max(1, round(PREDICTED[kind] * (seconds - STARTING))), 0
     while True:
-        config = config_of(kind, model, max(steps, 1), toy)
-        frames = model.context if kind == "frames" else model.context // Q
-        rows = CodeRows(recordings, batch=config.batch, frames=frames, seed=config.seed, flat=kind == "flat")
-        timed = Timed(rows, config, deadline, may_stop=not plan_file.exists())
+        config = config_of(kind, model, steps, toy)
+        run_steps, rows = make_train_steps(config), rows_of(kind, config, recordings)
+        state, times = fresh_state(config, mesh, Rules()), []
+        for _ in range(4):
+            batch = rows_on_devices(rows, config.steps_per_dispatch, mesh, Rules())
+            began = time.monotonic()
+            state, figures = run_steps(state, batch)
+            jax.block_until_ready(figures)
+            times.append(time.monotonic() - began)
+            done += config.steps_per_dispatch
+        speed = config.steps_per_dispatch / min(times[1:])
+        possible = max(1, int((seconds - STARTING) * speed * 0.97))
+        print(f"compiled in {times[0]:.1f} s, {speed:.2f} steps/s, {possible} of {steps} possible", file=sys.stderr)
+        if 0.8 * possible <= steps <= possible:
+            plan(run, steps)
+            return config, state.params, done
+        steps = possible
+
+
+def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
+    """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
+    deadline = time.monotonic() + seconds
+    about = json.loads((data / "manifest.json").read_text())
+    model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
+    recordings, replanned = read_set(data, "train"), (run / "checkpoints").exists()
+    steps = planned(run) or max(1, round(PREDICTED[kind] * (seconds - COMPILING)))
+    while True:
+        config = config_of(kind, model, steps, toy)
+        timed = Timed(rows_of(kind, config, recordings), config, deadline, may_stop=not replanned)
         state = train(config, timed, run, stop_after=deadline - time.monotonic())
         done = int(state.step)
         if not timed.stopped:
             return config, state.params, done
-        compiling = 5 if toy else 60
-        steps = done + int((deadline - time.monotonic() - compiling) * timed.speed * 0.97)
-        plan_file.write_text(json.dumps(steps))
+        replanned = True
+        steps = done + max(1, int((deadline - time.monotonic() - (5 if toy else COMPILING)) * timed.speed * 0.97))
+        plan(run, steps)
         print(f"{done} steps done, {steps} planned", file=sys.stderr)
 
 
@@ -148,10 +196,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=560.0)
     parser.add_argument("--hardware", default="one NVIDIA H200")
     parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
     began, about = time.monotonic(), json.loads((arguments.data / "manifest.json").read_text())
     arguments.run.mkdir(parents=True, exist_ok=True)
-    config, params, done = train_for(
+    work = rehearse if arguments.rehearse else train_for
+    config, params, done = work(
         arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy
     )
     tokenizer = {
@@ -160,9 +210,11 @@ def main() -> None:
     facts = {"steps": done, "seconds": round(time.monotonic() - began, 1), "hardware": arguments.hardware}
     facts |= {"training": dataclasses.asdict(config)}
     arrays = {name: np.asarray(value, np.float32) for name, value in params.items()}
-    checkpoints.release(arguments.run / "weights", config.model, arrays, tokenizer, facts, "# card\n")
+    weights = arguments.run / ("rehearsal" if arguments.rehearse else "weights")
+    checkpoints.release(weights, config.model, arrays, tokenizer, facts, "# card\n")
     facts["parameters"] = sum(value.size for value in arrays.values())
-    (arguments.run / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    if not arguments.rehearse:
+        (arguments.run / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps(facts), file=sys.stderr)
 
 
