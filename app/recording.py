@@ -136,10 +136,18 @@ def hear(path: Path, model: AudioModel, seconds: float | None) -> Heard:
 
 
 def encoded(heard: Heard, model: AudioModel) -> np.ndarray:
-    """Codes int16 [F, Q] of the tail, without those at a beginning that is none."""
-    codes = codes_file.encoder(model.codec, model.codebooks).push(heard.tail).astype(np.int16)
-    cut = len(heard.tail) < heard.samples
-    return codes[WARM:] if cut else codes
+    """Codes int16 [F, Q] of the tail, without those at a beginning that is none.
+
+    Of all but a short one the first few frames are left out, too, so that what is left is whole passes of the codec:
+    other lengths would have to be compiled.
+    """
+    from musicgen.model.codec_streaming import MOST_FRAMES
+
+    frames = len(heard.tail) // model.codec.config.hop
+    skipped = frames % MOST_FRAMES if frames > 4 * MOST_FRAMES else 0
+    tail = heard.tail[skipped * model.codec.config.hop :]
+    codes = codes_file.encoder(model.codec, model.codebooks).push(tail).astype(np.int16)
+    return codes[WARM:] if len(heard.tail) < heard.samples else codes
 
 
 def continue_recording(
