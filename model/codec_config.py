@@ -15,7 +15,8 @@ class CodecConfig:
     """Everything that decides the shapes of the parameters and what a code means."""
 
     sample_rate: int = 24_000  # samples a second, one channel
-    strides: tuple[int, ...] = (2, 4, 5, 8)  # of the encoder's stages; their product is the hop
+    fourier_hop: int = 0  # samples of a step of the Fourier kernels in front (codec_spectrum.py); 0: there are none
+    strides: tuple[int, ...] = (2, 4, 5, 8)  # of the encoder's stages; their product is the hop, or the hop's steps
     encoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # channels of each stage, and at the frame rate
     decoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # in the encoder's order: the last is next to the codes
     dilations: tuple[int, ...] = (1, 3, 9)  # of the residual units of a stage
@@ -40,7 +41,7 @@ class CodecConfig:
     @property
     def hop(self) -> int:
         """Samples to a frame."""
-        return math.prod(self.strides)
+        return math.prod(self.strides) * max(1, self.fourier_hop)
 
     @property
     def frame_rate(self) -> int:
@@ -87,8 +88,27 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
         codebook_size=32,
         code_width=4,
     ),
+    # The same behind Fourier kernels, with the rates of the real ones.
+    "toy-fourier": CodecConfig(
+        fourier_hop=40,
+        strides=(2, 4),
+        encoder_widths=(8, 8, 16),
+        decoder_widths=(8, 8, 16),
+        dilations=(1,),
+        frame_units=1,
+        width=12,
+        codebook_size=1024,
+        code_width=4,
+    ),
     # 75 frames a second, 750 bits a second per codebook: 3, 6 and 12 kbps with 4, 8 and 16 of them.
     "piano-75": CodecConfig(),
+    # The same codes; the two stages nearest to the samples are Fourier kernels, 600 steps a second.
+    "piano-fourier": CodecConfig(
+        fourier_hop=40,
+        strides=(2, 4),
+        encoder_widths=(192, 256, 480),
+        decoder_widths=(192, 256, 480),
+    ),
     # 50 frames a second, 500 bits a second per codebook: 3, 6 and 12 kbps with 6, 12 and 24 (the paper's layout).
     # Fewer steps from the second stage on, so that the stages near the samples can be wider at the same speed.
     "piano-50": CodecConfig(

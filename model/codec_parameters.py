@@ -59,12 +59,16 @@ def length(kernel: jax.Array) -> jax.Array:
 
 
 def unfold(params: Mapping[str, jax.Array]) -> Parameters:
-    """Every kernel as a direction and a gain: how parameters are trained."""
+    """Every kernel as a direction and a gain: how parameters are trained.
+
+    Directions begin with length 1, so that all turn at the same rate, however small their kernels are.
+    """
     result: Parameters = {}
     for name, value in params.items():
         if name.endswith(KERNEL):
             stem = name.removesuffix(KERNEL)
-            result |= {stem + DIRECTION: value, stem + GAIN: length(value)}
+            gain = length(value)
+            result |= {stem + DIRECTION: value / gain, stem + GAIN: gain}
         else:
             result[name] = value
     return result

@@ -45,10 +45,13 @@ class ResidualVectorQuantizer(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, config: CodecConfig):
         D, E, Q, S = config.width, config.code_width, config.codebooks, config.codebook_size
         self.config = config
-        self.down = nnx.Param(D**-0.5 * jax.random.normal(rngs.params(), (Q, D, E)))
-        self.up = nnx.Param(E**-0.5 * jax.random.normal(rngs.params(), (Q, E, D)))
+        down = D**-0.5 * jax.random.normal(rngs.params(), (Q, D, E))
+        self.down = nnx.Param(down)
+        # There and back is a projection: with an `up` of its own, every fresh codebook would add to the residual.
+        self.up = nnx.Param(jnp.swapaxes(down, 1, 2) + 0.0)
         self.up_bias = nnx.Param(jnp.zeros((Q, D)))
-        self.entries = nnx.Param(jax.random.normal(rngs.params(), (Q, S, E)))
+        # Next to nothing, so that every codebook first sees what there is to quantise: training puts all entries there.
+        self.entries = nnx.Param(0.01 * jax.random.normal(rngs.params(), (Q, S, E)))
 
     def look_up(self, q: int, residual: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """residual [B, F, D] -> (projected [B, F, E], code i32 [B, F], entry [B, F, E])."""

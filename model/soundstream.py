@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from musicgen.model import codec_spectrum
 from musicgen.model.codec_config import CodecConfig
 from musicgen.model.quantizer import ResidualVectorQuantizer
 
@@ -165,7 +166,8 @@ class Encoder(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs, config: CodecConfig):
         widths = config.encoder_widths
-        self.first = CausalConv(rngs, 1, widths[0], config.kernel)
+        self.hop = config.fourier_hop
+        self.first = CausalConv(rngs, 4 * codec_spectrum.bins(self.hop) if self.hop else 1, widths[0], config.kernel)
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[:-1]])
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], config.strides, strict=True)
@@ -176,6 +178,10 @@ class Encoder(nnx.Module):
 
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
         """See the class; T is a multiple of the hop."""
+        if self.hop:
+            before = (codec_spectrum.OVERLAP - 1) * self.hop
+            wave = memory.before(x.astype(jnp.float32), before)[..., 0]
+            x = codec_spectrum.analysis(wave, self.hop).astype(self.first.kernel[...].dtype)
         x = self.first(x, memory)
         for stage, act, down in zip(self.stages, self.stage_acts, self.downs, strict=True):
             for unit in stage:
@@ -198,7 +204,12 @@ class Decoder(nnx.Module):
         self.ups = nnx.List([Up(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[1:]])
         self.last_act = Activation(config, widths[-1])
-        self.last = CausalConv(rngs, widths[-1], 1, config.kernel, scale=0.3)
+        self.hop, L = config.fourier_hop, codec_spectrum.bins(config.fourier_hop)
+        outputs, scale = (5 * L, 0.05) if self.hop else (1, 0.3)  # a fresh codec is not loud
+        self.last = CausalConv(rngs, widths[-1], outputs, config.kernel, scale=scale)
+        if self.hop:
+            levels = jnp.linspace(*codec_spectrum.FIRST_LEVELS, L)
+            self.last.bias[...] = self.last.bias[...].at[:L].set(levels)
 
     def __call__(self, z: jax.Array, memory: Memory) -> jax.Array:
         """See the class."""
@@ -209,7 +220,12 @@ class Decoder(nnx.Module):
             x = up(act(x), memory)
             for unit in stage:
                 x = unit(x, memory)
-        return jnp.tanh(self.last(self.last_act(x), memory))
+        x = self.last(self.last_act(x), memory)
+        if not self.hop:
+            return jnp.tanh(x)
+        pieces = codec_spectrum.windows(x.astype(jnp.float32), self.hop)
+        pieces = memory.before(pieces, codec_spectrum.OVERLAP - 1)
+        return jnp.clip(codec_spectrum.overlapped(pieces, self.hop), -1.0, 1.0)[..., None]
 
 
 class SoundStream(nnx.Module):

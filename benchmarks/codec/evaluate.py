@@ -3,10 +3,10 @@
     python benchmarks/codec/evaluate.py DATA OUT [--codec RUN] [--kbps 3 6 12] [--excerpts 100] [--picture]
 
 DATA is an audio data set of `musicgen.data_prep.audio_prep`; RUN the folder that benchmarks/codec/train.py wrote
-(codec.json and codec.safetensors).  Ten-second excerpts of the test split, at equal distances.  The distances are
-defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same rates, shifted to where
-they fit best; the table gives the rate that each file really has, container included.  OUT gets result.json, table.md
-and, with --picture, spectrogram.png.
+(codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal distances.
+The distances are defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same
+rates, shifted to where they fit best; the table gives the rate that each file really has, container included.  OUT gets
+result.json, table.md and, with --picture, spectrogram.png.
 
 Published figures, other music at 44.1 kHz (Kumar et al., 2023): DAC 8 kbps mel 0.93, STFT 1.60, SI-SDR 10.75;
 EnCodec 6 kbps mel 1.83, SI-SDR 5.99.
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 import distances
@@ -35,6 +34,8 @@ from musicgen.data_prep.audio_shards import SAMPLE_RATE, AudioSet
 from musicgen.data_prep.workers import in_order
 
 SECONDS = 10
+ROWS = 20  # excerpts at a time through our codec
+OTHERS = ("Opus", "MP3")
 FIGURES = ("mel", "mel_default", "stft", "si_sdr")
 
 
@@ -43,10 +44,11 @@ class Excerpt:
     """A piece of a recording and what a codec made of it; only samples, so that another process can measure it."""
 
     name: str
-    codec: str
+    codec: str  # "ours", "Opus" or "MP3"
+    asked: float  # kbps
+    kbps: float  # that it really has
     real: np.ndarray
-    fake: np.ndarray
-    kbps: float
+    fake: np.ndarray | None  # None: Opus or MP3 have yet to make it
 
 
 def excerpts(recordings: AudioSet, count: int) -> list[tuple[str, np.ndarray]]:
@@ -70,6 +72,8 @@ def excerpts(recordings: AudioSet, count: int) -> list[tuple[str, np.ndarray]]:
 
 def through_file(wave: np.ndarray, form: str, subtype: str, level: float, **options: str) -> tuple[np.ndarray, float]:
     """(what comes back from such a file, its kbps)."""
+    import soundfile
+
     file = io.BytesIO()
     with soundfile.SoundFile(
         file, "w", SAMPLE_RATE, 1, subtype, format=form, compression_level=level, **options
@@ -94,31 +98,42 @@ def mp3(wave: np.ndarray, kbps: float) -> tuple[np.ndarray, float]:
 
 
 class Ours:
-    """The codec of a training run."""
+    """The codec of a training run, or a released one."""
 
-    def __init__(self, folder: Path, highest: float) -> None:
-        """`highest`: the rate in kbps at which the use of the codebooks is counted, where most take part."""
-        from safetensors.numpy import load_file
-
+    def __init__(self, folder: Path) -> None:
+        from musicgen.checkpoints import codec_release
         from musicgen.model.codec_config import CodecConfig
 
-        self.config = CodecConfig.from_dict(json.loads((folder / "codec.json").read_text()))
-        self.params = load_file(folder / "codec.safetensors")
-        self.counted = self.config.codebooks_at(1000 * highest)
-        self.counts = np.zeros((self.counted, self.config.codebook_size))
+        self.config: Any
+        self.params: Any
+        if (folder / "codec.json").is_file():
+            from safetensors.numpy import load_file
 
-    def __call__(self, wave: np.ndarray, kbps: float) -> tuple[np.ndarray, float]:
-        """(what the codec makes of f32 [T], its kbps)."""
-        from musicgen.model.codec_streaming import StreamingDecoder, StreamingEncoder
+            self.config = CodecConfig.from_dict(json.loads((folder / "codec.json").read_text()))
+            self.params = load_file(folder / "codec.safetensors")
+        else:
+            released = codec_release.load(folder)
+            self.config, self.params = released.config, released.params
+        self.counts = np.zeros((self.config.codebooks, self.config.codebook_size))
 
-        number = self.config.codebooks_at(1000 * kbps)
-        encoder = StreamingEncoder(self.config, self.params, number)
-        codes = np.concatenate([encoder.push(wave), encoder.finish()])
-        if number == self.counted:
-            for q in range(number):
-                self.counts[q] += np.bincount(codes[:, q], minlength=self.config.codebook_size)
-        back = StreamingDecoder(self.config, self.params, number).push(codes)[: len(wave)]
-        return back, self.config.bitrate(number) / 1000
+    def __call__(self, waves: np.ndarray, kbps: Sequence[float]) -> dict[float, np.ndarray]:
+        """What the codec makes of f32 [B, T], whole frames, at each rate; the use of all codebooks is counted."""
+        import jax
+
+        from musicgen.model import codec_parameters
+        from musicgen.model.soundstream import SoundStream
+
+        def bound(params: Any) -> SoundStream:
+            return codec_parameters.bind(SoundStream, self.config, params)
+
+        # Exact products, as on a CPU.
+        with jax.default_matmul_precision("highest"):
+            codes = np.asarray(jax.jit(lambda params, waves: bound(params).encode(waves)[0])(self.params, waves))
+            for q in range(self.config.codebooks):
+                self.counts[q] += np.bincount(codes[..., q].reshape(-1), minlength=self.config.codebook_size)
+            decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0])
+            numbers = {rate: self.config.codebooks_at(1000 * rate) for rate in kbps}
+            return {rate: np.asarray(decode(self.params, codes[..., :number])) for rate, number in numbers.items()}
 
     def perplexities(self) -> list[float]:
         """Of each codebook."""
@@ -126,20 +141,37 @@ class Ours:
         return [float(np.exp(-np.sum(p[p > 0] * np.log(p[p > 0])))) for p in share]
 
 
-def decoded(originals: Sequence[tuple[str, np.ndarray]], kbps: Sequence[float], ours: Ours | None) -> Iterator[Excerpt]:
-    """Every excerpt through every codec at every rate."""
-    for name, wave in originals:
-        for rate in kbps:
-            codecs = {"Opus": opus, "MP3": mp3} | ({"ours": ours} if ours is not None else {})
-            for codec, through in codecs.items():
-                fake, real_rate = through(wave, rate)
-                yield Excerpt(name, f"{codec} {rate:g}", wave, fake, real_rate)
+def decoded(
+    originals: Sequence[tuple[str, np.ndarray]], kbps: Sequence[float], ours: Ours | None, others: Sequence[str]
+) -> Iterator[Excerpt]:
+    """Every excerpt at every rate through the others' codecs, still to be done, and through ours."""
+    for rate in kbps:
+        for codec in others:
+            for name, wave in originals:
+                yield Excerpt(name, codec, rate, rate, wave, None)
+    for start in range(0, len(originals) if ours is not None else 0, ROWS):
+        assert ours is not None
+        group = originals[start : start + ROWS]
+        hop = ours.config.hop
+        made = ours(np.stack([wave[: len(wave) // hop * hop] for _, wave in group]), kbps)
+        for rate, waves in made.items():
+            real = ours.config.bitrate(ours.config.codebooks_at(1000 * rate)) / 1000
+            for (name, wave), fake in zip(group, waves, strict=True):
+                yield Excerpt(name, "ours", rate, real, wave[: len(fake)], fake)
+
+
+def made(excerpt: Excerpt) -> tuple[np.ndarray, float]:
+    """(what the codec made of it, its kbps)."""
+    if excerpt.fake is not None:
+        return excerpt.fake, excerpt.kbps
+    return {"Opus": opus, "MP3": mp3}[excerpt.codec](excerpt.real, excerpt.asked)
 
 
 def measured(excerpt: Excerpt) -> dict[str, Any]:
     """The figures of one excerpt."""
-    figures = distances.measure(excerpt.fake, excerpt.real, SAMPLE_RATE)
-    return {"name": excerpt.name, "codec": excerpt.codec, "kbps": excerpt.kbps, **figures}
+    fake, kbps = made(excerpt)
+    figures = distances.measure(fake, excerpt.real, SAMPLE_RATE)
+    return {"name": excerpt.name, "codec": f"{excerpt.codec} {excerpt.asked:g}", "kbps": kbps, **figures}
 
 
 def died(excerpt: Excerpt) -> dict[str, Any]:
@@ -196,15 +228,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kbps", type=float, nargs="+", default=[3.0, 6.0, 12.0])
     parser.add_argument("--split", default="test")
     parser.add_argument("--excerpts", type=int, default=100)
+    parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS), help="codecs beside it")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--picture", action="store_true")
     arguments = parser.parse_args(argv)
     originals = excerpts(AudioSet(arguments.data, arguments.split), arguments.excerpts)
-    ours = Ours(arguments.codec, max(arguments.kbps)) if arguments.codec else None
-    stream = decoded(originals, arguments.kbps, ours)
-    lines = summary(list(in_order(stream, measured, arguments.workers, died)))
+    ours = Ours(arguments.codec) if arguments.codec else None
+    stream = decoded(originals, arguments.kbps, ours, arguments.others)
+    rows = list(in_order(stream, measured, arguments.workers, died))
+    lines = summary(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {"split": arguments.split, "excerpts": len(originals), "codecs": lines}
+    result: dict[str, Any] = {"split": arguments.split, "excerpts": len(originals), "codecs": lines, "rows": rows}
     if ours is not None:
         perplexity = ours.perplexities()
         share = [value / ours.config.codebook_size for value in perplexity]
@@ -216,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         loudest = max(originals, key=lambda each: float(np.mean(each[1] ** 2)))
         middle = sorted(arguments.kbps)[len(arguments.kbps) // 2]
         panels = [("original", loudest[1])]
-        panels += [(made.codec + " kbps", made.fake) for made in decoded([loudest], [middle], ours)]
+        for excerpt in decoded([loudest], [middle], ours, arguments.others):
+            panels.append((f"{excerpt.codec} {middle:g} kbps", made(excerpt)[0]))
         picture(arguments.out / "spectrogram.png", panels)
 
 

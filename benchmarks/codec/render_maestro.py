@@ -47,6 +47,7 @@ class Job:
     split: str
     soundfont: str
     out: str  # relative, as in MAESTRO's column audio_filename
+    seconds: float  # of the piece
 
 
 @dataclass(frozen=True)
@@ -87,39 +88,35 @@ def impulse(room: Room, rng: np.random.Generator) -> np.ndarray:
     return tail
 
 
-def played(performance: Performance, font: bytes) -> np.ndarray:
-    """f32 [T] at DRAWN, one channel: the piece in chunks of the app's renderer, overlaps added up."""
-    sound = np.zeros(round((performance.duration + 40) * DRAWN), np.float32)
+def played(performance: Performance, font: bytes, response: np.ndarray) -> np.ndarray:
+    """f32 [T] at RATE, one channel: the piece in its room, in chunks of the app's renderer, overlaps added up."""
+    sound = np.zeros(round((performance.duration + 40) * RATE) + len(response), np.float32)
     end = 0
     for start, music in chunks(performance):
         with wave.open(io.BytesIO(midirenderer.render_wave_from(font, write_midi(music, None)))) as file:
             if (file.getframerate(), file.getsampwidth()) != (DRAWN, 2):
                 raise ValueError(f"midirenderer gave {file.getframerate()} Hz, {8 * file.getsampwidth()} bits")
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
-        at = round(start * DRAWN)
-        piece = samples.mean(axis=1, dtype=np.float32)[: len(sound) - at] / 32768
+        at = round(start * RATE)
+        piece = in_room(samples.mean(axis=1, dtype=np.float32) / 32768, response)[: len(sound) - at]
         sound[at : at + len(piece)] += piece
         end = max(end, at + len(piece))
     return sound[:end]
 
 
-def halved(sound: np.ndarray) -> np.ndarray:
-    """From DRAWN to RATE: everything above 11.9 kHz is taken away, then every second sample."""
-    size = len(sound) + len(sound) % 2
-    spectrum = np.fft.rfft(sound, size)
-    hertz = np.fft.rfftfreq(size, 1 / DRAWN)
-    spectrum *= np.clip((11_900 - hertz) / 400, 0, 1)
-    return np.fft.irfft(spectrum, size)[::2]
+def in_room(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """From DRAWN to RATE, everything above 11.9 kHz taken away, and what the room makes of it: f64 [T]."""
+    count = len(sound) // 2 + len(response)
+    size = 1 << (count + RATE // 10).bit_length()
+    spectrum = np.fft.rfft(sound, 2 * size)[: size // 2 + 1]
+    spectrum *= np.clip((11_900 - np.fft.rfftfreq(size, 1 / RATE)) / 400, 0, 1) / 2
+    return np.fft.irfft(spectrum * np.fft.rfft(response, size), size)[:count]
 
 
-def recorded(dry: np.ndarray, room: Room, rng: np.random.Generator) -> np.ndarray:
-    """The sound in its room, brought to its level: int16 [T]."""
-    if room.seconds:
-        response = impulse(room, rng)
-        size = 1 << (len(dry) + len(response)).bit_length()
-        dry = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(response, size))[: len(dry) + len(response)]
-    peak = float(np.abs(dry).max(initial=0.0))
-    return np.round(dry * (10 ** (room.peak_db / 20) * 32767 / max(peak, 1e-9))).astype("<i2")
+def at_level(sound: np.ndarray, room: Room) -> np.ndarray:
+    """The sound brought to its level: int16 [T]."""
+    peak = float(np.abs(sound).max(initial=0.0))
+    return np.round(sound * (10 ** (room.peak_db / 20) * 32767 / max(peak, 1e-9))).astype("<i2")
 
 
 def render(job: Job, maestro: str, out: str) -> dict[str, str]:
@@ -127,8 +124,8 @@ def render(job: Job, maestro: str, out: str) -> dict[str, str]:
     room, target = room_of(job), Path(out) / job.out
     if not target.exists():
         performance, _ = read_midi(Path(maestro) / job.midi)
-        dry = halved(played(performance, Path(job.soundfont).read_bytes()))
-        samples = recorded(dry, room, generator(job))
+        response = impulse(room, generator(job)) if room.seconds else np.ones(1)
+        samples = at_level(played(performance, Path(job.soundfont).read_bytes(), response), room)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         with wave.open(str(beside), "wb") as file:
@@ -152,8 +149,9 @@ def jobs_of(maestro: Path, fonts: Sequence[Path], hours: dict[str, float]) -> It
                 break
             font = fonts[chosen % len(fonts)]
             stem = str(Path(row["midi_filename"]).with_suffix(""))
-            yield Job(row["midi_filename"], split, str(font), f"{stem}--{font.stem}.wav")
-            chosen, seconds = chosen + 1, seconds + float(row["duration"])
+            seconds_of_piece = float(row["duration"])
+            yield Job(row["midi_filename"], split, str(font), f"{stem}--{font.stem}.wav", seconds_of_piece)
+            chosen, seconds = chosen + 1, seconds + seconds_of_piece
 
 
 def installed() -> list[Path]:
@@ -190,6 +188,7 @@ def main() -> None:
     jobs = list(
         jobs_of(arguments.maestro, fonts, {"test": held_out, "validation": held_out, "train": arguments.train_hours})
     )
+    jobs.sort(key=lambda job: -job.seconds)  # so that no process is left alone with a long one
     arguments.out.mkdir(parents=True, exist_ok=True)
     began, seconds, lost = time.monotonic(), 0.0, 0
     make = partial(render, maestro=str(arguments.maestro), out=str(arguments.out))

@@ -1,10 +1,11 @@
 """Train the codec on a prepared audio data set.  The same command goes on where it was stopped.
 
-    python benchmarks/codec/train.py DATA RUN --preset piano-75 --steps 60000 --adversarial-from 30000
+    python benchmarks/codec/train.py DATA RUN --preset piano-fourier --seconds 600 --adversarial-from 0.65
 
 DATA is an audio data set of `musicgen.data_prep.audio_prep`.  At every checkpoint RUN gets codec.json and
 codec.safetensors (averaged weights, plain kernels, float32), which evaluate.py and speed.py take, and metrics.jsonl the
-figures of fixed pieces of the validation split at 3, 6 and 12 kbps.
+figures of fixed pieces of the validation split at 3, 6 and 12 kbps.  RUN/spectra gets the last ones of the time before
+there are discriminators.  --compile-only fills JAX's persistent cache, while the data are still being made say.
 """
 
 from __future__ import annotations
@@ -26,11 +27,17 @@ from musicgen.data_prep.audio_shards import AudioSet, Crops
 from musicgen.model import codec_losses, codec_parameters
 from musicgen.model.codec_config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec_losses import LossConfig
-from musicgen.model.codec_train import CodecTrainConfig, train_codec
+from musicgen.model.codec_train import CodecTrainConfig, compiled_codec_steps, train_codec
+from musicgen.model.discriminators import DiscriminatorConfig
 from musicgen.model.soundstream import SoundStream
 
 VALIDATION_ROWS, VALIDATION_SECONDS = 32, 4
 RATES = (3, 6, 12)  # kbps
+JUDGES = {  # DAC's, and a quarter of their cost
+    "whole": DiscriminatorConfig(),
+    "half": DiscriminatorConfig(period_channels=(16, 64, 256, 512, 512), band_channels=16),
+    "toy": DiscriminatorConfig((3,), (2, 4), (64,), 2, (0.0, 1.0)),
+}
 
 
 def write_codec(folder: Path, codec: CodecConfig, params: Mapping[str, jax.Array]) -> None:
@@ -44,20 +51,20 @@ def write_codec(folder: Path, codec: CodecConfig, params: Mapping[str, jax.Array
 def validator(config: CodecTrainConfig, waves: np.ndarray) -> Callable[[Mapping[str, jax.Array]], dict[str, float]]:
     """The function from plain kernels to mel distance and SI-SDR of waves f32 [B, T] at each rate."""
     codec, losses = config.codec, LossConfig()
-    waves = waves[:, : waves.shape[1] // codec.hop * codec.hop]
 
-    def figures(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def figures(params: Mapping[str, jax.Array], waves: jax.Array) -> dict[str, jax.Array]:
         model = codec_parameters.bind(SoundStream, codec, params)
-        codes, _ = model.encode(jnp.asarray(waves))
+        codes, _ = model.encode(waves)
+        loud = codec_losses.gain(waves)
         made = {}
         for rate in (rate for rate in RATES if 1000 * rate <= codec.bitrate()):
             back, _ = model.decode(codes[..., : codec.codebooks_at(1000 * rate)])
-            mel = codec_losses.mel_distance(back, jnp.asarray(waves), codec.sample_rate, losses.windows, losses.mels)
-            made |= {f"mel_{rate}": mel, f"si_sdr_{rate}": jnp.mean(codec_losses.si_sdr(back, jnp.asarray(waves)))}
+            mel = codec_losses.mel_distance(loud * back, loud * waves, codec.sample_rate, losses.windows, losses.mels)
+            made |= {f"mel_{rate}": mel, f"si_sdr_{rate}": jnp.mean(codec_losses.si_sdr(back, waves))}
         return made
 
     program = jax.jit(figures)
-    return lambda params: {name: float(value) for name, value in program(params).items()}
+    return lambda params: {name: float(value) for name, value in program(params, waves).items()}
 
 
 def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -68,6 +75,8 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=sorted(CODEC_PRESETS), default="piano-75")
     parser.add_argument("--activation", default=None, help="snake or elu, instead of the preset's")
     parser.add_argument("--compute", default="bfloat16")
+    parser.add_argument("--judges", choices=sorted(JUDGES), default="half")
+    parser.add_argument("--compile-only", choices=("spectra", "judged"), help="steps without or with discriminators")
     parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="SECONDS")
     defaults = [
         (name, value)
@@ -89,22 +98,31 @@ def config_of(arguments: argparse.Namespace) -> CodecTrainConfig:
     codec = CODEC_PRESETS[arguments.preset]
     if arguments.activation:
         codec = dataclasses.replace(codec, activation=arguments.activation)
-    return CodecTrainConfig(codec, losses=LossConfig(**given(LossConfig)), **given(CodecTrainConfig))
+    losses = LossConfig(**given(LossConfig))
+    return CodecTrainConfig(codec, JUDGES[arguments.judges], losses, **given(CodecTrainConfig))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """See above."""
     arguments = arguments_of(argv)
     config = config_of(arguments)
+    length = VALIDATION_SECONDS * config.codec.sample_rate // config.codec.hop * config.codec.hop
+    if arguments.compile_only:
+        compiled_codec_steps(config, arguments.compile_only == "judged")
+        if arguments.compile_only == "spectra":
+            silence = np.zeros((VALIDATION_ROWS, length), np.float32)
+            validator(config, silence)(codec_parameters.initial(SoundStream, config.codec, 0))
+        return
     train = Crops(AudioSet(arguments.data, "train"), batch=config.batch, samples=config.samples, seed=config.seed)
     held_out = AudioSet(arguments.data, "validation")
-    length = VALIDATION_SECONDS * config.codec.sample_rate
     validate = validator(
         config, next(Crops(held_out, batch=VALIDATION_ROWS, samples=length, seed=0, loudness=0.0))["wave"]
     )
 
-    def at_checkpoint(step: int, params: Mapping[str, jax.Array]) -> dict[str, float]:
-        write_codec(arguments.run, config.codec, params)
+    def at_checkpoint(step: int, params: Mapping[str, jax.Array], judged: bool) -> dict[str, float]:
+        for folder in [arguments.run] if judged else [arguments.run, arguments.run / "spectra"]:
+            folder.mkdir(exist_ok=True)
+            write_codec(folder, config.codec, params)
         return validate(params)
 
     print(f"{jax.device_count()} devices, {config}", file=sys.stderr)

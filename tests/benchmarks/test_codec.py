@@ -150,12 +150,18 @@ def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     train = module("train")
     train.write_codec(tmp_path / "run", codec, codec_parameters.initial(SoundStream, codec, 0))
+    figures = {"mel_6": 0.9, "si_sdr_6": 9.0}
+    records = [{"step": 1, "seconds": 1.0, "mel": 1.0}, {"step": 1, "seconds": 2.0, **figures}]
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "run" / "config.json").write_text("{}")
+    run_program("release.py", tmp_path / "run", tmp_path / "codec")
+    run_program("encode.py", tmp_path / "set", tmp_path / "codec", tmp_path / "codes", "--rows", 2, "--frames", 100)
     run_program(
         "evaluate.py",
         tmp_path / "set",
         tmp_path / "out",
         "--codec",
-        tmp_path / "run",
+        tmp_path / "codec",
         "--kbps",
         6,
         "--workers",
@@ -170,8 +176,51 @@ def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
     assert 7 < mp3["kbps"] < 9
     assert ours["kbps"] == pytest.approx(5.85)
     assert opus["si_sdr"] > ours["si_sdr"]  # the one is a codec, the other has random weights
-    assert len(result["perplexity"]) == 13
+    assert len(result["perplexity"]) == 14
     assert all(1 <= value <= 64 for value in result["perplexity"])
+
+    from musicgen.checkpoints import codec_release
+    from musicgen.data_prep.audio import to_float
+    from musicgen.data_prep.codes import CodeSet
+    from musicgen.model.codec_streaming import StreamingEncoder
+
+    released, recordings = codec_release.load(tmp_path / "codec"), AudioSet(tmp_path / "set", "test")
+    encoder = StreamingEncoder(released.config, released.params)
+    codes = CodeSet(tmp_path / "codes", "test").codes(0)
+    alone = np.concatenate([encoder.push(to_float(recordings.samples(0))), encoder.finish()])
+    assert codes.shape == alone.shape
+    assert np.mean(codes == alone) > 0.999  # sums in another order now and then find another nearest entry
+
+
+def record(step: int, **figures: float) -> str:
+    return json.dumps({"step": step, "seconds": float(step), **figures}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "released"),
+    [
+        ((0.9, 9.0), (0.95, 8.5), "run"),  # both are good enough
+        ((0.9, 9.0), (1.05, 8.5), "spectra"),
+        ((1.2, 9.0), (1.3, 8.5), "run"),  # neither is
+    ],
+)
+def test_which_weights_are_released(
+    tmp_path: Path, before: tuple[float, float], after: tuple[float, float], released: str
+) -> None:
+    release = module("release")
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [
+        record(10, mel=1.0),
+        record(20, mel=1.0),
+        record(20, mel_6=before[0], si_sdr_6=before[1]),
+        record(30, mel=1.0, discriminator=2.0),
+        record(30, mel_6=after[0], si_sdr_6=after[1]),
+    ]
+    (run / "metrics.jsonl").write_text("".join(lines))
+    folder, figures = release.chosen(run)
+    assert folder.name == released
+    assert figures["step"] == (30 if released == "run" else 20)
 
 
 def test_options_of_a_training_run() -> None:

@@ -64,6 +64,28 @@ def test_si_sdr() -> None:
     np.testing.assert_allclose(ratio, 20.0, atol=1e-2)
 
 
+def test_the_waveform_term_is_a_ratio_and_the_mel_loss_listens_at_one_level() -> None:
+    real = jnp.asarray(noise(3, 4800)) * jnp.array([[1.0], [0.1], [0.03]])
+    np.testing.assert_allclose(codec_losses.relative_error(1.4 * real, real), 0.4, rtol=1e-2)
+    level = jnp.sqrt(jnp.mean(jnp.square(codec_losses.gain(real) * real), axis=1))
+    np.testing.assert_allclose(level, codec_losses.LEVEL, rtol=1e-4)
+    assert float(codec_losses.gain(jnp.zeros((1, 10)))[0, 0]) == codec_losses.MOST_GAIN
+    silent = jax.grad(lambda x: codec_losses.relative_error(x, jnp.zeros_like(x)))(jnp.zeros((1, 10)))
+    assert bool(jnp.isfinite(silent).all())
+
+
+def test_the_waveform_comes_first() -> None:
+    losses = LossConfig(mel=15.0, wave=10.0, wave_first=0.2)
+    at = {
+        progress: [float(codec_losses.weight(name, losses, jnp.float32(progress))) for name in ("mel", "wave")]
+        for progress in (0, 0.1, 0.15, 0.2, 1)
+    }
+    np.testing.assert_allclose([at[0], at[0.1]], [[0.3, 24], [0.3, 24]], rtol=1e-5)
+    np.testing.assert_allclose(at[0.15], [7.65, 17], rtol=1e-5)
+    np.testing.assert_allclose([at[0.2], at[1]], [[15, 10], [15, 10]], rtol=1e-5)
+    assert float(codec_losses.weight("features", losses, jnp.float32(0))) == losses.features
+
+
 def test_adversarial_losses() -> None:
     sure = [[jnp.ones((2, 3)), jnp.ones((2, 5))], [jnp.ones((4,)), jnp.ones((2, 2))]]
     fooled = [[jnp.zeros((2, 3)), jnp.ones((2, 5))], [jnp.zeros((4,)), jnp.ones((2, 2))]]

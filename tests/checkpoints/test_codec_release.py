@@ -1,0 +1,54 @@
+"""Released codecs: what was written is what is read, damage and other things are refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicgen import checkpoints
+from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
+from musicgen.model import codec_parameters
+from musicgen.model.codec_config import CODEC_PRESETS
+from musicgen.model.soundstream import SoundStream
+
+CODEC = CODEC_PRESETS["toy-fourier"]
+
+
+@pytest.fixture(scope="module")
+def params() -> dict[str, np.ndarray]:
+    return {n: np.asarray(x) for n, x in codec_parameters.initial(SoundStream, CODEC, 0).items()}
+
+
+@pytest.fixture
+def released(tmp_path: Path, params: dict[str, np.ndarray]) -> Path:
+    codec_release.release(tmp_path / "codec", CODEC, params, {"steps": 3}, "# A codec\n")
+    return tmp_path / "codec"
+
+
+def test_a_codec_comes_back(released: Path, params: dict[str, np.ndarray]) -> None:
+    codec = codec_release.load(released)
+    assert (codec.name, codec.config, codec.about) == ("codec", CODEC, {"steps": 3})
+    assert codec.sha256 == checkpoints.identity((released / "SHA256SUMS").read_text())
+    codec_parameters.bind(SoundStream, codec.config, codec.params)
+    for name, value in params.items():
+        if name.endswith(".kernel"):
+            assert codec.weights[name].dtype == np.int8
+            step = np.abs(value).max(axis=(0, 1)) / 127
+            assert (np.abs(codec.params[name] - value) <= 0.5 * step + 1e-7).all()
+        else:
+            np.testing.assert_allclose(codec.params[name], value, atol=2e-3)
+
+
+def test_what_is_no_codec_is_refused(released: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownCheckpointError, match="no codec nowhere: give one"):
+        codec_release.load("nowhere")
+    with pytest.raises(CheckpointError, match="holds a model and no codec"):
+        codec_release.load(checkpoints.find(checkpoints.DEFAULT))
+    weights = next(released.glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        codec_release.load(released)
