@@ -108,13 +108,14 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
     return AudioModel(released, opened)
 
 
-def hear(path: Path, model: AudioModel, seconds: float | None) -> Heard:
-    """Read a recording, or its first `seconds`; memory does not grow with it.
+def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | None = None) -> Heard:
+    """Read a recording, or its first `seconds`, for a context of so many frames (the model's own); memory does not
+    grow with it.
 
     Raises BadInput if it cannot be used, wherever in it the reason lies.
     """
     hop, level = model.codec.config.hop, Level()
-    longest = (model.frames + WARM) * hop
+    longest = ((model.frames if frames is None else frames) + WARM) * hop
     limit = None if seconds is None else round(seconds * SAMPLE_RATE)
     tail, samples = np.zeros(0, np.float32), 0
     try:
@@ -192,21 +193,30 @@ def continue_recording(
 
 
 def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
-    """The weights in an engine, and what computes.  Raises EnvironmentProblem if they do not fit their own config."""
-    import jax
+    """The weights in an engine, and what it is: platform, name and version; ONNX Runtime's on a CPU, else JAX's.
 
-    from musicgen.app.backend import jax_platform
+    Raises EnvironmentProblem if they do not fit their own config, BadInput for a MUSICGEN_BACKEND that is none.
+    """
+    from musicgen.app import backend
     from musicgen.app.compiled import keep_compiled
-    from musicgen.model.codes_engine import CodesEngine
 
-    keep_compiled()
-    platform = jax_platform()
+    config, name = model.released.config, model.released.name
     try:
-        engine = CodesEngine(model.released.config, model.released.params)
+        if backend.chosen() == backend.ONNX:
+            import onnxruntime
+
+            from musicgen.model.codes_onnx import OnnxCodes
+
+            return OnnxCodes(config, model.released.weights), f"cpu {backend.ONNX} {onnxruntime.__version__}"
+        import jax
+
+        from musicgen.model.codes_jax import JaxCodes
+
+        keep_compiled()
+        platform = backend.jax_platform()
+        return JaxCodes(config, model.released.params), f"{platform} {backend.JAX} {jax.__version__}"
     except ValueError as error:
-        name = model.released.name
         raise EnvironmentProblem(f"the weights {name} are damaged ({error}): install them again") from None
-    return engine, f"{platform} jax {jax.__version__}"
 
 
 def _start(engine: CodesEngine, primes: list[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:

@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         released = model.released.config
         resolved = settings.resolved(released.latents * model.codebooks, released.context * model.codebooks)
         progress.note("listening ..." if arguments.prime is not None else "starting ...")
-        heard = None if arguments.prime is None else hear(Path(arguments.prime), model, settings.prime_seconds)
+        assert resolved.context is not None
+        frames = resolved.context // model.codebooks
+        heard = None if arguments.prime is None else hear(Path(arguments.prime), model, settings.prime_seconds, frames)
         made = continue_recording(model, heard, resolved, new_seed() if seed is None else seed, outs, progress.update)
     wall = time.perf_counter() - began
     if arguments.json:

@@ -1,6 +1,6 @@
 """Generation over codes: frames of Q codes in, an endless stream of frames out (`FrameCodes` of model/codes.py).
 
-    engine = CodesEngine(config, params)
+    engine = JaxCodes(config, params)                # or OnnxCodes(config, weights), on a CPU
     stream = engine.start([frames], sampling=Sampling(), seed=0)      # int [T, Q] tokens: code + 3
     for block in stream: ...                                          # int16 [B, k, Q]
 
@@ -11,37 +11,42 @@ anew in one pass.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from musicgen.model import parameters
-from musicgen.model.codes import FrameCodes
 from musicgen.model.config import ModelConfig
-from musicgen.model.decoding import Cache, extend, fill
 from musicgen.model.engine import KEPT, PAD, pass_lengths
-from musicgen.model.sampler import Sampling, sample
+from musicgen.model.sampler import Sampling
 
 
 class CodesEngine:
-    """A model ready to generate; keeps its compiled functions."""
+    """A model of frames ready to generate; what computes is its backend's: codes_jax.py and codes_onnx.py."""
 
     block = 8  # frames a dispatch
 
-    def __init__(self, config: ModelConfig, params: Mapping[str, Any]):
-        """Raises ValueError if it is no model of frames, or the parameters do not fit."""
+    def __init__(self, config: ModelConfig):
+        """Raises ValueError if it is no model of frames."""
         if not config.depth_layers:
             raise ValueError("this model goes code by code: only models of frames are made for generation")
         self.config = config
-        self.dtype = jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
-        self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
-        parameters.bind(config, self.params)
-        self.compiled_fill = jax.jit(self._fill, static_argnames=("read", "latents", "context"))
-        self.compiled_draw = jax.jit(self._draw, donate_argnames=("cache",))
+
+    def fill(self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int) -> tuple[Any, Any]:
+        """Read frames i32 [B, T, Q], rows beginning at start i32 [B], with the last `read` as latents.
+
+        Returns what the last latent knows and a cache with room for `context` inputs and `latents` latents.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self, x: Any, cache: Any, *, seed: int, first: int, count: int, sampling: Mapping[str, float]
+    ) -> tuple[np.ndarray, Any, Any]:
+        """Draw frames number first .. first + count of a stream, each code by the seed, its number and `sampling`.
+
+        Returns int16 [B, count, Q], and x and the cache after them; the old cache is given away.
+        """
+        raise NotImplementedError
 
     def start(
         self,
@@ -66,57 +71,17 @@ class CodesEngine:
             raise ValueError(f"a prime has at least one frame, and its tokens are below {self.config.vocab_size}")
         return CodesStream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
 
-    def _model(self, params: Any) -> FrameCodes:
-        model = parameters.bind(self.config, params)
-        assert isinstance(model, FrameCodes)
-        return model
-
-    def _fill(
-        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int
-    ) -> tuple[jax.Array, Cache]:
-        model = self._model(params)
-        return fill(model, tokens, start, read=read, latents=latents, context=context, dtype=self.dtype)
-
-    def _draw(
-        self,
-        params: Any,
-        x: jax.Array,
-        cache: Cache,
-        key: jax.Array,
-        first: jax.Array,
-        count: jax.Array,
-        sampling: dict[str, jax.Array],
-    ) -> tuple[jax.Array, jax.Array, Cache]:
-        """Frames number first .. first + count of a stream: (int16 [B, block, Q], x [B, D], the cache)."""
-        model, Q = self._model(params), self.config.channels
-
-        def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            drawn, x, cache = carry
-
-            def choose(q: jax.Array, logits: jax.Array) -> jax.Array:
-                noise = jax.random.gumbel(jax.random.fold_in(key, (first + i) * Q + q), logits.shape, logits.dtype)
-                return sample(noise, logits, jnp.ones(logits.shape, bool), sampling)
-
-            tokens = model.draw(x, choose)
-            x, cache = extend(model, tokens, cache, dtype=self.dtype)
-            drawn = jax.lax.dynamic_update_slice(drawn, tokens[:, None].astype(drawn.dtype), (0, i, 0))
-            return drawn, x, cache
-
-        drawn = jnp.full((x.shape[0], self.block, Q), PAD, jnp.int16)
-        return jax.lax.fori_loop(0, count, one, (drawn, x, cache))
-
 
 class CodesStream(Iterator[np.ndarray]):
     """One generation of B rows that go on together; `next` gives int16 [B, k, Q], k >= 1 frames for each row."""
 
     def __init__(self, engine: CodesEngine, primes: list[np.ndarray], M: int, N: int, sampling: Sampling, seed: int):
-        self.engine, self.history, self.M, self.N = engine, primes, M, N
-        self.key = jax.random.key(seed)
-        self.sampling = {name: jnp.asarray(value) for name, value in dataclasses.asdict(sampling).items()}
+        self.engine, self.history, self.M, self.N, self.seed = engine, primes, M, N, seed
+        self.sampling = dataclasses.asdict(sampling)
         self.drawn = 0
         self.x, self.cache, self.room = self.refill()
 
-    def refill(self) -> tuple[Any, Cache, int]:
+    def refill(self) -> tuple[Any, Any, int]:
         """Read the last frames in one pass, with a few of the latents, and say how many frames then fit."""
         kept = max(1, int(self.M * KEPT))
         most = self.N - (self.M - kept)
@@ -129,8 +94,7 @@ class CodesStream(Iterator[np.ndarray]):
             start[row] = length - len(tail)
             tokens[row, start[row] :] = tail
         read = min(kept, length)
-        program = functools.partial(self.engine.compiled_fill, read=read, latents=self.M, context=self.N)
-        x, cache = jax.block_until_ready(program(self.engine.params, tokens, start))
+        x, cache = self.engine.fill(tokens, start, read=read, latents=self.M, context=self.N)
         return x, cache, min(self.M - read, self.N - length)
 
     def __next__(self) -> np.ndarray:
@@ -138,10 +102,9 @@ class CodesStream(Iterator[np.ndarray]):
             del self.cache  # free the old one before the new one is made
             self.x, self.cache, self.room = self.refill()
         count = min(self.engine.block, self.room)
-        drawn, self.x, self.cache = self.engine.compiled_draw(
-            self.engine.params, self.x, self.cache, self.key, jnp.int32(self.drawn), jnp.int32(count), self.sampling
+        block, self.x, self.cache = self.engine.draw(
+            self.x, self.cache, seed=self.seed, first=self.drawn, count=count, sampling=self.sampling
         )
-        block = np.asarray(drawn)[:, :count]
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.drawn += count
         self.room -= count

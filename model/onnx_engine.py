@@ -155,7 +155,7 @@ class OnnxEngine(Engine):
         inputs = tokens.shape[1] - start
         read = np.minimum(latents, inputs)
         B, T, R = len(inputs), int(-(-inputs.max() // W) * W), int(read.max())
-        aligned = np.zeros((B, T), np.int64)
+        aligned = np.zeros((B, T, *tokens.shape[2:]), np.int64 if tokens.ndim == 2 else np.float32)
         for row, first in enumerate(start):
             aligned[row, : inputs[row]] = tokens[row, first:]
         windows = np.clip(inputs[:, None] - np.arange(0, T, W), 0, W).astype(np.int32)  # inputs in each

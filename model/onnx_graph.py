@@ -127,7 +127,7 @@ class Layers:
         if not self.packed.is_int8(*names):
             kernel = self.packed.beside("kernel", *names).astype(np.float32)
             return self.graph.node("MatMul", [x, self.graph.constant(kernel)])[0]
-        key = " ".join(names)
+        key = f"{' '.join(names)}.kernel"
         kernel, scale = self.packed.packed(*names)
         outputs, _, block = kernel.shape
         return self.graph.node(
@@ -220,8 +220,16 @@ class Layers:
         up = self.graph.node("FastGelu", [self.linear(normal, f"{name}.up")], domain=CONTRIB)[0]
         return self.graph.node("Add", [x, self.linear(up, f"{name}.down")])[0]
 
+    def tokens(self, name: str, length: int | str) -> str:
+        """The input for tokens i64 [B, T]; if the weights have no table for them, f32 [B, T, D], embedded already."""
+        if "embedding" in self.weights:
+            return self.graph.input(name, np.int64, ("B", length))
+        return self.graph.input(name, np.float32, ("B", length, self.config.width))
+
     def embed(self, tokens: str) -> str:
         """PerceiverAR.embed: the rows of a table that are normalised once."""
+        if "embedding" not in self.weights:
+            return tokens
         table = self.weights["embedding"].astype(np.float32)
         table = table / np.sqrt((table * table).mean(axis=-1, keepdims=True) + EPSILON)
         return self.graph.node("Gather", [self.graph.constant(table), tokens])[0]
@@ -241,7 +249,7 @@ def step_graph(config: ModelConfig, weights: Packed) -> Graph:
     """
     graph = Graph("step")
     make = Layers(config, weights, graph)
-    token = graph.input("token", np.int64, ("B", 1))
+    token = make.tokens("token", 1)
     at = graph.input("positions", np.int64, ("B", 1))
     inputs, latents = counts(graph)
 
@@ -284,7 +292,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     """
     graph = Graph("pass")
     make = Layers(config, weights, graph)
-    tokens = graph.input("tokens", np.int64, ("B", "T"))
+    tokens = make.tokens("tokens", "T")
     positions, input_positions = (graph.input(name, np.int64, ("B", "T")) for name in ("positions", "input_positions"))
     rows = graph.input("latent_rows", np.int64, ("B", "R", 1))
     inputs, latents = counts(graph)

@@ -11,17 +11,20 @@ import pytest
 from test_codes import FLAT, FRAMES, Q, S, random_parameters
 from toys import assert_close
 
+from musicgen import checkpoints
 from musicgen.model import parameters
 from musicgen.model.codes import FrameCodes
 from musicgen.model.codes_engine import CodesEngine
+from musicgen.model.codes_jax import JaxCodes
+from musicgen.model.codes_onnx import OnnxCodes
 from musicgen.model.decoding import extend, fill
 from musicgen.model.sampler import Sampling
 
 
-@pytest.fixture(scope="module")
-def engine() -> CodesEngine:
+@pytest.fixture(scope="module", params=[JaxCodes, OnnxCodes])
+def engine(request: pytest.FixtureRequest) -> CodesEngine:
     """Compiled once."""
-    return CodesEngine(FRAMES, random_parameters(FRAMES))
+    return request.param(FRAMES, random_parameters(FRAMES))
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:
@@ -85,11 +88,26 @@ def test_no_prime(engine: CodesEngine, prime: np.ndarray, message: str) -> None:
         engine.start([prime])
 
 
-def test_other_models(engine: CodesEngine) -> None:
+@pytest.mark.parametrize("kind", [JaxCodes, OnnxCodes])
+def test_other_models(kind: type[CodesEngine]) -> None:
     """A model that goes code by code, parameters of another shape, impossible latents."""
     with pytest.raises(ValueError, match="code by code"):
-        CodesEngine(FLAT, random_parameters(FLAT))
+        kind(FLAT, random_parameters(FLAT))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="do not fit"):
-        CodesEngine(dataclasses.replace(FRAMES, width=64), random_parameters(FRAMES))
+        kind(dataclasses.replace(FRAMES, width=64), random_parameters(FRAMES))  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="between 2 and the context"):
-        engine.start([frames(3)], latents=17)
+        kind(FRAMES, random_parameters(FRAMES)).start([frames(3)], latents=17)  # type: ignore[call-arg]
+
+
+def test_bytes_are_nearly_what_they_were() -> None:
+    """The released int8 weights through ONNX Runtime, against the same weights as floats through JAX."""
+    config = dataclasses.replace(FRAMES, width=64, depth_width=32)
+    stored = checkpoints.quantised(random_parameters(config))
+    assert stored["view.kernel"].dtype == stored["readout.kernel"].dtype == np.int8
+    jax_engine, onnx_engine = JaxCodes(config, checkpoints.dequantised(stored)), OnnxCodes(config, stored)
+    tokens, start = frames(12)[None].astype(np.int32), np.zeros(1, np.int32)
+    x, _ = jax_engine.fill(tokens, start, read=1, latents=4, context=16)
+    views, _ = onnx_engine.fill(tokens, start, read=1, latents=4, context=16)
+    kernel = np.asarray(jax_engine.params["view.kernel"])
+    normal = np.asarray(x) / np.sqrt((np.asarray(x) ** 2).mean(axis=-1, keepdims=True) + 1e-6)
+    assert_close(views.reshape(1, Q, -1), np.einsum("bd,qdw->bqw", normal, kernel), 0.1)

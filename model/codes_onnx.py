@@ -1,0 +1,173 @@
+"""Generation over codes on ONNX Runtime: the way to generate sound on a CPU.
+
+The blocks are those of model/onnx_engine.py, over embedded frames in place of tokens, and what they hand over in place
+of logits is all codebooks' views of the latent at once.  Within a frame the MLP blocks are one graph, which every
+codebook uses, and the logits of each codebook another.  Embeddings are looked up in tables that hold them as they are
+added, one row a code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from musicgen.model import onnx_engine, onnx_graph
+from musicgen.model.codes import BOS
+from musicgen.model.codes_engine import CodesEngine
+from musicgen.model.config import ModelConfig
+from musicgen.model.onnx_engine import OnnxEngine
+from musicgen.model.onnx_format import CONTRIB, Graph
+from musicgen.model.onnx_graph import EPSILON, SCALE, Layers, Packed, Weights
+from musicgen.model.sampler import sample
+
+BLOCKS = ("local.", "cross.", "layers.")
+
+
+def float_kernel(weights: Weights, name: str) -> np.ndarray:
+    """A matrix of each codebook, f32 [Q, inputs, outputs]."""
+    scale = weights.get(f"{name}.kernel{SCALE}")
+    kernel = weights[f"{name}.kernel"].astype(np.float32)
+    return kernel if scale is None else kernel * scale[:, None, :]
+
+
+def matrices(weights: Weights, prefix: str) -> dict[str, np.ndarray]:
+    """The weights whose names begin so."""
+    return {name: values for name, values in weights.items() if name.startswith(prefix)}
+
+
+class Trunk(OnnxEngine):
+    """The blocks alone: embedded frames f32 [B, T, D] in, views f32 [B, Q*W] of the last latents out."""
+
+    def __init__(self, config: ModelConfig, weights: Weights, threads: int | None):
+        Q, D, W = config.channels, config.width, config.depth_width
+        self.config = dataclasses.replace(config, channels=1, depth_layers=0, vocab_size=Q * W)
+        kernel = weights["view.kernel"].transpose(1, 0, 2).reshape(D, Q * W)
+        own: dict[str, np.ndarray] = {"logits.kernel": kernel}
+        if kernel.dtype == np.int8:
+            own[f"logits.kernel{SCALE}"] = weights[f"view.kernel{SCALE}"].reshape(Q * W)
+        self.weights = own | {name: values for name, values in weights.items() if name.startswith(BLOCKS)}
+        self._packed, self.threads = Packed(self.weights), threads
+
+    def bind(self, cache: onnx_engine.Cache, context: int) -> None:
+        """A step takes a frame that is embedded."""
+        cache.token = np.zeros((len(cache.inputs), 1, self.config.width), np.float32)
+        super().bind(cache, context)
+
+
+def depth_graph(config: ModelConfig, weights: Packed) -> Graph:
+    """What a codebook knows, y f32 [B, W] -> what the MLP blocks make of it, normalised."""
+    graph = Graph("depth")
+    make = DepthLayers(config, weights, graph)
+    y = graph.input("y", np.float32, ("B", config.depth_width))
+    for block in range(config.depth_layers):
+        up = graph.node("FastGelu", [make.linear(make.norm(y), f"depth.{block}.up")], domain=CONTRIB)[0]
+        y = graph.node("Add", [y, make.linear(up, f"depth.{block}.down")])[0]
+    graph.output("known", make.norm(y), np.float32, ("B", config.depth_width))
+    return graph
+
+
+def readout_graph(config: ModelConfig, weights: Packed) -> Graph:
+    """f32 [B, W] -> logits f32 [B, S] of one codebook."""
+    graph = Graph("readout")
+    make = DepthLayers(config, weights, graph)
+    known = graph.input("known", np.float32, ("B", config.depth_width))
+    graph.output("logits", make.linear(known, "readout"), np.float32, ("B", config.codes))
+    return graph
+
+
+class DepthLayers(Layers):
+    """The parts of the read-out, which are of width W and know no positions."""
+
+    def __init__(self, config: ModelConfig, weights: Packed, graph: Graph):
+        self.config, self.packed, self.graph, self.weights = config, weights, graph, weights.weights
+        self.ones = graph.constant(np.ones(config.depth_width, np.float32))
+
+
+class OnnxCodes(CodesEngine):
+    """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones."""
+
+    def __init__(self, config: ModelConfig, weights: Weights, threads: int | None = 1):
+        """threads: one is the quickest, as the matrices within a frame are small; None: as many as there are cores.
+
+        Raises ValueError if it is no model of frames, or the weights do not fit the config.
+        """
+        super().__init__(config)
+        self._check(weights)
+        self.trunk = Trunk(config, weights, threads)
+        table = weights["table"].astype(np.float32)
+        self.embeddings = table @ float_kernel(weights, "widen")  # f32 [Q, S, D]
+        self.told = table @ float_kernel(weights, "told")  # f32 [Q, S, W]
+        self.begin = weights["begin"].astype(np.float32)
+        self.depth = self.trunk._session(depth_graph(config, Packed(matrices(weights, "depth."))))
+        self.readouts = []
+        for q in range(config.channels):
+            own = {name: values[q] for name, values in matrices(weights, "readout.").items()}
+            self.readouts.append(self.trunk._session(readout_graph(config, Packed(own))))
+
+    def _check(self, weights: Weights) -> None:
+        c = self.config
+        Q, E, D, W, F = c.channels, c.code_width, c.width, c.depth_width, c.widening * c.depth_width
+        expected: dict[str, tuple[int, ...]] = {
+            name: shape for name, shape in onnx_graph.shapes(c).items() if name.startswith(BLOCKS)
+        }
+        expected |= {"table": (Q, c.codes, E), "begin": (D,), "widen.kernel": (Q, E, D), "told.kernel": (Q, E, W)}
+        expected |= {"view.kernel": (Q, D, W), "readout.kernel": (Q, W, c.codes)}
+        for block in range(c.depth_layers):
+            expected |= {f"depth.{block}.up.kernel": (W, F), f"depth.{block}.down.kernel": (F, W)}
+        found = {name: values.shape for name, values in weights.items() if not name.endswith(SCALE)}
+        wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+        if wrong:
+            raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
+
+    def embedded(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens [B, T, Q] -> f32 [B, T, D], as FrameCodes.embed has it."""
+        x = np.zeros((*tokens.shape[:2], self.config.width), np.float32)
+        for q in range(self.config.channels):
+            code = tokens[..., q] - self.config.specials
+            x += np.where((code >= 0)[..., None], self.embeddings[q][np.maximum(code, 0)], 0)
+        x += np.where((tokens[..., 0] == BOS)[..., None], self.begin, 0)
+        return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+
+    def fill(
+        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
+    ) -> tuple[np.ndarray, onnx_engine.Cache]:
+        """See CodesEngine."""
+        ahead = min(latents - read, context - tokens.shape[1])
+        return self.trunk.prefill(
+            self.embedded(tokens), start, read=read, latents=latents, context=context, ahead=ahead
+        )
+
+    def draw(
+        self,
+        x: np.ndarray,
+        cache: onnx_engine.Cache,
+        *,
+        seed: int,
+        first: int,
+        count: int,
+        sampling: Mapping[str, float],
+    ) -> tuple[np.ndarray, np.ndarray, onnx_engine.Cache]:
+        """See CodesEngine."""
+        drawn = np.zeros((len(x), count, self.config.channels), np.int16)
+        for i in range(count):
+            # A generator of its own for every frame: which block a frame is drawn in does not matter.
+            bits = np.random.Philox(key=seed, counter=[0, first + i, 0, 0])
+            size = (self.config.channels, len(x), self.config.codes)
+            drawn[:, i] = self.frame(x, np.random.Generator(bits).gumbel(size=size).astype(np.float32), sampling)
+            x = self.trunk.step(self.embedded(drawn[:, i : i + 1].astype(np.int32))[:, 0], cache)
+        return drawn, x, cache
+
+    def frame(self, x: np.ndarray, noise: np.ndarray, sampling: Mapping[str, float]) -> np.ndarray:
+        """Views f32 [B, Q*W] of a latent and noise f32 [Q, B, S] -> the tokens i32 [B, Q] of the next frame."""
+        Q, S = self.config.channels, self.config.codes
+        views, told = x.reshape(len(x), Q, -1), np.zeros((), np.float32)
+        allowed, tokens = np.ones((len(x), S), bool), np.zeros((len(x), Q), np.int32)
+        for q in range(Q):
+            (known,) = self.depth.run(None, {"y": views[:, q] + told})
+            (logits,) = self.readouts[q].run(None, {"known": known})
+            code = sample(noise[q], logits, allowed, sampling)
+            told = told + self.told[q][code]
+            tokens[:, q] = code + self.config.specials
+        return tokens
