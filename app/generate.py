@@ -47,7 +47,7 @@ class Engine(Protocol):
 class Model:
     """An engine with the facts about the weights in it.
 
-    latents, context: M and N that it was released with; context is also the largest it allows.
+    latents, context: M and N that it was released with.
     sampling: makes the engine's sampling settings from (temperature, top_p, top_k, min_p).
     backend: what computes, and its version; see app/backend.py.
     """

@@ -63,7 +63,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser, usual: Settings) -> No
         help="at least P of the likeliest; 0: off (%(default)g)",
     )
     add("--latents", type=whole, metavar="M", help="positions that think: more is better and slower (the model's own)")
-    add("--context", type=whole, metavar="N", help="tokens the model looks back on (the model's own)")
+    add("--context", type=whole, metavar="N", help="tokens the model looks back on, up to four times its own (its own)")
     add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
     add("--audio-model", action="store_true", help="the model of sound; a prime that is a recording implies it")
     add("--codec", metavar="NAME", help="the codec that the model of sound knows (the one that comes with it)")

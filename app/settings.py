@@ -12,6 +12,7 @@ from musicgen.app.errors import BadInput
 LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
 HIGHEST_TEMPERATURE = 100.0
+FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, section 7)
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
 LATER_FIELDS = {"end"}  # that files of earlier versions lack
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
@@ -65,13 +66,15 @@ class Settings:
 
         Args:
             latents: M the model was released with.
-            context: N the model was released with, which is also the largest it allows.
+            context: N the model was released with; up to FARTHER times as much is allowed.
 
         Raises:
             BadInput: the choice does not fit this model.
         """
-        if self.context is not None and self.context > context:
-            raise BadInput(f"--context {self.context} is more than this model allows ({context}): lower --context")
+        if self.context is not None and self.context > FARTHER * context:
+            raise BadInput(
+                f"--context {self.context} is more than this model allows ({FARTHER * context}): lower --context"
+            )
         chosen = self.context if self.context is not None else context
         if self.latents is not None and self.latents > chosen:
             raise BadInput(f"--latents {self.latents} is more than this model's context ({chosen}): lower --latents")

@@ -200,7 +200,7 @@ def test_bad_commands(tmp_path: Path, prime_file: Path, arguments: str, says: st
 def test_more_context_than_the_model_has(tmp_path: Path, prime_file: Path) -> None:
     """Known only once the weights are there, but before any work."""
     line = complaint(tmp_path, "prime.mid", "--out", "new.mid", "--quiet", "--context", "99999", program=FAKE)
-    assert "--context 99999 is more than this model allows (256)" in line
+    assert "--context 99999 is more than this model allows (1024)" in line
 
 
 def test_a_read_only_file_is_kept(tmp_path: Path, prime_file: Path) -> None:
