@@ -92,7 +92,12 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
     try:
         released = checkpoints.load(checkpoint if checkpoint is not None else MODEL)
     except checkpoints.UnknownCheckpointError as error:
-        raise (BadInput if checkpoint is not None else EnvironmentProblem)(str(error)) from None
+        if checkpoint is not None:
+            raise BadInput(str(error)) from None
+        raise EnvironmentProblem(
+            "no weights for sound are installed: name some with --checkpoint and their codec with --codec; for MIDI,"
+            " give a MIDI file"
+        ) from None
     except checkpoints.CheckpointError as error:
         raise EnvironmentProblem(str(error)) from None
     if released.tokenizer.get("format") != CODES:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from musicgen import checkpoints
 from musicgen.app import codes_file
 
 COMMAND = (sys.executable, "-m", "musicgen.app")
@@ -90,6 +91,13 @@ def test_recordings(released: Path, tmp_path: Path, make: object, said: str) -> 
 def test_missing_recording(released: Path, tmp_path: Path) -> None:
     models = ("--checkpoint", released / "model", "--codec", released / "codec")
     assert "prime.wav cannot be read" in complaint(tmp_path, "prime.wav", "--out", "new.wav", *models)
+
+
+@pytest.mark.skipif("piano-codes" in checkpoints.names(), reason="they have come")
+def test_without_weights(tmp_path: Path) -> None:
+    """One line that says what is missing."""
+    soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
+    assert "no weights for sound are installed" in complaint(tmp_path, "prime.wav", "--out", "new.wav", code=1)
 
 
 def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
