@@ -65,7 +65,7 @@ def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
             "layers": 6,
             "local_window": 64,
             "context": LONGEST // (8 * Q) * 8,
-            "latents": 1024,
+            "latents": LONGEST // (8 * Q) * 2,
             "depth_layers": 3,
         }
     flat |= {"local_layers": 0, "cross_attends": 1}
