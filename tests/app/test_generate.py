@@ -99,9 +99,9 @@ def test_dials_reach_the_engine(fake: ModuleType, music: Performance) -> None:
 
 
 def test_settings_are_checked_against_the_model(fake: ModuleType) -> None:
-    """The model's own N is the largest; its M and N are the defaults."""
-    with pytest.raises(BadInput, match=r"--context 257 .*256"):
-        generate.generate(generate.Request(Settings(context=257)), fake.fake_model())
+    """Four times the model's own N is the largest; its M and N are the defaults."""
+    with pytest.raises(BadInput, match=r"--context 1025 .*1024"):
+        generate.generate(generate.Request(Settings(context=1025)), fake.fake_model())
     with pytest.raises(BadInput, match=r"--latents 300"):
         generate.generate(generate.Request(Settings(latents=300)), fake.fake_model())
     assert Settings(context=16).resolved(64, 256).latents == 16
