@@ -27,7 +27,7 @@ class Recipe:
         return [(round(share * windows), augmentation) for share, augmentation in self.later]
 
 
-# Strong enough that after ten epochs training is no better than validation; the mild one, nearer to real music, ends a run.
+# Strong enough that after ten epochs training is no better than validation; the mild one is nearer to real music.
 STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitter=0.003)
 MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
 
