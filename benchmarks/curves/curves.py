@@ -3,7 +3,7 @@
     python benchmarks/curves/curves.py          # curves.md and curves.png beside this script
 
 Measures nothing: it reads what the others have recorded (benchmarks/cpu/result.json, benchmarks/decoding/curves.jsonl
-and benchmarks/dials/grid.jsonl) and leaves empty what is not there.  The picture wants matplotlib.
+and benchmarks/dials/result.jsonl) and leaves empty what is not there.  The picture wants matplotlib.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 CPU = HERE.parent / "cpu" / "result.json"
 GPU = HERE.parent / "decoding" / "curves.jsonl"
-NATS = HERE.parent / "dials" / "grid.jsonl"
+NATS = HERE.parent / "dials" / "result.jsonl"
 
 Setting = tuple[int, int]  # N and M
 
@@ -61,26 +61,28 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
     """Time, and nats against time, a line for each N."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    contexts = sorted({N for N, _ in known})
-    for place, N in enumerate(contexts):
-        cells = [(M, cell) for (n, M), cell in sorted(known.items()) if n == N]
-        shade = place / max(len(contexts) - 1, 1)
-        colour = (0.9 - 0.9 * shade, 0.45, 0.25 + 0.6 * shade)
-        for axes, name in zip(panels, ("cpu", "gpu", "nats"), strict=True):
-            points = [(M, cell[name]) for M, cell in cells if name in cell]
+    panels = {
+        "cpu": "ms a token, CPU, one thread",
+        "gpu": "ms a token, H200, batch 1",
+        "nats": "nats/token, validation",
+    }
+    panels = {name: title for name, title in panels.items() if any(name in cell for cell in known.values())}
+    figure = Figure(figsize=(1 + 3.6 * len(panels), 4), layout="constrained")
+    contexts, ticks = sorted({N for N, _ in known}), sorted({M for _, M in known})
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for place, N in enumerate(contexts):
+            points = [(M, cell[name]) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
+            shade = place / max(len(contexts) - 1, 1)
+            colour = (0.9 - 0.9 * shade, 0.45, 0.25 + 0.6 * shade)
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=colour, label=f"N = {N:,}")
-    titles = ("ms a token, CPU, one thread", "ms a token, H200, batch 1", "nats/token, validation")
-    ticks = sorted({M for _, M in known})
-    for axes, title, scale in zip(panels, titles, ("log", "log", "linear"), strict=True):
-        axes.set(title=title, xlabel="latents M", yscale=scale)
+        axes.set(title=title, xlabel="latents M", yscale="linear" if name == "nats" else "log")
         axes.set_xscale("log", base=2)
         axes.set_xticks(ticks, [f"{M:,}" for M in ticks], rotation=45)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if name != "nats" else "")
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8)
+        axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
 
