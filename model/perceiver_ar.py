@@ -44,6 +44,8 @@ def rotary(x: jax.Array, positions: jax.Array, fraction: float) -> jax.Array:
     frequency = 10_000.0 ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
     angle = positions.astype(jnp.float32)[..., None, None] * frequency  # [B, T, 1, pairs]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if positions.shape[-1] > 1:  # or else XLA computes them anew for every head, both ways
+        cos, sin = jax.lax.optimization_barrier((cos, sin))
     first, second = x[..., :pairs].astype(jnp.float32), x[..., pairs : 2 * pairs].astype(jnp.float32)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return jnp.concatenate([turned.astype(x.dtype), x[..., 2 * pairs :]], axis=-1)
@@ -102,7 +104,8 @@ class Block(nnx.Module):
     def mix(self, x: jax.Array, attended: jax.Array, drop: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Residual stream x [B, T, D] and attended values [B, T, H, K] -> the block's output [B, T, D]."""
         x = x + drop(self.out(attended.reshape(*x.shape[:2], -1)))
-        return x + drop(self.down(jax.nn.gelu(self.up(rms_norm(x)))))
+        up = self.up(rms_norm(x))
+        return x + drop(self.down(jax.checkpoint(jax.nn.gelu)(up)))  # for the gradient `up` alone is kept
 
     def __call__(
         self,
