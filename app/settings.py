@@ -27,8 +27,8 @@ class Settings:
     keep_prime: bool = True  # the output begins with the prime
     latents: int | None = None  # M
     context: int | None = None  # N
-    temperature: float = 0.95  # this and top_p: see benchmarks/sampling
-    top_p: float = 0.98
+    temperature: float = 1.0  # this and top_p: see benchmarks/quality
+    top_p: float = 1.0
     top_k: int = 0  # 0: off
     min_p: float = 0.0
     num_samples: int = 1

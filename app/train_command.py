@@ -111,9 +111,7 @@ def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
     import jax
 
     names = ("steps", "batch", "dropout")
-    changes: dict[str, Any] = {
-        name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None
-    }
+    changes: dict[str, Any] = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     for name in ("steps", "batch"):
         if changes.get(name, 1) < 1:
             raise BadInput(f"--{name} must be at least 1, not {changes[name]}")

@@ -1,7 +1,7 @@
 """How good is the music at given sampling settings?  Generates sets of pieces and scores them against real ones.
 
     python benchmarks/quality/quality.py SHARDS OUT --settings 0.95:0.98:0,1:0.98:0,1:1:0.02
-    python benchmarks/quality/quality.py SHARDS OUT --settings 0.95:0.98:0 --seconds 600      # drift over ten minutes
+    python benchmarks/quality/quality.py SHARDS OUT --settings 1:1:0 --seconds 600      # drift over ten minutes
     python benchmarks/quality/quality.py OUT                                                  # the table again
 
 A setting is temperature:top-p:min-p. For each, 64 pieces of two minutes from nothing and 64 that continue the first 20
@@ -257,7 +257,7 @@ def arguments_of() -> argparse.Namespace:
     add = parser.add_argument
     add("shards", type=Path, nargs="?", help="a data set made by musicgen prep; without it only the table is shown")
     add("out", type=Path, help="folder for the pieces, their scores and results.jsonl")
-    add("--settings", type=settings_of, default=settings_of("0.95:0.98:0"), metavar="T:P:M,...", help="(0.95:0.98:0)")
+    add("--settings", type=settings_of, default=settings_of("1:1:0"), metavar="T:P:M,...", help="(1:1:0)")
     add("--sets", type=lambda text: text.split(","), default=list(SETS), metavar="SET,SET", help="nothing,primed")
     add("--pieces", type=int, default=64, help="in each set (%(default)s)")
     add("--seconds", type=float, default=120.0, help="of each piece (%(default)g)")
