@@ -61,24 +61,24 @@ class Released:
         return dequantised(self.weights)
 
 
-def names() -> list[str]:
-    """The checkpoints that come with the package."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{SUMS}"))
+def names(shipped: Path = FOLDER) -> list[str]:
+    """What comes with the package in this folder."""
+    return sorted(path.parent.name for path in shipped.glob(f"*/{SUMS}"))
 
 
-def find(name_or_path: str | Path) -> Path:
+def find(name_or_path: str | Path, shipped: Path = FOLDER, kind: str = "checkpoint") -> Path:
     """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
-    for folder in (FOLDER / str(name_or_path), Path(name_or_path)):
+    for folder in (shipped / str(name_or_path), Path(name_or_path)):
         try:
             if (folder / SUMS).is_file():
                 return folder
         except OSError:  # a name no file can have
             continue
-    known = ", ".join(names()) or "none here"
+    known = ", ".join(names(shipped)) or "none here"
     asked = str(name_or_path)[:80]
     asked = asked if asked.isprintable() else repr(asked)
     raise UnknownCheckpointError(
-        f"no checkpoint {asked}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
+        f"no {kind} {asked}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
     )
 
 

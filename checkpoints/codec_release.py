@@ -22,7 +22,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from musicgen import checkpoints
-from musicgen.checkpoints import CARD, SCALE, SUMS, CheckpointError, UnknownCheckpointError
+from musicgen.checkpoints import CARD, SCALE, SUMS, CheckpointError
 from musicgen.model.codec_config import CodecConfig
 
 FOLDER = Path(__file__).parent / "codecs"
@@ -46,31 +46,10 @@ class ReleasedCodec:
         return checkpoints.dequantised(self.weights)
 
 
-def names() -> list[str]:
-    """The codecs that come with the package."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{SUMS}"))
-
-
-def find(name_or_path: str | Path) -> Path:
-    """The folder of a codec that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
-    for folder in (FOLDER / str(name_or_path), Path(name_or_path)):
-        try:
-            if (folder / SUMS).is_file():
-                return folder
-        except OSError:  # a name no file can have
-            continue
-    known = ", ".join(names()) or "none here"
-    asked = str(name_or_path)[:80]
-    asked = asked if asked.isprintable() else repr(asked)
-    raise UnknownCheckpointError(
-        f"no codec {asked}: give one that comes with the package ({known}) or a folder with {SUMS} in it"
-    )
-
-
 def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
     """Read and verify a codec.  Raises UnknownCheckpointError if there is none of that name, CheckpointError if it is
     damaged or holds something else."""
-    folder = find(name_or_path)
+    folder = checkpoints.find(name_or_path, FOLDER, "codec")
     files = checkpoints.verified(folder)
     try:
         about = json.loads(files["config.json"])
