@@ -151,9 +151,12 @@ def test_a_browser_that_keeps_sound_off_is_told_of(stage: Any) -> None:
     page.wait_for_function("stage.state === 'blocked'")
     page.settle()
     assert "press Play" in page.status()
-    # As in a browser, the press itself is what allows it: allowed before, it might begin before the press, which then pauses.
+    # As in a browser, the press itself allows it: allowed before, it might begin before the press, which then pauses.
     page.evaluate(
-        """() => addEventListener("click", () => { delete stage.sound.context.resume; }, { capture: true, once: true })"""
+        """() => {
+            const allow = () => { delete stage.sound.context.resume; };
+            addEventListener("click", allow, { capture: true, once: true });
+        }"""
     )
     page.get_by_role("button", name="Play", exact=True).click()
     page.wait_for_function("stage.state === 'playing'")
