@@ -61,14 +61,14 @@ class Released:
         return dequantised(self.weights)
 
 
-def names(shipped: Path = FOLDER) -> list[str]:
-    """What comes with the package in this folder."""
-    return sorted(path.parent.name for path in shipped.glob(f"*/{SUMS}"))
+def names(shipped: Path | None = None) -> list[str]:
+    """What comes with the package: the models, or what is in the folder `shipped`."""
+    return sorted(path.parent.name for path in (shipped or FOLDER).glob(f"*/{SUMS}"))
 
 
-def find(name_or_path: str | Path, shipped: Path = FOLDER, kind: str = "checkpoint") -> Path:
+def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "checkpoint") -> Path:
     """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
-    for folder in (shipped / str(name_or_path), Path(name_or_path)):
+    for folder in ((shipped or FOLDER) / str(name_or_path), Path(name_or_path)):
         try:
             if (folder / SUMS).is_file():
                 return folder
