@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.perceiver_ar import Linear, PerceiverAR, no_drop, rms_norm
+from musicgen.model.perceiver_ar import Drop, Linear, PerceiverAR, no_drop, rms_norm
 
 BOS = 1
 
@@ -101,11 +101,7 @@ class FlatCodes(Codes):
         return self.begun(jnp.roll(x, 1, axis=1), tokens)
 
     def read(
-        self,
-        x: jax.Array,
-        positions: jax.Array,
-        following: jax.Array | None = None,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
+        self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
     ) -> jax.Array:
         """x [B, T, D] -> logits f32 [B, T, S], each over the codebook of its position; T as in `embed`."""
         B, T, D = x.shape
@@ -138,11 +134,7 @@ class FrameCodes(Codes):
         return self.begun(x, tokens[..., 0])
 
     def read(
-        self,
-        x: jax.Array,
-        positions: jax.Array,
-        following: jax.Array | None = None,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
+        self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
     ) -> jax.Array:
         """x [B, T, D] and the frames that follow, i32 [B, T, Q] -> logits f32 [B, T, Q, S].
 
@@ -188,7 +180,7 @@ class Mlp(nnx.Module):
         self.up = Linear(rngs, width, widening * width, ("W", "F"))
         self.down = Linear(rngs, widening * width, width, ("F", "W"), zero=True)
 
-    def __call__(self, y: jax.Array, drop: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    def __call__(self, y: jax.Array, drop: Drop) -> jax.Array:
         """y [..., W] -> the same shape."""
         return y + drop(self.down(jax.nn.gelu(self.up(rms_norm(y)))))
 

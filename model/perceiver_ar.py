@@ -27,6 +27,7 @@ from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import ModelConfig
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Drop = Callable[[jax.Array], jax.Array]
 
 
 def rms_norm(x: jax.Array) -> jax.Array:
@@ -101,7 +102,7 @@ class Block(nnx.Module):
         k = rms_norm(self.key(x).reshape(shape)) * self.key_scale[...].astype(x.dtype)
         return rotary(k, positions, self.config.rotary_fraction), self.value(x).reshape(shape)
 
-    def mix(self, x: jax.Array, attended: jax.Array, drop: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    def mix(self, x: jax.Array, attended: jax.Array, drop: Drop) -> jax.Array:
         """Residual stream x [B, T, D] and attended values [B, T, H, K] -> the block's output [B, T, D]."""
         x = x + drop(self.out(attended.reshape(*x.shape[:2], -1)))
         up = self.up(rms_norm(x))
@@ -112,7 +113,7 @@ class Block(nnx.Module):
         x: jax.Array,
         positions: jax.Array,
         attend: Attend,
-        drop: Callable[[jax.Array], jax.Array],
+        drop: Drop,
         keys_values: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Self-attend, or attend to the given keys and values."""
@@ -126,7 +127,7 @@ def no_drop(x: jax.Array) -> jax.Array:
 
 
 class PerceiverAR(nnx.Module):
-    """The whole model.  `encode` and `decode` are its two halves: linear in N, and quadratic in M."""
+    """The whole model: `encode` is linear in N, `think` quadratic in M, and `read` makes logits of it."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
@@ -152,33 +153,13 @@ class PerceiverAR(nnx.Module):
         local_attend: Attend,
         *,
         dtype: jnp.dtype = jnp.float32,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
+        drop: Drop = no_drop,
     ) -> jax.Array:
         """tokens i32 [B, T] at positions i32 [B or 1, T] -> inputs h [B, T, D]."""
         h = self.embed(tokens, positions, dtype)
         for block in self.local:
             h = block(h, positions, local_attend, drop)
         return h
-
-    def decode(
-        self,
-        x: jax.Array,
-        positions: jax.Array,
-        h: jax.Array,
-        input_positions: jax.Array,
-        cross_attend: Attend,
-        self_attend: Attend,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
-        following: jax.Array | None = None,
-    ) -> jax.Array:
-        """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> logits f32 [B, M, V].
-
-        The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
-        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).  following: see
-        `read`.
-        """
-        x = self.think(x, positions, h, input_positions, cross_attend, self_attend, drop)
-        return self.read(x, positions, following, drop)
 
     def think(
         self,
@@ -188,9 +169,14 @@ class PerceiverAR(nnx.Module):
         input_positions: jax.Array,
         cross_attend: Attend,
         self_attend: Attend,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
+        drop: Drop = no_drop,
     ) -> jax.Array:
-        """As `decode`, up to the logits: what the latents hold in the end, [B, M, D]."""
+        """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> what the latents hold in
+        the end, [B, M, D].
+
+        The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
+        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
+        """
         for layer, block in enumerate(self.layers):
             for i in self.config.crosses_before(layer):
                 keys_values = self.cross[i].keys_values(h, input_positions)
@@ -199,11 +185,7 @@ class PerceiverAR(nnx.Module):
         return x
 
     def read(
-        self,
-        x: jax.Array,
-        positions: jax.Array,
-        following: jax.Array | None = None,
-        drop: Callable[[jax.Array], jax.Array] = no_drop,
+        self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
     ) -> jax.Array:
         """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/codes.py)."""
         kernel = self.logits.kernel[...].astype(x.dtype)
@@ -230,7 +212,8 @@ class PerceiverAR(nnx.Module):
         h = self.encode(tokens, positions, masked.local_attend, dtype=dtype)
         x, at = h[:, first:], positions[:, first:]
         input_positions = within_reach(positions, tokens.shape[1], latents, self.config.context)
-        return self.decode(x, at, h, input_positions, masked.cross_attend, masked.self_attend, following=following)
+        x = self.think(x, at, h, input_positions, masked.cross_attend, masked.self_attend)
+        return self.read(x, at, following)
 
 
 class Masked:

@@ -124,7 +124,8 @@ def loss_of(
     x = jnp.take_along_axis(h, positions[..., None], axis=1)
     cross = dials.cross_attend(config.cross_keep, cross_key)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
-    logits = model.decode(x, positions, h, everywhere, cross, dials.self_attend, drop, following=targets)
+    x = model.think(x, positions, h, everywhere, cross, dials.self_attend, drop)
+    logits = model.read(x, positions, targets, drop)
     logits = logits[..., : logits.shape[-1] - (tiles.vocab_size - config.model.vocab_size)]
     log_z = jax.nn.logsumexp(logits, axis=-1)
     nats = log_z - jnp.take_along_axis(logits, config.model.logit_of(targets)[..., None], axis=-1)[..., 0]
