@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.engine import KEPT, PAD, pass_lengths
+from musicgen.model.engine import KEPT, dials, last_of
 from musicgen.model.sampler import Sampling
 
 
@@ -61,10 +61,7 @@ class CodesEngine:
 
         latents, context: in frames.  Raises ValueError unless 2 <= latents <= context and every prime has a frame.
         """
-        N = self.config.context if context is None else context
-        M = min(self.config.latents, N) if latents is None else latents
-        if not 2 <= M <= N:
-            raise ValueError(f"latents must be between 2 and the context ({N} frames), not {M}")
+        M, N = dials(self.config, latents, context)
         if not primes or any(prime.ndim != 2 or prime.shape[1:] != (self.config.channels,) for prime in primes):
             raise ValueError(f"a prime is frames of {self.config.channels} codes")
         if any(len(prime) == 0 or prime.min() < 0 or prime.max() >= self.config.vocab_size for prime in primes):
@@ -84,15 +81,8 @@ class CodesStream(Iterator[np.ndarray]):
     def refill(self) -> tuple[Any, Any, int]:
         """Read the last frames in one pass, with a few of the latents, and say how many frames then fit."""
         kept = max(1, int(self.M * KEPT))
-        most = self.N - (self.M - kept)
-        longest = min(most, max(len(frames) for frames in self.history))
-        length = next(n for n in pass_lengths(most) if n >= longest)
-        tokens = np.full((len(self.history), length, self.engine.config.channels), PAD, np.int32)
-        start = np.zeros(len(self.history), np.int32)
-        for row, history in enumerate(self.history):
-            tail = history[-length:]
-            start[row] = length - len(tail)
-            tokens[row, start[row] :] = tail
+        tokens, start = last_of(self.history, self.N - (self.M - kept))
+        length = tokens.shape[1]
         read = min(kept, length)
         x, cache = self.engine.fill(tokens, start, read=read, latents=self.M, context=self.N)
         return x, cache, min(self.M - read, self.N - length)

@@ -115,12 +115,9 @@ class Engine:
 
         grammar: for this stream, in place of the engine's own; hashed, and what is equal is compiled once.
 
-        Raises ValueError unless 1 <= latents <= context and every prime has a token.
+        Raises ValueError unless 2 <= latents <= context and every prime has a token.
         """
-        N = self.config.context if context is None else context
-        M = min(self.config.latents, N) if latents is None else latents
-        if not 2 <= M <= N:
-            raise ValueError(f"latents must be between 2 and the context ({N}), not {M}")
+        M, N = dials(self.config, latents, context)
         if not primes or any(len(prime) == 0 for prime in primes):
             raise ValueError("every prime needs at least one token, BOS")
         rules = self.grammar if grammar is None else grammar
@@ -152,19 +149,12 @@ class Stream(Iterator[np.ndarray]):
     def read(self) -> None:
         """Read the last tokens of every row in one pass, with a few of the latents.
 
-        The pass has one of a few lengths, so that only a few functions are ever compiled.  `ahead` is how many tokens
-        may come before the next, and `room` how many before a new beginning of the latents.
+        `ahead` is how many tokens may come before the next pass, and `room` how many before a new beginning of the
+        latents.
         """
         spared = spared_inputs(self.N, self.M)
-        most = max(self.N - spared, self.kept)
-        longest = min(most, max(len(tokens) for tokens in self.history))
-        length = next(n for n in pass_lengths(most) if n >= longest)
-        tokens = np.full((len(self.history), length), PAD, np.int32)
-        start = np.zeros(len(self.history), np.int32)
-        for row, history in enumerate(self.history):
-            tail = history[-length:]
-            start[row] = length - len(tail)
-            tokens[row, start[row] :] = tail
+        tokens, start = last_of(self.history, max(self.N - spared, self.kept))
+        length = tokens.shape[1]
         read = min(self.kept, length)
         self.ahead = self.N - length
         if self.engine.config.context < self.N:  # or inputs would come to stand too far back: perceiver_ar.within_reach
@@ -217,6 +207,15 @@ def ruled(grammar: Grammar | Inclined, state: Any, logits: Any) -> tuple[Any, An
     return logits, allowed & (xp.arange(logits.shape[-1]) != EOS)
 
 
+def dials(config: ModelConfig, latents: int | None, context: int | None) -> tuple[int, int]:
+    """M and N of a stream, the model's own where none is given.  Raises ValueError unless 2 <= M <= N."""
+    N = config.context if context is None else context
+    M = min(config.latents, N) if latents is None else latents
+    if not 2 <= M <= N:
+        raise ValueError(f"latents must be between 2 and the context ({N}), not {M}")
+    return M, N
+
+
 def spared_inputs(N: int, M: int) -> int:
     """How many inputs a pass over a full context leaves free: what some whole renewals of the latents take."""
     room = M - max(1, int(M * KEPT))
@@ -228,3 +227,20 @@ def pass_lengths(most: int) -> tuple[int, ...]:
     """The lengths a pass over the prime may have: 64, 256, 1024, ... and `most`."""
     lengths = [n for n in (64 * 4**i for i in range(12)) if n < most]
     return (*lengths, most)
+
+
+def last_of(history: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The end of every row [T] or [T, Q], no more than `most`, in one array i32 [B, T, ..]: PAD, then the row from
+    start i32 [B] on.
+
+    T is one of a few lengths, so that only a few functions are ever compiled.
+    """
+    longest = min(most, max(len(row) for row in history))
+    length = next(n for n in pass_lengths(most) if n >= longest)
+    tokens = np.full((len(history), length, *history[0].shape[1:]), PAD, np.int32)
+    start = np.zeros(len(history), np.int32)
+    for i, row in enumerate(history):
+        end = row[-length:]
+        start[i] = length - len(end)
+        tokens[i, start[i] :] = end
+    return tokens, start
