@@ -115,7 +115,7 @@ def fill(
 def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
     """Begin anew with the last `read` latents where all M are in use: the inputs, and their caches, stay as they are.
 
-    Returns what the last latent knows now, [B, D], and the cache with room for M - read latents more.
+    Returns logits f32 [B, V] of the next token and the cache with room for M - read latents more.
     """
     B, M, _ = cache.seeds.shape
     first = cache.inputs - read
@@ -134,7 +134,7 @@ def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Ca
         return attend(q, k, v, cache.start - first)
 
     x = model.think(seeds, positions, seeds, positions, cross_attend, recorded(self_attend, latent))
-    return x[:, -1], cache._replace(
+    return model.read(x[:, -1:], positions[:, -1:])[:, 0], cache._replace(
         latent=_stored(latent, M),
         latents=jnp.int32(read),
         seeds=jnp.pad(seeds, [(0, 0), (0, M - read), (0, 0)]),

@@ -46,9 +46,7 @@ class JaxEngine(Engine):
         return prefill(model, tokens, start, read=read, latents=latents, context=context, ahead=ahead, dtype=self.dtype)
 
     def _renew(self, params: Any, cache: Cache, read: int) -> tuple[jax.Array, Cache]:
-        model = parameters.bind(self.config, params)
-        x, cache = renew(model, cache, read=read)
-        return model.read(x[:, None], cache.inputs[None, None] - 1)[:, 0], cache
+        return renew(parameters.bind(self.config, params), cache, read=read)
 
     def _draw(
         self,
