@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
-from musicgen.data_prep.shards import MANIFEST, ShardError, read_json
+from musicgen.data_prep.shards import ShardError, manifest_of
 from musicgen.data_prep.splits import SPLITS
 
 AUDIO_FORMAT = "musicgen-audio/1"
@@ -84,14 +84,8 @@ class AudioSet:
     def __init__(self, folder: str | os.PathLike[str], split: str) -> None:
         """Raises ShardError if `folder` is not a finished audio data set or has no such split."""
         self.folder, self.split = Path(folder), split
-        if split not in SPLITS:
-            raise ShardError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
-        manifest = read_json(self.folder / MANIFEST)
-        if manifest.get("format") != AUDIO_FORMAT:
-            raise ShardError(f"{self.folder} is no audio data set: prepare the audio into a new folder")
-        if not manifest.get("complete"):
-            raise ShardError(f"{self.folder} is unfinished: run the same job again to finish it")
-        self.items: list[dict[str, Any]] = [item for item in manifest["items"] if item["split"] == split]
+        otherwise = "is no audio data set: prepare the audio into a new folder"
+        manifest, self.items = manifest_of(self.folder, split, AUDIO_FORMAT, otherwise)
         self._bytes = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
         self._open: dict[str, np.ndarray] = {}
 

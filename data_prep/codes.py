@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.data_prep import files
-from musicgen.data_prep.shards import MANIFEST, ShardError, json_bytes, read_json
-from musicgen.data_prep.splits import SPLITS
+from musicgen.data_prep.shards import MANIFEST, ShardError, json_bytes, manifest_of
 
 CODES_FORMAT = "musicgen-codes/1"
 
@@ -54,12 +53,8 @@ class CodeSet:
     def __init__(self, folder: str | os.PathLike[str], split: str) -> None:
         """Raises ShardError if `folder` holds no codes or has no such split."""
         self.folder, self.split = Path(folder), split
-        if split not in SPLITS:
-            raise ShardError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
-        self.manifest = read_json(self.folder / MANIFEST)
-        if self.manifest.get("format") != CODES_FORMAT:
-            raise ShardError(f"{self.folder} holds no codes: encode audio into a new folder")
-        self.items: list[dict[str, Any]] = [item for item in self.manifest["items"] if item["split"] == split]
+        otherwise = "holds no codes: encode audio into a new folder"
+        self.manifest, self.items = manifest_of(self.folder, split, CODES_FORMAT, otherwise)
         path = self.folder / f"{split}.npy"
         try:
             self._codes: np.ndarray = np.load(path, mmap_mode="r")

@@ -114,6 +114,21 @@ def npz_views(mapped: mmap.mmap) -> dict[str, np.ndarray]:
     return arrays
 
 
+def manifest_of(folder: Path, split: str, format: str, otherwise: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The manifest of a finished data set of this format, and its entries of one split.
+
+    Raises ShardError, which of another format says that the folder `otherwise`.
+    """
+    if split not in SPLITS:
+        raise ShardError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("format") != format:
+        raise ShardError(f"{folder} {otherwise}")
+    if not manifest.get("complete", True):  # codes are written at one go, their manifest last, and do not say
+        raise ShardError(f"{folder} is unfinished: run the same job again to finish it")
+    return manifest, [item for item in manifest["items"] if item["split"] == split]
+
+
 class ShardSet:
     """The pieces of one split of a prepared data set, in a fixed order, read when asked for.
 
@@ -122,19 +137,10 @@ class ShardSet:
 
     def __init__(self, folder: str | os.PathLike[str], split: str) -> None:
         """Raises ShardError if ``folder`` is not a finished data set or has no such split."""
-        self.folder = Path(folder)
-        self.split = split
-        if split not in SPLITS:
-            raise ShardError(f"{split!r} is not a split: choose one of {', '.join(SPLITS)}")
-        manifest = read_json(self.folder / MANIFEST)
-        if manifest.get("format") != FORMAT:
-            raise ShardError(
-                f"{self.folder} is no data set of the format {FORMAT}: run `musicgen prep` into a new folder"
-            )
-        if not manifest.get("complete"):
-            raise ShardError(f"{self.folder} is unfinished: run the same `musicgen prep` again to finish it")
+        self.folder, self.split = Path(folder), split
+        otherwise = f"is no data set of the format {FORMAT}: run `musicgen prep` into a new folder"
+        manifest, self.items = manifest_of(self.folder, split, FORMAT, otherwise)
         self.settings: dict[str, Any] = manifest["settings"]
-        self.items: list[dict[str, Any]] = [item for item in manifest["items"] if item["split"] == split]
         self._hashes: dict[str, str] = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
         self._open: dict[str, dict[str, np.ndarray]] = {}
         self._intact: set[str] = set()

@@ -21,6 +21,7 @@ from train import read_set
 
 from musicgen import checkpoints
 from musicgen.data_prep.code_rows import flattened, frames_of
+from musicgen.data_prep.shards import MANIFEST, read_json
 from musicgen.model.evaluate import nats_of_pieces
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     released = checkpoints.load(arguments.weights)
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    frame_rate = json.loads((arguments.data / "manifest.json").read_text())["frame_rate"]
+    frame_rate = read_json(arguments.data / MANIFEST)["frame_rate"]
     longest = None if math.isinf(arguments.seconds) else round(arguments.seconds * frame_rate)
     for split in arguments.splits.split(","):
         pieces = [piece[:longest] for piece in read_set(arguments.data, split)[: arguments.pieces]]

@@ -5,12 +5,12 @@ python benchmarks/codes/make_toy.py FOLDER
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from musicgen.data_prep import codes
 from musicgen.model.codec_config import CODEC_PRESETS
 
 SECONDS = {"train": (300, 120, 77), "validation": (40, 25), "test": (30, 20)}
@@ -20,23 +20,18 @@ def main() -> None:
     """Every code follows from the codebook before it and the frame before, but for some noise."""
     folder, codec = Path(sys.argv[1]), CODEC_PRESETS[sys.argv[2] if len(sys.argv) > 2 else "toy"]
     rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
     Q, S, rate = codec.codebooks, codec.codebook_size, codec.frame_rate
     items = []
     for split, lengths in SECONDS.items():
-        codes, first = [], 0
+        recordings = []
         for number, seconds in enumerate(lengths):
             F = seconds * rate
             steps = rng.choice([1, 1, 1, 2, 5], F).cumsum()
-            codes.append((steps[:, None] * (1 + np.arange(Q)) + rng.integers(0, 2, (F, Q))) % S)
-            items.append(
-                {"name": f"{split}-{number}.wav", "split": split, "first": first, "frames": F, "seconds": seconds}
-            )
-            first += F
-        np.save(folder / f"{split}.npy", np.concatenate(codes).astype(np.int16))
-    about = {"format": "musicgen-codes/1", "codec": codec.to_dict(), "codec_sha256": "0" * 64, "frame_rate": rate}
-    about |= {"codebooks": Q, "codebook_size": S, "items": items}
-    (folder / "manifest.json").write_text(json.dumps(about, indent=2) + "\n")
+            made = (steps[:, None] * (1 + np.arange(Q)) + rng.integers(0, 2, (F, Q))) % S
+            recordings.append((f"{split}-{number}.wav", made))
+        items += codes.write_split(folder, split, recordings, rate)
+    facts = {"codec_sha256": "0" * 64, "frame_rate": rate, "codebooks": Q, "codebook_size": S}
+    codes.write_manifest(folder, codec.to_dict(), facts, items)
 
 
 if __name__ == "__main__":

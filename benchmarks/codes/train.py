@@ -31,6 +31,7 @@ import numpy as np
 from musicgen import checkpoints
 from musicgen.data_prep.code_rows import SPECIALS, CodeRows
 from musicgen.data_prep.codes import CodeSet
+from musicgen.data_prep.shards import MANIFEST, read_json
 from musicgen.model.config import ModelConfig
 from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.parameters import Parameters
@@ -143,7 +144,7 @@ def rows_of(kind: str, config: TrainConfig, recordings: list[np.ndarray]) -> Cod
 
 def rehearse(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
     """Compile, take the time of three dispatches, and plan; (config, fresh parameters, the steps that were run)."""
-    about = json.loads((data / "manifest.json").read_text())
+    about = read_json(data / MANIFEST)
     model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
     recordings, mesh = read_set(data, "train"), make_mesh()
     steps, done = max(1, round(PREDICTED[kind] * (seconds - STARTING))), 0
@@ -170,7 +171,7 @@ def rehearse(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tup
 def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
     """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
     deadline = time.monotonic() + seconds
-    about = json.loads((data / "manifest.json").read_text())
+    about = read_json(data / MANIFEST)
     model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
     recordings, replanned = read_set(data, "train"), (run / "checkpoints").exists()
     steps = planned(run) or max(1, round(PREDICTED[kind] * (seconds - COMPILING)))
@@ -198,7 +199,7 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
-    began, about = time.monotonic(), json.loads((arguments.data / "manifest.json").read_text())
+    began, about = time.monotonic(), read_json(arguments.data / MANIFEST)
     arguments.run.mkdir(parents=True, exist_ok=True)
     work = rehearse if arguments.rehearse else train_for
     config, params, done = work(
