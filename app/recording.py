@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from musicgen.app import codes_file
 from musicgen.app.codes_file import open_codec
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.settings import Settings
+from musicgen.app.settings import Settings, checked_seed
 from musicgen.app.sound_files import Write, sound_file
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, SILENT, AudioError, Level, read_blocks
 from musicgen.data_prep.code_rows import SPECIALS, frames_of
@@ -56,12 +57,20 @@ class AudioModel:
         """N: the frames that the model looks back on."""
         return self.released.config.context
 
+    @property
+    def late(self) -> int:
+        """Samples by which the codec gives sound back later than it was given it."""
+        return int(getattr(self.codec.config, "delay", 0))
+
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What the model is given of a recording: its last seconds f32 [n], whole frames; samples: of all that counts."""
+    """What the model is given of a recording: its last seconds f32 [n], whole frames; samples: of all that counts.
 
-    path: Path
+    path: the file; None if whoever listens has it already, so that nothing of it is written before the join.
+    """
+
+    path: Path | None
     tail: np.ndarray
     samples: int
 
@@ -69,6 +78,11 @@ class Heard:
     def seconds(self) -> float:
         """Of the recording, as far as it is continued."""
         return self.samples / SAMPLE_RATE
+
+    @property
+    def fade(self) -> int:
+        """The samples at the end that fade from the recording to the codec's sound."""
+        return min(round(FADE * SAMPLE_RATE), self.samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,19 +155,37 @@ def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | Non
     return Heard(path, tail, samples - over)
 
 
-def encoded(heard: Heard, model: AudioModel) -> np.ndarray:
-    """Codes int16 [F, Q] of the tail, without those at a beginning that is none.
+def encoding(heard: Heard, model: AudioModel) -> Iterator[np.ndarray]:
+    """Codes int16 [f, Q] of the tail, some seconds at a time, without those at a beginning that is none.
 
     Of all but a short one the first few frames are left out, too, so that what is left is whole passes of the codec:
     other lengths would have to be compiled.
     """
     from musicgen.model.codec_streaming import MOST_FRAMES
 
-    frames = len(heard.tail) // model.codec.config.hop
+    hop = model.codec.config.hop
+    frames = len(heard.tail) // hop
     skipped = frames % MOST_FRAMES if frames > 4 * MOST_FRAMES else 0
-    tail = heard.tail[skipped * model.codec.config.hop :]
-    codes = codes_file.encoder(model.codec, model.codebooks).push(tail).astype(np.int16)
-    return codes[WARM:] if len(heard.tail) < heard.samples else codes
+    left_out = WARM if len(heard.tail) < heard.samples else 0
+    coder = codes_file.encoder(model.codec, model.codebooks)
+    for at in range(skipped * hop, len(heard.tail), 4 * MOST_FRAMES * hop):
+        codes = coder.push(heard.tail[at : at + 4 * MOST_FRAMES * hop]).astype(np.int16)
+        yield codes[left_out:]
+        left_out = max(0, left_out - len(codes))
+
+
+def encoded(heard: Heard, model: AudioModel) -> np.ndarray:
+    """Codes int16 [F, Q] of the whole tail."""
+    return np.concatenate([np.zeros((0, model.codebooks), np.int16), *encoding(heard, model)])
+
+
+def tokens_of(codes: np.ndarray | None, model: AudioModel) -> np.ndarray:
+    """What the model continues, tokens int16 [F, Q]: those of a recording's codes, or of the silence before a piece."""
+    if codes is not None:
+        return codes + np.int16(SPECIALS)
+    Q, hop = model.codebooks, model.codec.config.hop
+    silence = codes_file.encoder(model.codec, Q).push(np.zeros(round(QUIET * SAMPLE_RATE) // hop * hop, np.float32))
+    return np.concatenate([silence.astype(np.int16) + np.int16(SPECIALS), frames_of(np.zeros((0, Q), np.int16))])
 
 
 def continue_recording(
@@ -169,32 +201,88 @@ def continue_recording(
     settings: resolved, latents and context in codes.  on_progress: 0 when the recording has been read, then the
     seconds of new sound in each file.
     """
-    Q, hop = model.codebooks, model.codec.config.hop
+    with contextlib.ExitStack() as stack:
+        writes = [stack.enter_context(sound_file(out)) for out in outs]
+        return _go_on(model, heard, settings, seed, writes, on_progress)
+
+
+def _go_on(
+    model: AudioModel, heard: Heard | None, settings: Settings, seed: int, writes: list[Write], on_progress: Report
+) -> Made:
     engine, backend = open_engine(model)
-    if heard is not None:
-        codes = encoded(heard, model)
-        prime = codes + np.int16(SPECIALS)
-    else:
-        silence = codes_file.encoder(model.codec, Q).push(np.zeros(round(QUIET * SAMPLE_RATE) // hop * hop, np.float32))
-        codes = np.zeros((0, Q), np.int16)
-        prime = np.concatenate([silence.astype(np.int16) + np.int16(SPECIALS), frames_of(codes)])
-    stream = _start(engine, [prime] * len(outs), settings, seed)
+    codes = encoded(heard, model) if heard is not None else None
+    stream = start(engine, [tokens_of(codes, model)] * len(writes), settings, seed)
     on_progress(0.0)
     total, first, blocks = round(settings.seconds * SAMPLE_RATE), 0.0, []
-    with contextlib.ExitStack() as stack:
-        voices = [Voice(model, stack.enter_context(sound_file(out)), total) for out in outs]
-        for voice in voices:
-            voice.begin(heard, codes, settings.keep_prime)
-        while voices[0].left:
-            block = next(stream)
-            for voice, row in zip(voices, block, strict=True):
-                voice.add(row.astype(np.int32) - SPECIALS)
-            blocks.append((block.size, time.perf_counter()))
-            first = first or blocks[0][1]
-            on_progress((total - voices[0].left) / SAMPLE_RATE)
+    voices = [Voice(model, write, total) for write in writes]
+    for voice in voices:
+        voice.begin(heard, codes, settings.keep_prime)
+    while voices[0].left:
+        block = next(stream)
+        for voice, row in zip(voices, block, strict=True):
+            voice.add(row.astype(np.int32) - SPECIALS)
+        blocks.append((block.size, time.perf_counter()))
+        first = first or blocks[0][1]
+        on_progress((total - voices[0].left) / SAMPLE_RATE)
     later = sum(size for size, _ in blocks[1:])
     speed = later / (blocks[-1][1] - first) if later else 0.0
     return Made(seed, sum(size for size, _ in blocks), first, speed, backend)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """A finished sound for a Python program: f32 [n], -1..1, at `SAMPLE_RATE`, and how it was made (see `facts`)."""
+
+    samples: np.ndarray
+    facts: dict[str, Any]
+
+
+def sounds(
+    prime: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    checkpoint: str | None = None,
+    codec: str | None = None,
+    **settings: Any,
+) -> list[Sound]:
+    """Continue a recording, or invent some: what `musicgen [prime.wav] --out new.wav` does, without the files.
+
+    Args:
+        prime: a WAV, FLAC, MP3 or OGG file; None begins from nothing.
+        seed: the same seed gives the same sound; None draws one, which is in the facts.
+        checkpoint, codec: released weights by name, or folders of them; they are loaded once in a process.
+        settings: fields of `Settings` but `end`, such as ``seconds`` or ``num_samples``; latents and context in codes.
+
+    Raises:
+        BadInput: a setting or the recording cannot be used.
+        EnvironmentProblem: the weights are not installed, or not as they should be.
+    """
+    from musicgen.app.generate import new_seed
+
+    try:
+        chosen = Settings(**settings)
+    except TypeError:
+        known = ", ".join(field.name for field in dataclasses.fields(Settings) if field.name != "end")
+        raise BadInput(f"there is no such setting among {', '.join(settings)}: there are {known}") from None
+    if chosen.end:
+        raise BadInput("end is for MIDI: the continuation of a recording is cut off softly, leave end out")
+    model = _kept_model(checkpoint, codec)
+    own = model.released.config
+    resolved = chosen.resolved(own.latents * model.codebooks, own.context * model.codebooks)
+    assert resolved.context is not None
+    heard = hear(Path(prime), model, resolved.prime_seconds, resolved.context // model.codebooks) if prime else None
+    parts: list[list[np.ndarray]] = [[] for _ in range(resolved.num_samples)]
+    chosen_seed = new_seed() if seed is None else checked_seed(seed)
+    made = _go_on(model, heard, resolved, chosen_seed, [part.append for part in parts], lambda seconds: None)
+    return [
+        Sound(np.clip(np.concatenate(part), -1.0, 1.0).astype(np.float32), facts(model, made) | {"sample": number})
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_model(checkpoint: str | None, codec: str | None) -> AudioModel:
+    return open_audio_model(checkpoint, codec)
 
 
 def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
@@ -224,7 +312,8 @@ def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
         raise EnvironmentProblem(f"the weights {name} are damaged ({error}): install them again") from None
 
 
-def _start(engine: CodesEngine, primes: list[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+def start(engine: CodesEngine, primes: list[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+    """The stream of frames int16 [B, k, Q] that follow primes [F, Q] each; settings: resolved, in codes."""
     from musicgen.model.sampler import Sampling
 
     Q = engine.config.channels
@@ -242,28 +331,47 @@ class Voice:
         self.model, self.write, self.left, self.total = model, write, total, total
         self.decoder = codes_file.decoder(model.codec, model.codebooks)
         self.cut = True  # whether the new sound begins out of nothing
+        self.early = model.late  # samples still to come of what was before the new sound
 
-    def begin(self, heard: Heard | None, codes: np.ndarray, keep: bool) -> None:
-        """Bring the decoder to where the recording ends and, if it is kept, write it up to there."""
-        if heard is None:
+    def begin(self, heard: Heard | None, codes: np.ndarray | None, keep: bool) -> None:
+        """Bring the decoder to where the recording ends and, if it is kept, write it up to there, or rather up to
+        where the decoder is: its last moments come with the first new frames."""
+        if heard is None or codes is None:
             return
-        fade = min(round(FADE * SAMPLE_RATE), heard.samples)
+        fade = heard.fade
         known = self.decoder.push(codes[-WARM:].astype(np.int32))
         if keep:
-            for block in _first_samples(heard.path, heard.samples - fade):
-                self.write(block)
+            if heard.path is not None:
+                for block in _first_samples(heard.path, heard.samples - self.early - fade):
+                    self.write(block)
             weight = (np.arange(fade, dtype=np.float32) + 0.5) / fade
-            self.write((1 - weight) * heard.tail[-fade:] + weight * known[-fade:])
+            old = heard.tail[: len(heard.tail) - self.early][-fade:]
+            self.write((1 - weight) * old + weight * known[-fade:])
             self.cut = False
 
     def add(self, codes: np.ndarray) -> None:
         """Add the sound of codes i32 [F, Q], or what of it is still wanted."""
-        sound = self.decoder.push(codes)[: self.left]
+        sound = self.decoder.push(codes)
+        early, sound = sound[: self.early], sound[self.early :][: self.left]
+        self.early -= len(early)
+        if not self.cut:
+            self.write(early)
         at = self.total - self.left + np.arange(len(sound))
         if self.cut:
             sound = sound * np.minimum(1.0, at / (FADE_IN * SAMPLE_RATE))
         self.write(sound * np.minimum(1.0, (self.total - at) / (FADE_OUT * SAMPLE_RATE)))
         self.left -= len(sound)
+
+    @property
+    def made(self) -> float:
+        """Seconds of new sound so far."""
+        return (self.total - self.left) / SAMPLE_RATE
+
+    def shorten(self) -> None:
+        """Let it end as soon as it can without a click."""
+        done = self.total - self.left
+        self.total = min(self.total, done + round(FADE_OUT * SAMPLE_RATE))
+        self.left = self.total - done
 
 
 def _first_samples(path: Path, count: int) -> Iterator[np.ndarray]:
