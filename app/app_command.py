@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in (%(default)s)")
     add("--port", type=whole, default=PORT, help="0 takes a free one (%(default)s)")
     add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add("--audio-checkpoint", metavar="NAME", help="weights for the Audio tab, by name or folder (those installed)")
+    add("--codec", metavar="NAME", help="the codec that belongs to --audio-checkpoint (the one installed)")
     add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")
@@ -43,5 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.open:
             threading.Timer(1.0, webbrowser.open, [address]).start()
 
-    serve(arguments.checkpoint, arguments.host, arguments.port, root_path=arguments.root_path, on_listening=listening)
+    serve(
+        arguments.checkpoint,
+        arguments.host,
+        arguments.port,
+        audio_checkpoint=arguments.audio_checkpoint,
+        codec=arguments.codec,
+        root_path=arguments.root_path,
+        on_listening=listening,
+    )
     return 0

@@ -16,10 +16,11 @@ from musicgen.app.render import SUBTYPES
 from musicgen.app.shipped import shipped_primes
 from musicgen.app.web import take
 from musicgen.app.web.dials import Dials
-from musicgen.app.web.job import Event, Ticket
+from musicgen.app.web.job import Asked, Event, Ticket
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.renderer import Renderer
+from musicgen.app.web.sound_desk import SoundDesk
 from musicgen.app.web.studio import Studio
 from musicgen.app.web.wish import Order, midi_bytes, music_of, order_of, parsed
 from musicgen.data_prep import MidiError, Performance
@@ -63,6 +64,7 @@ class Desk:
         self.limits: Limits = studio.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
         self._rendering = asyncio.Semaphore(self.limits.rendering)
+        self.sounds = SoundDesk(studio, self.renderer, self.told) if studio.sound is not None else None
 
     async def model(self) -> Model:
         """The model, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
@@ -82,6 +84,11 @@ class Desk:
         async with self._parsing:
             order = await asyncio.to_thread(order_of, wish, dials, model.sha256, self.limits)
         index = await self._compared_with(order)
+        async for event in self.told(order, client, index):
+            yield event
+
+    async def told(self, order: Asked, client: str, index: Index | None = None) -> AsyncIterator[Event]:
+        """The events of an order, until it has ended; whoever stops reading gives the place back."""
         wake = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -89,7 +96,7 @@ class Desk:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(wake.set)
 
-        ticket: Ticket = self.studio.submit(order, client, on_event, index)
+        ticket: Ticket[Asked] = self.studio.submit(order, client, on_event, index)
         try:
             while not ticket.over or ticket.events:
                 await wake.wait()
@@ -174,6 +181,8 @@ class Desk:
             "apart": self.open_index is not None,
             "waiting": self.studio.load().waiting,
         }
+        if self.sounds is not None:
+            told["sound"] = self.sounds.about()
         if model is not None:
             dials = Dials(model.latents, model.context)
             told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}

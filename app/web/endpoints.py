@@ -7,8 +7,9 @@
     picture   a MIDI file as a piano roll, PNG or SVG
     surprise  how little the model expected each note
     about     openings, limits, dials
+    continue_sound   a recording that goes on, or sound from nothing; only where there is a model of sound
 
-MIDI files, sounds and pictures travel as base64 text: nothing anybody sends becomes a file on the server.
+MIDI files, sounds and pictures travel as base64 text: nothing anybody sends becomes a file that is kept on the server.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from gradio.events import api
 
 from musicgen.app.errors import MusicgenError
 from musicgen.app.web.desk import Desk
+from musicgen.app.web.sound_desk import SoundDesk, check_form
+from musicgen.app.web.sound_wish import SoundOrder
 
 
 @contextlib.contextmanager
@@ -36,7 +40,8 @@ def clear_messages() -> Any:
 
 def add_endpoints(desk: Desk) -> None:
     """Add the endpoints to the page that is being built."""
-    for endpoint in (*_that_make(desk), *_that_answer(desk)):
+    sound = [_continue_sound(desk.sounds)] if desk.sounds is not None else []
+    for endpoint in (*_that_make(desk), *_that_answer(desk), *sound):
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
@@ -126,6 +131,63 @@ def _that_answer(desk: Desk) -> list[Callable[..., Any]]:
         return desk.about()
 
     return [read, sound, picture, surprise, about]
+
+
+def _continue_sound(sounds: SoundDesk) -> Callable[..., Any]:
+    async def run(order: SoundOrder, form: str, client: str) -> AsyncIterator[dict[str, Any]]:
+        parts: list[list[np.ndarray]] = [[] for _ in range(order.takes)]
+        takes: list[dict[str, Any]] = []
+        events = sounds.make(order, client)
+        try:
+            async for event in events:
+                if event["event"] == "waiting":
+                    yield {"state": "waiting", "place": event["place"], "takes": []}
+                elif event["event"] == "begin" and order.recording is not None:
+                    for part in parts:
+                        part.append(order.recording[: event["at"]])
+                elif event["event"] == "sound":
+                    parts[event["take"] - 1].append(np.frombuffer(base64.b64decode(event["sound"]), "<i2"))
+                    yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
+                elif event["event"] == "take":
+                    data = await sounds.file(np.concatenate(parts[event["take"] - 1]), form)
+                    packed = base64.b64encode(data).decode("ascii")
+                    takes.append({name: event[name] for name in ("take", "seconds", "tokens", "facts")})
+                    takes[-1]["sound"] = packed
+                elif event["event"] == "error":
+                    raise gr.Error(event["message"], print_exception=False)
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+        yield {"state": "finished", "takes": takes}
+
+    async def continue_sound(
+        request: gr.Request,
+        recording: str = "",
+        seconds: float = 20.0,
+        recording_from: float | None = None,
+        recording_to: float | None = None,
+        takes: int = 1,
+        seed: int | None = None,
+        latents: int | None = None,
+        context: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        form: str = "wav",
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Continue a recording. recording: "" for none, or a WAV, FLAC, MP3 or OGG file in base64. latents,
+        context: in codes. form: wav, flac, ogg or mp3. Gives takes with `sound` (base64: the recording and what
+        follows) and `facts`."""
+        dials = {"latents": latents, "context": context, "temperature": temperature, "top_p": top_p, "min_p": min_p}
+        prime = {"sound": recording} if recording else None
+        wish = {"prime": prime, "from": recording_from, "to": recording_to, "takes": takes, "seed": seed}
+        with clear_messages():
+            check_form(form)
+            async with sounds.room():
+                order = await sounds.order({**wish, "settings": {"seconds": seconds, **dials}})
+            async for state in run(order, form, _caller(request)):
+                yield state
+
+    return continue_sound
 
 
 def _source(prime: str) -> dict[str, str] | None:

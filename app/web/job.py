@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
     from musicgen.data_prep.memorisation_index import Index
 
 Event = dict[str, Any]
+Asked = TypeVar("Asked")  # an Order, or a SoundOrder
 
 
-class Ticket:
+class Ticket(Generic[Asked]):
     """One click that is waited for.  The studio writes events into it, one listener reads them.
 
     Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime),
     notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped);
     again (take, shares: notes, title): what was told of this take is void, it is made once more.
+    Those of sound are told in `sound_job`.
     """
 
     def __init__(
-        self, order: Order, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
+        self, order: Asked, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
     ) -> None:
         """on_event: called from the studio's thread after every event.  index: what takes are compared with."""
         self.order, self.client, self.index = order, client, index
@@ -81,7 +83,7 @@ class Ticket:
 class Row:
     """One take of a ticket in one row of a batch."""
 
-    ticket: Ticket
+    ticket: Ticket[Order]
     take: int  # number among the ticket's takes, from 1
     row: int  # in the batch, from 0
     listener: Listener
@@ -93,11 +95,10 @@ class Row:
 class Job:
     """A stream of the engine and the rows in it."""
 
-    def __init__(self, tickets: Sequence[Ticket], model: Model, limits: Limits) -> None:
+    def __init__(self, tickets: Sequence[Ticket[Order]], model: Model, limits: Limits) -> None:
         """tickets: of one `batch_key`, at most ``limits.rows`` takes together."""
         self.tickets, self.model, self.limits = list(tickets), model, limits
         self.began = self.drawn_since = time.perf_counter()
-        self.first_block_at: float | None = None
         order = tickets[0].order
         self.first_seed = self.seed = order.seed if order.seed is not None else new_seed()
         self.draws = 1
@@ -133,8 +134,6 @@ class Job:
     def _draw(self) -> None:
         block = np.asarray(next(self.stream))
         now = time.perf_counter()
-        if self.first_block_at is None:
-            self.first_block_at = now
         for row in self.rows:
             if row.done:
                 continue
@@ -240,14 +239,14 @@ class Job:
             ticket.tell("end", stopped=seconds < ticket.order.settings.seconds)
 
 
-def batch_key(order: Order) -> tuple[object, ...] | None:
+def batch_key(order: object) -> tuple[object, ...] | None:
     """Orders of one key can share a batch and still be made again exactly; None: only ever alone.
 
     The engine reads the rows of a batch in passes of one length, which their primes' lengths decide: only primes of
     as many tokens, or all longer than a pass, leave each other's music untouched.  A seed that somebody chose means
-    a batch of its own, since one seed is shared by all rows.
+    a batch of its own, since one seed is shared by all rows.  Sound is made for one person at a time.
     """
-    if order.seed is not None:
+    if not isinstance(order, Order) or order.seed is not None:
         return None
     settings = order.settings
     assert settings.latents is not None and settings.context is not None

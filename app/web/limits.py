@@ -21,6 +21,11 @@ class Limits:
     waiting: int = 200  # clicks of all people that may wait
     parsing: int = 2  # uploads read at once
     rendering: int = 1  # pieces turned into sound at once
+    sound_bytes: int = 40_000_000  # of one recording, or of one to be written
+    sound_prime_seconds: float = 600.0  # the longest recording that is read
+    sound_seconds: float = 120.0  # of new sound in one take
+    sound_takes: int = 4
+    sounds: int = 2  # recordings in memory at once that arrive, are read or are written
     idle_seconds: float = 20.0  # a listener who takes nothing for so long has gone
 
 

@@ -7,19 +7,18 @@ anybody's is kept in Python.  The same things are named API endpoints for progra
 
 from __future__ import annotations
 
-import html
-import json
 from typing import Any
 
 import gradio as gr
 
 from musicgen.app.memorisation_report import THRESHOLD
-from musicgen.app.settings import Settings
 from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.desk import Desk
 from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.endpoints import add_endpoints
+from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial
 from musicgen.app.web.quality import Quality
+from musicgen.app.web.sound_tab import SOUND_HEAD, sound_tab
 
 OPENINGS = {
     "bach": "Bach: Prelude in C",
@@ -32,7 +31,6 @@ STARTS = [
     ("A MIDI file of mine", "file"),
     ("Something I play now", "keys"),
 ]
-OWN = "as chosen above"
 STYLE = '<link rel="stylesheet" href="musicgen/bridge/page.css">'
 HEAD = f'{STYLE}<script type="module" src="musicgen/bridge/main.js"></script>'
 TITLE = """<header class="mg-head"><h1>musicgen</h1>
@@ -45,7 +43,6 @@ READY = """async (...values) => {
   while (!globalThis.musicgen) await new Promise((resolve) => setTimeout(resolve, 30));
   globalThis.musicgen.ready(values);
 }"""
-ROLL = "() => String(Math.floor(Math.random() * 1e9))"
 CELL = "() => globalThis.musicgen?.chosen ?? []"
 ASK = "(...values) => globalThis.musicgen?.make(values)"
 
@@ -97,26 +94,43 @@ def build(desk: Desk, dials: Dials) -> gr.Blocks:
         dials: the settings of latents and context that are offered.
     """
     with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
-        _html(TITLE)
-        with gr.Row(elem_id="mg-columns", equal_height=False):
-            with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
-                values = _dials(desk, dials)
-            with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
-                _html('<div id="mg-message" role="alert"></div>')
-                _html('<div id="mg-stage" class="mg-frame"></div>')
-                _html('<section id="mg-shelf" aria-label="Takes"></section>')
-        start, make, stop, *rest = values
-        inputs = [start, *rest]
-        make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
-        stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", api_visibility="private", queue=False)
-        told = "(...values) => globalThis.musicgen?.start(values)"
-        for dial in (start, rest[0]):
-            dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
-        for dial in inputs:
-            dial.change(None, inputs, None, js=CHANGED, api_visibility="private", queue=False)
-        page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
+        html(TITLE)
+        if desk.sounds is None:
+            _piano(page, desk, dials)
+        else:
+            with gr.Tabs(elem_id="mg-tabs"):
+                with gr.Tab("Notes", id="notes", render_children=True):
+                    _piano(page, desk, dials)
+                with gr.Tab("Audio", id="audio", render_children=True):
+                    sound_tab(desk.sounds)
         add_endpoints(desk)
     return page
+
+
+def head(desk: Desk) -> str:
+    """What the page loads besides Gradio: our own style and modules."""
+    return HEAD if desk.sounds is None else HEAD + SOUND_HEAD
+
+
+def _piano(page: gr.Blocks, desk: Desk, dials: Dials) -> None:
+    """Dials on the left, stage and takes on the right, and what joins them."""
+    with gr.Row(elem_id="mg-columns", equal_height=False):
+        with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
+            values = _dials(desk, dials)
+        with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
+            html('<div id="mg-message" role="alert"></div>')
+            html('<div id="mg-stage" class="mg-frame"></div>')
+            html('<section id="mg-shelf" aria-label="Takes"></section>')
+    start, make, stop, *rest = values
+    inputs = [start, *rest]
+    make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
+    stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", api_visibility="private", queue=False)
+    told = "(...values) => globalThis.musicgen?.start(values)"
+    for dial in (start, rest[0]):
+        dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
+    for dial in inputs:
+        dial.change(None, inputs, None, js=CHANGED, api_visibility="private", queue=False)
+    page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
 
 
 def _dials(desk: Desk, dials: Dials) -> list[Any]:
@@ -127,12 +141,12 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
     opening = gr.Dropdown(
         known, value=known[0][1], label="Which opening", elem_id="mg-opening", elem_classes="mg-when-opening"
     )
-    _html('<div id="mg-file"></div>', elem_classes="mg-when-file")
-    _html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
+    html('<div id="mg-file"></div>', elem_classes="mg-when-file")
+    html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
     seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
     end = gr.Checkbox(True, label="Come to an end there", info="otherwise it is cut off at that moment")
     preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id="mg-preset")
-    _html(f'<div id="mg-cost" data-presets="{_attribute(dials.presets)}"></div>')
+    html(f'<div id="mg-cost" data-presets="{attribute(dials.presets)}"></div>')
     takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
     with gr.Row(elem_id="mg-buttons"):
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
@@ -143,16 +157,7 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
 
 
 def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
-    usual = Settings()
-    temperature = gr.Slider(
-        0.5, 1.3, value=usual.temperature, step=0.01, label="Daring", info="temperature: low is safe, high is wild"
-    )
-    top_p = gr.Slider(
-        0.5, 1.0, value=usual.top_p, step=0.01, label="Leave out the unlikeliest", info="top-p: 1 leaves nothing out"
-    )
-    min_p = gr.Slider(
-        0.0, 0.2, value=usual.min_p, step=0.005, label="Leave out the far-fetched", info="min-p: 0 leaves nothing out"
-    )
+    sampling = sampling_dials()
     latents = gr.Dropdown(
         [OWN, *map(str, dials.latent_choices)],
         value=OWN,
@@ -165,12 +170,7 @@ def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
         label="Memory",
         info="context: how many tokens it looks back on; a note takes about four",
     )
-    with gr.Row(elem_id="mg-seed"):
-        seed = gr.Textbox(
-            "", label="Seed", info="same number, same piece; empty: any", placeholder="any", max_lines=1, min_width=120
-        )
-        dice = gr.Button("Roll the dice", elem_id="mg-dice", min_width=100)
-    dice.click(None, None, seed, js=ROLL, api_visibility="private", queue=False)
+    seed = seed_dial("mg-seed", "same number, same piece; empty: any")
     apart = gr.Checkbox(
         False,
         label="Not like its training pieces",
@@ -178,17 +178,8 @@ def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
         visible=comparable,
     )
     if quality is not None:
-        _html(quality.picture(dials))
+        html(quality.picture(dials))
         # Only its click is used: the table's buttons are not Gradio's, and only an event of Gradio's turns its dials.
         cell = gr.Button("Choose this setting", elem_id="mg-choose")
         cell.click(None, None, [latents, context], js=CELL, api_visibility="private", queue=False)
-    return [temperature, top_p, min_p, latents, context, seed, apart]
-
-
-def _html(content: str, **options: Any) -> gr.HTML:
-    """Our own HTML, which Gradio's style for running text must leave alone."""
-    return gr.HTML(content, apply_default_css=False, **options)
-
-
-def _attribute(value: object) -> str:
-    return html.escape(json.dumps(value), quote=True)
+    return [*sampling, latents, context, seed, apart]

@@ -1,5 +1,5 @@
-"""Sound in a process of its own: the renderer's native code keeps the interpreter to itself while it works, and
-whatever it does on a strange piece, the server goes on.
+"""Sound in a process of its own: the native code that makes, reads and writes it keeps the interpreter to itself while
+it works, and whatever it does on a strange piece or recording, the server goes on.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import render
+from musicgen.app.sound_files import check_writable, sound_file
 from musicgen.app.web.sounds import PITCHES, key
 from musicgen.data_prep import Performance
+from musicgen.data_prep.audio import AudioError, read_audio, to_float, to_int16
 
 P = ParamSpec("P")
 T = TypeVar("T")
 BROKEN = "the sound could not be made: try again, or take the MIDI file and make it with musicgen render"
+UNREADABLE = "this recording could not be read: try again, or save it in another format"
+UNWRITTEN = "the sound could not be written: try again, or take it as WAV"
+RECORDING = "this recording"  # what a recording is called, whose own name never gets here
 
 
 class Renderer:
@@ -36,14 +43,27 @@ class Renderer:
 
     def sound(self, performance: Performance, form: str) -> bytes:
         """A sound file.  form: wav, flac, ogg or mp3.  Raises MusicgenError."""
-        return self._run(rendered, performance, form)
+        return self._run(BROKEN, rendered, performance, form)
+
+    def heard(self, data: bytes, longest: float) -> np.ndarray:
+        """A recording's samples, int16 [n], one channel, 24 kHz.  data: of a file that lasts no longer than `longest`
+        seconds.  Raises MusicgenError.
+        """
+        with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
+            path = Path(folder) / RECORDING
+            path.write_bytes(data)
+            return self._run(UNREADABLE, heard, path, longest)
+
+    def written(self, samples: np.ndarray, form: str) -> bytes:
+        """A sound file.  samples: int16 [n] at 24 kHz; form: wav, flac, ogg or mp3.  Raises MusicgenError."""
+        return self._run(UNWRITTEN, written, samples, form)
 
     def key(self, pitch: int) -> bytes:
         """The MP3 of one of the browser's keys, made once.  Raises BadInput for a key that is not sampled."""
         if pitch not in PITCHES:
             raise BadInput(f"there is no sample of key {pitch}: there are {PITCHES[0]}, {PITCHES[1]} ... {PITCHES[-1]}")
         if pitch not in self._keys:
-            self._keys[pitch] = self._run(rendered, key(pitch), "mp3")
+            self._keys[pitch] = self._run(BROKEN, rendered, key(pitch), "mp3")
         return self._keys[pitch]
 
     def prepare(self) -> None:
@@ -60,7 +80,7 @@ class Renderer:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    def _run(self, broken: str, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         with self._lock:
             if self.closed:
                 raise EnvironmentProblem("the server is being stopped: try again later")
@@ -75,7 +95,7 @@ class Renderer:
             with self._lock:
                 if self._pool is pool:
                     self._pool = None
-            raise EnvironmentProblem(BROKEN) from None
+            raise EnvironmentProblem(broken) from None
         except concurrent.futures.CancelledError:
             raise EnvironmentProblem("the server is being stopped: try again later") from None
 
@@ -85,6 +105,24 @@ def rendered(performance: Performance, form: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"piece.{form}"
         render(performance, path)
+        return path.read_bytes()
+
+
+def heard(path: Path, longest: float) -> np.ndarray:
+    """See `Renderer.heard`."""
+    try:
+        return to_int16(read_audio(path, longest=longest))
+    except AudioError as error:
+        raise BadInput(str(error)) from None
+
+
+def written(samples: np.ndarray, form: str) -> bytes:
+    """See `Renderer.written`."""
+    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
+        path = Path(folder) / f"sound.{form}"
+        check_writable(path)
+        with sound_file(path) as write:
+            write(to_float(samples))
         return path.read_bytes()
 
 

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.web.desk import Desk
+from musicgen.app.web.sound_wish import too_large
 from musicgen.app.web.studio import WENT_WRONG, Busy
 
 LOG = logging.getLogger("musicgen")
@@ -29,6 +30,7 @@ TYPES = {
     "png": "image/png",
     "svg": "image/svg+xml",
 }
+BYTES = "application/octet-stream"
 BEAT = 10.0  # seconds of silence after which an empty line shows that the connection is alive
 
 
@@ -45,6 +47,7 @@ def site(desk: Desk) -> Starlette:
             Route("/surprise", _answer(desk, lambda body: desk.surprise(body.get("prime"))), methods=["POST"]),
             Route("/sound/{form:str}", _bytes(desk, desk.sound), methods=["POST"]),
             Route("/picture/{form:str}", _bytes(desk, desk.picture), methods=["POST"]),
+            *sound_routes(desk),
             Mount("/static", StaticFiles(directory=HERE / "static")),
             Mount("/bridge", StaticFiles(directory=HERE / "bridge")),
         ]
@@ -80,16 +83,61 @@ def _sample(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     return sample
 
 
+def sound_routes(desk: Desk) -> list[Route]:
+    """Those of the Audio tab, below /musicgen/recording/; none if there is none."""
+    sounds = desk.sounds
+    if sounds is None:
+        return []
+    most = sounds.limits.sound_bytes * 4 // 3 + 10_000
+
+    async def heard(request: Request) -> Response:
+        async def answer() -> Response:
+            if request.headers.get("content-type", "") != BYTES:
+                raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
+            async with sounds.room():
+                data = await _read(request, sounds.limits.sound_bytes, too_large(sounds.limits))
+                samples = await sounds.heard(data)
+            return Response(samples.astype("<i2").tobytes(), media_type=BYTES)
+
+        return await _guarded(answer)
+
+    async def written(request: Request) -> Response:
+        async def answer() -> Response:
+            form = request.path_params["form"]
+            async with sounds.room():
+                body = await _body(request, most, too_large(sounds.limits))
+                return Response(await sounds.written(body.get("samples"), form), media_type=TYPES[form])
+
+        return await _guarded(answer)
+
+    async def make(request: Request) -> Response:
+        async def answer() -> Response:
+            async with sounds.room():
+                order = await sounds.order(await _body(request, most, too_large(sounds.limits)))
+            return await _streamed(sounds.make(order, _client(request)))
+
+        return await _guarded(answer)
+
+    return [
+        Route("/recording/heard", heard, methods=["POST"]),
+        Route("/recording/make", make, methods=["POST"]),
+        Route("/recording/written/{form:str}", written, methods=["POST"]),
+    ]
+
+
 def _make(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def make(request: Request) -> Response:
-        try:
-            events = desk.make(await _body(request, desk), _client(request))
-            first = await anext(events)
-        except MusicgenError as error:
-            return _refusal(error)
-        return StreamingResponse(_lines(first, events), media_type="application/x-ndjson", headers=UNBUFFERED)
+        async def answer() -> Response:
+            return await _streamed(desk.make(await _json(request, desk), _client(request)))
+
+        return await _guarded(answer)
 
     return make
+
+
+async def _streamed(events: AsyncIterator[dict[str, Any]]) -> Response:
+    first = await anext(events)
+    return StreamingResponse(_lines(first, events), media_type="application/x-ndjson", headers=UNBUFFERED)
 
 
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -111,43 +159,41 @@ def _line(event: dict[str, Any]) -> bytes:
 
 def _stop(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def stop(request: Request) -> Response:
-        try:
-            body = await _body(request, desk)
-        except MusicgenError as error:
-            return _refusal(error)
-        return JSONResponse({"stopped": desk.studio.stop(str(body.get("name")))})
+        async def answer() -> Response:
+            body = await _json(request, desk)
+            return JSONResponse({"stopped": desk.studio.stop(str(body.get("name")))})
+
+        return await _guarded(answer)
 
     return stop
 
 
 def _answer(desk: Desk, ask: Callable[[dict[str, Any]], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return await _guarded(request, desk, ask, JSONResponse)
+    async def asked(request: Request) -> Response:
+        async def answer() -> Response:
+            return JSONResponse(await ask(await _json(request, desk)))
 
-    return answer
+        return await _guarded(answer)
+
+    return asked
 
 
 def _bytes(desk: Desk, ask: Callable[[object, str], Awaitable[bytes]]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        form = request.path_params["form"]
-        return await _guarded(
-            request,
-            desk,
-            lambda body: ask(body.get("midi"), form),
-            lambda data: Response(data, media_type=TYPES[form]),
-        )
+    async def asked(request: Request) -> Response:
+        async def answer() -> Response:
+            form = request.path_params["form"]
+            body = await _json(request, desk)
+            return Response(await ask(body.get("midi"), form), media_type=TYPES[form])
 
-    return answer
+        return await _guarded(answer)
+
+    return asked
 
 
-async def _guarded(
-    request: Request,
-    desk: Desk,
-    ask: Callable[[dict[str, Any]], Awaitable[Any]],
-    answer: Callable[[Any], Response],
-) -> Response:
+async def _guarded(answer: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer, or in its place the one line that says why there is none."""
     try:
-        return answer(await ask(await _body(request, desk)))
+        return await answer()
     except MusicgenError as error:
         return _refusal(error)
     except ClientDisconnect:
@@ -157,27 +203,38 @@ async def _guarded(
         return JSONResponse({"error": WENT_WRONG}, 500)
 
 
-async def _body(request: Request, desk: Desk) -> dict[str, Any]:
-    """The JSON object in a request's body, read no further than an upload may be long.
+async def _json(request: Request, desk: Desk) -> dict[str, Any]:
+    """The body of a request about notes."""
+    largest = f"{desk.limits.upload_bytes / 1e6:g} MB"
+    complaint = f"this is too large ({largest} are the most): choose a MIDI file of one piano piece"
+    return await _body(request, desk.limits.upload_bytes * 2, complaint)
+
+
+async def _body(request: Request, most: int, complaint: str) -> dict[str, Any]:
+    """The JSON object in a request's body.
 
     Only application/json is taken: another site's page cannot send that here without being asked first.
     """
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise BadInput("a request is JSON: send it with Content-Type: application/json")
-    most = desk.limits.upload_bytes * 2
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > most:
-            largest = f"{desk.limits.upload_bytes / 1e6:g} MB"
-            raise BadInput(f"this is too large ({largest} are the most): choose a MIDI file of one piano piece")
+    data = await _read(request, most, complaint)
     try:
-        body = json.loads(bytes(data))
+        body = json.loads(data)
     except (ValueError, RecursionError):
         raise BadInput("the request did not arrive whole: try again") from None
     if not isinstance(body, dict):
         raise BadInput("a request is a JSON object")
     return body
+
+
+async def _read(request: Request, most: int, complaint: str) -> bytes:
+    """The bytes of a request's body, read no further than it may be long."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > most:
+            raise BadInput(complaint)
+    return bytes(data)
 
 
 def _client(request: Request) -> str:

@@ -17,6 +17,7 @@ from musicgen.app.web.limits import LIMITS, Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from musicgen.app.recording import AudioModel
     from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
 
@@ -30,7 +31,7 @@ def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastA
     from fastapi import FastAPI
 
     from musicgen.app.web.guard import NoUploads
-    from musicgen.app.web.page import HEAD, build, theme
+    from musicgen.app.web.page import build, head, theme
     from musicgen.app.web.routes import site
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -43,7 +44,7 @@ def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastA
         path="/",
         root_path=root_path,
         theme=theme(),
-        head=HEAD,
+        head=head(desk),
         footer_links=["api"],
         ssr_mode=False,
         show_error=True,
@@ -60,12 +61,15 @@ def serve(
     host: str,
     port: int,
     *,
+    audio_checkpoint: str | None = None,
+    codec: str | None = None,
     limits: Limits = LIMITS,
     root_path: str | None = None,
     on_listening: Callable[[str, int], None] = lambda host, port: None,
 ) -> None:
     """Load the weights, listen, and serve until the process is told to stop.
 
+    audio_checkpoint, codec: weights for the Audio tab; if neither is named, those that are installed, or no such tab.
     on_listening: called with the host and the port, once browsers can come.
 
     Raises:
@@ -83,7 +87,7 @@ def serve(
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
-    studio = Studio(lambda: open_model(released), limits)
+    studio = Studio(lambda: open_model(released), limits, sound=sound_weights(audio_checkpoint, codec))
     origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
     desk = Desk(studio, quality_of(released.sha256, dials), Scorer(released), origins)
     app = application(desk, dials, root_path)
@@ -97,6 +101,28 @@ def serve(
     finally:
         desk.renderer.close()
         studio.close()
+
+
+def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | None:
+    """Weights for sound: those that are named, else those that are installed, if there are some and they are whole.
+
+    Raises MusicgenError if what is named cannot be used.
+    """
+    from musicgen.app.recording import MODEL, open_audio_model
+    from musicgen.checkpoints import UnknownCheckpointError, codec_release, find
+
+    if checkpoint is None and codec is None:
+        try:
+            find(MODEL)
+            find(codec_release.DEFAULT, codec_release.FOLDER, "codec")
+        except UnknownCheckpointError:
+            return None
+        try:
+            return open_audio_model(None, None)
+        except MusicgenError as error:
+            LOG.warning("there is no Audio tab: %s", error)
+            return None
+    return open_audio_model(checkpoint, codec)
 
 
 def listen(host: str, port: int) -> socket.socket:

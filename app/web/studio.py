@@ -1,9 +1,10 @@
-"""One model that many people share: a fair queue, batches of what can be made together, and turns between batches.
+"""Models that many people share: a fair queue, batches of what can be made together, and turns between batches.
 
 Fair means: everybody's first click comes before anybody's second.  A click is given a round, one later than the same
 person's last one and never earlier than the round now played; rounds are served in order, and clicks in a round in
 the order they came.  A few batches are at work at once and draw their blocks in turn, so that a long piece does not
-keep everybody waiting.  The thread that does all this is the only one that touches the engine.
+keep everybody waiting.  The thread that does all this is the only one that touches the engines: that of notes, and
+that of sound if there is one.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from musicgen.app.generate import Model, begin
 from musicgen.app.settings import Settings
 from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.app.web.dials import USUAL, Dials
-from musicgen.app.web.job import Job, Ticket, batch_key
+from musicgen.app.web.job import Asked, Job, Ticket, batch_key
 from musicgen.app.web.limits import LIMITS, Limits
-from musicgen.app.web.wish import Order
+from musicgen.app.web.sound_job import SoundJob, SoundModel, measured_sound
+from musicgen.app.web.sound_wish import SoundOrder, dials_of
 from musicgen.data_prep import encode, read_midi
 
 if TYPE_CHECKING:
+    from musicgen.app.recording import AudioModel
     from musicgen.data_prep.memorisation_index import Index
 
 LOG = logging.getLogger("musicgen")
@@ -53,23 +56,35 @@ class Load:
 class Studio:
     """Takes orders, gives tickets."""
 
-    def __init__(self, open_model: Callable[[], Model], limits: Limits = LIMITS, *, prepare: bool = True) -> None:
+    def __init__(
+        self,
+        open_model: Callable[[], Model],
+        limits: Limits = LIMITS,
+        *,
+        prepare: bool = True,
+        sound: AudioModel | None = None,
+    ) -> None:
         """Start the thread.
 
         Args:
             open_model: loads the model; called once, in the studio's own thread, so that a page is there before it.
             limits: what may be asked.
             prepare: measure and compile what will be needed while nobody waits.
+            sound: weights for sound; they are made ready in the studio's thread, too, when they are first needed.
         """
         self.limits = limits
         self.model: Model | None = None
         self.ready = threading.Event()  # set when the model is there, or never will be
         self.problem: str | None = None
         self._open_model, self._prepare = open_model, prepare
+        self.sound = sound
+        self._sound_model: SoundModel | None = None
+        self.sound_speeds: dict[tuple[int, int], float] = {}  # (latents, context) in codes -> seconds of sound a second
+        self._unmeasured_sound: list[tuple[int, int]] = []
         self._change = threading.Condition()
-        self._waiting: list[Ticket] = []
-        self._tickets: dict[str, Ticket] = {}  # those that somebody listens to, by name
-        self._jobs: list[Job] = []
+        self._waiting: list[Ticket[Any]] = []
+        self._tickets: dict[str, Ticket[Any]] = {}  # those that somebody listens to, by name
+        self._jobs: list[Job | SoundJob] = []
         self._rounds: dict[str, int] = {}
         self._round = self._number = self._finished = 0
         self._closing = False
@@ -80,8 +95,8 @@ class Studio:
         self._thread.start()
 
     def submit(
-        self, order: Order, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
-    ) -> Ticket:
+        self, order: Asked, client: str, on_event: Callable[[], None] = lambda: None, index: Index | None = None
+    ) -> Ticket[Asked]:
         """Queue an order.
 
         Args:
@@ -125,7 +140,7 @@ class Studio:
                 self._tell_places()
             return True
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: Ticket[Any]) -> None:
         """Nobody listens to this ticket any more: it has ended, or its place is free now."""
         with self._change:
             ticket.cancelled = True
@@ -161,10 +176,11 @@ class Studio:
         if self._prepare:
             self._unmeasured = preset_dials(self.model)
             self._unwarmed = [rows for rows in (2, 4, 8) if rows <= self.limits.rows]
+            self._unmeasured_sound = sound_dials(self.sound)
         self.ready.set()
         while True:
             with self._change:
-                while not (self._waiting or self._jobs or self._closing or self._unmeasured or self._unwarmed):
+                while not (self._waiting or self._jobs or self._closing or self._unprepared):
                     self._change.wait()
                 if self._closing:
                     break
@@ -173,6 +189,8 @@ class Studio:
                 self._start(chosen, self.model)
             elif not self._jobs and self._unmeasured:
                 self._measure(self.model)
+            elif not self._jobs and self._unmeasured_sound:
+                self._measure_sound()
             elif not self._jobs and self._unwarmed:
                 self._warm(self.model, self._unwarmed.pop(0))
             for job in list(self._jobs):
@@ -197,6 +215,31 @@ class Studio:
             self.speeds[pair] = speed
         self._unmeasured = [other for other in self._unmeasured if other != pair]
 
+    @property
+    def _unprepared(self) -> bool:
+        return bool(self._unmeasured or self._unwarmed or self._unmeasured_sound)
+
+    def _measure_sound(self) -> None:
+        """As `_measure`, for sound; what cannot be made ready is told to whoever asks for it."""
+        pair = self._unmeasured_sound[0]
+        try:
+            speed = measured_sound(self._ready_sound(), *pair, self._wanted)
+        except Exception as error:
+            LOG.warning("the speed of sound could not be measured: %s", error)
+        else:
+            if speed is None:
+                return
+            self.sound_speeds[pair] = speed
+        self._unmeasured_sound = self._unmeasured_sound[1:]
+
+    def _ready_sound(self) -> SoundModel:
+        """The model of sound, opened when it is first asked for.  Raises MusicgenError if it cannot be had."""
+        if self.sound is None:
+            raise EnvironmentProblem("no weights for sound are installed here")
+        if self._sound_model is None:
+            self._sound_model = SoundModel.of(self.sound)
+        return self._sound_model
+
     def _wanted(self) -> bool:
         """Whether there is something better to do than to prepare."""
         return bool(self._waiting) or self._closing
@@ -219,7 +262,7 @@ class Studio:
             self._jobs.clear()
         self.ready.set()
 
-    def _choose(self) -> list[Ticket]:
+    def _choose(self) -> list[Ticket[Any]]:
         """Take the next ticket off the queue, and those that can share its batch."""
         queue = sorted(self._waiting, key=_turn)
         if not queue:
@@ -237,17 +280,20 @@ class Studio:
         self._tell_places()
         return chosen
 
-    def _start(self, tickets: list[Ticket], model: Model) -> None:
-        job: Any = None
+    def _start(self, tickets: list[Ticket[Any]], model: Model) -> None:
+        job: Job | SoundJob
         try:
-            job = Job(tickets, model, self.limits)
+            if isinstance(tickets[0].order, SoundOrder):
+                job = SoundJob(tickets, self._ready_sound(), self.limits)
+            else:
+                job = Job(tickets, model, self.limits)
         except Exception as error:
             self._tell_wrong(tickets, error)
             return
         with self._change:
             self._jobs.append(job)
 
-    def _guarded(self, job: Job, act: Callable[[], None]) -> None:
+    def _guarded(self, job: Job | SoundJob, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:
@@ -255,7 +301,7 @@ class Studio:
                 row.done = True
             self._tell_wrong(job.tickets, error)
 
-    def _tell_wrong(self, tickets: list[Ticket], error: Exception) -> None:
+    def _tell_wrong(self, tickets: list[Ticket[Any]], error: Exception) -> None:
         message = str(error) if isinstance(error, MusicgenError) else WENT_WRONG
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
             message = "the server has run out of memory: ask for fewer takes, or try again later"
@@ -275,6 +321,12 @@ def preset_dials(model: Model) -> list[tuple[int, int]]:
     """(M, N) of the presets, the page's own first."""
     presets = Dials(model.latents, model.context).presets
     return list(dict.fromkeys([presets[USUAL], *presets.values()]))
+
+
+def sound_dials(sound: AudioModel | None) -> list[tuple[int, int]]:
+    """(M, N) in codes of the presets for sound, the page's own first; none if there is no sound."""
+    presets = dials_of(sound).presets if sound is not None else {}
+    return list(dict.fromkeys([presets[USUAL], *presets.values()])) if presets else []
 
 
 def warm(
@@ -312,5 +364,5 @@ def measured(model: Model, latents: int, context: int, interrupted: Callable[[],
     return best
 
 
-def _turn(ticket: Ticket) -> tuple[int, int]:
+def _turn(ticket: Ticket[Any]) -> tuple[int, int]:
     return ticket.round, ticket.number

@@ -72,21 +72,21 @@ class Order:
 
 def order_of(wish: object, dials: Dials, sha256: str, limits: Limits) -> Order:
     """Check a wish for the weights of this SHA-256.  Raises BadInput with the first thing that is wrong."""
-    wish = _object("the request", wish)
+    wish = plain_object("the request", wish)
     for name in wish:
         if name not in FIELDS:
             raise BadInput(f"a request has no field {name[:40]!r}: it may have {', '.join(FIELDS)}")
     if wish.get("recipe") is not None:
-        return order_again(_object("the recipe", wish["recipe"]), dials, sha256, limits)
-    settings = _settings(_object("settings", wish.get("settings") or {}), dials, limits)
-    takes = _whole("takes", wish.get("takes", 1), 1, limits.takes)
+        return order_again(plain_object("the recipe", wish["recipe"]), dials, sha256, limits)
+    settings = settings_of(plain_object("settings", wish.get("settings") or {}), dials, limits)
+    takes = whole("takes", wish.get("takes", 1), 1, limits.takes)
     seed = wish.get("seed")
     if seed is not None:
-        seed = checked_seed(_whole("the seed", seed, 0, 2**31 - 1))
+        seed = checked_seed(whole("the seed", seed, 0, 2**31 - 1))
     prime = None
     if wish.get("prime") is not None:
         music, digest = music_of(wish["prime"], limits)
-        prime, seconds = trimmed(music, digest, _seconds("from", wish), _seconds("to", wish), limits)
+        prime, seconds = trimmed(music, digest, seconds_of("from", wish), seconds_of("to", wish), limits)
         settings = dataclasses.replace(settings, prime_seconds=seconds)
     return Order(settings, prime, takes, seed, None, _truth("apart", wish.get("apart", False)))
 
@@ -117,7 +117,7 @@ def order_again(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ord
 
 def music_of(source: object, limits: Limits) -> tuple[Performance, str]:
     """The music of a wish's prime, and the SHA-256 of its MIDI file.  Raises BadInput."""
-    source = _object("the prime", source)
+    source = plain_object("the prime", source)
     if len(source) != 1:
         raise BadInput("a prime is one of shipped, midi and music")
     ((kind, value),) = source.items()
@@ -167,7 +167,7 @@ def parsed(data: bytes, limits: Limits) -> tuple[Performance, tuple[str, ...]]:
 
 def performance_of(music: object, limits: Limits) -> Performance:
     """The performance in a music object; notes that still sound are left out.  Raises BadInput."""
-    music = _object("music", music)
+    music = plain_object("music", music)
     notes, pedal = music.get("notes"), music.get("pedal") or []
     if not isinstance(notes, Sequence) or not isinstance(pedal, Sequence) or isinstance(notes, str):
         raise BadInput("music has a list of notes and a list of pedal events")
@@ -212,7 +212,8 @@ def trimmed(
     return prime, seconds
 
 
-def _settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
+def settings_of(values: Plain, dials: Dials, limits: Limits) -> Settings:
+    """The settings in a wish, resolved.  Raises BadInput."""
     for name in values:
         if name not in SETTINGS:
             raise BadInput(f"there is no setting {name[:40]!r}: there are {', '.join(SETTINGS)}")
@@ -224,7 +225,7 @@ def _settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
             chosen[name] = _number(name, values[name])
     for name in WHOLES:
         if values.get(name) is not None:
-            chosen[name] = _whole(name, values[name], 0, 2**31 - 1)
+            chosen[name] = whole(name, values[name], 0, 2**31 - 1)
     if chosen.get("seconds", 0.0) > limits.seconds:
         raise BadInput(f"{chosen['seconds']:g} seconds are too long, {limits.seconds:g} are the most: ask for less")
     M, N = dials.checked(chosen.pop("latents", None), chosen.pop("context", None))
@@ -246,7 +247,8 @@ def _as_float(values: Plain, names: Sequence[str]) -> dict[str, Any]:
     return {**values, **{name: float(value) for name, value in fractional.items() if type(value) is int}}
 
 
-def _object(name: str, value: object) -> Plain:
+def plain_object(name: str, value: object) -> Plain:
+    """The value itself, which must be a JSON object.  Raises BadInput that calls it by its name."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise BadInput(f"{name} must be a JSON object")
     return value
@@ -264,14 +266,16 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
-def _whole(name: str, value: object, least: int, most: int) -> int:
+def whole(name: str, value: object, least: int, most: int) -> int:
+    """A whole number in these bounds.  Raises BadInput."""
     number = _number(name, value)
     if number != int(number) or not least <= number <= most:
         raise BadInput(f"{name} must be a whole number between {least} and {most}, not {number:g}")
     return int(number)
 
 
-def _seconds(name: str, wish: Plain) -> float | None:
+def seconds_of(name: str, wish: Plain) -> float | None:
+    """A time in a wish, None if it is left out.  Raises BadInput."""
     value = wish.get(name)
     if value is None:
         return None
