@@ -9,8 +9,9 @@ export const SAMPLES = new URL("samples", HERE).href;
 export class Refusal extends Error {}
 
 async function ask(path, body, signal) {
-  const headers = { "Content-Type": "application/json", "X-Musicgen-Client": CLIENT };
-  const request = body === undefined ? { signal } : { method: "POST", headers, body: JSON.stringify(body), signal };
+  const raw = body instanceof Blob;
+  const headers = { "Content-Type": raw ? "application/octet-stream" : "application/json", "X-Musicgen-Client": CLIENT };
+  const request = body === undefined ? { signal } : { method: "POST", headers, body: raw ? body : JSON.stringify(body), signal };
   let response;
   try {
     response = await fetch(new URL(path, HERE), request);
@@ -31,9 +32,9 @@ function sentence(text) {
 export const json = async (path, body) => (await ask(path, body)).json();
 export const blob = async (path, body) => (await ask(path, body)).blob();
 
-/** The events of a wish, one object each, until it has ended. */
-export async function* events(wish, signal) {
-  const response = await ask("make", wish, signal);
+/** The events of a wish, one object each, until it has ended. `path`: for notes, or for sound. */
+export async function* events(wish, signal, path = "make") {
+  const response = await ask(path, wish, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

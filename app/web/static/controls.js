@@ -16,7 +16,7 @@ const ICONS = {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function icon(name) {
+export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
@@ -26,7 +26,7 @@ function icon(name) {
   return svg;
 }
 
-function button(name, label, press) {
+export function button(name, label, press) {
   const element = make("button", { type: "button", class: `mg-button mg-${name}`, "aria-label": label, title: label }, icon(name));
   element.addEventListener("click", press);
   return element;
@@ -104,7 +104,7 @@ export class Controls {
   }
 }
 
-function minutes(seconds) {
+export function minutes(seconds) {
   const whole = Math.max(0, Math.floor(seconds + 1e-6));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }

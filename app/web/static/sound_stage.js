@@ -1,0 +1,208 @@
+// The stage of a sound: its picture, a player, and two sliders that choose a part of it.
+//
+//   stage.show(pcm, { selectable: true })      a whole sound
+//   stage.begin(pcm, { expected, from })       one that grows: append to the Pcm, then stage.grown(rate), at last stage.end()
+//   stage.play() pause() toggle() seek(s) select(from, to); stage.selection
+//
+// Events on the element, bubbling: "musicgen-playing" {seconds, since_begin_ms}, "musicgen-underrun" {seconds},
+// "musicgen-part" {from, to}.
+
+import { button, icon, minutes } from "./controls.js";
+import { fit, make, style, themeOf, watchTheme } from "./theme.js";
+import { RATE } from "./pcm.js";
+import { Stream } from "./stream.js";
+import { volumeSlider } from "./volume.js";
+import { Wave } from "./wave.js";
+
+export class SoundStage {
+  constructor(element) {
+    style("stage.css");
+    this.element = element;
+    this.pcm = null;
+    this.making = false;
+    this.stream = new Stream((kind, detail) => this.#heard(kind, detail));
+    this.wave = new Wave((seconds) => this.seek(seconds));
+    this.#build();
+    new ResizeObserver(() => this.redraw()).observe(this.wave.element);
+    watchTheme(() => this.redraw());
+    this.redraw();
+  }
+
+  #build() {
+    this.playButton = button("play", "Play", () => this.toggle());
+    this.time = make("span", { class: "mg-time", "aria-hidden": "true" });
+    const volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(this.stream));
+    const bar = make("div", { class: "mg-bar", role: "group", "aria-label": "Playback of the sound" }, this.playButton, this.time);
+    bar.append(make("span", { class: "mg-space" }), volume);
+    this.status = make("p", { class: "mg-status" });
+    this.live = make("p", { class: "mg-live", role: "status", "aria-live": "polite" });
+    this.handles = ["from", "to"].map((name) => this.#handle(name));
+    this.part = make("div", { class: "mg-part", role: "group", "aria-label": "Which part is continued", hidden: "" });
+    this.part.append(...this.handles.map(({ row }) => row));
+    const foot = make("div", { class: "mg-foot" }, this.status, this.live);
+    this.element.classList.add("mg-stage", "mg-sound-stage");
+    this.element.setAttribute("role", "group");
+    this.element.setAttribute("aria-label", "The sound and its player");
+    this.element.replaceChildren(bar, this.wave.element, this.part, foot);
+  }
+
+  #handle(name) {
+    const slider = make("input", { type: "range", min: "0", step: "0.1" });
+    const told = make("output", {});
+    const row = make("label", {}, make("span", {}, { from: "Continue from", to: "until" }[name]), slider, told);
+    slider.addEventListener("input", () => this.#slid(name));
+    return { row, slider, told };
+  }
+
+  // ---- sound
+
+  /** @param {Pcm | null} pcm */
+  show(pcm, { selectable = false, from = 0 } = {}) {
+    this.making = false;
+    this.#take(pcm, true, { from });
+    this.part.hidden = !selectable || !pcm;
+    if (pcm && selectable) this.select(0, pcm.seconds);
+  }
+
+  begin(pcm, { expected, from }) {
+    this.making = true;
+    this.#take(pcm, false, { from, expected });
+    this.part.hidden = true;
+    this.play();
+  }
+
+  #take(pcm, complete, options) {
+    this.pcm = pcm;
+    this.selection = null;
+    this.stream.load(pcm, complete, options);
+    this.redraw();
+  }
+
+  grown(rate) {
+    this.stream.grown(rate);
+    this.redraw();
+  }
+
+  end() {
+    this.making = false;
+    this.stream.finish();
+    this.redraw();
+  }
+
+  play() {
+    document.dispatchEvent(new CustomEvent("musicgen-sound-plays"));
+    return this.stream.play();
+  }
+
+  pause() {
+    this.stream.pause();
+    this.redraw();
+  }
+
+  toggle() {
+    if (["playing", "buffering"].includes(this.stream.state)) this.pause();
+    else if (this.pcm) this.play();
+  }
+
+  seek(seconds) {
+    this.stream.seek(seconds);
+    this.redraw();
+  }
+
+  select(from, to) {
+    const whole = this.pcm.seconds;
+    this.selection = { from, to };
+    const values = [from, to];
+    this.handles.forEach(({ slider, told }, at) => {
+      slider.max = whole.toFixed(2);
+      slider.value = values[at].toFixed(2);
+      told.textContent = `${values[at].toFixed(1)} s`;
+      slider.setAttribute("aria-valuetext", `${values[at].toFixed(1)} seconds`);
+    });
+    this.redraw();
+    this.element.dispatchEvent(new CustomEvent("musicgen-part", { bubbles: true, detail: { from, to, whole } }));
+  }
+
+  #slid(name) {
+    const least = Math.min(0.6, this.pcm.seconds);
+    let [from, to] = this.handles.map(({ slider }) => Number(slider.value));
+    if (to > this.pcm.seconds - 0.1) to = this.pcm.seconds;
+    if (name === "from") from = Math.max(0, Math.min(from, to - least));
+    else to = Math.min(this.pcm.seconds, Math.max(to, from + least));
+    this.select(from, to);
+  }
+
+  // ---- what is seen and told
+
+  #heard(kind, detail) {
+    if (kind === "first") this.#emit("musicgen-playing", detail);
+    if (kind === "underrun") this.#emit("musicgen-underrun", detail);
+    if (!this.wave) return; // the stream tells that it stands still before there is anything to draw
+    this.redraw(true);
+    if (this.stream.state === "playing") this.#roll();
+  }
+
+  #emit(name, detail) {
+    this.element.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
+  }
+
+  /** Draw as long as it plays. */
+  #roll() {
+    if (this.rolling) return;
+    this.rolling = true;
+    const frame = () => {
+      this.redraw();
+      this.rolling = this.stream.state === "playing";
+      if (this.rolling) requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  redraw(aloud = false) {
+    const { pcm, stream } = this;
+    const theme = themeOf(this.element);
+    this.element.dataset.theme = theme;
+    fit(this.element);
+    const whole = pcm ? Math.max(pcm.seconds, this.making ? stream.expected : 0) : 0;
+    this.wave.draw({ pcm, whole, position: stream.position, part: this.selection, theme });
+    const name = { playing: "pause", buffering: "wait" }[stream.state] ?? "play";
+    if (this.shown !== name) {
+      this.shown = name;
+      const label = name === "play" ? "Play" : "Pause";
+      this.playButton.replaceChildren(icon(name), make("span", {}, name === "wait" ? "Waiting" : label));
+      this.playButton.setAttribute("aria-label", label);
+      this.playButton.title = label;
+    }
+    this.playButton.disabled = !pcm;
+    this.time.textContent = pcm ? `${minutes(stream.position)} / ${minutes(Math.round(whole))}` : "";
+    const text = this.#words();
+    if (this.status.textContent !== text) this.status.textContent = text;
+    if (aloud && stream.state !== "buffering") this.live.textContent = text;
+  }
+
+  #words() {
+    const { pcm, stream, making } = this;
+    if (!pcm) return "No sound yet.";
+    const made = ((pcm.length - pcm.join) / RATE).toFixed(1);
+    const soFar = making ? ` ${made} s of ${(stream.expected - pcm.join / RATE).toFixed(0)} s made.` : "";
+    if (stream.state === "blocked") return "The browser keeps sound off until you press Play.";
+    if (stream.state === "buffering") return this.#waiting() + soFar;
+    if (stream.state === "playing") return `Playing.${soFar}`;
+    if (making) return `Making sound.${soFar} Press Play to listen.`;
+    if (this.selection) {
+      const { from, to } = this.selection;
+      return `${(to - from).toFixed(1)} s of ${pcm.seconds.toFixed(1)} s are continued: from ${from.toFixed(1)} s until ${to.toFixed(1)} s.`;
+    }
+    return pcm.join ? `${(pcm.join / RATE).toFixed(1)} s of the recording, then ${made} s of new sound.` : `${made} s of new sound.`;
+  }
+
+  #waiting() {
+    const { rate } = this.stream;
+    const wait = this.stream.wait();
+    if (rate === null) return "Waiting for the first sound.";
+    if (!Number.isFinite(wait)) return "The model is thinking.";
+    if (rate >= 1.1) return "Gathering the first sound.";
+    const when = `Playing begins in about ${minutes(Math.max(1, Math.ceil(wait)))}, so that it need not stop.`;
+    return `The model makes ${rate.toFixed(2)} s of sound a second, slower than it plays. ${when}`;
+  }
+}

@@ -1,0 +1,106 @@
+// The picture of a sound: its outline, what was there before in another colour, where it is heard, which part is chosen.
+
+import { css, THEMES } from "./palette.js";
+import { RATE } from "./pcm.js";
+import { make } from "./theme.js";
+
+const HEIGHT = 150; // pixels
+const FOOT = 18; // pixels below, for the time
+const GAPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300]; // seconds between two marks of time
+
+export class Wave {
+  /** @param {(seconds: number) => void} seek called when a person points at a time */
+  constructor(seek) {
+    this.seek = seek;
+    this.canvas = make("canvas", { "aria-hidden": "true" });
+    this.element = make(
+      "div",
+      { class: "mg-wave", tabindex: "0", role: "slider", "aria-label": "Position in the sound", "aria-valuemin": "0" },
+      this.canvas,
+    );
+    this.element.addEventListener("pointerdown", (event) => this.#point(event));
+    this.element.addEventListener("pointermove", (event) => event.buttons & 1 && this.#point(event));
+    this.element.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** @param {{pcm: Pcm, whole: number, position: number, part: {from: number, to: number} | null, theme: string}} shown */
+  draw(shown) {
+    this.shown = shown;
+    const { pcm, whole, position, theme } = shown;
+    const width = Math.max(1, this.element.clientWidth);
+    const sharp = globalThis.devicePixelRatio || 1;
+    if (this.canvas.width !== Math.round(width * sharp)) this.canvas.width = Math.round(width * sharp);
+    this.canvas.height = Math.round((HEIGHT + FOOT) * sharp);
+    const pen = this.canvas.getContext("2d");
+    const colours = THEMES[theme];
+    pen.setTransform(sharp, 0, 0, sharp, 0, 0);
+    pen.fillStyle = css(colours.ground);
+    pen.fillRect(0, 0, width, HEIGHT + FOOT);
+    if (!pcm || !whole) return;
+    const at = (seconds) => (seconds / whole) * width;
+    this.#ground(pen, colours, at, width);
+    this.#outline(pen, colours, width);
+    this.#times(pen, colours, at, width);
+    pen.fillStyle = css(colours.playhead);
+    pen.fillRect(Math.min(width - 2, Math.max(0, at(position) - 1)), 0, 2, HEIGHT);
+    this.element.setAttribute("aria-valuemax", whole.toFixed(1));
+    this.element.setAttribute("aria-valuenow", position.toFixed(1));
+    this.element.setAttribute("aria-valuetext", `${position.toFixed(1)} of ${whole.toFixed(1)} seconds`);
+  }
+
+  /** Behind the outline: the recording, what is not made yet, the line in the middle. */
+  #ground(pen, colours, at, width) {
+    const { pcm } = this.shown;
+    const fill = (colour, from, to) => {
+      pen.fillStyle = css(colour);
+      pen.fillRect(from, 0, to - from, HEIGHT);
+    };
+    fill(colours.prime, 0, at(Math.min(pcm.join, pcm.length) / RATE));
+    fill(colours.unmade, at(pcm.seconds), width);
+    pen.fillStyle = css(colours.octave);
+    pen.fillRect(0, HEIGHT / 2, width, 1);
+  }
+
+  #outline(pen, colours, width) {
+    const { pcm, whole, part, theme } = this.shown;
+    const shade = theme === "dark" ? 0.6 : 0.4;
+    const mixed = ([soft, loud]) => css(soft.map((value, step) => Math.round(value + (loud[step] - value) * shade)));
+    const [old, made] = [mixed(colours.old), mixed(colours.new)];
+    const middle = HEIGHT / 2;
+    const each = (whole * RATE) / width;
+    for (let x = 0; x < width; x++) {
+      const from = x * each;
+      if (from >= pcm.length) break;
+      const [low, high] = pcm.between(from, from + each);
+      const seconds = from / RATE;
+      const outside = part && (seconds < part.from || seconds > part.to);
+      pen.fillStyle = outside ? css(colours.octave) : from < pcm.join ? old : made;
+      pen.fillRect(x, middle - high * (middle - 6), 1, Math.max(1, (high - low) * (middle - 6)));
+    }
+  }
+
+  #times(pen, colours, at, width) {
+    const gap = GAPS.find((seconds) => at(seconds) > 56) ?? 600;
+    pen.fillStyle = css(colours.ink);
+    pen.font = "11px system-ui, sans-serif";
+    for (let seconds = 0; at(seconds) < width - 24; seconds += gap) {
+      pen.fillRect(at(seconds), HEIGHT, 1, 4);
+      pen.fillText(gap < 1 ? seconds.toFixed(1) : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`, at(seconds) + 3, HEIGHT + 13);
+    }
+  }
+
+  #point(event) {
+    if (!this.shown?.whole) return;
+    const box = this.element.getBoundingClientRect();
+    this.seek(Math.min(Math.max(0, ((event.clientX - box.left) / box.width) * this.shown.whole), this.shown.whole));
+  }
+
+  #key(event) {
+    if (!this.shown?.whole) return;
+    const { position, whole } = this.shown;
+    const to = { ArrowLeft: position - 1, ArrowRight: position + 1, PageDown: position - 5, PageUp: position + 5, Home: 0, End: whole }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.seek(Math.min(Math.max(0, to), whole));
+  }
+}
