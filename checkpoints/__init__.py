@@ -25,14 +25,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from musicgen.model import int8
 from musicgen.model.config import ModelConfig
+from musicgen.model.int8 import dequantised
 
 FOLDER = Path(__file__).parent
 DEFAULT = "maestro-piano"
 SUMS = "SHA256SUMS"
 CARD = "CARD.md"
 SHARD_BYTES = 16_000_000
-SCALE = ".scale"
+INPUTS = -2  # the axis of a matrix whose entries share a scale
 
 
 class CheckpointError(Exception):
@@ -111,13 +113,8 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         about = json.loads(files["config.json"])
         config = ModelConfig.from_dict(about.pop("model"))
         tokenizer = json.loads(files["tokenizer.json"])
-        weights: dict[str, np.ndarray] = {}
-        shards = [name for name in sorted(files) if name.endswith(".safetensors")]
-        if shards != [shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
-            raise ValueError(f"of its weights {SUMS} names only {', '.join(shards) or 'none'}")
-        for name in shards:
-            weights |= load_tensors(files[name])
-        _check_scales(weights)
+        weights = weights_in(files)
+        int8.check_scales(weights, INPUTS)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
     return Released(folder.name, folder, config, weights, tokenizer, about, identity(files[SUMS].decode()))
@@ -127,32 +124,22 @@ def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Matrices [inputs, outputs], or one for each codebook [Q, inputs, outputs], as int8 with a scale per output;
     everything else as float16.
     """
-    stored: dict[str, np.ndarray] = {}
-    for name, values in params.items():
-        if values.ndim in (2, 3) and name.endswith(".kernel") and not name.startswith("logits"):
-            scale = np.maximum(np.abs(values).max(axis=-2), 1e-12).astype(np.float32) / 127
-            stored[name] = np.rint(values / scale[..., None, :]).astype(np.int8)
-            stored[name + SCALE] = scale
-        else:
-            stored[name] = values.astype(np.float16)
-    return stored
+
+    def matrix(name: str, values: np.ndarray) -> bool:
+        return values.ndim in (2, 3) and name.endswith(".kernel") and not name.startswith("logits")
+
+    return int8.quantised(params, matrix, INPUTS)
 
 
-def dequantised(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Inverse of `quantised`, to float32, up to the rounding."""
-    params = {}
-    for name, values in stored.items():
-        if not name.endswith(SCALE):
-            scale = stored.get(name + SCALE)
-            params[name] = values.astype(np.float32) * (1 if scale is None else scale[..., None, :])
-    return params
-
-
-def _check_scales(weights: Mapping[str, np.ndarray]) -> None:
-    for name, values in weights.items():
-        scale = weights.get(name + SCALE)
-        if values.dtype == np.int8 and (scale is None or scale.shape != values.shape[:-2] + values.shape[-1:]):
-            raise ValueError(f"{name} has no scale for each of its outputs")
+def weights_in(files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+    """The weights in the files of a checkpoint.  Raises ValueError if some are missing, SafetensorError."""
+    shards = [name for name in sorted(files) if name.endswith(".safetensors")]
+    if shards != [shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
+        raise ValueError(f"of its weights {SUMS} names only {', '.join(shards) or 'none'}")
+    weights: dict[str, np.ndarray] = {}
+    for name in shards:
+        weights |= load_tensors(files[name])
+    return weights
 
 
 def shard_name(number: int, count: int) -> str:
@@ -178,13 +165,18 @@ def release(
     card: str,
 ) -> str:
     """Write a checkpoint's folder and return its sha256.  `about`: facts of the training, for config.json."""
+    documents = {"config.json": {"model": config.to_dict(), **about}, "tokenizer.json": tokenizer}
+    return write(folder, quantised(params), documents, card)
+
+
+def write(folder: Path, stored: dict[str, np.ndarray], documents: Mapping[str, Any], card: str) -> str:
+    """Write weights as they are stored, JSON documents by name, the card and the sums of all; returns the sha256."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model-*.safetensors"):
         old.unlink()
-    shards = list(shards_of(quantised(params)))
+    shards = list(shards_of(stored))
     files = {shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
-    files["config.json"] = (json.dumps({"model": config.to_dict(), **about}, indent=2) + "\n").encode()
-    files["tokenizer.json"] = (json.dumps(tokenizer, indent=2) + "\n").encode()
+    files |= {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in documents.items()}
     files[CARD] = card.encode()
     for name, data in files.items():
         (folder / name).write_bytes(data)

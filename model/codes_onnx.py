@@ -17,19 +17,13 @@ from musicgen.model import onnx_engine, onnx_graph
 from musicgen.model.codes import BOS
 from musicgen.model.codes_engine import CodesEngine
 from musicgen.model.config import ModelConfig
-from musicgen.model.onnx_engine import OnnxEngine
+from musicgen.model.int8 import SCALE, Weights, dequantised
+from musicgen.model.onnx_engine import OnnxEngine, gumbel
 from musicgen.model.onnx_format import CONTRIB, Graph
-from musicgen.model.onnx_graph import EPSILON, SCALE, Layers, Packed, Weights
+from musicgen.model.onnx_graph import EPSILON, Layers, Packed
 from musicgen.model.sampler import sample
 
 BLOCKS = ("local.", "cross.", "layers.")
-
-
-def float_kernel(weights: Weights, name: str) -> np.ndarray:
-    """A matrix of each codebook, f32 [Q, inputs, outputs]."""
-    scale = weights.get(f"{name}.kernel{SCALE}")
-    kernel = weights[f"{name}.kernel"].astype(np.float32)
-    return kernel if scale is None else kernel * scale[:, None, :]
 
 
 def matrices(weights: Weights, prefix: str) -> dict[str, np.ndarray]:
@@ -97,14 +91,14 @@ class OnnxCodes(CodesEngine):
         self._check(weights)
         self.trunk = Trunk(config, weights, threads)
         table = weights["table"].astype(np.float32)
-        self.embeddings = table @ float_kernel(weights, "widen")  # f32 [Q, S, D]
-        self.told = table @ float_kernel(weights, "told")  # f32 [Q, S, W]
+        self.embeddings = table @ dequantised(matrices(weights, "widen."))["widen.kernel"]  # f32 [Q, S, D]
+        self.told = table @ dequantised(matrices(weights, "told."))["told.kernel"]  # f32 [Q, S, W]
         self.begin = weights["begin"].astype(np.float32)
-        self.depth = self.trunk._session(depth_graph(config, Packed(matrices(weights, "depth."))))
+        self.depth = self.trunk.session(depth_graph(config, Packed(matrices(weights, "depth."))))
         self.readouts = []
         for q in range(config.channels):
             own = {name: values[q] for name, values in matrices(weights, "readout.").items()}
-            self.readouts.append(self.trunk._session(readout_graph(config, Packed(own))))
+            self.readouts.append(self.trunk.session(readout_graph(config, Packed(own))))
 
     def _check(self, weights: Weights) -> None:
         c = self.config
@@ -116,10 +110,7 @@ class OnnxCodes(CodesEngine):
         expected |= {"view.kernel": (Q, D, W), "readout.kernel": (Q, W, c.codes)}
         for block in range(c.depth_layers):
             expected |= {f"depth.{block}.up.kernel": (W, F), f"depth.{block}.down.kernel": (F, W)}
-        found = {name: values.shape for name, values in weights.items() if not name.endswith(SCALE)}
-        wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-        if wrong:
-            raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
+        onnx_graph.check(weights, expected)
 
     def embedded(self, tokens: np.ndarray) -> np.ndarray:
         """Tokens [B, T, Q] -> f32 [B, T, D], as FrameCodes.embed has it."""
@@ -152,10 +143,8 @@ class OnnxCodes(CodesEngine):
         """See CodesEngine."""
         drawn = np.zeros((len(x), count, self.config.channels), np.int16)
         for i in range(count):
-            # A generator of its own for every frame: which block a frame is drawn in does not matter.
-            bits = np.random.Philox(key=seed, counter=[0, first + i, 0, 0])
-            size = (self.config.channels, len(x), self.config.codes)
-            drawn[:, i] = self.frame(x, np.random.Generator(bits).gumbel(size=size).astype(np.float32), sampling)
+            noise = gumbel(seed, first + i, (self.config.channels, len(x), self.config.codes))
+            drawn[:, i] = self.frame(x, noise, sampling)
             x = self.trunk.step(self.embedded(drawn[:, i : i + 1].astype(np.int32))[:, 0], cache)
         return drawn, x, cache
 

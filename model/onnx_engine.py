@@ -15,6 +15,7 @@ import onnxruntime
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
 from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
+from musicgen.model.int8 import dequantised
 from musicgen.model.onnx_format import Graph
 from musicgen.model.sampler import sample
 
@@ -87,6 +88,12 @@ def resident(count: int, window: int, capacity: int) -> int:
     return count - dropped * -(-(count - capacity) // dropped)
 
 
+def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise f32 for drawing token `number` of a stream: whichever block it is drawn in, the same."""
+    bits = np.random.Philox(key=seed, counter=[0, number, 0, 0])
+    return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
+
+
 class OnnxEngine(Engine):
     """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones (see onnx_graph)."""
 
@@ -103,11 +110,7 @@ class OnnxEngine(Engine):
     ):
         """threads: as many as there are cores unless given.  Raises ValueError if the weights do not fit the config."""
         super().__init__(config, grammar, preamble)
-        expected = onnx_graph.shapes(config)
-        found = {name: values.shape for name, values in weights.items() if not name.endswith(onnx_graph.SCALE)}
-        wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-        if wrong:
-            raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
+        onnx_graph.check(weights, onnx_graph.shapes(config))
         self.weights = weights
         self._packed = onnx_graph.Packed(weights)
         self.threads = threads
@@ -115,9 +118,10 @@ class OnnxEngine(Engine):
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:  # type: ignore[override]  # made when asked for
         """The parameters as float32 arrays, for model/evaluate.py."""
-        return onnx_graph.parameters(self.weights)
+        return dequantised(self.weights)
 
-    def _session(self, graph: Graph) -> onnxruntime.InferenceSession:
+    def session(self, graph: Graph) -> onnxruntime.InferenceSession:
+        """What runs a graph, over weights that are in memory once."""
         options = onnxruntime.SessionOptions()
         given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
         options.add_external_initializers(list(given), list(given.values()))
@@ -130,15 +134,15 @@ class OnnxEngine(Engine):
 
     @functools.cached_property
     def _passes(self) -> onnxruntime.InferenceSession:
-        return self._session(onnx_graph.pass_graph(self.config, self._packed))
+        return self.session(onnx_graph.pass_graph(self.config, self._packed))
 
     @functools.cached_property
     def _steps(self) -> onnxruntime.InferenceSession:
-        return self._session(onnx_graph.step_graph(self.config, self._packed))
+        return self.session(onnx_graph.step_graph(self.config, self._packed))
 
     @functools.cached_property
     def _renewals(self) -> onnxruntime.InferenceSession:
-        return self._session(onnx_graph.renewal_graph(self.config, self._packed))
+        return self.session(onnx_graph.renewal_graph(self.config, self._packed))
 
     def _rotations(self, count: int) -> dict[str, np.ndarray]:
         return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
@@ -259,10 +263,7 @@ class OnnxEngine(Engine):
         drawn = np.full((len(logits), self.block), PAD, np.int16)
         for i in range(count):
             logits, allowed = ruled(grammar, state, logits)
-            # A generator of its own for every token: which block a token is drawn in does not matter.
-            bits = np.random.Philox(key=seed, counter=[0, first + i, 0, 0])
-            noise = np.random.Generator(bits).gumbel(size=logits.shape).astype(np.float32)
-            token = sample(noise, logits, allowed, sampling)
+            token = sample(gumbel(seed, first + i, logits.shape), logits, allowed, sampling)
             logits = self.step(token, cache)
             drawn[:, i] = token
             state = grammar.advance(state, token)

@@ -16,20 +16,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from musicgen.model.config import ModelConfig
+from musicgen.model.int8 import SCALE, Weights
 from musicgen.model.onnx_format import CONTRIB, Graph
 
-Weights = Mapping[str, np.ndarray]
 EPSILON = 1e-6  # of rms_norm
-SCALE = ".scale"  # of an int8 matrix: its name and this
-
-
-def parameters(weights: Weights) -> dict[str, np.ndarray]:
-    """Float32 parameters by name, as the JAX model takes them."""
-    return {
-        name: values.astype(np.float32) * weights.get(name + SCALE, np.float32(1))
-        for name, values in weights.items()
-        if not name.endswith(SCALE)
-    }
 
 
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -48,6 +38,14 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     blocks = [*local_names(c), *decode_names(c)]
     found: dict[str, tuple[int, ...]] = {f"{name}.{part}": of for name in blocks for part, of in of_block.items()}
     return found | {"embedding": (c.vocab_size, D), "logits.kernel": (D, c.vocab_size)}
+
+
+def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless the weights have these names and shapes."""
+    found = {name: values.shape for name, values in weights.items() if not name.endswith(SCALE)}
+    wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+    if wrong:
+        raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
 
 
 def local_names(config: ModelConfig) -> list[str]:
