@@ -15,11 +15,13 @@ class Recipe:
     """A training run and its data.
 
     later: (share of all steps, augmentation) that takes over at that point of the run.
+    validation_pieces: how many are scored at a checkpoint.
     """
 
     train: TrainConfig
     augmentation: Augmentation
     later: tuple[tuple[float, Augmentation], ...] = ()
+    validation_pieces: int = 12
 
     def changes(self) -> list[tuple[int, Augmentation]]:
         """`later` in windows drawn, as the loader counts."""
@@ -32,17 +34,19 @@ STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitt
 MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
 
 RECIPES: dict[str, Recipe] = {
-    # A CPU of two cores: minutes.  checkpoints/maestro-tiny came of it with --steps 12000 --batch 32 on a GPU.
+    # A CPU of two cores: three minutes, most of them the steps, 6 to 7 s each.  checkpoints/maestro-tiny came of it
+    # with --steps 12000 --batch 32 on a GPU.
     "tiny": Recipe(
         TrainConfig(
             PRESETS["tiny"],
             OptimizerConfig(learning_rate=4e-3, warmup_steps=50),
-            steps=100,
+            steps=20,
             steps_per_dispatch=5,
             dropout=0.0,
             checkpoint_every=50,
         ),
         MILD,
+        validation_pieces=2,
     ),
     "small": Recipe(TrainConfig(PRESETS["small"], steps=5_000), MILD),
     # One H200: thirteen minutes.  The released weights (checkpoints/maestro-piano) came of this.

@@ -15,9 +15,9 @@ from musicgen.app.arguments import number, whole
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 
 if TYPE_CHECKING:
+    from musicgen.app.recipes import Recipe
     from musicgen.model.train import TrainConfig
 
-VALIDATION_PIECES = 12
 SAMPLE_SECONDS = 30
 
 
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             host_count=hosts,
             workers=arguments.workers,
         )
-        return _train(config, rows, arguments, out)
+        return _train(recipe, rows, arguments, out)
     except (ShardError, ValueError) as error:
         raise BadInput(str(error)) from None
     except OSError as error:
@@ -129,11 +129,12 @@ def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
     )
 
 
-def _train(config: TrainConfig, rows: Any, arguments: argparse.Namespace, out: Path) -> int:
+def _train(recipe: Recipe, rows: Any, arguments: argparse.Namespace, out: Path) -> int:
     from musicgen.model.train import train
 
+    config = recipe.train
     stop_after = float("inf") if arguments.stop_after is None else arguments.stop_after
-    at_checkpoint = _at_checkpoint(config, arguments, out)
+    at_checkpoint = _at_checkpoint(recipe, arguments, out)
     try:
         state = train(config, rows, out, at_checkpoint=at_checkpoint, stop_after=stop_after)
     finally:
@@ -149,7 +150,7 @@ def _train(config: TrainConfig, rows: Any, arguments: argparse.Namespace, out: P
 
 
 def _at_checkpoint(
-    config: TrainConfig, arguments: argparse.Namespace, out: Path
+    recipe: Recipe, arguments: argparse.Namespace, out: Path
 ) -> Callable[[int, dict[str, Any]], dict[str, float]]:
     """What happens at a checkpoint: score some of validation, write the weights in released form, write a sample."""
     import jax
@@ -161,9 +162,10 @@ def _at_checkpoint(
     from musicgen.data_prep.vocabulary import VOCABULARY
     from musicgen.model.evaluate import nats_of_pieces
 
+    config, count = recipe.train, recipe.validation_pieces
     N, M = config.model.context, config.model.latents
     pieces = [tokens for _, tokens in evaluation_pieces(arguments.data, "validation")]
-    pieces = pieces[:: max(1, len(pieces) // VALIDATION_PIECES)]
+    pieces = pieces[:: max(1, len(pieces) // count)][:count]
 
     def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
         nats = list(

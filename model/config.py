@@ -84,7 +84,7 @@ class ModelConfig:
 
 
 PRESETS: dict[str, ModelConfig] = {
-    # For tests and slow machines, 3.9 M parameters: a CPU trains it in minutes.
+    # For tests and slow machines, 3.9 M parameters: a CPU takes a few steps of training in minutes.
     "tiny": ModelConfig(
         width=256, heads=4, kv_heads=2, local_layers=1, cross_attends=1, layers=3, context=2048, latents=512
     ),

@@ -14,7 +14,10 @@ MATRIX = "matrix"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Peak learning rates, and their schedule: linear warm-up, flat, linear to zero over the last `decay` of all."""
+    """Peak learning rates, and their schedule: linear warm-up, flat, linear to zero over the last `decay` of all.
+
+    A run of few steps warms up for a quarter of them, no longer.
+    """
 
     learning_rate: float = 2e-3  # Muon's; an update has the root mean square 0.2 * learning_rate
     adam_learning_rate: float = 3e-3
@@ -27,13 +30,14 @@ class OptimizerConfig:
 def schedule(config: OptimizerConfig, steps: int, peak: float) -> optax.Schedule:
     """Learning rate as a function of the step."""
     decay_steps = max(1, int(steps * config.decay))
+    warmup_steps = min(config.warmup_steps, steps // 4)
     return optax.join_schedules(
         [
-            optax.linear_schedule(0.0, peak, config.warmup_steps),
+            optax.linear_schedule(0.0, peak, warmup_steps),
             optax.constant_schedule(peak),
             optax.linear_schedule(peak, 0.0, decay_steps),
         ],
-        [config.warmup_steps, max(config.warmup_steps, steps - decay_steps)],
+        [warmup_steps, max(warmup_steps, steps - decay_steps)],
     )
 
 

@@ -114,3 +114,9 @@ def test_schedule(warmup: int, steps: int, decay: float, peak: float) -> None:
     assert float(rate(falls)) == pytest.approx(peak, rel=1e-4)
     assert float(rate((falls + steps) // 2)) == pytest.approx(peak / 2, rel=0.1)
     assert float(rate(steps)) == pytest.approx(0, abs=1e-6 * peak)
+
+
+def test_a_short_run_reaches_its_peak() -> None:
+    """Of 16 steps 4 warm up, whatever the config says of longer runs."""
+    rate = schedule(dataclasses.replace(FLAT, warmup_steps=100), 16, 1.0)
+    assert [float(rate(step)) for step in (0, 2, 4, 8, 16)] == pytest.approx([0, 0.5, 1, 1, 0], abs=1e-6)
