@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -54,11 +56,23 @@ def rows(config: ModelConfig, count: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(3, S + 3, (count, *shape), dtype=np.int32)
 
 
-def logits_of(config: ModelConfig, tokens: np.ndarray) -> np.ndarray:
-    """f32 [B, M * codes of a position, S]: the logits in the order of the flattened sequence."""
-    following = tokens[:, -config.latents :]
-    model = parameters.bind(config, random_parameters(config))
-    logits = jax.jit(lambda x, y: model(x, latents=config.latents, following=y))(tokens[:, :-1], following)
+@functools.partial(jax.jit, static_argnames=("config", "latents"))
+def forward(
+    config: ModelConfig,
+    params: Mapping[str, np.ndarray],
+    tokens: np.ndarray,
+    following: np.ndarray,
+    latents: int,
+    start: np.ndarray | None = None,
+) -> jax.Array:
+    """PerceiverAR.__call__, compiled once for each shape."""
+    return parameters.bind(config, params)(tokens, latents=latents, start=start, following=following)
+
+
+def logits_of(config: ModelConfig, tokens: np.ndarray, params: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    """f32 [B, M * codes of a position, S]: the logits in the order of the flattened sequence; of random parameters."""
+    params = random_parameters(config) if params is None else params
+    logits = forward(config, params, tokens[:, :-1], tokens[:, -config.latents :], config.latents)
     return np.asarray(logits).reshape(len(tokens), -1, S)
 
 
@@ -88,9 +102,7 @@ def test_logits_are_of_the_right_codebook(config: ModelConfig) -> None:
         changed = dict(params)
         changed["readout.kernel"] = params["readout.kernel"].copy()
         changed["readout.kernel"][q] = 0
-        model = parameters.bind(config, changed)
-        after = model(tokens[:, :-1], latents=config.latents, following=tokens[:, -config.latents :])
-        after = np.asarray(after).reshape(1, -1, Q, S)
+        after = logits_of(config, tokens, changed).reshape(1, -1, Q, S)
         assert (after[:, :, q] == 0).all()
         others = [other for other in range(Q) if other != q]
         assert_close(after[:, :, others], before.reshape(1, -1, Q, S)[:, :, others])
@@ -222,8 +234,7 @@ def test_scores_are_those_of_the_forward_pass(config: ModelConfig) -> None:
     params = random_parameters(config)
     tokens = rows(config, 1)[0][: config.latents + 1]
     tokens[0] = 1
-    model = parameters.bind(config, params)
-    logits = np.asarray(model(tokens[None, :-1], latents=config.latents, following=tokens[None, 1:]))[0]
+    logits = np.asarray(forward(config, params, tokens[None, :-1], tokens[None, 1:], config.latents))[0]
     at = (tokens[1:] - 3)[..., None]
     expected = jax.nn.logsumexp(logits, axis=-1) - np.take_along_axis(logits, at, axis=-1)[..., 0]
     (nats,) = nats_of_pieces(config, params, [tokens], latents=config.latents, context=config.context)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_codes import FLAT, FRAMES, Q, S, random_parameters
+from test_codes import FLAT, FRAMES, Q, S, forward, random_parameters
 from toys import assert_close
 
 from musicgen import checkpoints
@@ -34,7 +34,8 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
 
 def test_cached_is_uncached() -> None:
     """After reading, and after every frame more, the forward pass over all of it says the same; with padding, too."""
-    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    params = random_parameters(FRAMES)
+    model = parameters.bind(FRAMES, params)
     assert isinstance(model, FrameCodes)
     N, M, T = FRAMES.context, FRAMES.latents, 7
     tokens = np.stack([frames(T + 3, 1), frames(T + 3, 2)]).astype(np.int32)
@@ -44,7 +45,7 @@ def test_cached_is_uncached() -> None:
     add = jax.jit(lambda t, cache: extend(model, t, cache, dtype=dtype))
     for t in range(T, T + 4):
         following = np.full((2, t - T + 1, Q), 3, np.int32)
-        logits = model(tokens[:, :t], latents=t - T + 1, start=start, following=following)
+        logits = forward(FRAMES, params, tokens[:, :t], following, t - T + 1, start)
         assert_close(np.asarray(model.read(x[:, None], jnp.zeros((1, 1)), following[:, :1]))[:, 0], logits[:, -1])
         if t < T + 3:
             x, cache = add(tokens[:, t], cache)
@@ -69,12 +70,13 @@ def test_the_likeliest_frames(engine: CodesEngine) -> None:
     stream = engine.start([prime], sampling=Sampling(temperature=0.0), seed=0)
     room = stream.room
     drawn = np.concatenate([next(stream) for _ in range(room)], axis=1)[0, :room].astype(np.int32)
-    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    params = random_parameters(FRAMES)
     whole = np.concatenate([prime.astype(np.int32), drawn])[None]
     read = 1  # a quarter of M = 4
     for t in range(room):
         inputs = whole[:, : len(prime) + t]
-        logits = model(inputs, latents=read + t, following=whole[:, len(prime) + 1 - read : len(prime) + t + 1])
+        following = whole[:, len(prime) + 1 - read : len(prime) + t + 1]
+        logits = forward(FRAMES, params, inputs, following, read + t)
         np.testing.assert_array_equal(np.asarray(logits)[0, -1].argmax(axis=-1) + 3, drawn[t])
 
 
