@@ -18,7 +18,7 @@ from musicgen.model.codes import BOS
 from musicgen.model.codes_engine import CodesEngine
 from musicgen.model.config import ModelConfig
 from musicgen.model.int8 import SCALE, Weights, dequantised
-from musicgen.model.onnx_engine import OnnxEngine, gumbel
+from musicgen.model.onnx_engine import OnnxEngine, gumbel, session
 from musicgen.model.onnx_format import CONTRIB, Graph
 from musicgen.model.onnx_graph import EPSILON, Layers, Packed
 from musicgen.model.sampler import sample
@@ -94,11 +94,11 @@ class OnnxCodes(CodesEngine):
         self.embeddings = table @ dequantised(matrices(weights, "widen."))["widen.kernel"]  # f32 [Q, S, D]
         self.told = table @ dequantised(matrices(weights, "told."))["told.kernel"]  # f32 [Q, S, W]
         self.begin = weights["begin"].astype(np.float32)
-        self.depth = self.trunk.session(depth_graph(config, Packed(matrices(weights, "depth."))))
+        self.depth = session(depth_graph(config, Packed(matrices(weights, "depth."))), threads)
         self.readouts = []
         for q in range(config.channels):
             own = {name: values[q] for name, values in matrices(weights, "readout.").items()}
-            self.readouts.append(self.trunk.session(readout_graph(config, Packed(own))))
+            self.readouts.append(session(readout_graph(config, Packed(own)), threads))
 
     def _check(self, weights: Weights) -> None:
         c = self.config

@@ -94,6 +94,19 @@ def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
 
 
+def session(graph: Graph, threads: int | None) -> onnxruntime.InferenceSession:
+    """What runs a graph, over weights that stay where they are; threads None: as many as there are cores."""
+    options = onnxruntime.SessionOptions()
+    given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
+    options.add_external_initializers(list(given), list(given.values()))
+    options.log_severity_level = 3
+    # Between two operators a thread waits so long before it sleeps: for ever would take the cores from others.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
+
+
 class OnnxEngine(Engine):
     """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones (see onnx_graph)."""
 
@@ -120,29 +133,17 @@ class OnnxEngine(Engine):
         """The parameters as float32 arrays, for model/evaluate.py."""
         return dequantised(self.weights)
 
-    def session(self, graph: Graph) -> onnxruntime.InferenceSession:
-        """What runs a graph, over weights that are in memory once."""
-        options = onnxruntime.SessionOptions()
-        given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
-        options.add_external_initializers(list(given), list(given.values()))
-        options.log_severity_level = 3
-        # Between two operators a thread waits so long before it sleeps: for ever would take the cores from others.
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
-        if self.threads is not None:
-            options.intra_op_num_threads = self.threads
-        return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
-
     @functools.cached_property
     def _passes(self) -> onnxruntime.InferenceSession:
-        return self.session(onnx_graph.pass_graph(self.config, self._packed))
+        return session(onnx_graph.pass_graph(self.config, self._packed), self.threads)
 
     @functools.cached_property
     def _steps(self) -> onnxruntime.InferenceSession:
-        return self.session(onnx_graph.step_graph(self.config, self._packed))
+        return session(onnx_graph.step_graph(self.config, self._packed), self.threads)
 
     @functools.cached_property
     def _renewals(self) -> onnxruntime.InferenceSession:
-        return self.session(onnx_graph.renewal_graph(self.config, self._packed))
+        return session(onnx_graph.renewal_graph(self.config, self._packed), self.threads)
 
     def _rotations(self, count: int) -> dict[str, np.ndarray]:
         return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))

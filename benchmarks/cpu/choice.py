@@ -18,6 +18,7 @@ import onnxruntime
 from measure import fastest, machine, reading
 
 from musicgen.model.config import PRESETS
+from musicgen.model.onnx_engine import session
 from musicgen.model.onnx_format import CONTRIB, Graph
 
 C = PRESETS["release"]
@@ -26,15 +27,6 @@ QKV = (C.heads + 2 * C.kv_heads) * C.head_size
 SHAPES = ((C.width, QKV), (C.width, C.width), (C.width, C.widening * C.width), (C.widening * C.width, C.width))
 KINDS = ("float32", "int8 blocks of 32", "int8 blocks of 128", "int8 blocks of 256", "int8 whole columns")
 ROWS = {1: 5, 4: 5, 1024: 1}
-
-
-def session(graph: Graph, threads: int) -> onnxruntime.InferenceSession:
-    """As the engine's."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
-    return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
 
 
 def multiplied(graph: Graph, x: str, kind: str, shape: tuple[int, int], rng: np.random.Generator) -> str:
