@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,15 +20,6 @@ from musicgen.data_prep.audio_shards import SAMPLE_RATE, AudioSet
 CODEC = Path(__file__).parents[2] / "benchmarks" / "codec"
 
 
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_of_codec", CODEC / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
-
-
 def run_program(name: str, *arguments: object) -> None:
     """As a person runs it: its worker processes import the program anew."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
@@ -39,9 +29,9 @@ def run_program(name: str, *arguments: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def distances() -> Iterator[ModuleType]:
+def distances(program: Callable[[str], ModuleType]) -> Iterator[ModuleType]:
     path = list(sys.path)
-    yield module("distances")
+    yield program("benchmarks/codec/distances.py")
     sys.path[:] = path
 
 
@@ -126,7 +116,7 @@ def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_p
         assert recordings.items[0]["seconds"] > 9.5
 
 
-def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
+def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], rendered: Path, tmp_path: Path) -> None:
     """A codec of random weights beside Opus and MP3."""
     import soundfile
 
@@ -148,7 +138,7 @@ def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
         codebooks=14,
     )
     (tmp_path / "run").mkdir()
-    train = module("train")
+    train = program("benchmarks/codec/train.py")
     train.write_codec(tmp_path / "run", codec, codec_parameters.initial(SoundStream, codec, 0))
     figures = {"mel_6": 0.9, "si_sdr_6": 9.0}
     records = [{"step": 1, "seconds": 1.0, "mel": 1.0}, {"step": 1, "seconds": 2.0, **figures}]
@@ -205,9 +195,13 @@ def record(step: int, **figures: float) -> str:
     ],
 )
 def test_which_weights_are_released(
-    tmp_path: Path, before: tuple[float, float], after: tuple[float, float], released: str
+    program: Callable[[str], ModuleType],
+    tmp_path: Path,
+    before: tuple[float, float],
+    after: tuple[float, float],
+    released: str,
 ) -> None:
-    release = module("release")
+    release = program("benchmarks/codec/release.py")
     run = tmp_path / "run"
     run.mkdir()
     lines = [
@@ -223,8 +217,8 @@ def test_which_weights_are_released(
     assert figures["step"] == (30 if released == "run" else 20)
 
 
-def test_options_of_a_training_run() -> None:
-    train = module("train")
+def test_options_of_a_training_run(program: Callable[[str], ModuleType]) -> None:
+    train = program("benchmarks/codec/train.py")
     arguments = train.arguments_of(["data", "run", "--preset", "piano-50", "--wave", "2.5", "--steps", "77"])
     config = train.config_of(arguments)
     assert (config.codec.frame_rate, config.losses.wave, config.steps, config.losses.mel) == (50, 2.5, 77, 15.0)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import signal
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -18,17 +16,10 @@ from musicgen.data_prep.code_rows import CodeRows
 from musicgen.model import parameters
 from musicgen.model.train import dials_of
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "codes" / "train.py"
-
 
 @pytest.fixture(scope="module")
-def codes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("codes_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["codes_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+def codes(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("benchmarks/codes/train.py")
 
 
 @pytest.mark.parametrize("kind", ["frames", "flat"])

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "curves" / "curves.py"
 
-
-def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table(program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each setting has a row; what was not measured is left empty; other batches are not mixed in."""
-    spec = importlib.util.spec_from_file_location("curves_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    curves = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(curves)
+    curves = program("benchmarks/curves/curves.py")
     for name in ("CPU", "GPU", "NATS"):
         monkeypatch.setattr(curves, name, tmp_path / name)
     assert curves.settings() == {}

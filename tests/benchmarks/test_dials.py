@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,17 +17,10 @@ from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.evaluate import nats_of_pieces
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "dials" / "dials.py"
-
 
 @pytest.fixture(scope="session")
-def dials() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dials_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["dials_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+def dials(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("benchmarks/dials/dials.py")
 
 
 def cell(N: int, M: int, nats: list[float], targets: list[int]) -> dict:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,18 +16,13 @@ import pytest
 
 from musicgen.model.config import PRESETS
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "figure" / "figure.py"
 CONFIG = dataclasses.replace(PRESETS["tiny"], vocab_size=17, width=16, heads=2, local_window=4)
 N, M = 12, 4
 
 
 @pytest.fixture
-def figure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("figure_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "figure_benchmark", module)
-    spec.loader.exec_module(module)
+def figure(program: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = program("benchmarks/figure/figure.py")
     monkeypatch.setattr(module, "DTYPE", jnp.float32)
     return module
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,21 +14,10 @@ import pytest
 from musicgen.app import cli, generate
 from musicgen.data_prep import Performance, read_midi, write_midi
 
-ROOT = Path(__file__).parents[2]
-
-
-def module_at(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem + "_of_quality", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="session")
-def quality() -> ModuleType:
-    return module_at(ROOT / "benchmarks" / "quality" / "quality.py")
+def quality(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("benchmarks/quality/quality.py")
 
 
 @pytest.fixture
@@ -48,6 +37,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_from_data_set_to_table(
+    program: Callable[[str], ModuleType],
     quality: ModuleType,
     shards: Path,
     tmp_path: Path,
@@ -55,7 +45,7 @@ def test_from_data_set_to_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Both sets of both settings, each of the right length, without its prime; a second run makes nothing again."""
-    fake = module_at(ROOT / "tests" / "app" / "fake_engine.py")
+    fake = program("tests/app/fake_engine.py")
     monkeypatch.setattr(generate, "open_weights", lambda name: None)
     monkeypatch.setattr(generate, "open_model", lambda released: fake.fake_model())
     out = tmp_path / "out"
