@@ -21,7 +21,7 @@ from musicgen.app.render import render
 from musicgen.app.sound_files import check_writable, sound_file
 from musicgen.app.web.sounds import PITCHES, key
 from musicgen.data_prep import Performance
-from musicgen.data_prep.audio import AudioError, read_audio, to_float, to_int16
+from musicgen.data_prep.audio import AudioError, read_audio, to_int16
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,7 +122,9 @@ def written(samples: np.ndarray, form: str) -> bytes:
         path = Path(folder) / f"sound.{form}"
         check_writable(path)
         with sound_file(path) as write:
-            write(to_float(samples))
+            write(
+                samples.astype(np.float32) / np.float32(32768.0)
+            )  # as libsndfile counts: FLAC gives every sample back
         return path.read_bytes()
 
 

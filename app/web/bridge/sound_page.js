@@ -179,11 +179,13 @@ class SoundPage {
     this.draw();
   }
 
-  #finish({ take: number, facts }) {
+  #finish({ take: number, facts: told }) {
     const { run } = this;
     this.count += 1;
     const { name, from, to } = run.source ?? {};
-    const take = { name: `Take ${this.count}`, pcm: run.takes.get(number), facts, recording: run.source ? { name, from, to } : null };
+    const pcm = run.takes.get(number);
+    const facts = { ...told, join_seconds: pcm.join / RATE }; // the server knows of the end that was sent
+    const take = { name: `Take ${this.count}`, pcm, facts, recording: run.source ? { name, from, to } : null };
     this.takes.unshift(take);
     run.made.push(take);
     run.takes.delete(number);

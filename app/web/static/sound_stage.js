@@ -183,7 +183,7 @@ export class SoundStage {
   #words() {
     const { pcm, stream, making } = this;
     if (!pcm) return "No sound yet.";
-    const made = ((pcm.length - pcm.join) / RATE).toFixed(1);
+    const made = Math.max(0, (pcm.length - pcm.join) / RATE).toFixed(1);
     const soFar = making ? ` ${made} s of ${(stream.expected - pcm.join / RATE).toFixed(0)} s made.` : "";
     if (stream.state === "blocked") return "The browser keeps sound off until you press Play.";
     if (stream.state === "buffering") return this.#waiting() + soFar;
