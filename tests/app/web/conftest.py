@@ -1,10 +1,12 @@
-"""A studio with a made-up engine, and a whole site around it."""
+"""A studio with a made-up engine, a whole site around it, sound that can be heard, and a browser."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,8 @@ from musicgen.app.web.studio import Studio
 from musicgen.app.web.wish import Order, order_of
 
 from .serving import Site, serving
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 class Gated:
@@ -73,6 +77,38 @@ def make_studio(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
     for fixture in made:
         fixture.engine.gate.set()
         fixture.studio.close()
+
+
+@pytest.fixture(scope="session")
+def loud(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `released`, whose untrained codec has been turned up until its sound can be heard."""
+    from musicgen.checkpoints import codec_release
+    from musicgen.model import codec_parameters
+    from musicgen.model.codec_streaming import StreamingDecoder
+    from musicgen.model.soundstream import SoundStream
+
+    folder = tmp_path_factory.mktemp("loud")
+    quiet = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, toy.CODEC, 0).items()}
+    codes = np.random.default_rng(0).integers(0, toy.CODEC.codebook_size, (64, toy.CODEC.codebooks))
+    for gain in 1.3 ** np.arange(20):
+        louder = lambda name: name.startswith("decoder") and name.endswith("kernel")  # noqa: E731
+        params = {name: (x * gain if louder(name) else x).astype(np.float32) for name, x in quiet.items()}
+        if np.abs(StreamingDecoder(toy.CODEC, params).push(codes)).max() > 0.1:
+            break
+    toy.release_model(folder / "model", codec_release.release(folder / "codec", toy.CODEC, params, {}, "# toy\n"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium from the system; nothing is downloaded."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
+    if CHROMIUM is None:
+        pytest.skip("the browser tests need Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """`musicgen app` with the made-up engine, as a program: prints its address, then serves until its input is closed.
 
-python tests/app/web/fake_site.py PAUSE: so many seconds pass before each block of tokens.
+python tests/app/web/fake_site.py PAUSE [FOLDER]: so many seconds pass before each block of tokens; with a folder that
+holds a model of sound and a codec there is an Audio tab, too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app import generate, memorisation_report
+from musicgen.app import generate, memorisation_report, recording
 from musicgen.app.settings import Settings
-from musicgen.app.web import quality, serve
+from musicgen.app.web import quality, serve, sound_job
 from musicgen.app.web.limits import Limits
 from musicgen.data_prep.memorisation_index import build
 
@@ -38,6 +39,7 @@ class Paused:
 
     def __init__(self, engine: Any, pause: float) -> None:
         self.engine, self.pause = engine, pause
+        self.config = getattr(engine, "config", None)  # of an engine for sound
 
     def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
         for block in self.engine.start(primes, **settings):
@@ -45,7 +47,7 @@ class Paused:
             yield block
 
 
-def main(pause: float) -> None:
+def main(pause: float, sound: str | None = None) -> None:
     model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Paused(model.engine, pause))
     released = SimpleNamespace(config=SimpleNamespace(latents=64, context=256), sha256=model.sha256)
@@ -57,13 +59,20 @@ def main(pause: float) -> None:
     memorisation_report.open_index = lambda path, checkpoint: build([("77.mid", "The Original", origin)])
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
+    sound_job.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    limits = Limits(upload_bytes=100_000, seconds=120.0)
+    limits = Limits(upload_bytes=100_000, seconds=120.0, sound_bytes=2_000_000, sound_prime_seconds=30.0)
     serve.serve(
-        None, "127.0.0.1", 0, limits=limits, on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True)
+        None,
+        "127.0.0.1",
+        0,
+        audio_checkpoint=f"{sound}/model" if sound else None,
+        codec=f"{sound}/codec" if sound else None,
+        limits=limits,
+        on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
     )
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), *sys.argv[2:])

@@ -63,11 +63,15 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, pause: float, prepared: bool = True) -> Iterator[Site]:
-    """The page, its routes and its API around the made-up engine, in a process of its own."""
+def serving(folder: Path, pause: float, prepared: bool = True, sound: Path | None = None) -> Iterator[Site]:
+    """The page, its routes and its API around the made-up engine, in a process of its own.
+
+    sound: a folder with a model of sound and a codec, for the Audio tab.
+    """
     pytest.importorskip("gradio", reason="the page needs the extra app")
     environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
     command = [sys.executable, str(Path(__file__).with_name("fake_site.py")), str(pause)]
+    command += [str(sound)] if sound is not None else []
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment

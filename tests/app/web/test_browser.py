@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from .serving import Site, serving
 from .test_site import mutations
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PATIENCE = 30_000  # ms; the machine may be busy
 # Whatever plays on the page also runs into an analyser, which is asked how loud it is.
 EAR = """
@@ -43,18 +41,6 @@ globalThis.loudness = () => Math.max(0, ...ears.map((ear) => {
 document.addEventListener("musicgen-playing", (event) => (globalThis.firstSound = event.detail));
 document.addEventListener("musicgen-underrun", () => (globalThis.underruns = (globalThis.underruns ?? 0) + 1));
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium from the system; nothing is downloaded."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
-    if CHROMIUM is None:
-        pytest.skip("the browser tests need Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,193 @@
+"""The Audio tab from outside: routes, the API, and a musician's visit in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from .serving import Site, serving
+from .test_browser import CONTRASTS, Visit
+
+PAUSE = 0.02  # seconds before every block of frames
+BYTES = "application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+def sound_site(loud: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with an Audio tab, whose model and codec have learnt nothing."""
+    with serving(tmp_path_factory.mktemp("sound"), PAUSE, prepared=False, sound=loud) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def prime(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Four seconds of a chord, a WAV file of two channels at 44.1 kHz."""
+    path = tmp_path_factory.mktemp("prime") / "prime.wav"
+    toy.write_sound(path, 4.0, rate=44_100, channels=2)
+    return bytes(path.read_bytes())
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def read(data: bytes) -> np.ndarray:
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate == 24_000
+    return np.asarray(samples)
+
+
+def test_a_recording_goes_on_line_by_line(sound_site: Site, prime: bytes) -> None:
+    heard = sound_site.ask("musicgen/recording/heard", raw=prime, kind=BYTES)
+    assert heard.status == 200 and len(heard.body) == pytest.approx(2 * 4.0 * 24_000, rel=0.01)
+    wish = {"prime": {"sound": text(prime)}, "to": 3.0, "settings": {"seconds": 0.5}}
+    answer = sound_site.ask("musicgen/recording/make", wish)
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    kinds = [event["event"] for event in answer.events]
+    assert kinds[-2:] == ["take", "end"] and kinds.count("sound") > 2 and "listening" in kinds
+    for form, begin in (("flac", b"fLaC"), ("mp3", b"")):
+        answer = sound_site.ask(f"musicgen/recording/written/{form}", {"samples": text(heard.body)})
+        assert answer.status == 200 and answer.body.startswith(begin)
+        assert len(read(answer.body)) / 24_000 == pytest.approx(4.0, abs=0.1)
+    sound_site.until_idle()
+
+
+def test_refusals_are_one_clear_line(sound_site: Site) -> None:
+    """What a recording can be that is none; nothing of it stays on the disk (see `serving`)."""
+    silent = io.BytesIO()
+    soundfile.write(silent, np.zeros((48_000, 1)), 24_000, format="WAV")
+    wide = io.BytesIO()
+    soundfile.write(wide, np.ones((2_000, 8)) * 0.1, 192_000, format="WAV")
+    nan = io.BytesIO()
+    soundfile.write(nan, np.full(24_000, np.nan, np.float32), 24_000, format="WAV", subtype="FLOAT")
+    short = io.BytesIO()
+    soundfile.write(short, np.ones(1), 24_000, format="WAV")
+    long = io.BytesIO()
+    soundfile.write(long, np.ones(31 * 8_000), 8_000, format="FLAC")
+    for data, complaint in (
+        (b"no sound at all", "this recording is no audio file"),
+        (silent.getvalue(), "this recording is silent"),
+        (wide.getvalue(), "8 channels"),
+        (nan.getvalue(), "no numbers"),
+        (short.getvalue(), "at least 0.5 are needed"),
+        (long.getvalue(), "at most 0.5 minutes"),
+        (b"x" * 2_000_001, "too large (2 MB are the most)"),
+    ):
+        answer = sound_site.ask("musicgen/recording/heard", raw=data, kind=BYTES)
+        assert answer.status == 400 and complaint in answer.json["error"], answer.json
+        assert "\n" not in answer.json["error"] and "/" not in answer.json["error"]
+    for path, body, complaint in (
+        ("make", {"prime": {"sound": text(b"RIFF")}}, "is no audio file"),
+        ("make", {"settings": {"end": True}}, "end is for MIDI"),
+        ("written/exe", {"samples": "AAAA"}, "no sound format 'exe'"),
+        ("written/flac", {"samples": ""}, "there is no sound in this request"),
+    ):
+        answer = sound_site.ask(f"musicgen/recording/{path}", body)
+        assert answer.status == 400 and complaint in answer.json["error"]
+    assert sound_site.ask("musicgen/recording/heard", raw=b"x", kind="text/plain").status == 400
+
+
+def test_without_weights_there_is_no_tab(site: Site) -> None:
+    assert "sound_page.js" not in site.ask("").body.decode()
+    assert site.ask("musicgen/recording/make", {}).status == 404
+    assert "sound" not in site.ask("musicgen/about").json
+
+
+def test_a_client_of_the_api(sound_site: Site, prime: bytes) -> None:
+    """The recording as it was and the new sound in one file; a wrong request is told why."""
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(sound_site.url, verbose=False, analytics_enabled=False)
+    told = client.predict(
+        recording=text(prime), recording_to=2.0, seconds=0.5, takes=2, seed=7, form="flac", api_name="/continue_sound"
+    )
+    assert told["state"] == "finished" and [take["take"] for take in told["takes"]] == [1, 2]
+    take = told["takes"][0]
+    sound = read(base64.b64decode(take["sound"]))
+    assert len(sound) == round(take["facts"]["join_seconds"] * 24_000) + 12_000
+    assert np.abs(sound[:24_000]).max() > 0.1 and take["facts"]["seed"] == 7
+    with pytest.raises(AppError, match="no sound format 'doc'"):
+        client.predict(form="doc", api_name="/continue_sound")
+    with pytest.raises(AppError, match="is no audio file"):
+        client.predict(recording=text(b"RIFF" * 20), api_name="/continue_sound")
+
+
+class AudioVisit(Visit):
+    """Somebody on the Audio tab."""
+
+    def __init__(self, browser: Any, url: str, width: int, scheme: str) -> None:
+        super().__init__(browser, url, width, scheme)
+        self.page.get_by_role("tab", name="Audio").click()
+        self.page.wait_for_selector("#mg-sound-input", state="attached")
+
+    def choose(self, name: str, data: bytes) -> None:
+        self.page.set_input_files("#mg-sound-input", {"name": name, "mimeType": "audio/wav", "buffer": data})
+
+    def until(self, told: str) -> None:
+        self.page.locator("#mg-sound-message").get_by_text(told).wait_for()
+
+    def saved(self, label: str) -> bytes:
+        with self.page.expect_download() as waiting:
+            self.page.click(f"#mg-sound-stage .mg-carry button:text-is('{label}')")
+        return Path(waiting.value.path()).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
+def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: int, scheme: str) -> None:
+    """A bad file, a good one, a part of it; sound that plays while it is made; stop, take away, go on, make again."""
+    visit = AudioVisit(browser, sound_site.url, width, scheme)
+    page = visit.page
+    page.click("#mg-sound-make")
+    visit.until("Choose a recording first.")
+    visit.choose("notes.wav", b"these are no samples")
+    visit.until("This recording is no audio file")
+    visit.choose("prime.wav", prime)
+    page.wait_for_selector("text=prime.wav: 4.0 s")
+    until = page.get_by_label("until")
+    until.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("text=3.5 s of 4.0 s are continued")
+
+    page.get_by_label("How much new sound").first.fill("60")
+    page.click("text=Best >> visible=true")
+    page.click("#mg-sound-make")
+    page.wait_for_function("document.querySelector('#mg-sound-shelf progress')?.value > 0.02")
+    assert page.is_visible("#mg-sound-stop") and not page.is_visible("#mg-sound-make")
+    page.click("#mg-sound-stop")
+    visit.until("Take 1 is ready, stopped early.")
+    page.wait_for_function("globalThis.firstSound")
+    page.wait_for_function("loudness() > 0.003")
+
+    sound = read(visit.saved("WAV"))
+    settings = json.loads(visit.saved("Settings"))
+    join = round(settings["join_seconds"] * 24_000)
+    assert join == pytest.approx(3.5 * 24_000, abs=400) and settings["recording"]["name"] == "prime.wav"
+    assert len(sound) == join + round(settings["settings"]["seconds"] * 24_000) and len(sound) > join + 12_000
+    assert np.abs(sound[join + 4_000 :]).max() > 0.005
+    if width < 1000:
+        assert visit.saved("MP3")[:2] in (b"ID", b"\xff\xfb", b"\xff\xf3")
+    else:
+        assert np.array_equal(read(visit.saved("FLAC")), sound)
+        visit.choose("settings.json", json.dumps(settings).encode())
+        page.click("text=Make this take again")
+        visit.until("Take 2 is ready.")
+        assert np.array_equal(read(visit.saved("WAV")), sound)
+        page.wait_for_timeout(400)  # colours fade in
+        assert page.evaluate(CONTRASTS) == []
+    assert not visit.overflowing() and not visit.elsewhere
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not [line for line in visit.complaints if "400" not in line]
+    visit.context.close()
+    sound_site.until_idle()
