@@ -122,9 +122,8 @@ def written(samples: np.ndarray, form: str) -> bytes:
         path = Path(folder) / f"sound.{form}"
         check_writable(path)
         with sound_file(path) as write:
-            write(
-                samples.astype(np.float32) / np.float32(32768.0)
-            )  # as libsndfile counts: FLAC gives every sample back
+            # As libsndfile counts, so that WAV and FLAC hold every sample as it is.
+            write(samples.astype(np.float32) / np.float32(32768.0))
         return path.read_bytes()
 
 

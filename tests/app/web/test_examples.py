@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from musicgen.app import generate
+from musicgen.app import generate, recording
 from musicgen.app.errors import BadInput
 from musicgen.data_prep import read_midi
 
@@ -54,6 +54,24 @@ def test_pieces(fake_weights: None, prime_file: Path) -> None:
 def test_the_readmes_python_example_runs(fake_weights: None) -> None:
     exec(compile(example("generate.pieces"), "README.md", "exec"), {})
     assert len(read_midi(Path("new.mid"))[0]) > 20
+
+
+def test_the_readmes_example_of_sound_runs(
+    loud: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With weights that have learnt nothing in the place of those that ship."""
+    import soundfile
+
+    from musicgen.checkpoints import codec_release
+
+    monkeypatch.setattr(recording, "MODEL", str(loud / "model"))
+    monkeypatch.setattr(codec_release, "DEFAULT", str(loud / "codec"))
+    monkeypatch.chdir(tmp_path)
+    toy.write_sound(tmp_path / "prime.wav", 1.0)
+    recording._kept_model.cache_clear()
+    exec(compile(example("recording.sounds"), "README.md", "exec"), {})
+    recording._kept_model.cache_clear()
+    assert soundfile.info("new.wav").duration == pytest.approx(11.0, abs=0.1)
 
 
 def test_the_readmes_client_example_runs(fake_weights: None, tmp_path_factory: pytest.TempPathFactory) -> None:
