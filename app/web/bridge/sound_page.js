@@ -306,6 +306,7 @@ class SoundPage {
     if (error.name === "AbortError") return this.tell("Stopped before there was any sound.");
     this.status.textContent = "";
     this.alert.textContent = error instanceof Refusal ? error.message : `Something went wrong on this page (${error.message}).`;
+    this.alert.scrollIntoView({ block: "nearest" }); // on a phone it is far below the button
     if (!(error instanceof Refusal)) console.error(error);
     return undefined;
   }
