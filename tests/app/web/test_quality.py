@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from musicgen import checkpoints
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.quality import Quality, quality_of
 
@@ -35,6 +36,15 @@ def test_nothing_is_known_of_other_weights(file: Path) -> None:
     for sha256, path in (("b" * 64, file), ("c" * 64, file), ("a" * 64, file.with_name("absent.json"))):
         assert quality_of(sha256, DIALS, path) is None
     assert quality_of("a" * 64, Dials(5, 7), file) is None
+
+
+def test_every_preset_of_the_released_weights_was_measured() -> None:
+    """Else the page says nothing of what a preset loses: new weights want `benchmarks/app/quality.py` again."""
+    released = checkpoints.load(checkpoints.DEFAULT)
+    dials = Dials(released.config.latents, released.config.context)
+    found = quality_of(released.sha256, dials)
+    assert found is not None
+    assert all(found.lost(*pair) is not None for pair in dials.presets.values())
 
 
 def test_the_picture_names_the_presets_and_leaves_gaps() -> None:
