@@ -174,7 +174,7 @@ def measure(arguments: argparse.Namespace) -> None:
             program, make = future.result(timeout=max(0.0, deadline - time.perf_counter()))
             memory = program.memory_analysis()
             needed = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-            told["gigabytes"] = round(needed / 1e9, 2)
+            told["gigabytes"] = float(f"{needed / 1e9:.4g}")
             if needed > limit:
                 told["out_of_memory"] = True
             elif time.perf_counter() < deadline:
@@ -202,32 +202,52 @@ def report(cells: list[dict[str, Any]], picture: Path) -> str:
     contexts, depths = (sorted({cell[name] for cell in cells}) for name in ("context", "depth"))
 
     def told(cell: dict[str, Any] | None) -> str:
-        if cell is None or "failed" in cell or "no_time" in cell:
+        if cell is None or "gigabytes" not in cell:
             return ""
-        return "out of memory" if "out_of_memory" in cell else f"{cell['steps_per_second']:.3g}"
+        speed = f"{cell['steps_per_second']:.3g}" if "steps_per_second" in cell else "not timed"
+        return f"{'out of memory' if 'out_of_memory' in cell else speed} ({cell['gigabytes']:.3g} GB)"
 
     lines = [f"| context | blocks | {' | '.join(KINDS)} |", "| ---" * (2 + len(KINDS)) + " |"]
     for N in contexts:
         for depth in depths:
             lines.append(f"| {N:,} | {depth} | {' | '.join(told(at.get((N, depth, kind))) for kind in KINDS)} |")
     try:
-        from matplotlib.figure import Figure
+        draw(at, contexts, depths, picture)
     except ModuleNotFoundError:
-        return "\n".join(lines) + "\n"
-    figure = Figure(figsize=(3.4 * len(depths), 3.6), layout="constrained")
-    for axes, depth in zip(figure.subplots(1, len(depths), sharey=True, squeeze=False)[0], depths, strict=True):
-        for kind in KINDS:
-            line = [at.get((N, depth, kind), {}) for N in contexts]
-            speed = [cell.get("steps_per_second", np.nan) for cell in line]
-            axes.plot(contexts, speed, "o-", label=kind)
-        axes.set(title=f"{depth} blocks", xlabel="context N", xscale="log", yscale="log", xticks=contexts)
-        axes.set_xticks(contexts, [f"{N // 1024}k" for N in contexts])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("training steps a second")
-    figure.axes[0].legend()
-    figure.savefig(picture, dpi=120)
+        print("no picture: matplotlib is not installed here")
     return "\n".join(lines) + "\n"
+
+
+def draw(at: dict[tuple[int, int, str], dict[str, Any]], contexts: list[int], depths: list[int], picture: Path) -> None:
+    """Steps a second above, memory below, by context, a column for each depth; a cross: more than the device has."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.0 * len(depths), 5.4), layout="constrained")
+    panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
+    rows = {"steps_per_second": "training steps a second", "gigabytes": "memory of a step, GB"}
+    for row, (name, title) in zip(panels, rows.items(), strict=True):
+        row[0].set_ylabel(title)
+        for axes, depth in zip(row, depths, strict=True):
+            for kind in KINDS:
+                line = [at.get((N, depth, kind), {}) for N in contexts]
+                values = [cell.get(name, np.nan) for cell in line]
+                (drawn,) = axes.plot(contexts, values, "o-", markersize=4, label=kind)
+                if name == "gigabytes":
+                    beyond = [
+                        value if "out_of_memory" in cell else np.nan for cell, value in zip(line, values, strict=True)
+                    ]
+                    axes.plot(contexts, beyond, "x", markersize=11, color=drawn.get_color())
+            axes.set(xscale="log", yscale="log")
+            axes.set_xticks(contexts, [f"{N // 1024}k" for N in contexts])
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+    for axes, depth in zip(panels[0], depths, strict=True):
+        axes.set_title(f"{depth} blocks")
+    for axes in panels[1]:
+        axes.set_xlabel("context N")
+    panels[0][0].legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
 
 
 def numbers(text: str) -> list[int]:
