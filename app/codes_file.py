@@ -147,9 +147,10 @@ def decode(
             f"these codes were made by another codec ({made.sha256[:12]}) than {codec.name} ({codec.sha256[:12]}): name"
             " its folder with --codec"
         )
-    coder, left = decoder(codec, made.codes.shape[1]), made.samples
+    coder, left, late = decoder(codec, made.codes.shape[1]), made.samples, codec.config.delay
     for start in range(0, len(made.codes), FRAMES_AT_ONCE):
-        sound = coder.push(made.codes[start : start + FRAMES_AT_ONCE])[:left]
+        sound = coder.push(made.codes[start : start + FRAMES_AT_ONCE])[late:][:left]
+        late = 0
         left -= len(sound)
         write(sound)
         on_progress((made.samples - left) / SAMPLE_RATE)

@@ -60,7 +60,7 @@ class AudioModel:
     @property
     def late(self) -> int:
         """Samples by which the codec gives sound back later than it was given it."""
-        return int(getattr(self.codec.config, "delay", 0))
+        return self.codec.config.delay
 
 
 @dataclasses.dataclass(frozen=True)

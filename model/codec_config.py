@@ -15,18 +15,18 @@ class CodecConfig:
     """Everything that decides the shapes of the parameters and what a code means."""
 
     sample_rate: int = 24_000  # samples a second, one channel
-    fourier_hop: int = 0  # samples of a step of the Fourier kernels in front (codec_spectrum.py); 0: there are none
-    strides: tuple[int, ...] = (2, 4, 5, 8)  # of the encoder's stages; their product is the hop, or the hop's steps
+    mdct: int = 0  # samples of a hop of the transform in front (mdct.py), which has the place of stages; 0: none
+    lines: int = 0  # of the transform, the lowest, that go through the quantiser as they are
+    strides: tuple[int, ...] = (2, 4, 5, 8)  # of the encoder's stages
     encoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # channels of each stage, and at the frame rate
     decoder_widths: tuple[int, ...] = (24, 48, 96, 192, 512)  # in the encoder's order: the last is next to the codes
     dilations: tuple[int, ...] = (1, 3, 9)  # of the residual units of a stage
     frame_units: int = 3  # residual units at the frame rate: wide, and cheap because frames are few
     kernel: int = 7
     activation: str = "snake"
-    width: int = 128  # D
+    width: int = 96  # D
     codebooks: int = 16  # Q
     codebook_size: int = 1024  # S
-    code_width: int = 8  # in which the nearest entry is looked up
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -35,13 +35,20 @@ class CodecConfig:
                 raise ValueError(f"{name} must name {len(self.strides) + 1} widths, one more than there are strides")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
+        if self.mdct and (self.strides or not 0 < self.lines <= min(self.width, self.mdct)):
+            raise ValueError("a codec with an MDCT has no strides, and lines between 1 and its width")
         if self.sample_rate % self.hop:
             raise ValueError(f"a hop of {self.hop} samples does not divide the sample rate {self.sample_rate}")
 
     @property
     def hop(self) -> int:
         """Samples to a frame."""
-        return math.prod(self.strides) * max(1, self.fourier_hop)
+        return math.prod(self.strides) * max(1, self.mdct)
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the decoder's sound is later than the encoder's, apart from the frame that must be full."""
+        return self.mdct
 
     @property
     def frame_rate(self) -> int:
@@ -86,28 +93,28 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
         width=12,
         codebooks=4,
         codebook_size=32,
-        code_width=4,
     ),
-    # The same behind Fourier kernels, with the rates of the real ones.
-    "toy-fourier": CodecConfig(
-        fourier_hop=40,
-        strides=(2, 4),
-        encoder_widths=(8, 8, 16),
-        decoder_widths=(8, 8, 16),
+    # The same behind an MDCT, with the rates of the real ones.
+    "toy-mdct": CodecConfig(
+        mdct=320,
+        lines=8,
+        strides=(),
+        encoder_widths=(16,),
+        decoder_widths=(16,),
         dilations=(1,),
         frame_units=1,
         width=12,
-        codebook_size=1024,
-        code_width=4,
     ),
     # 75 frames a second, 750 bits a second per codebook: 3, 6 and 12 kbps with 4, 8 and 16 of them.
     "piano-75": CodecConfig(),
-    # The same codes; the two stages nearest to the samples are Fourier kernels, 600 steps a second.
-    "piano-fourier": CodecConfig(
-        fourier_hop=40,
-        strides=(2, 4),
-        encoder_widths=(192, 256, 480),
-        decoder_widths=(192, 256, 480),
+    # The same codes; an MDCT has the place of the stages near the samples, and all that is learned runs at 75 Hz.
+    "piano-mdct": CodecConfig(
+        mdct=320,
+        lines=64,
+        strides=(),
+        encoder_widths=(384,),
+        decoder_widths=(384,),
+        frame_units=5,
     ),
     # 50 frames a second, 500 bits a second per codebook: 3, 6 and 12 kbps with 6, 12 and 24 (the paper's layout).
     # Fewer steps from the second stage on, so that the stages near the samples can be wider at the same speed.

@@ -28,10 +28,7 @@ class LossConfig:
     features: float = 2.0
     adversarial: float = 1.0
     commitment: float = 0.25
-    codebook: float = 1.0
     wave: float = 25.0  # of the relative error of the samples: phases, which spectra do not know
-    wave_first: float = 0.2  # share of the run at whose beginning the waveform is nearly all that counts: a codec that
-    # first learns to please the spectra with noise of the right colour hardly ever learns the phases
     windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
     mels: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)
 
@@ -39,16 +36,6 @@ class LossConfig:
         """Refuse scales that do not pair."""
         if len(self.windows) != len(self.mels):
             raise ValueError(f"{len(self.windows)} windows and {len(self.mels)} numbers of mel bands do not pair")
-
-
-def weight(name: str, weights: LossConfig, progress: jax.Array) -> jax.Array:
-    """Of a part of the loss, at this part of the run (0..1).
-
-    For the first half of `wave_first` the waveform counts 2.4 times and spectra a fiftieth, from there to its end less
-    and less so.
-    """
-    first = jnp.clip(2 - 2 * progress / max(weights.wave_first, 1e-6), 0.0, 1.0)
-    return getattr(weights, name) * {"wave": 1 + 1.4 * first, "mel": 1 - 0.98 * first}.get(name, jnp.ones(()))
 
 
 def spectrum(wave: jax.Array, window: int) -> jax.Array:

@@ -70,8 +70,8 @@ class StreamingEncoder:
         return np.concatenate(codes)
 
     def finish(self) -> np.ndarray:
-        """Codes i32 [0 or 1, Q] of the samples that do not fill a frame, with silence behind them."""
-        return self.push(np.zeros(-len(self._waiting) % self.config.hop, np.float32))
+        """The last codes i32 [F, Q]: silence fills the last frame, and another if the sound comes a frame late."""
+        return self.push(np.zeros(-len(self._waiting) % self.config.hop + self.config.delay, np.float32))
 
 
 class StreamingDecoder:
@@ -84,7 +84,10 @@ class StreamingDecoder:
         self._past = _silence(self._program, params, jnp.zeros((1, 1, self.codebooks), jnp.int32))
 
     def push(self, codes: np.ndarray) -> np.ndarray:
-        """Integers [F, Q] -> f32 [F * hop], -1..1.  Raises ValueError if they are no codes of this codec."""
+        """Integers [F, Q] -> f32 [F * hop], -1..1, late by the codec's delay.
+
+        Raises ValueError if they are no codes of this codec.
+        """
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != self.codebooks:
             raise ValueError(f"codes of this codec are rows of {self.codebooks} numbers, not of shape {codes.shape}")

@@ -32,7 +32,7 @@ from musicgen.model.codec_losses import LossConfig
 from musicgen.model.codec_parameters import Parameters
 from musicgen.model.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.metrics import Metrics
-from musicgen.model.quantizer import Quantized, code_counts, codebooks_used, perplexity, revive
+from musicgen.model.quantizer import Quantized, codebooks_used, first_entries, followed, perplexity, revive
 from musicgen.model.soundstream import SoundStream
 from musicgen.model.train import Batches, Stop
 
@@ -59,7 +59,6 @@ class CodecTrainConfig:
     decay: float = 0.6  # share of the run over which the learning rates go to zero
     clip: float = 1_000.0  # DAC's
     discriminator_clip: float = 10.0
-    bare: float = 0.2  # share of the run over which rows pass the quantizer by: at first all, at its end none
     quantizer_dropout: float = 0.7  # share of the rows that use a random number of codebooks
     use_decay: float = 0.99  # of the running use of each entry
     revive_below: float = 0.05  # of even use
@@ -99,23 +98,22 @@ def learning_rate(config: CodecTrainConfig, peak: float, step: jax.Array, progre
     return peak * warm * jnp.clip((1 - progress) / max(config.decay, 1e-6), 0.0, 1.0)
 
 
-def reconstruct(
-    params: Parameters, wave: jax.Array, used: jax.Array, bare: jax.Array, config: CodecTrainConfig
-) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Quantized]:
-    """wave f32 [B, T] -> ((what the codec makes of it f32 [B, T], commitment, codebook loss), its quantisation).
+def bound(params: Parameters, config: CodecTrainConfig) -> SoundStream:
+    """The codec, computing as it is trained; the quantiser stays float32."""
+    dtype, kernels = jnp.dtype(config.compute), codec_parameters.fold(params)
+    cast = {name: x if name == ENTRIES else x.astype(dtype) for name, x in kernels.items()}
+    return codec_parameters.bind(SoundStream, config.codec, cast)
 
-    The decoder gets the latents of the rows that are `bare`, bool [B], as they are: encoder and decoder find each other
-    faster than through codebooks that know nothing yet (Mimi does so for half of all rows; Defossez et al., 2024).
-    """
-    dtype = jnp.dtype(config.compute)
-    kernels = codec_parameters.fold(params)
-    cast = {name: x if name.startswith("quantizer.") else x.astype(dtype) for name, x in kernels.items()}
-    model = codec_parameters.bind(SoundStream, config.codec, cast)
-    latents, _ = model.latents(wave.astype(dtype))
+
+def reconstruct(
+    params: Parameters, wave: jax.Array, used: jax.Array, config: CodecTrainConfig
+) -> tuple[tuple[jax.Array, jax.Array], Quantized]:
+    """wave f32 [B, T] -> ((what the codec makes of it f32 [B, T - delay], commitment), its quantisation)."""
+    model = bound(params, config)
+    latents, _ = model.latents(wave)
     quantized = model.quantizer(latents, used)
-    heard = jnp.where(bare[:, None, None], latents, quantized.latents.astype(dtype))
-    fake, _ = model.wave(heard)
-    return (fake.astype(jnp.float32), quantized.commitment, quantized.codebook), quantized
+    fake, _ = model.wave(quantized.latents)
+    return (fake[:, config.codec.delay :].astype(jnp.float32), quantized.commitment), quantized
 
 
 def judge(judges: Parameters, wave: jax.Array, config: CodecTrainConfig) -> list[list[jax.Array]]:
@@ -134,10 +132,8 @@ def heard(wave: jax.Array, config: CodecTrainConfig) -> jax.Array:
 def generator_loss(
     fake: jax.Array,
     commitment: jax.Array,
-    codebook: jax.Array,
     wave: jax.Array,
     judges: Parameters | None,
-    progress: jax.Array,
     config: CodecTrainConfig,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum and its parts; without judges no adversarial ones."""
@@ -146,14 +142,12 @@ def generator_loss(
         "mel": codec_losses.mel_distance(loud * fake, loud * wave, rate, weights.windows, weights.mels),
         "wave": codec_losses.relative_error(fake, wave),
         "commitment": commitment,
-        "codebook": codebook,
     }
     if judges is not None:
         of_fake, of_real = (judge(judges, heard(sound, config), config) for sound in (fake, wave))
         parts["adversarial"] = codec_losses.adversarial_loss(of_fake)
         parts["features"] = codec_losses.feature_loss(of_fake, of_real)
-    weighted = (codec_losses.weight(name, weights, progress) * part for name, part in parts.items())
-    loss = sum(weighted, start=jnp.zeros(()))
+    loss = sum((getattr(weights, name) * part for name, part in parts.items()), start=jnp.zeros(()))
     return loss, {**parts, "si_sdr": jnp.mean(codec_losses.si_sdr(fake, wave))}
 
 
@@ -166,11 +160,11 @@ def codec_step(
     adversarial: bool,
 ) -> tuple[CodecState, dict[str, jax.Array]]:
     """One step of the discriminators and one of the codec on the same reconstruction of wave f32 [B, T]."""
-    dropout_key, bare_key, revive_key = jax.random.split(key, 3)
+    dropout_key, revive_key = jax.random.split(key)
     used = codebooks_used(dropout_key, wave.shape[0], config.codec.codebooks, config.quantizer_dropout)
-    bare = jax.random.bernoulli(bare_key, jnp.clip(1 - progress / max(config.bare, 1e-6), 0, 1), (wave.shape[0],))
-    forward = functools.partial(reconstruct, wave=wave, used=used, bare=bare, config=config)
-    (fake, commitment, codebook), backward, quantized = jax.vjp(forward, state.params, has_aux=True)
+    forward = functools.partial(reconstruct, wave=wave, used=used, config=config)
+    (fake, commitment), backward, quantized = jax.vjp(forward, state.params, has_aux=True)
+    wave = wave[:, : fake.shape[1]]
 
     judges, judges_opt, metrics = state.judges, state.judges_optimizer, {}
     if adversarial:
@@ -185,17 +179,14 @@ def codec_step(
         rate = learning_rate(config, config.discriminator_learning_rate, state.step, progress)
         judges = moved(judges, updates, rate)
 
-    gradient = jax.grad(generator_loss, argnums=(0, 1, 2), has_aux=True)
-    towards, parts = gradient(fake, commitment, codebook, wave, judges if adversarial else None, progress, config)
+    gradient = jax.grad(generator_loss, argnums=(0, 1), has_aux=True)
+    towards, parts = gradient(fake, commitment, wave, judges if adversarial else None, config)
     (grads,) = backward(towards)
     updates, opt = optimizer(config.clip).update(grads, state.optimizer, state.params)
     params = moved(state.params, updates, learning_rate(config, config.learning_rate, state.step, progress))
 
-    counts = code_counts(quantized.codes, used, config.codec.codebook_size)
-    share = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1.0) * config.codec.codebook_size
-    use = config.use_decay * state.use + (1 - config.use_decay) * share
-    projected = quantized.projected
-    params[ENTRIES], dead = revive(params[ENTRIES], use, projected, revive_key, config.revive_below)
+    entries, use = followed(state.params[ENTRIES], state.use, quantized, used, config.use_decay)
+    params[ENTRIES], dead = revive(entries, use, quantized.residuals, revive_key, config.revive_below)
     use = jnp.where(dead, 1.0, use)
 
     decay = jnp.minimum(config.average_decay, (1 + state.step) / (10 + state.step))
@@ -260,8 +251,17 @@ def fresh_codec_state(config: CodecTrainConfig) -> CodecState:
         optimizer(config.clip).init(params),
         judges,
         optimizer(config.discriminator_clip).init(judges),
-        jnp.zeros((config.codec.codebooks, config.codec.codebook_size)),  # all dead: they begin where the data are
+        jnp.ones((config.codec.codebooks, config.codec.codebook_size)),
     )
+
+
+@functools.partial(jax.jit, static_argnames="config", donate_argnums=0)
+def with_codebooks(state: CodecState, waves: jax.Array, config: CodecTrainConfig) -> CodecState:
+    """A fresh state whose codebooks begin where the latents of waves [k, B, T] are."""
+    latents = jax.lax.map(lambda wave: bound(state.params, config).latents(wave)[0], waves)
+    flat = latents.astype(jnp.float32).reshape(-1, config.codec.width)
+    entries = first_entries(flat, jax.random.key(config.seed), config.codec)
+    return state._replace(params=state.params | {ENTRIES: entries}, average=state.average | {ENTRIES: entries + 0.0})
 
 
 def refuse_another_codec(folder: Path, codec: CodecConfig) -> None:
@@ -336,8 +336,10 @@ def train_codec(
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
         step, leave, judged = int(state.step), False, saved is not None and saved["judged"]
         programs = Programs(config, judged or config.adversarial_from <= 0)
-        pace = Pace(config, 0.0 if saved is None else saved["progress"])
         waves = waves_on_devices(batches, config, step, mesh)
+        if saved is None and waves is not None:
+            state = jax.block_until_ready(with_codebooks(state, waves, config))
+        pace = Pace(config, 0.0 if saved is None else saved["progress"])
         while waves is not None and not leave:
             reader = batches.get_state()  # after exactly the waves of the steps up to the end of this dispatch
             dispatched, progress = time.monotonic(), pace.progress(step)

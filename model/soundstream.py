@@ -11,7 +11,8 @@ Whole files and streams run through the same lines.  What a convolution needs of
 call the past that the call before it returned, and the pieces join to what one call would have made of everything.
 
 What differs from the papers: stages have the widths they are given instead of doubling, so that the costly stages near
-the samples can be narrow, and `frame_units` residual units work at the frame rate, where width costs little.
+the samples can be narrow, and `frame_units` residual units work at the frame rate, where width costs little.  Or an
+MDCT (mdct.py) has the place of all stages: then the delay is a frame more.
 
 Letters: B batch, T samples (or steps of a stage), F frames, D width of a latent, C channels, K kernel size.
 """
@@ -24,11 +25,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from musicgen.model import codec_spectrum
+from musicgen.model import mdct
 from musicgen.model.codec_config import CodecConfig
 from musicgen.model.quantizer import ResidualVectorQuantizer
 
 Past = tuple[jax.Array, ...]
+POWER = 0.3  # of the lines that the encoder sees beside those as they are
+LINES = 8.0  # so that a piano's lines are about 1 to a network
+FRESH = 0.05  # of what a fresh network adds to the lines
+LOUDEST = 1.0  # of the logarithm of a line: about full scale
+CORRECTION = 0.1
+FIRST_LEVELS = (-5.0, -9.0)  # what a fresh decoder puts in the lowest and the highest line, as a logarithm
 # sin(y) / y as a polynomial in y^2, least largest error for y between -pi/2 and pi/2
 SINE = (0.9999999766, -0.1666664763, 0.008332899819, -0.0001980089747, 2.590487906e-06)
 
@@ -162,27 +169,40 @@ def frame_dilations(config: CodecConfig) -> list[int]:
 
 
 class Encoder(nnx.Module):
-    """wave [B, T, 1] -> latents [B, F, D]."""
+    """wave [B, T, 1] -> latents [B, F, D].
+
+    Behind an MDCT the lowest lines are the first of the latents, and what is learned is added to them: a fresh codec is
+    a transform codec already.
+    """
 
     def __init__(self, rngs: nnx.Rngs, config: CodecConfig):
         widths = config.encoder_widths
-        self.hop = config.fourier_hop
-        self.first = CausalConv(rngs, 4 * codec_spectrum.bins(self.hop) if self.hop else 1, widths[0], config.kernel)
+        self.hop, self.lines = config.mdct, config.lines
+        self.first = CausalConv(rngs, 2 * self.hop or 1, widths[0], config.kernel)
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[:-1]])
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], config.strides, strict=True)
         self.downs = nnx.List([Down(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
         self.frame_units = units(rngs, config, widths[-1], frame_dilations(config))
         self.last_act = Activation(config, widths[-1])
-        self.last = CausalConv(rngs, widths[-1], config.width, 3)
+        self.last = CausalConv(rngs, widths[-1], config.width, 3, scale=FRESH if self.hop else 1.0)
 
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
         """See the class; T is a multiple of the hop."""
-        if self.hop:
-            before = (codec_spectrum.OVERLAP - 1) * self.hop
-            wave = memory.before(x.astype(jnp.float32), before)[..., 0]
-            x = codec_spectrum.analysis(wave, self.hop).astype(self.first.kernel[...].dtype)
-        x = self.first(x, memory)
+        if not self.hop:
+            return self.learned(x, memory)
+        wave = memory.before(x.astype(jnp.float32), self.hop)[..., 0]
+        lines = mdct.analysis(wave, self.hop)
+        low = lines[..., : self.lines]
+        level = (jnp.sum(jnp.square(low), axis=-1, keepdims=True) + 1e-8) ** -0.25  # soft frames are brought nearer
+        near = lines * (jnp.square(lines) + 1e-8) ** ((POWER - 1) / 2)
+        seen = jnp.concatenate([LINES * level * lines, near], axis=-1)
+        learned = self.learned(seen, memory).astype(jnp.float32)
+        return learned + jnp.pad(LINES * level * low, ((0, 0), (0, 0), (0, learned.shape[-1] - self.lines)))
+
+    def learned(self, x: jax.Array, memory: Memory) -> jax.Array:
+        """All but the transform, in the kernels' own type."""
+        x = self.first(x.astype(self.first.kernel[...].dtype), memory)
         for stage, act, down in zip(self.stages, self.stage_acts, self.downs, strict=True):
             for unit in stage:
                 x = unit(x, memory)
@@ -193,10 +213,11 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """latents [B, F, D] -> wave [B, T, 1] between -1 and 1."""
+    """latents [B, F, D] -> wave [B, T, 1] between -1 and 1, with an MDCT one frame late."""
 
     def __init__(self, rngs: nnx.Rngs, config: CodecConfig):
         widths, strides = config.decoder_widths[::-1], config.strides[::-1]
+        self.hop, self.lines = config.mdct, config.lines
         self.first = CausalConv(rngs, config.width, widths[0], config.kernel)
         self.frame_units = units(rngs, config, widths[0], frame_dilations(config))
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
@@ -204,28 +225,36 @@ class Decoder(nnx.Module):
         self.ups = nnx.List([Up(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
         self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[1:]])
         self.last_act = Activation(config, widths[-1])
-        self.hop, L = config.fourier_hop, codec_spectrum.bins(config.fourier_hop)
-        outputs, scale = (5 * L, 0.05) if self.hop else (1, 0.3)  # a fresh codec is not loud
+        outputs, scale = (3 * self.hop, FRESH) if self.hop else (1, 0.3)  # a fresh codec is not loud
         self.last = CausalConv(rngs, widths[-1], outputs, config.kernel, scale=scale)
         if self.hop:
-            levels = jnp.linspace(*codec_spectrum.FIRST_LEVELS, L)
-            self.last.bias[...] = self.last.bias[...].at[:L].set(levels)
+            levels = jnp.linspace(*FIRST_LEVELS, self.hop)
+            self.last.bias[...] = self.last.bias[...].at[: self.hop].set(levels)
 
     def __call__(self, z: jax.Array, memory: Memory) -> jax.Array:
         """See the class."""
-        x = self.first(z, memory)
+        x = self.learned(z, memory)
+        if not self.hop:
+            return jnp.tanh(x)
+        level, factor, correction = jnp.split(x.astype(jnp.float32), 3, axis=-1)
+        low = z[..., : self.lines].astype(jnp.float32) / LINES
+        low = low * jnp.sqrt(jnp.sum(jnp.square(low), axis=-1, keepdims=True) + 1e-8)  # the encoder's level undone
+        lines = jnp.pad(low, ((0, 0), (0, 0), (0, self.hop - self.lines)))
+        # What is 60 dB down needs a factor; what is loud, a difference.
+        lines = lines + jnp.exp(jnp.minimum(level, LOUDEST)) * factor + CORRECTION * correction
+        pieces = memory.before(mdct.windows(lines, self.hop), 1)
+        return jnp.clip(mdct.overlapped(pieces, self.hop), -1.0, 1.0)[..., None]
+
+    def learned(self, z: jax.Array, memory: Memory) -> jax.Array:
+        """All but the transform, in the kernels' own type."""
+        x = self.first(z.astype(self.first.kernel[...].dtype), memory)
         for unit in self.frame_units:
             x = unit(x, memory)
         for act, up, stage in zip(self.stage_acts, self.ups, self.stages, strict=True):
             x = up(act(x), memory)
             for unit in stage:
                 x = unit(x, memory)
-        x = self.last(self.last_act(x), memory)
-        if not self.hop:
-            return jnp.tanh(x)
-        pieces = codec_spectrum.windows(x.astype(jnp.float32), self.hop)
-        pieces = memory.before(pieces, codec_spectrum.OVERLAP - 1)
-        return jnp.clip(codec_spectrum.overlapped(pieces, self.hop), -1.0, 1.0)[..., None]
+        return self.last(self.last_act(x), memory)
 
 
 class SoundStream(nnx.Module):

@@ -8,6 +8,7 @@ each with its own past: every recording's codes are those of encoding it alone f
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Iterator
@@ -24,18 +25,21 @@ from musicgen.data_prep.audio import to_float
 from musicgen.data_prep.audio_shards import AudioSet
 from musicgen.data_prep.splits import SPLITS
 from musicgen.model import codec_parameters
+from musicgen.model.codec_config import CodecConfig
 from musicgen.model.soundstream import Past, SoundStream
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def step(params: dict[str, jax.Array], wave: jax.Array, past: Past, config: CodecConfig) -> tuple[jax.Array, Past]:
+    """Codes int16 [B, F, Q] of waves [B, T] that follow others."""
+    made, past = codec_parameters.bind(SoundStream, config, params).encode(wave, past)
+    return made.astype(jnp.int16), past
 
 
 def encoded(released: ReleasedCodec, recordings: AudioSet, rows: int, frames: int) -> Iterator[tuple[str, np.ndarray]]:
     """(name, codes int16 [F, Q]) of every recording; the last frame is filled up with silence."""
     config, hop = released.config, released.config.hop
     params = {name: jnp.asarray(value) for name, value in released.params.items()}
-
-    @jax.jit
-    def step(params: dict[str, jax.Array], wave: jax.Array, past: Past) -> tuple[jax.Array, Past]:
-        made, past = codec_parameters.bind(SoundStream, config, params).encode(wave, past)
-        return made.astype(jnp.int16), past
 
     def heard(wave: jax.Array) -> Past:
         return codec_parameters.bind(SoundStream, config, params).latents(wave)[1]
@@ -53,7 +57,7 @@ def encoded(released: ReleasedCodec, recordings: AudioSet, rows: int, frames: in
             for row, i in enumerate(group):
                 piece = to_float(recordings.samples(i)[first * hop : (first + frames) * hop])
                 wave[row, : len(piece)] = piece
-            part, past = step(params, wave, past)
+            part, past = step(params, wave, past, config)
             parts.append(part)  # not fetched: the device works on while the next piece is read
         whole = np.concatenate([np.asarray(part) for part in parts], axis=1)
         made |= {i: whole[row, :count] for row, (i, count) in enumerate(zip(group, counts, strict=True))}
@@ -72,9 +76,10 @@ def main() -> None:
     arguments = parser.parse_args()
     released = codec_release.load(arguments.codec)
     config, items, began = released.config, [], time.monotonic()
+    # One number of rows for all splits: on a GPU the program takes longer to compile than to run.
     for split in SPLITS[::-1]:
         recordings = AudioSet(arguments.data, split)
-        stream = encoded(released, recordings, min(arguments.rows, max(1, len(recordings))), arguments.frames)
+        stream = encoded(released, recordings, arguments.rows, arguments.frames)
         items += codes.write_split(arguments.out, split, stream, config.frame_rate)
         print(f"{split}: {len(recordings)} recordings after {time.monotonic() - began:.0f} s", file=sys.stderr)
     facts = {

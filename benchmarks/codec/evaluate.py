@@ -131,7 +131,7 @@ class Ours:
             codes = np.asarray(jax.jit(lambda params, waves: bound(params).encode(waves)[0])(self.params, waves))
             for q in range(self.config.codebooks):
                 self.counts[q] += np.bincount(codes[..., q].reshape(-1), minlength=self.config.codebook_size)
-            decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0])
+            decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0][:, self.config.delay :])
             numbers = {rate: self.config.codebooks_at(1000 * rate) for rate in kbps}
             return {rate: np.asarray(decode(self.params, codes[..., :number])) for rate, number in numbers.items()}
 

@@ -1,6 +1,6 @@
 """Train the codec on a prepared audio data set.  The same command goes on where it was stopped.
 
-    python benchmarks/codec/train.py DATA RUN --preset piano-fourier --seconds 600 --adversarial-from 0.65
+    python benchmarks/codec/train.py DATA RUN --preset piano-mdct --seconds 600 --adversarial-from 0.65
 
 DATA is an audio data set of `musicgen.data_prep.audio_prep`.  At every checkpoint RUN gets codec.json and
 codec.safetensors (averaged weights, plain kernels, float32), which evaluate.py and speed.py take, and metrics.jsonl the
@@ -59,8 +59,9 @@ def validator(config: CodecTrainConfig, waves: np.ndarray) -> Callable[[Mapping[
         made = {}
         for rate in (rate for rate in RATES if 1000 * rate <= codec.bitrate()):
             back, _ = model.decode(codes[..., : codec.codebooks_at(1000 * rate)])
-            mel = codec_losses.mel_distance(loud * back, loud * waves, codec.sample_rate, losses.windows, losses.mels)
-            made |= {f"mel_{rate}": mel, f"si_sdr_{rate}": jnp.mean(codec_losses.si_sdr(back, waves))}
+            back, real = back[:, codec.delay :], waves[:, : waves.shape[1] - codec.delay]
+            mel = codec_losses.mel_distance(loud * back, loud * real, codec.sample_rate, losses.windows, losses.mels)
+            made |= {f"mel_{rate}": mel, f"si_sdr_{rate}": jnp.mean(codec_losses.si_sdr(back, real))}
         return made
 
     program = jax.jit(figures)
@@ -72,7 +73,7 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--preset", choices=sorted(CODEC_PRESETS), default="piano-75")
+    parser.add_argument("--preset", choices=sorted(CODEC_PRESETS), default="piano-mdct")
     parser.add_argument("--activation", default=None, help="snake or elu, instead of the preset's")
     parser.add_argument("--compute", default="bfloat16")
     parser.add_argument("--judges", choices=sorted(JUDGES), default="half")

@@ -15,7 +15,7 @@ from musicgen.model.codec_config import CODEC_PRESETS
 from musicgen.model.config import ModelConfig
 from musicgen.model.soundstream import SoundStream
 
-CODEC = CODEC_PRESETS["toy-fourier"]
+CODEC = CODEC_PRESETS["toy-mdct"]
 MODEL = ModelConfig(
     vocab_size=CODEC.codebook_size + 3,
     width=32,

@@ -25,20 +25,17 @@ def toy_parameters(seed: int = 0) -> dict[str, jax.Array]:
 
 
 def encode(params: Mapping[str, np.ndarray], z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """z [F, D] -> (codes [F, Q], by how much the chosen entry's cosine is larger than the next one's [F, Q])."""
-    down, up, bias, entries = (
-        np.asarray(params[f"quantizer.{name}"], np.float64) for name in ("down", "up", "up_bias", "entries")
-    )
+    """z [F, D] -> (codes [F, Q], by how much nearer the chosen entry is than the next one [F, Q])."""
+    entries = np.asarray(params["quantizer.entries"], np.float64)
     codes, margins = [], []
     for frame in np.asarray(z, np.float64):
         residual, row, margin = frame, [], []
-        for q in range(len(entries)):
-            e = residual @ down[q]
-            cosine = [float(e @ s / np.linalg.norm(e) / np.linalg.norm(s)) for s in entries[q]]
-            best = int(np.argmax(cosine))
+        for book in entries:
+            distances = np.array([float(np.sum((residual - entry) ** 2)) for entry in book])
+            best = int(np.argmin(distances))
             row.append(best)
-            margin.append(cosine[best] - sorted(cosine)[-2])
-            residual = residual - (entries[q][best] @ up[q] + bias[q])
+            margin.append(sorted(distances)[1] - distances[best])
+            residual = residual - book[best]
         codes.append(row)
         margins.append(margin)
     return np.array(codes), np.array(margins)
@@ -46,5 +43,5 @@ def encode(params: Mapping[str, np.ndarray], z: np.ndarray) -> tuple[np.ndarray,
 
 def decode(params: Mapping[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
     """codes [F, Q'] -> [F, D]."""
-    up, bias, entries = (np.asarray(params[f"quantizer.{name}"], np.float64) for name in ("up", "up_bias", "entries"))
-    return np.array([sum(entries[q][c] @ up[q] + bias[q] for q, c in enumerate(row)) for row in codes])
+    entries = np.asarray(params["quantizer.entries"], np.float64)
+    return np.array([sum(entries[q][c] for q, c in enumerate(row)) for row in codes])

@@ -74,18 +74,6 @@ def test_the_waveform_term_is_a_ratio_and_the_mel_loss_listens_at_one_level() ->
     assert bool(jnp.isfinite(silent).all())
 
 
-def test_the_waveform_comes_first() -> None:
-    losses = LossConfig(mel=15.0, wave=10.0, wave_first=0.2)
-    at = {
-        progress: [float(codec_losses.weight(name, losses, jnp.float32(progress))) for name in ("mel", "wave")]
-        for progress in (0, 0.1, 0.15, 0.2, 1)
-    }
-    np.testing.assert_allclose([at[0], at[0.1]], [[0.3, 24], [0.3, 24]], rtol=1e-5)
-    np.testing.assert_allclose(at[0.15], [7.65, 17], rtol=1e-5)
-    np.testing.assert_allclose([at[0.2], at[1]], [[15, 10], [15, 10]], rtol=1e-5)
-    assert float(codec_losses.weight("features", losses, jnp.float32(0))) == losses.features
-
-
 def test_adversarial_losses() -> None:
     sure = [[jnp.ones((2, 3)), jnp.ones((2, 5))], [jnp.ones((4,)), jnp.ones((2, 2))]]
     fooled = [[jnp.zeros((2, 3)), jnp.ones((2, 5))], [jnp.zeros((4,)), jnp.ones((2, 2))]]
