@@ -208,7 +208,7 @@ def main() -> None:
     with arguments.out.open("a") as file:
         for (batch, N, M), ready in zip(cells, made, strict=True):
             try:
-                # What cannot start beside others (another thread can spoil the recording of a CUDA graph) begins anew, alone.
+                # What cannot start beside others (another thread spoils the recording of a CUDA graph) begins anew.
                 cell = Cell(config, params, batch, N, M, arguments.block) if ready.exception() else ready.result()
                 told = about | cell.measure(arguments.seconds)
                 size = bytes_a_step(config, batch, N, M, cell.engine.dtype.itemsize)
