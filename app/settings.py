@@ -12,7 +12,7 @@ from musicgen.app.errors import BadInput
 LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
 HIGHEST_TEMPERATURE = 100.0
-FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, section 7)
+FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, sections 7 and 9)
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
 LATER_FIELDS = {"end"}  # that files of earlier versions lack
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
