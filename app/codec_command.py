@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -68,7 +67,7 @@ def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
     with Progress(0, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
         made = encode(Path(arguments.file), codec, codebooks, progress.update)
     write_bytes(out, made.to_bytes())
-    return _facts(out, made, codec.config.bitrate(codebooks))
+    return _facts(out, made)
 
 
 def _decode(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -81,16 +80,16 @@ def _decode(arguments: argparse.Namespace) -> dict[str, Any]:
     total = made.samples / SAMPLE_RATE
     with Progress(total, "s of sound", quiet=arguments.quiet, realtime=True) as progress, sound_file(out) as write:
         decode(made, codec, write, progress.update)
-    return _facts(out, made, codec.config.bitrate(made.codes.shape[1]))
+    return _facts(out, made)
 
 
-def _facts(out: Path, made: Any, bitrate: float) -> dict[str, Any]:
+def _facts(out: Path, made: Any) -> dict[str, Any]:
     frames, codebooks = made.codes.shape
     seconds = round(made.samples / SAMPLE_RATE, 3)
     return {
         "out": str(out),
         "seconds": seconds,
-        "kbps": bitrate / 1000,
+        "kbps": made.bitrate / 1000,
         "frames": frames,
         "codebooks": codebooks,
         "codec_sha256": made.sha256,
@@ -101,9 +100,8 @@ def _info(arguments: argparse.Namespace) -> int:
     """Of a file of codes, or of the codec itself."""
     if arguments.file is not None:
         made = read_encoded(Path(arguments.file))
-        bits = math.log2(made.codec["codebook_size"])
-        told = _facts(Path(arguments.file), made, made.frame_rate * made.codes.shape[1] * bits)
-        told = {"file": told.pop("out"), **told, "kbps": round(told["kbps"], 3)}
+        told = _facts(Path(arguments.file), made)
+        told = {"file": told.pop("out"), **told}
         told["codebook_size"] = made.codec["codebook_size"]
     else:
         codec = open_codec(arguments.codec)

@@ -19,6 +19,7 @@ import numpy as np
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.files import npz_bytes
+from musicgen.model.codec_config import CodecConfig
 
 if TYPE_CHECKING:
     from musicgen.checkpoints.codec_release import ReleasedCodec
@@ -42,9 +43,9 @@ class Encoded:
     sha256: str
 
     @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return SAMPLE_RATE * len(self.codes) / max(self.samples, 1)
+    def bitrate(self) -> float:
+        """Bits a second."""
+        return CodecConfig.from_dict(self.codec).bitrate(self.codes.shape[1])
 
     def to_bytes(self) -> bytes:
         """The file."""
@@ -63,7 +64,8 @@ def read_encoded(path: Path) -> Encoded:
         if about["format"] != FORMAT:
             raise BadInput(f"{path} was written by another version of musicgen: encode the recording again")
         made = Encoded(codes, int(about["samples"]), dict(about["codec"]), str(about["codec_sha256"]))
-        size, codebooks = int(made.codec["codebook_size"]), int(made.codec["codebooks"])
+        config = CodecConfig.from_dict(made.codec)
+        size, codebooks = config.codebook_size, config.codebooks
     except OSError as error:
         raise cannot_read(path, error, f"{SUFFIX} file") from None
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:

@@ -24,9 +24,9 @@ from musicgen.model.codec_config import CodecConfig
 GOAL_MEL, GOAL_SI_SDR = 1.0, 8.0
 CARD = """# A codec for piano, {frame_rate} frames a second, {kbps:g} kbps
 
-Parameters: {parameters:.1f} million, int8 with a scale per output. 24 kHz, one channel; causal, a delay of one frame
-({delay:.0f} ms). The first q of {codebooks} codebooks of {codebook_size} entries are a codec of
-q * {per_codebook:g} bit/s.
+Parameters: {parameters:.1f} million, kernels int8 with a scale per output, codebooks float16. 24 kHz, one channel; causal,
+with a delay of {delay:.0f} ms: a frame must be full, and an MDCT's is whole with the one after it. The first q of
+{codebooks} codebooks of {codebook_size} entries are a codec of q * {per_codebook:g} bit/s.
 
 Trained on renders of MAESTRO's training split (MIDI under CC BY-NC-SA 4.0) with two piano soundfonts, FluidR3's (MIT)
 and TimGM6mb's (GPL-2), in drawn rooms and at drawn levels; no recording of a real piano was heard.
@@ -77,18 +77,20 @@ def card(config: CodecConfig, run: Path, parameters: int, results: dict[str, Any
     with_judges = judged is not None and weights == run
     figures = ""
     if results is not None:
-        ours = [line for line in results["codecs"] if line["codec"].startswith("ours")]
-        figures = "\nHeld-out pieces (MAESTRO's test split, rendered the same way):\n\n"
-        figures += "| kbps | mel distance | STFT distance | SI-SDR dB |\n|---|---|---|---|\n"
-        for line in ours:
-            figures += f"| {line['kbps']:.0f} | {line['mel']:.3f} | {line['stft']:.3f} | {line['si_sdr']:.2f} |\n"
+        figures = f"\n{results['excerpts']} excerpts of held-out pieces (MAESTRO's test split, rendered the same way):\n\n"
+        figures += "| codec | kbps | mel distance (training) | mel (evaluate.py) | STFT distance | SI-SDR dB |\n"
+        figures += "|---|---|---|---|---|---|\n"
+        for line in results["codecs"]:
+            shown = " | ".join(f"{line[name]:.2f}" for name in ("mel", "mel_default", "stft", "si_sdr"))
+            figures += f"| {line['codec']} | {line['kbps']:.1f} | {shown} |\n"
+        figures += "\nMel and STFT distances as DAC's repository defines them in its training and in its evaluate.py.\n"
         share = results["perplexity_share"]
         figures += f"\nPerplexity of the codebooks: {100 * min(share):.0f} to {100 * max(share):.0f} % of their size.\n"
     return CARD.format(
         frame_rate=config.frame_rate,
         kbps=config.bitrate() / 1000,
         parameters=parameters / 1e6,
-        delay=1000 / config.frame_rate,
+        delay=1000 * (config.hop + config.delay) / config.sample_rate,
         codebooks=config.codebooks,
         codebook_size=config.codebook_size,
         per_codebook=config.bitrate(1),

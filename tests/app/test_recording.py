@@ -50,16 +50,17 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     heard = hear(tmp_path / "prime.wav", model, None)
     made = continue_recording(model, heard, settings(model), 7, [tmp_path / "new.wav"])
     out, rate = soundfile.read(tmp_path / "new.wav", dtype="float32")
-    fade, join = round(FADE * rate), heard.samples
+    fade, join, late = round(FADE * rate), heard.samples, model.late
     assert rate == SAMPLE_RATE and join % model.codec.config.hop == 0 and len(prime) - join < model.codec.config.hop
     assert len(out) == join + rate // 2
-    np.testing.assert_allclose(out[: join - fade], prime[: join - fade], atol=1e-4)
+    np.testing.assert_allclose(out[: join - late - fade], prime[: join - late - fade], atol=1e-4)
     steps = np.abs(np.diff(out))
-    assert steps[join - fade - 1 : join + 1].max() < 0.2 + 2 * np.abs(np.diff(prime)).max()
+    assert steps[join - late - fade - 1 : join + 1].max() < 0.2 + 2 * np.abs(np.diff(prime)).max()
     assert out[-1] == pytest.approx(0.0, abs=1e-3)
     # What follows is what the codec makes of old and new codes in one go.
     codes = encoded(heard, model)[-WARM:].astype(np.int32)
     sound: list[np.ndarray] = []
+    assert late == model.codec.config.hop  # an MDCT's
     voice = Voice(model, sound.append, rate // 2)
     voice.begin(heard, encoded(heard, model), keep=True)
     rng = np.random.default_rng(0)
@@ -67,7 +68,7 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     for start in range(0, 38, 8):
         voice.add(new[start : start + 8])
     whole = codes_file.decoder(model.codec, model.codebooks).push(np.concatenate([codes, new]))
-    mine = np.concatenate(sound)[join:]
+    mine = np.concatenate(sound)[join - late :]
     steady = len(mine) - round(FADE_OUT * rate)
     np.testing.assert_allclose(mine[:steady], whole[len(codes) * model.codec.config.hop :][:steady], atol=1e-5)
     assert made.tokens >= 38 * model.codebooks and made.tokens_per_second > 0

@@ -11,6 +11,7 @@ from musicgen import checkpoints
 from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
 from musicgen.model import codec_parameters
 from musicgen.model.codec_config import CODEC_PRESETS
+from musicgen.model.codec_streaming import StreamingDecoder, StreamingEncoder
 from musicgen.model.soundstream import SoundStream
 
 CODEC = CODEC_PRESETS["toy-mdct"]
@@ -52,3 +53,25 @@ def test_what_is_no_codec_is_refused(released: Path, tmp_path: Path) -> None:
     weights.write_bytes(data)
     with pytest.raises(CheckpointError, match="is damaged"):
         codec_release.load(released)
+
+
+def test_the_codec_that_ships() -> None:
+    """It fits in 20 MiB with a card, nothing lies beside it, and notes of a piano come back at 6 kbps."""
+    codec = codec_release.load()
+    files = checkpoints.verified(codec.folder)
+    assert {path.name for path in codec.folder.iterdir()} == set(files)
+    assert sum(map(len, files.values())) <= 20 << 20
+    assert "CC BY-NC-SA 4.0" in (codec.folder / "CARD.md").read_text()
+    time = np.arange(24_000) / 24_000
+    notes = [
+        sum(np.exp(-3 * k * time) / k**1.5 * np.sin(2 * np.pi * k * hertz * time) for k in range(1, 9))
+        for hertz in (261.6, 329.6)
+    ]
+    wave = (0.2 * np.concatenate([notes[0], notes[0] + notes[1]])).astype(np.float32)
+    number = codec.config.codebooks_at(6_000)
+    codes = StreamingEncoder(codec.config, codec.params, number)
+    back = StreamingDecoder(codec.config, codec.params, number).push(np.concatenate([codes.push(wave), codes.finish()]))
+    back = back[codec.config.delay :][: len(wave)]
+    gain = float(back @ wave / (wave @ wave))
+    si_sdr = 10 * np.log10(np.sum((gain * wave) ** 2) / np.sum((back - gain * wave) ** 2))
+    assert si_sdr > 5.0
