@@ -1,10 +1,10 @@
 """How fast does the CPU decode, how near is that to reading the weights once a token, and what do N and M cost?
 
-    python benchmarks/cpu/measure.py            # all parts; or name some: speed start dials
+    python benchmarks/cpu/measure.py            # all parts; or name some: speed profile start dials
 
 speed: tokens a second of the shipped weights at their own N and M, 1 and 2 threads, batch 1 and 4, JAX beside; the
-bandwidth of the memory by the same number of threads; one refill.  start: cold processes of the main job.  dials: a
-token and a refill over a grid of N and M.
+bandwidth of the memory by the same number of threads; one refill.  profile: where the time of such a step goes.
+start: cold processes of the main job.  dials: a token and a refill over a grid of N and M.
 
 Everything of a part is measured in turns, round after round, and the minimum counts: other programs on the machine
 only ever make things slower.  Adds the parts to result.json beside this script.
@@ -13,6 +13,7 @@ only ever make things slower.  Adds the parts to result.json beside this script.
 from __future__ import annotations
 
 import argparse
+import collections
 import importlib.metadata
 import json
 import os
@@ -25,17 +26,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import onnxruntime
 
 from musicgen import checkpoints
 from musicgen.data_prep.releases import Releases
+from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
 from musicgen.model.engine import KEPT, spared_inputs
-from musicgen.model.onnx_engine import Cache, OnnxEngine
+from musicgen.model.onnx_engine import Cache, OnnxEngine, session
 
 RESULT = Path(__file__).with_name("result.json")
-GRID_N = (1024, 4096, 16_384, 65_536)
+GRID_N = (1024, 2048, 4096, 8192, 16_384, 65_536)
 GRID_M = (16, 64, 256, 512, 1024, 2048)
 TOKENS = 8  # in one turn
 
@@ -132,6 +136,43 @@ def speed(rounds: int) -> dict[str, Any]:
     return told
 
 
+def profile(rounds: int) -> dict[str, Any]:
+    """Milliseconds of a step by operator, each node's least, at batch 1; and the two bounds of the same run."""
+    released = checkpoints.load()
+    inputs, latents, _ = filled(released.config)
+    weights = sum(x.nbytes for name, x in released.weights.items() if name != "embedding")
+    told: dict[str, Any] = {}
+    for threads in (1, 2):
+        engine = OnnxEngine(released.config, released.weights, Releases(8.0), threads=threads)
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory() as folder:
+            options.profile_file_prefix = f"{folder}/step"
+            with mock.patch.object(onnxruntime, "SessionOptions", lambda made=options: made):
+                engine._steps = session(onnx_graph.step_graph(released.config, engine._packed), threads)
+            size, steps = stepping(engine, 1, released.config.context, released.config.latents, inputs, latents)
+            read_bytes, read = reading(threads)
+            best = fastest({"read": read, "steps": steps}, rounds)
+            events = json.loads(Path(engine._steps.end_profiling()).read_text())
+        least: dict[tuple[str, str], float] = {}
+        for event in events:
+            if event["name"].endswith("_kernel_time"):
+                node = event["args"]["op_name"], event["name"]
+                least[node] = min(least.get(node, np.inf), event["dur"] / 1e3)
+        operators: collections.Counter[str] = collections.Counter()
+        for (operator, _), spent in least.items():
+            operators[operator] += spent
+        bandwidth = read_bytes / best["read"]
+        told[f"{threads} threads"] = {
+            "read_gigabytes_per_second": round(bandwidth / 1e9, 1),
+            "milliseconds": {operator: round(spent, 3) for operator, spent in operators.most_common()},
+            "milliseconds_in_all": round(operators.total(), 2),
+            "milliseconds_to_read_weights": round(1e3 * weights / bandwidth, 2),
+            "milliseconds_to_read_weights_and_caches": round(1e3 * size / bandwidth, 2),
+        }
+    return told
+
+
 def refilling(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
     """The pass of a stream whose inputs are full."""
     kept, spared = int(M * KEPT), spared_inputs(N, M)
@@ -221,7 +262,7 @@ def dials(rounds: int) -> dict[str, Any]:
     return {"threads": 1, "grid": rows}
 
 
-PARTS = {"speed": speed, "start": start, "dials": dials}
+PARTS = {"speed": speed, "profile": profile, "start": start, "dials": dials}
 
 
 def machine() -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The two dials, latents and context, in one table and one picture: time, memory and validation nats.
+"""The two dials, latents and context, in one table and one picture: tokens a second, memory and validation nats.
 
-    python benchmarks/curves/curves.py          # curves.md and curves.png beside this script
+    python benchmarks/curves/curves.py          # curves.md beside this script, docs/curves.png
 
 Measures nothing: it reads what the others have recorded (benchmarks/cpu/result.json, benchmarks/decoding/curves.jsonl
 and benchmarks/dials/result.jsonl) and leaves empty what is not there.  The picture wants matplotlib.
@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 CPU = HERE.parent / "cpu" / "result.json"
 GPU = HERE.parent / "decoding" / "curves.jsonl"
 NATS = HERE.parent / "dials" / "result.jsonl"
+PICTURE = HERE.parents[1] / "docs" / "curves.png"
 
 Setting = tuple[int, int]  # N and M
 
@@ -27,17 +28,17 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def settings() -> dict[Setting, dict[str, float]]:
-    """What is known of each N and M: milliseconds and megabytes a token, and nats with their standard error."""
+    """What is known of each N and M: tokens a second, megabytes of caches, and nats with their standard error."""
     known: dict[Setting, dict[str, float]] = {}
 
     def at(cell: dict[str, Any]) -> dict[str, float]:
         return known.setdefault((cell["context"], cell["latents"]), {})
 
     for cell in json.loads(CPU.read_text())["dials"]["grid"] if CPU.exists() else []:
-        at(cell).update(cpu=1e3 / cell["tokens_per_second"], megabytes=cell["cache_megabytes"])
+        at(cell).update(cpu=cell["tokens_per_second"], megabytes=cell["cache_megabytes"])
     for cell in lines(GPU):
         if cell.get("batch") == 1 and "failed" not in cell:
-            at(cell).update(gpu=1e3 / cell["tokens_per_second_with_refills"])
+            at(cell).update(gpu=cell["tokens_per_second_with_refills"])
     for cell in lines(NATS):
         count = sum(cell["targets"])
         mean = sum(cell["nats"]) / count
@@ -49,41 +50,53 @@ def settings() -> dict[Setting, dict[str, float]]:
 
 def table(known: dict[Setting, dict[str, float]]) -> str:
     """In Markdown, a row a setting."""
-    rows = ["| N | M | nats/token | CPU, ms a token | GPU, ms a token | caches, MB |", "| --- " * 6 + "|"]
+    rows = ["| N | M | nats/token | CPU, tokens/s | GPU, tokens/s | caches, MB |", "| --- " * 6 + "|"]
     for (N, M), cell in sorted(known.items()):
         nats = f"{cell['nats']:.3f} ± {cell['error']:.3f}" if "nats" in cell else ""
-        spent = [f"{cell[name]:.3g}" if name in cell else "" for name in ("cpu", "gpu", "megabytes")]
-        rows.append(f"| {N:,} | {M:,} | {nats} | {' | '.join(spent)} |")
+        speed = [f"{cell[name]:,.0f}" if name in cell else "" for name in ("cpu", "gpu")]
+        memory = f"{cell['megabytes']:.3g}" if "megabytes" in cell else ""
+        rows.append(f"| {N:,} | {M:,} | {nats} | {' | '.join(speed)} | {memory} |")
     return "\n".join(rows) + "\n"
 
 
 def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
-    """Time, and nats against time, a line for each N."""
+    """What each number of latents is worth and costs, a line for each context."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     panels = {
-        "cpu": "ms a token, CPU, one thread",
-        "gpu": "ms a token, H200, batch 1",
-        "nats": "nats/token, validation",
+        "nats": "nats/token, validation (less is better)",
+        "cpu": "tokens a second, one CPU core",
+        "gpu": "tokens a second, H200, batch 1",
+        "megabytes": "caches, MB (float32, on a CPU)",
     }
-    panels = {name: title for name, title in panels.items() if any(name in cell for cell in known.values())}
-    figure = Figure(figsize=(1 + 3.6 * len(panels), 4), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     contexts, ticks = sorted({N for N, _ in known}), sorted({M for _, M in known})
-    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    lines = {}
+    for axes, (name, title) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for place, N in enumerate(contexts):
             points = [(M, cell[name]) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
             shade = place / max(len(contexts) - 1, 1)
-            colour = (0.9 - 0.9 * shade, 0.45, 0.25 + 0.6 * shade)
+            colour = (0.95 - 0.95 * shade, 0.5 - 0.3 * shade, 0.1 + 0.6 * shade)
             if points:
-                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=f"N = {N:,}")
-        axes.set(title=title, xlabel="latents M", yscale="linear" if name == "nats" else "log")
+                (lines[N],) = axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=colour)
+        axes.set_title(title, fontsize=10)
         axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, [f"{M:,}" for M in ticks], rotation=45)
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}" if name != "nats" else "")
+        axes.set_xticks(ticks, [f"{M:,}" for M in ticks], rotation=30)
+        if name == "megabytes":
+            axes.set_yscale("log")
+        elif name != "nats":
+            axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter("{x:g}" if name != "gpu" else "{x:,.0f}")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("latents M")
+    handles = [lines[N] for N in sorted(lines)]
+    labels = [f"N = {N:,}" for N in sorted(lines)]
+    figure.legend(handles, labels, loc="outside right center", fontsize=9, title="context")
+    figure.savefig(path, dpi=80)
+    with Image.open(path) as drawn:  # few colours: a quarter of the bytes
+        drawn.convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def main() -> None:
@@ -92,7 +105,7 @@ def main() -> None:
     (HERE / "curves.md").write_text(table(known))
     print(table(known))
     try:
-        draw(known, HERE / "curves.png")
+        draw(known, PICTURE)
     except ModuleNotFoundError:
         print("no picture: matplotlib is not installed here")
 

@@ -25,4 +25,4 @@ def test_table(program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch
     nats = {"context": 512, "latents": 16, "nats": [4.0, 8.0], "targets": [2, 4]}
     (tmp_path / "NATS").write_text(json.dumps(nats))
     lines = curves.table(curves.settings()).splitlines()
-    assert lines[2:] == ["| 512 | 16 | 2.000 ± 0.000 |  |  |  |", "| 1,024 | 16 |  | 10 | 0.5 | 2.5 |"]
+    assert lines[2:] == ["| 512 | 16 | 2.000 ± 0.000 |  |  |  |", "| 1,024 | 16 |  | 100 | 2,000 | 2.5 |"]
