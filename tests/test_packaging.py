@@ -74,7 +74,14 @@ def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     }
 
 
-SHIPPED = ["app/primes/*.mid", "app/primes/*.md", "app/web/static/*", "app/web/bridge/*", "checkpoints/*/*", "checkpoints/codecs/*/*"]
+SHIPPED = [
+    "app/primes/*.mid",
+    "app/primes/*.md",
+    "app/web/static/*",
+    "app/web/bridge/*",
+    "checkpoints/*/*",
+    "checkpoints/codecs/*/*",
+]
 
 
 @pytest.mark.parametrize("pattern", SHIPPED)

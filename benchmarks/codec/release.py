@@ -24,9 +24,9 @@ from musicgen.model.codec_config import CodecConfig
 GOAL_MEL, GOAL_SI_SDR = 1.0, 8.0
 CARD = """# A codec for piano, {frame_rate} frames a second, {kbps:g} kbps
 
-Parameters: {parameters:.1f} million, kernels int8 with a scale per output, codebooks float16. 24 kHz, one channel; causal,
-with a delay of {delay:.0f} ms: a frame must be full, and an MDCT's is whole with the one after it. The first q of
-{codebooks} codebooks of {codebook_size} entries are a codec of q * {per_codebook:g} bit/s.
+Parameters: {parameters:.1f} million, kernels int8 with a scale per output, codebooks float16. 24 kHz, one channel;
+causal, with a delay of {delay:.0f} ms: a frame must be full, and an MDCT's is whole with the one after it. The first q
+of {codebooks} codebooks of {codebook_size} entries are a codec of q * {per_codebook:g} bit/s.
 
 Trained on renders of MAESTRO's training split (MIDI under CC BY-NC-SA 4.0) with two piano soundfonts, FluidR3's (MIT)
 and TimGM6mb's (GPL-2), in drawn rooms and at drawn levels; no recording of a real piano was heard.
@@ -77,7 +77,7 @@ def card(config: CodecConfig, run: Path, parameters: int, results: dict[str, Any
     with_judges = judged is not None and weights == run
     figures = ""
     if results is not None:
-        figures = f"\n{results['excerpts']} excerpts of held-out pieces (MAESTRO's test split, rendered the same way):\n\n"
+        figures = f"\n{results['excerpts']} excerpts of MAESTRO's test split, rendered the same way, held out:\n\n"
         figures += "| codec | kbps | mel distance (training) | mel (evaluate.py) | STFT distance | SI-SDR dB |\n"
         figures += "|---|---|---|---|---|---|\n"
         for line in results["codecs"]:
