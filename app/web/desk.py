@@ -34,6 +34,7 @@ Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
 PICTURES = ("png", "svg")
+LITTLE = 0.005  # nats a token: what two strides make of one setting
 
 
 class Desk:
@@ -203,7 +204,9 @@ def cost(latents: int, context: int, speed: float | None, quality: Quality | Non
     memory = f"Remembers about the last {context / TOKENS_PER_SECOND:.0f} seconds"
     lost = quality.lost(latents, context) if quality is not None else None
     if lost is not None:
-        memory += "; nothing here does better" if lost < 0.0005 else f"; {lost:.3f} nats a token behind the best"
+        memory += (
+            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats a token behind the best"
+        )
     if speed is None:
         return f"{memory}. Its speed here is being measured."
     rate = speed / TOKENS_PER_SECOND
