@@ -1,6 +1,7 @@
 // What a piece begins with: nothing, an opening, a file, or notes played here; and which part of it is continued.
 
 import { Keyboard } from "../static/keyboard.js";
+import { fileField } from "./file_field.js";
 import { base64, json, Refusal } from "./server.js";
 import { make } from "../static/theme.js";
 
@@ -94,22 +95,11 @@ export class Beginnings {
   }
 
   #buildFile() {
-    const input = make("input", { type: "file", accept: ".mid,.midi,.json,audio/midi,audio/x-midi", id: "mg-file-input" });
-    this.fileText = make("span", { class: "mg-file-name" }, "Choose a MIDI file, or drop it here");
-    const drop = make("label", { class: "mg-drop", for: "mg-file-input" }, input, this.fileText);
-    this.fileMore = make("div", { class: "mg-file-more" });
-    this.file.replaceChildren(drop, this.fileMore);
-    input.addEventListener("change", () => input.files[0] && this.open(input.files[0]).then(() => (input.value = "")));
-    const over = (on) => (event) => {
-      event.preventDefault();
-      drop.classList.toggle("mg-over", on);
-    };
-    drop.addEventListener("dragover", over(true));
-    drop.addEventListener("dragleave", over(false));
-    drop.addEventListener("drop", (event) => {
-      over(false)(event);
-      if (event.dataTransfer.files[0]) this.open(event.dataTransfer.files[0]);
-    });
+    const ask = "Choose a MIDI file, or drop it here";
+    const accept = ".mid,.midi,.json,audio/midi,audio/x-midi";
+    const field = fileField({ id: "mg-file-input", accept, ask, open: (file) => this.open(file) });
+    Object.assign(this, { fileText: field.text, fileMore: field.more });
+    this.file.replaceChildren(field.drop, field.more);
   }
 
   /** Read a person's file: MIDI, or the recipe of a take. */

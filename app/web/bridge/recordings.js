@@ -2,6 +2,7 @@
 
 import { decoded, Pcm, RATE, samplesOf, wavOf } from "../static/pcm.js";
 import { make } from "../static/theme.js";
+import { fileField } from "./file_field.js";
 import { base64, blob, Refusal } from "./server.js";
 
 const KINDS = ".wav,.flac,.mp3,.ogg,.json,audio/*";
@@ -75,22 +76,8 @@ export class Recordings {
   // ---- a file
 
   #buildFile() {
-    const input = make("input", { type: "file", accept: KINDS, id: "mg-sound-input" });
-    this.fileText = make("span", { class: "mg-file-name" }, ASK);
-    const drop = make("label", { class: "mg-drop", for: "mg-sound-input" }, input, this.fileText);
-    this.fileMore = make("div", { class: "mg-file-more" });
-    this.file = make("div", {}, drop, this.fileMore);
-    input.addEventListener("change", () => input.files[0] && this.open(input.files[0]).then(() => (input.value = "")));
-    const over = (on) => (event) => {
-      event.preventDefault();
-      drop.classList.toggle("mg-over", on);
-    };
-    drop.addEventListener("dragover", over(true));
-    drop.addEventListener("dragleave", over(false));
-    drop.addEventListener("drop", (event) => {
-      over(false)(event);
-      if (event.dataTransfer.files[0]) this.open(event.dataTransfer.files[0]);
-    });
+    const field = fileField({ id: "mg-sound-input", accept: KINDS, ask: ASK, open: (file) => this.open(file) });
+    Object.assign(this, { fileText: field.text, fileMore: field.more, file: make("div", {}, field.drop, field.more) });
     this.element.append(this.file);
   }
 
