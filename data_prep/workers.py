@@ -66,7 +66,7 @@ class _Pool:
 
     def _new(self) -> ProcessPoolExecutor:
         # Spawned, not forked: a fork of a process with threads (JAX has many) may never wake up.
-        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_live_with_parent)
+        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=live_with_parent)
 
     def submit(self, function: Callable[[In], Out], value: In) -> Future[Out]:
         try:
@@ -80,7 +80,7 @@ class _Pool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _live_with_parent() -> None:
+def live_with_parent() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import signal
 import tempfile
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from musicgen.app.sound_files import check_writable, sound_file
 from musicgen.app.web.sounds import PITCHES, key
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, read_audio, to_int16
+from musicgen.data_prep.workers import live_with_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Renderer:
                 raise EnvironmentProblem("the server is being stopped: try again later")
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")  # a fork of a process with JAX in it may hang
-                self._pool = concurrent.futures.ProcessPoolExecutor(1, context, _ignore_interrupt)
+                self._pool = concurrent.futures.ProcessPoolExecutor(1, context, live_with_parent)
             pool = self._pool
             future = pool.submit(work, *arguments, **more)
         try:
@@ -125,8 +125,3 @@ def written(samples: np.ndarray, form: str) -> bytes:
             # As libsndfile counts, so that WAV and FLAC hold every sample as it is.
             write(samples.astype(np.float32) / np.float32(32768.0))
         return path.read_bytes()
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches this process, too; the server tells it when to go."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -272,3 +272,20 @@ def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path) -> None:
         served.process.terminate()
         assert served.process.wait(20) in (0, 143, -15)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
+
+
+def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    """SIGKILL, as a machine short of memory does it: the process that makes sound goes, too."""
+    with serving(tmp_path, 0.05) as served:
+        assert served.process is not None
+        tasks = Path(f"/proc/{served.process.pid}/task")
+        if not (tasks / str(served.process.pid) / "children").exists():
+            pytest.skip("this system does not tell who started a process")
+        started = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        assert started
+        served.process.kill()
+        served.process.wait(20)
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
