@@ -251,7 +251,7 @@ def fresh_codec_state(config: CodecTrainConfig) -> CodecState:
         optimizer(config.clip).init(params),
         judges,
         optimizer(config.discriminator_clip).init(judges),
-        jnp.ones((config.codec.codebooks, config.codec.codebook_size)),
+        jnp.ones((config.codec.codebooks, config.codec.codebook_size)),  # as if all had been used alike
     )
 
 
@@ -338,7 +338,7 @@ def train_codec(
         programs = Programs(config, judged or config.adversarial_from <= 0)
         waves = waves_on_devices(batches, config, step, mesh)
         if saved is None and waves is not None:
-            state = jax.block_until_ready(with_codebooks(state, waves, config))
+            state = jax.block_until_ready(jax.device_put(with_codebooks(state, waves, config), everywhere))
         pace = Pace(config, 0.0 if saved is None else saved["progress"])
         while waves is not None and not leave:
             reader = batches.get_state()  # after exactly the waves of the steps up to the end of this dispatch
