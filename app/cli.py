@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, whatever goes wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _leave_tidily()
+        leave_tidily()
         return _run(arguments)
     except MusicgenError as error:
         return _complain(str(error), error.exit_code)
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
-def _leave_tidily() -> None:
+def leave_tidily() -> None:
     """On SIGTERM, unwind as on Ctrl-C, so that no temporary file stays; training later sets a handler of its own."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))

@@ -94,8 +94,12 @@ def serve(
     threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
-    on_listening(host, listening.getsockname()[1])
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            on_listening(host, listening.getsockname()[1])  # not before: from now on a signal ends it in order
+
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
     try:
         asyncio.run(server.serve(sockets=[listening]))
     finally:

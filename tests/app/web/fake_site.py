@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app import generate, memorisation_report, recording
+from musicgen.app import cli, generate, memorisation_report, recording
 from musicgen.app.settings import Settings
 from musicgen.app.web import quality, serve, sound_job
 from musicgen.app.web.limits import Limits
@@ -62,6 +62,7 @@ def main(pause: float, sound: str | None = None) -> None:
     sound_job.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    cli.leave_tidily()  # as the command does: killed while it starts a process, it would leave that one complaining
     limits = Limits(upload_bytes=100_000, seconds=120.0, sound_bytes=2_000_000, sound_prime_seconds=30.0)
     serve.serve(
         None,

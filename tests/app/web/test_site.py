@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -289,3 +290,5 @@ def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
         while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+        for folder in tmp_path.glob("musicgen-*"):  # what was being made: there is nobody left to remove it
+            shutil.rmtree(folder)
