@@ -148,11 +148,16 @@ def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | Non
         raise BadInput(str(error)) from None
     if samples < SHORTEST * SAMPLE_RATE:
         raise BadInput(f"{samples / SAMPLE_RATE:.2f} seconds of {path.name} are too few: give {SHORTEST:g} or more")
-    if np.abs(tail).max() < 10 ** (SILENT / 20):
+    if silent(tail):
         raise BadInput(f"the end of {path.name} is silent, there is nothing to go on from: try --prime-seconds")
     over = samples % hop
     tail = tail[: len(tail) - over][-longest:]
     return Heard(path, tail, samples - over)
+
+
+def silent(tail: np.ndarray) -> bool:
+    """Whether there is nothing in f32 [n] to go on from."""
+    return bool(np.abs(tail).max(initial=0.0) < 10 ** (SILENT / 20))
 
 
 def encoding(heard: Heard, model: AudioModel) -> Iterator[np.ndarray]:
@@ -383,14 +388,21 @@ def _first_samples(path: Path, count: int) -> Iterator[np.ndarray]:
             return
 
 
-def facts(model: AudioModel, made: Made) -> dict[str, Any]:
-    """What --json tells of it, apart from files and times."""
+def weights(model: AudioModel) -> dict[str, str]:
+    """Which weights made a sound."""
     return {
-        "seed": made.seed,
         "checkpoint": model.released.name,
         "checkpoint_sha256": model.released.sha256,
         "codec": model.codec.name,
         "codec_sha256": model.codec.sha256,
+    }
+
+
+def facts(model: AudioModel, made: Made) -> dict[str, Any]:
+    """What --json tells of it, apart from files and times."""
+    return {
+        "seed": made.seed,
+        **weights(model),
         "backend": made.backend,
         "tokens": made.tokens,
         "tokens_per_second": round(made.tokens_per_second, 2),

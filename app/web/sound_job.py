@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen.app.generate import new_seed
-from musicgen.app.recording import AudioModel, Voice, encoding, open_engine, start, tokens_of
+from musicgen.app.recording import AudioModel, Voice, encoding, open_engine, start, tokens_of, weights
 from musicgen.app.settings import Settings
 from musicgen.app.version import version
 from musicgen.app.web.job import Ticket
@@ -162,10 +162,7 @@ class SoundJob:
             "settings": dataclasses.replace(order.settings, seconds=row.voice.made).to_dict(),
             "seed": self.seed,
             "sample": row.take,
-            "checkpoint": model.released.name,
-            "checkpoint_sha256": model.released.sha256,
-            "codec": model.codec.name,
-            "codec_sha256": model.codec.sha256,
+            **weights(model),
             "prime_sha256": digest,  # of the samples that the model was given, int16 at 24 kHz
             "join_seconds": round(heard.seconds, 4) if heard is not None else 0.0,
             "backend": self.model.backend,

@@ -19,12 +19,12 @@ from collections.abc import Callable
 import numpy as np
 
 from musicgen.app.errors import BadInput
-from musicgen.app.recording import WARM, AudioModel, Heard
+from musicgen.app.recording import WARM, AudioModel, Heard, silent
 from musicgen.app.settings import Settings, checked_seed
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.wish import Plain, plain_object, seconds_of, settings_of, whole
-from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, SILENT, to_float
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, to_float
 
 FIELDS = ("prime", "from", "to", "settings", "takes", "seed")
 
@@ -101,7 +101,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
     samples = len(recording) // hop * hop
     frames = settings.context // model.codebooks + WARM
     tail = to_float(recording[:samples][-frames * hop :])
-    if np.abs(tail).max(initial=0.0) < 10 ** (SILENT / 20):
+    if silent(tail):
         raise BadInput("the end of this recording is silent, there is nothing to go on from: end it earlier")
     return Heard(None, tail, samples)
 
