@@ -22,7 +22,7 @@ from musicgen.app.codes_file import open_codec
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.settings import Settings, checked_seed
 from musicgen.app.sound_files import Write, sound_file
-from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, SILENT, AudioError, Level, read_blocks
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, read_blocks, silent
 from musicgen.data_prep.code_rows import SPECIALS, frames_of
 
 if TYPE_CHECKING:
@@ -153,11 +153,6 @@ def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | Non
     over = samples % hop
     tail = tail[: len(tail) - over][-longest:]
     return Heard(path, tail, samples - over)
-
-
-def silent(tail: np.ndarray) -> bool:
-    """Whether there is nothing in f32 [n] to go on from."""
-    return bool(np.abs(tail).max(initial=0.0) < 10 ** (SILENT / 20))
 
 
 def encoding(heard: Heard, model: AudioModel) -> Iterator[np.ndarray]:
@@ -390,12 +385,8 @@ def _first_samples(path: Path, count: int) -> Iterator[np.ndarray]:
 
 def weights(model: AudioModel) -> dict[str, str]:
     """Which weights made a sound."""
-    return {
-        "checkpoint": model.released.name,
-        "checkpoint_sha256": model.released.sha256,
-        "codec": model.codec.name,
-        "codec_sha256": model.codec.sha256,
-    }
+    released = {"checkpoint": model.released.name, "checkpoint_sha256": model.released.sha256}
+    return released | {"codec": model.codec.name, "codec_sha256": model.codec.sha256}
 
 
 def facts(model: AudioModel, made: Made) -> dict[str, Any]:

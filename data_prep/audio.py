@@ -68,6 +68,11 @@ class Level:
         return (f"{100 * self.clipped / self.samples:.1f} % of the samples are at full scale: recorded too loud?",)
 
 
+def silent(samples: np.ndarray) -> bool:
+    """Whether nothing in f32 [n] is as loud as SILENT."""
+    return bool(np.abs(samples).max(initial=0.0) < 10 ** (SILENT / 20))
+
+
 def decibels(amplitude: float) -> float:
     """dBFS of an amplitude 0..1, at least -200."""
     return 20 * float(np.log10(max(amplitude, 1e-10)))

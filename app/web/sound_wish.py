@@ -19,12 +19,12 @@ from collections.abc import Callable
 import numpy as np
 
 from musicgen.app.errors import BadInput
-from musicgen.app.recording import WARM, AudioModel, Heard, silent
+from musicgen.app.recording import WARM, AudioModel, Heard
 from musicgen.app.settings import Settings, checked_seed
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.wish import Plain, plain_object, seconds_of, settings_of, whole
-from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, to_float
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, silent, to_float
 
 FIELDS = ("prime", "from", "to", "settings", "takes", "seed")
 
