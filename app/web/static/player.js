@@ -1,6 +1,7 @@
 // Plays music that may still be growing: it schedules a little ahead on the audio clock, and never passes what is certain.
 
-const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
+import { AHEAD, Transport } from "./transport.js";
+
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.08; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
@@ -14,24 +15,23 @@ const UNKNOWN_LENGTH = 30; // seconds more that a take of unknown length is take
 
 let playing = null; // one player of the page at a time
 
-export class Player {
+export class Player extends Transport {
   /**
    * @param {Sound} sound
    * @param {(kind: string, detail?: object) => void} tell called with "state", "wait", "first" or "underrun".
    */
   constructor(sound, tell) {
+    super(tell);
     this.sound = sound;
-    this.tell = tell;
-    this.state = "stopped"; // stopped, playing, buffering (wants to play), blocked (the browser allows no sound yet)
     this.load(null, true);
   }
 
   /** Take other music. `complete`: nothing more will be appended. */
   load(music, complete, from = 0) {
-    this.#halt();
+    this.halt();
     this.music = music;
     this.complete = complete;
-    this.at = from; // position when the clock stands
+    this.at = from;
     this.until = Infinity; // where a chosen part ends
     this.next = 0; // the first note that is not scheduled yet
     this.heard = false;
@@ -41,7 +41,7 @@ export class Player {
     this.gap = 0.25; // seconds between two appends
     this.lastAppend = null;
     this.began = performance.now();
-    this.#become("stopped");
+    this.become("stopped");
   }
 
   /** Seconds up to which it may play now. */
@@ -50,10 +50,8 @@ export class Player {
     return this.complete ? Math.min(this.music.seconds, this.until) : this.music.certain;
   }
 
-  /** The musical time that is heard now, in seconds. */
-  get position() {
-    if (this.state !== "playing") return this.at;
-    return Math.min(Math.max(this.at, this.at + this.sound.now - this.startedAt), this.end);
+  get now() {
+    return this.sound.now;
   }
 
   /** Start, or wait until it is safe to. */
@@ -64,28 +62,17 @@ export class Player {
     if (this.complete && this.at >= this.end - 0.01) this.at = 0;
     this.asked = performance.now();
     if (this.complete) this.began = this.asked;
-    this.#become("buffering");
+    this.become("buffering");
     const awake = await this.sound.resume();
     if (this.state !== "buffering") return;
     if (!awake) return this.#block();
     this.#maybeStart();
   }
 
-  pause() {
-    if (this.state === "stopped") return;
-    this.at = this.position;
-    this.#halt();
-    this.#become("stopped");
-  }
-
   /** Go to a time; keeps playing if it plays. */
   seek(seconds) {
-    const wanted = this.state !== "stopped";
-    this.#halt();
     if (seconds > this.until) this.until = Infinity;
-    this.at = Math.min(Math.max(seconds, 0), this.end);
-    this.#become(wanted ? "buffering" : "stopped");
-    if (wanted) this.#maybeStart();
+    if (this.move(seconds)) this.#maybeStart();
   }
 
   /** New notes have been put into the music: indices that are new, and that now have an end. */
@@ -169,7 +156,7 @@ export class Player {
     this.startedAt = this.sound.now + STARTUP;
     this.next = this.music.after(this.at - 1e-6);
     this.#resound();
-    this.#become("playing");
+    this.become("playing");
     this.#schedule(AHEAD / 4); // the nearest first: the rest has time
     this.timer = setInterval(() => this.#schedule(), TICK);
   }
@@ -211,8 +198,8 @@ export class Player {
     if (this.complete) {
       this.at = this.end;
       for (const voice of this.strings.values()) voice.release();
-      this.#halt(false);
-      this.#become("stopped");
+      this.halt(false);
+      this.become("stopped");
     } else this.#dry();
   }
 
@@ -231,32 +218,30 @@ export class Player {
     this.caution *= 0.8;
     this.gap *= 1.5;
     clearInterval(this.timer);
-    this.#become("buffering");
+    this.become("buffering");
     this.tell("underrun", { seconds: this.at });
   }
 
   #interrupted() {
     this.at = this.position;
-    this.#halt();
+    this.halt();
     this.#block();
   }
 
   /** There is no sound yet: begin once there is, if nobody has changed their mind. */
   #block() {
-    this.#become("blocked");
+    this.become("blocked");
     this.sound.whenRunning().then(() => this.state === "blocked" && this.play());
   }
 
-  #halt(silence = true) {
+  halt(silence = true) {
     clearInterval(this.timer);
     if (silence && playing === this) this.sound.silence();
     this.strings = new Map(); // pitch -> the voice that was struck last
   }
 
-  #become(state) {
+  become(state) {
     if (playing === this && state === "stopped") playing = null;
-    if (this.state === state) return;
-    this.state = state;
-    this.tell?.("state");
+    super.become(state);
   }
 }

@@ -2,8 +2,8 @@
 // last one ends, and playing begins when what is still to be made will be there in time.
 
 import { RATE } from "./pcm.js";
+import { AHEAD, Transport } from "./transport.js";
 
-const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
 const PIECE = 0.5; // seconds in one piece, while there is so much
 const TICK = 60; // ms between two looks
 const STARTUP = 0.06; // seconds between asking for sound and its beginning
@@ -12,13 +12,12 @@ const CAUTION = 0.9; // a rate is trusted to this part
 const LEAST = 0.4; // seconds in hand before it begins
 const AWAKE = 1500; // ms the browser is given to allow sound
 
-export class Stream {
+export class Stream extends Transport {
   /** @param {(kind: string, detail?: object) => void} tell called with "state", "first" or "underrun" */
   constructor(tell) {
-    this.tell = tell;
+    super(tell);
     this.loudness = 1;
     this.context = null;
-    this.state = "stopped"; // stopped, playing, buffering (wants to play), blocked (the browser allows no sound yet)
     this.load(null, true);
   }
 
@@ -29,9 +28,9 @@ export class Stream {
 
   /** Take other sound. @param {Pcm} pcm @param {number} [expected] seconds it will have when it is complete */
   load(pcm, complete, { from = 0, expected = pcm?.seconds ?? 0 } = {}) {
-    this.#halt();
+    this.halt();
     Object.assign(this, { pcm, complete, expected, at: from, rate: null, heard: false, asked: performance.now() });
-    this.#become("stopped");
+    this.become("stopped");
   }
 
   /** The browser lets sound begin in a press only: call this in one. */
@@ -45,34 +44,28 @@ export class Stream {
     return this.context.resume();
   }
 
-  /** Seconds that are heard now. */
-  get position() {
-    if (this.state !== "playing") return this.at;
-    return Math.min(Math.max(this.at, this.at + this.context.currentTime - this.startedAt), this.pcm.seconds);
+  get now() {
+    return this.context.currentTime;
+  }
+
+  /** Seconds up to which it may play: all that is there. */
+  get end() {
+    return this.pcm?.seconds ?? 0;
   }
 
   async play() {
     if (!this.pcm || this.state === "playing") return;
-    if (this.complete && this.at >= this.pcm.seconds - 0.01) this.at = 0;
-    this.#become("buffering");
+    if (this.complete && this.at >= this.end - 0.01) this.at = 0;
+    this.become("buffering");
     await Promise.race([this.wake(), new Promise((resolve) => setTimeout(resolve, AWAKE))]);
     if (this.state !== "buffering") return;
-    if (this.context.state !== "running") return this.#become("blocked");
+    if (this.context.state !== "running") return this.become("blocked");
     this.#maybeStart();
   }
 
-  pause() {
-    this.at = this.position;
-    this.#halt();
-    this.#become("stopped");
-  }
-
+  /** Go to a time; keeps playing if it plays. */
   seek(seconds) {
-    const wanted = this.state !== "stopped";
-    this.#halt();
-    this.at = Math.min(Math.max(seconds, 0), this.pcm?.seconds ?? 0);
-    this.#become(wanted ? "buffering" : "stopped");
-    if (wanted) this.play();
+    if (this.move(seconds)) this.play();
   }
 
   /** There is more of it. @param {number} rate seconds of sound made in a second */
@@ -85,7 +78,7 @@ export class Stream {
   /** Nothing more comes. */
   finish() {
     this.complete = true;
-    this.expected = this.pcm?.seconds ?? 0;
+    this.expected = this.end;
     if (this.state === "buffering" && this.context?.state === "running") this.#maybeStart();
   }
 
@@ -101,7 +94,7 @@ export class Stream {
   }
 
   #maybeStart() {
-    if (this.wait() > 0 || (this.complete && this.at >= this.pcm.seconds)) return;
+    if (this.wait() > 0 || (this.complete && this.at >= this.end)) return;
     const { context } = this;
     this.first = Math.round(this.at * RATE);
     this.next = this.first;
@@ -112,7 +105,7 @@ export class Stream {
     this.gate.gain.linearRampToValueAtTime(1, this.startedAt + SOFT);
     this.gate.connect(this.master);
     this.sources = new Set();
-    this.#become("playing");
+    this.become("playing");
     this.#schedule();
     this.timer = setInterval(() => this.#look(), TICK);
     if (!this.heard) this.tell("first", { since_begin_ms: performance.now() - this.asked, seconds: this.at });
@@ -145,12 +138,12 @@ export class Stream {
     if (this.next < this.pcm.length || position < this.next / RATE - 0.02) return;
     this.at = this.next / RATE;
     if (this.complete && this.context.currentTime < this.startedAt + (this.next - this.first) / RATE) return;
-    this.#halt();
-    this.#become(this.complete ? "stopped" : "buffering");
+    this.halt();
+    this.become(this.complete ? "stopped" : "buffering");
     if (!this.complete) this.tell("underrun", { seconds: this.at });
   }
 
-  #halt() {
+  halt() {
     clearInterval(this.timer);
     if (!this.sources) return;
     const { gate, context } = this;
@@ -159,11 +152,5 @@ export class Stream {
     for (const source of this.sources) source.stop(context.currentTime + 2 * SOFT);
     setTimeout(() => gate.disconnect(), 200);
     this.sources = null;
-  }
-
-  #become(state) {
-    if (this.state === state) return;
-    this.state = state;
-    this.tell("state", { state });
   }
 }

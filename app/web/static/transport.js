@@ -1,0 +1,45 @@
+// Where playing stands: four states, and a position that runs with the audio clock while it plays.
+// What plays, and when it may begin, the subclasses know: Player has notes, Stream has sound.
+
+export const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
+
+/**
+ * A subclass gives `now`, the time of the audio clock, `end`, the position up to which it may play, and halt(), which ends
+ * what has been handed to the clock; and it notes in `startedAt` when of the clock it began to play.
+ */
+export class Transport {
+  /** @param {(kind: string, detail?: object) => void} tell called with "state", and with what the subclass adds */
+  constructor(tell) {
+    this.tell = tell;
+    this.state = "stopped"; // stopped, playing, buffering (wants to play), blocked (the browser allows no sound yet)
+    this.at = 0; // position while it stands; while it plays, where it began
+  }
+
+  /** The musical time that is heard now, in seconds. */
+  get position() {
+    if (this.state !== "playing") return this.at;
+    return Math.min(Math.max(this.at, this.at + this.now - this.startedAt), this.end);
+  }
+
+  pause() {
+    if (this.state === "stopped") return;
+    this.at = this.position;
+    this.halt();
+    this.become("stopped");
+  }
+
+  /** Stand at a time. @returns {boolean} whether to play on from there: only the subclass knows when that is safe */
+  move(seconds) {
+    const wanted = this.state !== "stopped";
+    this.halt();
+    this.at = Math.min(Math.max(seconds, 0), this.end);
+    this.become(wanted ? "buffering" : "stopped");
+    return wanted;
+  }
+
+  become(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.tell("state", { state });
+  }
+}

@@ -1,0 +1,59 @@
+"""Sound that plays: where it stands after a pause, a seek, its end, and where it runs dry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+# A stream of `seconds` of a quiet wave in place of one of the stage's; what it tells is kept in `heard`.
+OPEN = """async ([seconds, complete]) => {
+    const { Pcm, RATE } = await import("/static/pcm.js");
+    const { Stream } = await import("/static/stream.js");
+    window.wave = (seconds) => Int16Array.from({ length: seconds * RATE }, (_, at) => 3000 * Math.sin(at / 10));
+    window.heard = [];
+    window.stream = new Stream((kind, detail) => heard.push([kind, detail?.state ?? null]));
+    stream.load(new Pcm(wave(seconds)), complete, { expected: 2 * seconds });
+    await stream.play();
+}"""
+CLOSE = "() => { stream.pause(); return stream.context.close(); }"
+
+
+def told(page: Any) -> list[str]:
+    """What the stream has told so far: its states by their names, the rest by its kind."""
+    return page.evaluate("heard.map(([kind, state]) => state ?? kind)")
+
+
+def test_a_stream_pauses_seeks_and_ends(stage: Any) -> None:
+    page = stage()
+    page.evaluate(OPEN, [3, True])
+    page.wait_for_function("stream.position > 0.3")
+    page.evaluate("stream.pause()")
+    stood = page.evaluate("stream.position")
+    page.wait_for_timeout(200)
+    assert page.evaluate("[stream.state, stream.position]") == ["stopped", stood]
+    assert page.evaluate("stream.seek(1), [stream.state, stream.position]") == ["stopped", 1]
+    page.evaluate("stream.play()")
+    page.wait_for_function("stream.position > 1.2")
+    page.evaluate("stream.seek(2.5)")  # it plays on from there
+    page.wait_for_function("stream.state === 'stopped'")
+    assert page.evaluate("stream.position") == pytest.approx(3)
+    assert page.evaluate("stream.seek(99), stream.position") == pytest.approx(3)
+    assert page.evaluate("stream.seek(-1), stream.position") == 0
+    begun = ["buffering", "playing"]
+    assert told(page) == [*begun, "first", "stopped", *begun, *begun, "stopped"]
+    page.evaluate(CLOSE)
+
+
+def test_a_stream_that_runs_dry_goes_on_with_more(stage: Any) -> None:
+    page = stage()
+    page.evaluate(OPEN, [1, False])
+    assert page.evaluate("[stream.state, stream.wait()]") == ["buffering", float("inf")]  # no rate is known
+    page.evaluate("stream.grown(9)")
+    page.wait_for_function("heard.some(([kind]) => kind === 'underrun')")
+    assert page.evaluate("[stream.state, stream.position]") == ["buffering", pytest.approx(1)]
+    page.evaluate("() => { stream.pcm.append(wave(1)); stream.finish(); }")
+    page.wait_for_function("stream.state === 'stopped'")
+    assert page.evaluate("stream.position") == pytest.approx(2)
+    assert told(page) == ["buffering", "playing", "first", "buffering", "underrun", "playing", "stopped"]
+    page.evaluate(CLOSE)
