@@ -6,12 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.generate import Model, Report, Request, Result, Sample, generate
 from musicgen.app.memorisation_report import find_index, nearest, open_index, without_prime
-from musicgen.app.settings import LARGEST_SEED
+from musicgen.app.settings import derived_seed
 
 if TYPE_CHECKING:
     from musicgen.data_prep.memorisation_index import Index
@@ -70,7 +68,7 @@ def generate_apart(
 
 def next_seed(seed: int, attempt: int) -> int:
     """The seed of the batch that takes the place of a batch of this seed, number ``attempt``, from 1."""
-    return int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0]) & LARGEST_SEED
+    return derived_seed(seed, attempt)
 
 
 def length(sample: Sample) -> int:

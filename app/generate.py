@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from musicgen.app import facts as facts_of
+from musicgen.app.closing import RINGS_ON, closing
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import Facts
 from musicgen.app.join import alone, closed, ended, join
 from musicgen.app.prime import Prime
 from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
 from musicgen.app.version import version
-from musicgen.data_prep import BOS, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
+from musicgen.data_prep import BOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
 from musicgen.data_prep.endings import Endings
 from musicgen.data_prep.vocabulary import EOS, NOTE_ON, PITCHES
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Report = Callable[[float], None]
-RINGS_ON = 10.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
+JUDGED_BY = {"read": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
 LONGEST_NOTE = 8.0  # seconds; see data_prep/releases.py and benchmarks/sampling
 
 
@@ -35,12 +36,24 @@ class Engine(Protocol):
     """What is asked of `musicgen.model.engine.Engine`: integers in, integers out."""
 
     def start(
-        self, primes: Sequence[np.ndarray], *, latents: int, context: int, sampling: Any, seed: int, grammar: Any = None
+        self,
+        primes: Sequence[np.ndarray],
+        *,
+        latents: int,
+        context: int,
+        sampling: Any,
+        seed: int,
+        grammar: Any = None,
+        copies: int = 1,
     ) -> Iterable[np.ndarray]:
         """Read the primes, int16[T] each; give an endless stream of blocks int16[B, k] of new tokens.
 
         grammar: rules in place of the engine's own, such as `Endings`, under which a row may end with EOS.
+        copies: rows of a single prime, which is read once.
         """
+
+    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
+        """What the model gives to a token after a stream int16[T]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,19 +194,37 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
 
 
 def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
-    """Read the primes, int16[T] each, and give the endless stream of blocks int16[B, k] that these settings mean.
+    """Read the primes, int16[T] each, and give the stream of blocks int16[B, k] that these settings mean.
+
+    It has no end, or each row an EOS; PAD in it says nothing.
 
     settings: resolved; their ``num_samples`` is not looked at.
     """
+    stream = start(model, primes, settings, seed)
+    if not settings.end:
+        return stream
+
+    def endings(body: np.ndarray, count: int, seed: int, seconds: float) -> Iterator[np.ndarray]:
+        return start(model, [body], settings, seed, grammar=Endings(LONGEST_NOTE, seconds), copies=count)
+
+    def nats(body: np.ndarray) -> float:
+        return model.engine.nats(body, EOS, **JUDGED_BY)
+
+    return closing(stream, primes, settings.seconds, seed, endings, nats)
+
+
+def start(
+    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int, **more: Any
+) -> Iterator[np.ndarray]:
+    """The stream of `model.engine` with these settings; more: its ``grammar`` and ``copies``."""
     assert settings.latents is not None and settings.context is not None  # resolved
-    ending = {"grammar": Endings(LONGEST_NOTE, settings.seconds)} if settings.end else {}
     stream = model.engine.start(
         primes,
         latents=settings.latents,
         context=settings.context,
         sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
         seed=seed,
-        **ending,
+        **more,
     )
     return iter(stream)
 
@@ -215,7 +246,7 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
         if first_note_at is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
             first_note_at = arrivals[-1]
         on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
-    warm = sum(block.size for block in blocks[1:])
+    warm = sum(int((block != PAD).sum()) for block in blocks[1:])
     rate = warm / (arrivals[-1] - arrivals[0]) if warm else blocks[0].size / (arrivals[0] - began)
     first = first_note_at if first_note_at is not None else arrivals[-1]
     return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate)
@@ -238,6 +269,7 @@ def finished(
         prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
         settings: resolved; ``num_samples`` rows were in the batch, and this is number ``number`` of them, from 1.
     """
+    row = row[row != PAD]
     by_itself = settings.end and bool((row == EOS).any())
     tokens = ended(row) if by_itself else closed(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None

@@ -8,7 +8,6 @@ middle of anything: it is an action, too.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import queue
 import signal
@@ -21,12 +20,12 @@ from typing import NoReturn
 import numpy as np
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.generate import Model, begin
+from musicgen.app.generate import LONGEST_NOTE, Model, start
 from musicgen.app.live import Conversation
 from musicgen.app.live_ports import Ports
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.data_prep import BOS, Performance, encode
-from musicgen.data_prep.endings import RING
+from musicgen.data_prep.endings import RING, Endings
 from musicgen.data_prep.performance import NO_PEDAL
 
 Action = Callable[[], None]
@@ -78,8 +77,7 @@ class Sampler:
         """settings: resolved.  seed: of the first answer; every further one has the next."""
         self.model, self.settings, self.seed = model, settings, seed
         # An answer is to have rung out when its seconds are over; a short one keeps half of them for its notes.
-        striking = max(settings.seconds - RING, settings.seconds / 2)
-        self._ending = dataclasses.replace(settings, seconds=striking, end=True)
+        self._ending = Endings(LONGEST_NOTE, max(settings.seconds - RING, settings.seconds / 2))
         self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._number = 0  # of the answer that is wanted; 0 for none
         self._asked = 0  # the last that was
@@ -88,7 +86,7 @@ class Sampler:
     def stream(self, prime: np.ndarray, number: int) -> Iterator[np.ndarray]:
         """Blocks int16[k] of an answer."""
         seed = (self.seed + number - 1) % (LARGEST_SEED + 1)
-        for block in begin(self.model, [prime], self._ending, seed):
+        for block in start(self.model, [prime], self.settings, seed, grammar=self._ending):
             yield np.asarray(block)[0]
 
     def warm_up(self) -> None:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from musicgen.app.errors import BadInput
 
 LONGEST_SECONDS = 24 * 3600.0
@@ -105,6 +107,11 @@ def checked_seed(seed: int) -> int:
     if not 0 <= seed <= LARGEST_SEED:
         raise BadInput(f"--seed must be between 0 and {LARGEST_SEED}, not {seed}")
     return seed
+
+
+def derived_seed(*path: int) -> int:
+    """The seed that follows from one and from what it is for, such as the number of an attempt."""
+    return int(np.random.SeedSequence(path).generate_state(1)[0]) & LARGEST_SEED
 
 
 def _between(option: str, value: float, above: float, most: float, meaning: str) -> None:

@@ -112,6 +112,11 @@ def fill(
     )
 
 
+def copied(cache: Cache, copies: int) -> Cache:
+    """A cache with so many rows for the one of this."""
+    return jax.tree.map(lambda x: jnp.concatenate([x] * copies) if x.ndim else x, cache)
+
+
 def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
     """Begin anew with the last `read` latents where all M are in use: the inputs, and their caches, stay as they are.
 

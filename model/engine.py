@@ -82,6 +82,21 @@ class Engine:
         """
         raise NotImplementedError
 
+    def copied(self, logits: Any, cache: Any, copies: int) -> tuple[Any, Any]:
+        """So many rows for the one that `prefill` has read: what it returned, for all of them."""
+        raise NotImplementedError
+
+    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
+        """Nats of `token` after a stream int [T], by its last `context` tokens, the last `read` of them as latents.
+
+        The grammar is not asked.
+        """
+        tokens, start = last_of([np.concatenate([self.preamble, stream])], context)
+        read = min(read, tokens.shape[1])
+        logits, _ = self.prefill(tokens, start, read=read, latents=read, context=context, ahead=0)
+        row = np.asarray(logits, np.float64)[0]
+        return float(np.log(np.sum(np.exp(row - row.max()))) + row.max() - row[token])
+
     def draw(
         self,
         logits: Any,
@@ -110,22 +125,29 @@ class Engine:
         sampling: Sampling = Sampling(),
         seed: int = 0,
         grammar: Grammar | Inclined | None = None,
+        copies: int = 1,
     ) -> Stream:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
 
+        copies: how many rows there are to be of the one prime, which is read once.
         grammar: for this stream, in place of the engine's own; hashed, and what is equal is compiled once.
 
-        Raises ValueError unless 2 <= latents <= context and every prime has a token.
+        Raises ValueError unless 2 <= latents <= context and every prime has a token, or if several are to be copied.
         """
         M, N = dials(self.config, latents, context)
         if not primes or any(len(prime) == 0 for prime in primes):
             raise ValueError("every prime needs at least one token, BOS")
+        if copies > 1 and len(primes) > 1:
+            raise ValueError("only a single prime can be copied")
         rules = self.grammar if grammar is None else grammar
-        return Stream(self, rules, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
+        return Stream(self, rules, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed, copies)
 
 
 class Stream(Iterator[np.ndarray]):
     """One generation of B rows that go on together; `next` gives int16 [B, k], k >= 1 tokens for each row."""
+
+    logits: Any  # of the next token, f32 [B, V]
+    cache: Any
 
     def __init__(
         self,
@@ -136,15 +158,19 @@ class Stream(Iterator[np.ndarray]):
         N: int,
         sampling: Sampling,
         seed: int,
+        copies: int,
     ):
         self.engine, self.grammar, self.M, self.N = engine, grammar, M, N
         self.history = [np.concatenate([engine.preamble, prime]) for prime in primes]
         self.seed = seed
         self.sampling = dataclasses.asdict(sampling)
-        self.state = grammar.after(primes, engine.xp)
+        self.state = grammar.after(primes * copies, engine.xp)
         self.drawn = 0
         self.kept = max(1, int(M * KEPT))
         self.read()
+        if copies > 1:
+            self.logits, self.cache = engine.copied(self.logits, self.cache, copies)
+            self.history *= copies
 
     def read(self) -> None:
         """Read the last tokens of every row in one pass, with a few of the latents.

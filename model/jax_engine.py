@@ -11,7 +11,7 @@ import numpy as np
 
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
-from musicgen.model.decoding import Cache, prefill, renew, step
+from musicgen.model.decoding import Cache, copied, prefill, renew, step
 from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
 from musicgen.model.sampler import sample
 
@@ -35,6 +35,7 @@ class JaxEngine(Engine):
         self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
         self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context", "ahead"))
         self.compiled_renew = jax.jit(self._renew, static_argnames=("read",), donate_argnames=("cache",))
+        self.compiled_copied = jax.jit(copied, static_argnames=("copies",))
         self.compiled_draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
         # A GPU runs a loop whose length is known without asking the host after every token (benchmarks/decoding).
         self.compiled_block = jax.jit(self._draw, static_argnames=("grammar", "count"), donate_argnames=("cache",))
@@ -80,6 +81,10 @@ class JaxEngine(Engine):
         """See Engine."""
         cut = {"read": read, "latents": latents, "context": context, "ahead": ahead}
         return jax.block_until_ready(self.compiled_prefill(self.params, tokens, start, **cut))
+
+    def copied(self, logits: jax.Array, cache: Cache, copies: int) -> tuple[jax.Array, Cache]:
+        """See Engine."""
+        return jnp.tile(logits, (copies, 1)), self.compiled_copied(cache, copies=copies)
 
     def renew(self, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
         """See Engine."""

@@ -31,7 +31,7 @@ class Cache:
     """
 
     def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
-        self.inputs, self.latents = inputs.astype(np.int32), latents.astype(np.int32)
+        self.inputs, self.latents, self.context = inputs.astype(np.int32), latents.astype(np.int32), N
         self.most = {"inputs": np.array(0, np.int32), "latents": np.array(0, np.int32)}
         self.token = np.zeros((len(inputs), 1), np.int64)
         self.positions = np.zeros((len(inputs), 1), np.int64)
@@ -199,6 +199,16 @@ class OnnxEngine(Engine):
             cache.fill(name, values)
         self.bind(cache, context)
         return logits[np.arange(len(own)), own - 1], cache
+
+    def copied(self, logits: np.ndarray, cache: Cache, copies: int) -> tuple[np.ndarray, Cache]:
+        """See Engine."""
+        inputs, latents = np.tile(cache.inputs, copies), np.tile(cache.latents, copies)
+        many = Cache(self.config, inputs, latents, cache.context, cache.seeds.shape[1])
+        many.seeds[:] = cache.seeds
+        for name, array in cache.caches.items():
+            many.caches[name][:] = array
+        self.bind(many, cache.context)
+        return np.tile(logits, (copies, 1)), many
 
     def bind(self, cache: Cache, context: int) -> None:
         """Let steps read and write this cache for so many inputs."""

@@ -14,14 +14,14 @@ import numpy as np
 
 from musicgen.app import apart
 from musicgen.app.apart import ATTEMPTS
-from musicgen.app.generate import RINGS_ON, Model, Sample, begin, finished, new_seed
+from musicgen.app.closing import RINGS_ON, lead
+from musicgen.app.generate import Model, Sample, begin, finished, new_seed
 from musicgen.app.memorisation_report import THRESHOLD
 from musicgen.app.web import take
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.listen import Listener
 from musicgen.app.web.wish import Order
 from musicgen.data_prep import EOS, STEPS_PER_SECOND
-from musicgen.data_prep.endings import OPENS, PART
 
 if TYPE_CHECKING:
     from musicgen.data_prep.memorisation_index import Index
@@ -215,7 +215,7 @@ class Job:
         settings = row.ticket.order.settings
         if not settings.end:
             self._finish(row, row.listener.seconds)
-        elif row.listener.seconds < settings.seconds - min(OPENS, PART * settings.seconds):
+        elif row.listener.seconds < settings.seconds - lead(settings.seconds):
             self._finish(row, row.listener.seconds, end=False)
 
     def _finish(self, row: Row, seconds: float, end: bool | None = None) -> None:

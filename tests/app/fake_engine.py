@@ -29,6 +29,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.asked: dict[str, object] = {}
         self.slowed = False
+        self.judged: list[np.ndarray] = []
 
     def start(
         self,
@@ -39,11 +40,12 @@ class FakeEngine:
         sampling: object,
         seed: int,
         grammar: object = None,
+        copies: int = 1,
     ) -> Iterator[np.ndarray]:
         assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
         if grammar is not None:
-            yield from self._ruled(primes, grammar, seed)
+            yield from self._ruled([*primes] * copies, grammar, seed)
         rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
         while True:
             if "FAKE_DELAY" in os.environ:
@@ -52,6 +54,11 @@ class FakeEngine:
                     print("drawing", flush=True)
                     self.slowed = True
             yield np.stack([[next(row) for _ in range(8)] for row in rows]).astype(np.int16)
+
+    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
+        """An ending is good if its last token is small."""
+        self.judged.append(stream)
+        return float(stream[-1])
 
     @staticmethod
     def _ruled(primes: Sequence[np.ndarray], grammar: Any, seed: int) -> Iterator[np.ndarray]:

@@ -241,6 +241,33 @@ def test_a_grammar_that_is_inclined_to_end(one_by_one: Engine) -> None:
     assert (usual != EOS).all() and np.array_equal(usual[:, :5], tokens[:, :5])
 
 
+def test_copies_are_rows_of_one_prime(one_by_one: Engine) -> None:
+    """Read once, and from there on, refills included, what so many equal primes are."""
+    prime = random_tokens(19)
+    setting = {"latents": 8, "context": 24, "seed": 1}
+    copies = one_by_one.start([prime], copies=3, **setting)  # type: ignore[arg-type]
+    uncached = Uncached([prime] * 3, 8, 24)
+    follow(copies, uncached, 14)
+    assert uncached.refills + uncached.renewals > 2
+    drawn = np.stack([row[-14:] for row in copies.history])
+    alike = one_by_one.start([prime] * 3, **setting)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.concatenate(list(itertools.islice(alike, 14)), axis=1), drawn)
+    assert len(np.unique(drawn, axis=0)) == 3
+    with pytest.raises(ValueError, match="only a single prime can be copied"):
+        one_by_one.start([prime, prime], copies=2)
+
+
+def test_nats_of_a_token(one_by_one: Engine) -> None:
+    """By as much of the stream as is asked for, whatever the grammar says."""
+    stream = random_tokens(30)
+    reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
+    for token, read, context in ((EOS, 8, 24), (5, 3, 60)):
+        tail = stream[-context:]
+        logits = reference(tail, min(read, len(tail)), ahead=0)[-1]
+        expected = np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[token]
+        assert one_by_one.nats(stream, token, read=read, context=context) == pytest.approx(expected, abs=1e-4)
+
+
 def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
     """Any integers will do, and the caller's array is not written to."""
     prime = random_tokens(6).astype(np.int64)
