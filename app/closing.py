@@ -26,6 +26,11 @@ def lead(seconds: float) -> float:
     return min(OPENS, PART * seconds)
 
 
+def endings_each(rows: int) -> int:
+    """How many endings are drawn for each row of a batch of so many."""
+    return max(FEWEST, CLOSINGS // rows)
+
+
 def closing(
     stream: Iterator[np.ndarray],
     primes: Sequence[np.ndarray],
@@ -58,7 +63,7 @@ def closing(
             now[row] = int(time[:kept][-1]) if kept else now[row]
         yield block
     del stream  # its memory is free before the next one takes some
-    many = max(FEWEST, CLOSINGS // len(rows))
+    many = endings_each(len(rows))
     for row, parts in enumerate(rows):
         body, left = np.concatenate(parts), seconds - now[row] / STEPS_PER_SECOND
         drawn = np.zeros((many, 0), np.int16)

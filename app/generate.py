@@ -207,10 +207,12 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
     def endings(body: np.ndarray, count: int, seed: int, seconds: float) -> Iterator[np.ndarray]:
         return start(model, [body], settings, seed, grammar=Endings(LONGEST_NOTE, seconds), copies=count)
 
-    def nats(body: np.ndarray) -> float:
-        return model.engine.nats(body, EOS, **JUDGED_BY)
+    return closing(stream, primes, settings.seconds, seed, endings, functools.partial(finality, model))
 
-    return closing(stream, primes, settings.seconds, seed, endings, nats)
+
+def finality(model: Model, stream: np.ndarray) -> float:
+    """The nats that the model gives to EOS after a stream int16[T]: the fewer, the better it ends."""
+    return model.engine.nats(stream, EOS, **JUDGED_BY)
 
 
 def start(

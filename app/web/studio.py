@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen.app.closing import endings_each
 from musicgen.app.errors import EnvironmentProblem, MusicgenError
-from musicgen.app.generate import Model, begin
+from musicgen.app.generate import LONGEST_NOTE, Model, finality, start
 from musicgen.app.settings import Settings
 from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.app.web.dials import USUAL, Dials
@@ -28,6 +29,7 @@ from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.sound_job import SoundJob, SoundModel, measured_sound
 from musicgen.app.web.sound_wish import SoundOrder, dials_of
 from musicgen.data_prep import encode, read_midi
+from musicgen.data_prep.endings import OPENS, Endings
 
 if TYPE_CHECKING:
     from musicgen.app.recording import AudioModel
@@ -334,11 +336,14 @@ def warm(
 ) -> Iterator[np.ndarray] | None:
     """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
     somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
-    usual = Settings(end=True, latents=latents, context=context)
+    usual = Settings(latents=latents, context=context)
     music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
     tokens = encode(music, bos=True)
+    ending = {"grammar": Endings(LONGEST_NOTE, OPENS), "copies": endings_each(rows)}
+    next(start(model, [tokens], usual, 0, **ending))
+    finality(model, tokens)
     for length in WARM_LENGTHS:
-        stream = begin(model, [tokens[:length]] * rows, usual, seed=0)
+        stream = start(model, [tokens[:length]] * rows, usual, 0)
         next(stream)
         if interrupted():
             return None

@@ -40,6 +40,7 @@ class Paused:
     def __init__(self, engine: Any, pause: float) -> None:
         self.engine, self.pause = engine, pause
         self.config = getattr(engine, "config", None)  # of an engine for sound
+        self.nats = getattr(engine, "nats", None)  # of one for notes
 
     def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
         for block in self.engine.start(primes, **settings):

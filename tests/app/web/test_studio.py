@@ -142,6 +142,16 @@ def test_stopping_a_piece_that_was_to_end(make_studio: Any) -> None:
     assert settings["end"] is False and 0 < settings["seconds"] < 200 and events[-1]["stopped"]
 
 
+def test_stopping_while_an_ending_is_chosen(make_studio: Any) -> None:
+    """The piece is over in a moment: it ends, as its settings say it did."""
+    fixture = make_studio(pause=0.01)
+    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 6.0, "end": True}, seed=4), "a")
+    until(lambda: len(fixture.engine.started) == 2)  # the endings are being drawn
+    fixture.studio.stop(ticket.name)
+    (take,) = only(heard(ticket), "take")
+    assert take["recipe"]["facts"]["settings"]["end"] and take["recipe"]["facts"]["ended"]
+
+
 @pytest.fixture
 def seed_5(fake: Any) -> Index:
     """A training set whose only piece is what seed 5 gives in the first of two rows."""
