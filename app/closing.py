@@ -17,7 +17,6 @@ from musicgen.data_prep import EOS, PAD, STEPS_PER_SECOND, steps
 from musicgen.data_prep.endings import OPENS, PART
 
 CLOSINGS = 8  # endings drawn for all rows of a batch together, so that it costs no more than one row's
-FEWEST = 2  # for each row
 RINGS_ON = 10.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
 
 
@@ -27,8 +26,8 @@ def lead(seconds: float) -> float:
 
 
 def endings_each(rows: int) -> int:
-    """How many endings are drawn for each row of a batch of so many."""
-    return max(FEWEST, CLOSINGS // rows)
+    """How many endings are drawn for each row of a batch of so many; 1 is better drawn by `Endings` alone."""
+    return max(1, CLOSINGS // rows)
 
 
 def closing(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from musicgen.app import facts as facts_of
-from musicgen.app.closing import RINGS_ON, closing
+from musicgen.app.closing import RINGS_ON, closing, endings_each
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import Facts
 from musicgen.app.join import alone, closed, ended, join
@@ -200,6 +200,8 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
 
     settings: resolved; their ``num_samples`` is not looked at.
     """
+    if settings.end and endings_each(len(primes)) == 1:
+        return start(model, primes, settings, seed, grammar=Endings(LONGEST_NOTE, settings.seconds))
     stream = start(model, primes, settings, seed)
     if not settings.end:
         return stream

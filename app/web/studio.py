@@ -339,8 +339,9 @@ def warm(
     usual = Settings(latents=latents, context=context)
     music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
     tokens = encode(music, bos=True)
-    ending = {"grammar": Endings(LONGEST_NOTE, OPENS), "copies": endings_each(rows)}
-    next(start(model, [tokens], usual, 0, **ending))
+    many = endings_each(rows)
+    primes = [tokens] * (rows if many == 1 else 1)
+    next(start(model, primes, usual, 0, grammar=Endings(LONGEST_NOTE, OPENS), copies=many))
     finality(model, tokens)
     for length in WARM_LENGTHS:
         stream = start(model, [tokens[:length]] * rows, usual, 0)

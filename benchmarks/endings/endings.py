@@ -101,7 +101,7 @@ def main() -> None:
     streams = [np.append(START, closed(row, START, arguments.seconds)) for row in rows]
     print(json.dumps(told("cut", streams, model, settings)), flush=True)
     for closings in arguments.closings:
-        closing.CLOSINGS = closing.FEWEST = closings
+        closing.CLOSINGS = closings
         began = time.perf_counter()
         rows = [ended(generated(model, dataclasses.replace(settings, end=True), seed)) for seed in seeds]
         more = {"closings": closings, "wall_seconds": round(time.perf_counter() - began, 1)}

@@ -25,7 +25,7 @@ def rows_of(blocks: Iterator[np.ndarray], rows: int) -> list[np.ndarray]:
     return [row[: np.flatnonzero(row == EOS)[0]] for row in said]
 
 
-@pytest.mark.parametrize("rows, each", [(1, CLOSINGS), (3, 2), (8, 2)])
+@pytest.mark.parametrize("rows, each", [(1, CLOSINGS), (3, 2), (4, 2)])
 def test_the_likeliest_of_several_endings(fake: ModuleType, rows: int, each: int) -> None:
     """The part before the last seconds is that of a piece without an end; of the endings the judge's choice is kept."""
     model = fake.fake_model()
@@ -46,6 +46,14 @@ def test_the_likeliest_of_several_endings(fake: ModuleType, rows: int, each: int
         best = min(mine, key=lambda stream: stream[-1])  # as the fake engine judges
         np.testing.assert_array_equal(np.append(START, ended[row]), best)
         assert 4.0 <= steps(ended[row])[-1] / STEPS_PER_SECOND <= 8.0 + RINGS_ON
+
+
+def test_a_large_batch_draws_one_ending_each(fake: ModuleType) -> None:
+    """Together, as it draws the rest, and nothing is judged."""
+    model = fake.fake_model()
+    settings = Settings(seconds=8.0, end=True, latents=64, context=256)
+    ended = rows_of(begin(model, [START] * 5, settings, 5), 5)
+    assert not model.engine.judged and len({tuple(row) for row in ended}) == 5
 
 
 def test_a_row_waits_for_the_others() -> None:
