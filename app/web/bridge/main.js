@@ -8,17 +8,13 @@ import { carry, linked } from "./carry.js";
 import { Run } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
 import { Shelf } from "./shelf.js";
+import { drawn, place, Tab } from "./tab.js";
 
 const STORE = "musicgen-takes";
-const OWN = "as chosen above";
 
-const place = (id) => document.getElementById(id);
-
-class Page {
+class Page extends Tab {
   constructor() {
-    this.status = make("p", { class: "mg-told", role: "status" });
-    this.alert = make("p", { class: "mg-failed", role: "alert" });
-    place("mg-message").replaceChildren(this.status, this.alert);
+    super("mg", "music");
     this.frame = place("mg-stage");
     this.carried = make("div", { class: "mg-carried" });
     const element = make("div");
@@ -27,7 +23,6 @@ class Page {
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.onStage = null; // the take that the stage shows
-    this.run = null;
     this.values = null;
     this.beginnings = new Beginnings(this.stage, {
       file: place("mg-file"),
@@ -64,9 +59,12 @@ class Page {
     new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
     const recipe = linked();
     if (recipe) this.#offer(recipe);
-    this.about = await json("about").catch(() => null);
-    if (this.about) this.beginnings.largest = this.about.limits.upload_bytes;
-    this.#costs();
+    this.learn(60);
+  }
+
+  learned(about) {
+    this.about = about;
+    this.beginnings.largest = about.limits.upload_bytes;
   }
 
   /** A setting in the table of the dials. */
@@ -78,7 +76,8 @@ class Page {
 
   /** Show in the table where the dials stand. */
   changed(values) {
-    const { latents, context } = this.#pair(values);
+    const [, , , preset, , , , , , ownLatents, ownContext] = values;
+    const { latents, context } = this.pair(preset, ownLatents, ownContext);
     for (const cell of document.querySelectorAll(".mg-cell")) {
       cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
     }
@@ -88,37 +87,11 @@ class Page {
     return this.beginnings.choose(kind, opening);
   }
 
-  /** What the presets cost and gain, measured by the server once it had time to. */
-  async #costs() {
-    const cost = place("mg-cost");
-    const shown = () => {
-      const preset = document.querySelector("#mg-preset input:checked")?.value;
-      cost.textContent = this.about?.costs?.[preset] ?? "";
-    };
-    document.querySelector("#mg-preset")?.addEventListener("change", () => setTimeout(shown));
-    for (let tries = 0; tries < 20; tries++) {
-      shown();
-      if (this.about?.measured) return;
-      await new Promise((resolve) => setTimeout(resolve, 3000));
-      this.about = await json("about").catch(() => this.about);
-    }
-  }
-
   /** The settings in the dials' values. */
   settings(values) {
-    const [, , seconds, , takes, end, temperature, top_p, min_p, , , seed, apart] = values;
-    const chosen = { seconds, end, temperature, top_p, min_p, ...this.#pair(values) };
-    const text = String(seed ?? "").trim();
-    if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
-    return { settings: chosen, takes, apart: Boolean(apart), ...(text ? { seed: Number(text) } : {}) };
-  }
-
-  /** Latents and context in the dials' values. */
-  #pair([, , , preset, , , , , , latents, context]) {
-    const [M, N] = JSON.parse(place("mg-cost").dataset.presets)[preset];
-    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
-    const chosen = own(context, N);
-    return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
+    const [, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed, apart] = values;
+    const chosen = { seconds, end, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
+    return { settings: chosen, takes, apart: Boolean(apart), ...this.seed(seed) };
   }
 
   // ---- making
@@ -160,30 +133,22 @@ class Page {
     this.tell("Asking for your turn …");
     const { seconds } = wish.settings;
     const sent = wish.recipe ? { recipe: wish.recipe } : wish;
-    this.run = new Run(this.stage, seconds);
-    this.#busy(true);
-    this.stopped = false;
-    this.aborter = new AbortController();
+    this.started(new Run(this.stage, seconds));
     const made = [];
     try {
       for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
-      const lost = this.run.begun && !made.length;
-      this.tell(lost || !this.run.begun ? "Stopped before there was any music." : this.#summary(made));
+      this.tell(this.summary(made.map((id) => this.store.get(id).name)));
     } catch (error) {
       this.fail(error);
     }
     this.run.over();
-    this.run = null;
-    this.#busy(false);
-    this.draw();
+    this.ended();
   }
 
   #hear(event, made, family) {
     const { run } = this;
-    if (event.event === "waiting") {
-      run.name = event.name;
-      this.tell(event.place > 1 ? `You are number ${event.place} in the queue.` : "You are next.");
-    } else if (event.event === "begin") {
+    if (event.event === "waiting") this.queued(event);
+    else if (event.event === "begin") {
       this.beginnings.hidden();
       this.selected = this.onStage = null;
       this.carried.replaceChildren();
@@ -225,23 +190,6 @@ class Page {
       this.fail(new Refusal(`This take could not be put on the list (${error.message}).`));
       return null;
     }
-  }
-
-  #summary(made) {
-    const names = made.map((id) => this.store.get(id).name);
-    return `${names.join(", ")} ${names.length > 1 ? "are" : "is"} ready${this.stopped ? ", stopped early" : ""}.`;
-  }
-
-  async stop() {
-    if (!this.run) return;
-    this.stopped = true;
-    this.tell("Stopping …");
-    if (!this.run.name) return this.aborter.abort();
-    await json("stop", { name: this.run.name }).catch((error) => this.fail(error));
-  }
-
-  #busy(on) {
-    document.body.dataset.mgBusy = on ? "yes" : "no";
   }
 
   // ---- takes
@@ -328,30 +276,9 @@ class Page {
     this.tell("");
     this.status.replaceChildren("Somebody sent you a take. ", button);
   }
-
-  tell(text) {
-    this.alert.textContent = "";
-    this.status.textContent = text;
-  }
-
-  fail(error) {
-    if (error.name === "AbortError") return this.tell("Stopped before there was any music.");
-    this.status.textContent = "";
-    this.alert.textContent = error instanceof Refusal ? error.message : `Something went wrong on this page (${error.message}).`;
-    if (!(error instanceof Refusal)) console.error(error);
-    return undefined;
-  }
 }
 
-/** Gradio draws the page after this module has run: wait for the parts that are filled here. */
-async function drawn() {
-  for (;;) {
-    if (["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-cost"].every(place)) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-const page = drawn().then(() => new Page());
+const page = drawn("mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-cost").then(() => new Page());
 let dials = null;
 
 globalThis.musicgen = {

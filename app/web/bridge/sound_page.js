@@ -5,22 +5,19 @@ import { SoundStage } from "../static/sound_stage.js";
 import { calm, make } from "../static/theme.js";
 import { save } from "./carry.js";
 import { prime, Recordings } from "./recordings.js";
-import { base64, blob, events, json, Refusal, unbase64 } from "./server.js";
+import { base64, blob, events, Refusal, unbase64 } from "./server.js";
+import { drawn, place, Tab } from "./tab.js";
 
-const OWN = "as chosen above";
 const LEAD_IN = 3; // seconds of the recording heard before new sound
 const FILES = [
   ["WAV", "wav", "sound, as it is"],
   ["FLAC", "flac", "sound, as it is but smaller"],
   ["MP3", "mp3", "sound, small"],
 ];
-const place = (id) => document.getElementById(id);
 
-class SoundPage {
+class SoundPage extends Tab {
   constructor() {
-    this.status = make("p", { class: "mg-told", role: "status" });
-    this.alert = make("p", { class: "mg-failed", role: "alert" });
-    place("mg-sound-message").replaceChildren(this.status, this.alert);
+    super("mg-sound", "sound");
     const element = make("div");
     this.carried = make("div", { class: "mg-carried" });
     place("mg-sound-stage").replaceChildren(element, this.carried);
@@ -33,27 +30,16 @@ class SoundPage {
     this.takes = [];
     this.count = 0;
     this.selected = null;
-    this.run = null;
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ stage }) => stage.pause()));
     document.addEventListener("musicgen-state", ({ detail }) => detail.state === "playing" && this.stage.pause());
-    this.#busy(false);
-    this.#costs();
+    this.busy(false);
+    this.learn(120); // the speed of sound is measured after that of notes
   }
 
-  /** Limits, and what the presets cost, measured by the server once it had time to. */
-  async #costs() {
-    const cost = place("mg-sound-cost");
-    const shown = () => {
-      const preset = document.querySelector("#mg-sound-preset input:checked")?.value;
-      cost.textContent = this.about?.costs?.[preset] ?? "";
-    };
-    document.querySelector("#mg-sound-preset")?.addEventListener("change", () => setTimeout(shown));
-    for (let tries = 0; tries < 40 && !this.about?.measured; tries++) {
-      if (tries) await new Promise((resolve) => setTimeout(resolve, 3000));
-      this.about = (await json("about").catch(() => null))?.sound ?? this.about;
-      if (this.about) this.recordings.limits = this.about.limits;
-      shown();
-    }
+  learned({ sound }) {
+    if (!sound) return; // another server by now, which has no sound
+    this.about = sound;
+    this.recordings.limits = sound.limits;
   }
 
   // ---- making
@@ -61,22 +47,13 @@ class SoundPage {
   async make(values) {
     this.stage.stream.wake(); // a sound may begin in the click itself only
     try {
-      const [seconds, preset, takes, temperature, top_p, min_p, , , seed] = values;
-      const text = String(seed ?? "").trim();
-      if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
-      this.dials = { settings: { seconds, temperature, top_p, min_p, ...this.#pair(values, preset) }, takes, ...(text ? { seed: Number(text) } : {}) };
+      const [seconds, preset, takes, temperature, top_p, min_p, latents, context, seed] = values;
+      const settings = { seconds, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
+      this.dials = { settings, takes, ...this.seed(seed) };
       await this.#perform(this.dials, this.recordings.chosen());
     } catch (error) {
       this.fail(error);
     }
-  }
-
-  /** Latents and context in the dials' values. */
-  #pair([, , , , , , latents, context], preset) {
-    const [M, N] = JSON.parse(place("mg-sound-cost").dataset.presets)[preset];
-    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
-    const chosen = own(context, N);
-    return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
   }
 
   /** Go on from a take's end, with the dials as they stood last. */
@@ -115,31 +92,25 @@ class SoundPage {
   async #perform(dials, source) {
     if (this.run) return this.tell("Sound is being made: press Stop first, or wait for it.");
     this.tell("Asking for your turn …");
-    this.aborter = new AbortController();
-    this.run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds: dials.settings.seconds ?? 30, most: this.about?.heard_seconds ?? 60 };
-    this.stopped = false;
-    this.#busy(true);
-    const { run } = this;
+    const seconds = dials.settings.seconds ?? 30;
+    const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
+    this.started(run);
     try {
       const wish = source ? { ...dials, prime: prime(source.samples, run.most) } : dials;
       for await (const event of events(wish, this.aborter.signal, "recording/make")) this.#hear(event);
-      this.tell(run.made.length ? this.#summary() : "Stopped before there was any sound.");
+      this.tell(this.summary(run.made.map(({ name }) => name)));
     } catch (error) {
       this.fail(error);
     }
     if (this.stage.making) this.stage.end();
-    this.run = null;
-    this.#busy(false);
-    this.draw();
+    this.ended();
     return run.made;
   }
 
   #hear(event) {
     const { run } = this;
-    if (event.event === "waiting") {
-      run.name = event.name;
-      this.tell(event.place > 1 ? `You are number ${event.place} in the queue.` : "You are next.");
-    } else if (event.event === "begin") this.#begin(event);
+    if (event.event === "waiting") this.queued(event);
+    else if (event.event === "begin") this.#begin(event);
     else if (event.event === "listening") this.tell(`Listening to the recording: ${event.seconds.toFixed(0)} s …`);
     else if (event.event === "sound") {
       const pcm = run.takes.get(event.take);
@@ -194,23 +165,6 @@ class SoundPage {
       this.stage.end();
     }
     this.draw();
-  }
-
-  #summary() {
-    const { made } = this.run;
-    return `${made.map(({ name }) => name).join(", ")} ${made.length > 1 ? "are" : "is"} ready${this.stopped ? ", stopped early" : ""}.`;
-  }
-
-  async stop() {
-    if (!this.run) return;
-    this.stopped = true;
-    this.tell("Stopping …");
-    if (!this.run.name) return this.aborter.abort();
-    await json("stop", { name: this.run.name }).catch((error) => this.fail(error));
-  }
-
-  #busy(on) {
-    document.body.dataset.mgSoundBusy = on ? "yes" : "no";
   }
 
   // ---- takes
@@ -297,18 +251,9 @@ class SoundPage {
 
   // ---- words
 
-  tell(text) {
-    this.alert.textContent = "";
-    this.status.textContent = text;
-  }
-
   fail(error) {
-    if (error.name === "AbortError") return this.tell("Stopped before there was any sound.");
-    this.status.textContent = "";
-    this.alert.textContent = error instanceof Refusal ? error.message : `Something went wrong on this page (${error.message}).`;
-    this.alert.scrollIntoView({ block: "nearest" }); // on a phone it is far below the button
-    if (!(error instanceof Refusal)) console.error(error);
-    return undefined;
+    super.fail(error);
+    if (this.alert.textContent) this.alert.scrollIntoView({ block: "nearest" }); // on a phone it is far below the button
   }
 }
 
@@ -318,14 +263,8 @@ function button(label, title, press, kind = "") {
   return made;
 }
 
-/** Gradio draws the page after this module has run. */
-async function drawn() {
-  while (!["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-cost"].every(place)) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-const page = drawn().then(() => new SoundPage());
+const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-cost"];
+const page = drawn(...parts).then(() => new SoundPage());
 
 globalThis.musicgenSound = {
   start: async (kind) => (await page).recordings.choose(kind),
