@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from musicgen.data_prep import grammar
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.releases import Releases
-from musicgen.data_prep.tokens import decode, encode
-from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, PITCHES, VOCABULARY
+from musicgen.data_prep.tokens import STEPS_PER_SECOND, decode, encode
+from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, PITCHES, TIME_SHIFT, VOCABULARY
 
 LONGEST = 1.5  # seconds
 SHIFT = 1.0  # the longest shift can pass between a key's being due and its release
@@ -44,6 +44,30 @@ def test_no_key_sounds_much_longer(seed: int, length: int, off: float) -> None:
         state = grammar.advance(state, np.array([token], np.int32))
 
 
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 120), rest=st.sampled_from([0.3, 1.0, 2.5]))
+def test_no_silence_is_longer(seed: int, length: int, rest: float) -> None:
+    """Also the one at the beginning; and something is always allowed, or `drawn` would fail."""
+    rng = np.random.default_rng(seed)
+    rules = Releases(LONGEST, rest)
+    state, tokens = rules.after([np.array([BOS])]), []
+    hushed = 0  # steps
+    for _ in range(length):
+        may = rules.allowed(state)[0]
+        may[EOS] = False
+        quiet = may & (VOCABULARY.mask("note_off") | VOCABULARY.mask("time_shift"))
+        tokens.append(int(rng.choice(np.flatnonzero(quiet if quiet.any() else may))))
+        if VOCABULARY.mask("time_shift")[tokens[-1]] and (state.grammar.sounding < 0).all():
+            hushed += tokens[-1] - TIME_SHIFT + 1
+        else:
+            hushed = 0 if VOCABULARY.mask("note_on")[tokens[-1]] else hushed
+        assert hushed <= round(rest * STEPS_PER_SECOND)
+        state = rules.advance(state, np.array(tokens[-1:], np.int32))
+    music = decode(np.array(tokens, np.int16))
+    if len(music):
+        silences = music.onset[1:] - np.maximum.accumulate(music.end)[:-1]
+        assert max(music.onset[0], *silences, 0.0) <= rest + 0.02
+
+
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(0, 80))
 def test_after_is_advance_over_all_tokens(seed: int, length: int) -> None:
     rules = Releases(LONGEST)
@@ -52,7 +76,7 @@ def test_after_is_advance_over_all_tokens(seed: int, length: int) -> None:
     for token in stream[1:]:
         state = rules.advance(state, np.array([token], np.int32))
     whole = rules.after([stream])
-    assert np.array_equal(whole.age, state.age)
+    assert np.array_equal(whole.age, state.age) and np.array_equal(whole.rest, state.rest)
     for one, other in zip(whole.grammar, state.grammar, strict=True):
         assert np.array_equal(one, other)
 
