@@ -69,8 +69,8 @@ class Releases:
         return ReleaseState(inner, xp.where(struck, 0, age), rest)
 
     def allowed(self, state: ReleaseState) -> Any:
-        """bool[B, V]: what the grammar allows, or only the oldest overdue note-off where there is one; no shift that makes
-        a silence too long."""
+        """bool[B, V]: what the grammar allows without making a silence too long, or only the oldest overdue note-off
+        where there is one."""
         xp = state.age.__array_namespace__()
         shift = xp.arange(VOCABULARY.size, dtype=xp.int32)[None, :] - TIME_SHIFT + 1
         silent = ~xp.any(state.grammar.sounding >= 0, axis=1, keepdims=True)
