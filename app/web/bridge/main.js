@@ -134,10 +134,10 @@ class Page extends Tab {
     const { seconds } = wish.settings;
     const sent = wish.recipe ? { recipe: wish.recipe } : wish;
     this.started(new Run(this.stage, seconds));
-    const made = [];
+    const made = []; // names: by the end a take may have been removed
     try {
       for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
-      this.tell(this.summary(made.map((id) => this.store.get(id).name)));
+      if (!this.alert.textContent) this.tell(this.summary(made)); // what went wrong on the way stays to be read
     } catch (error) {
       this.fail(error);
     }
@@ -165,7 +165,7 @@ class Page extends Tab {
       this.draw();
     } else if (event.event === "take") {
       const id = this.#keepTake(event, family);
-      if (id !== null) made.push(id);
+      if (id !== null) made.push(this.store.get(id).name);
       const shown = run.finish(event.take, id, this.stopped);
       if (shown) this.#finished(id, event.music);
       this.draw();
