@@ -5,6 +5,7 @@ import { make } from "../static/theme.js";
 import { json, Refusal } from "./server.js";
 
 const OWN = "as chosen above";
+const TWICE = 600; // ms in which two presses are one double click
 const LOOK = 3; // seconds between two questions whether the server has measured its speed
 
 export const place = (id) => document.getElementById(id);
@@ -29,6 +30,18 @@ export class Tab {
     this.status = make("p", { class: "mg-told", role: "status" });
     this.alert = make("p", { class: "mg-failed", role: "alert" });
     place(`${id}-message`).replaceChildren(this.status, this.alert);
+    this.#oncePerPress();
+  }
+
+  /** Stop takes Make's place, and Make takes Stop's: the second half of a double click would undo what the first has done. */
+  #oncePerPress() {
+    let last = -Infinity; // when a press happened, not when it is heard of: the page may be busy with the first
+    const press = (event) => {
+      if (!event.target.closest?.(`#${this.id}-make, #${this.id}-stop`)) return;
+      if (event.timeStamp - last < TWICE) event.stopPropagation();
+      else last = event.timeStamp;
+    };
+    addEventListener("click", press, { capture: true });
   }
 
   // ---- words
