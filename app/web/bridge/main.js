@@ -74,10 +74,11 @@ class Page extends Tab {
     place("mg-choose").click();
   }
 
-  /** Show in the table where the dials stand. */
+  /** Show in the table where the dials stand, and what that costs. */
   changed(values) {
     const [, , , preset, , , , , , ownLatents, ownContext] = values;
-    const { latents, context } = this.pair(preset, ownLatents, ownContext);
+    this.cost(preset, ownLatents, ownContext);
+    const { latents, context } = this.chosen;
     for (const cell of document.querySelectorAll(".mg-cell")) {
       cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
     }
@@ -227,8 +228,9 @@ class Page extends Tab {
     }
   }
 
+  /** What a person does to the list; `act` gives it in words. */
   #change(act) {
-    act();
+    this.tell(act());
     this.#save();
     if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
     this.draw();

@@ -43,6 +43,7 @@ export class Shelf {
     this.act = act;
     this.pictures = new Map();
     this.meters = new Map();
+    this.undo = null;
   }
 
   /** Draw everything anew. */
@@ -51,6 +52,7 @@ export class Shelf {
     if (this.dark !== dark) this.pictures.clear();
     this.dark = dark;
     const takes = store.list();
+    const undoing = this.undo !== null && document.activeElement === this.undo;
     const parts = [this.#head(store, takes)];
     if (run?.begun) parts.push(this.#group("Being made", [...run.takes.values()].filter((take) => take.id === null).map((take) => this.#making(take, run))));
     const groups = new Map();
@@ -63,6 +65,7 @@ export class Shelf {
     const label = document.activeElement?.textContent;
     this.element.replaceChildren(...parts.filter(Boolean));
     if (focused) [...this.element.querySelectorAll(`[data-take="${focused}"] button`)].find((one) => one.textContent === label)?.focus();
+    if (undoing) this.undo.focus();
   }
 
   /** Only the bars of what is being made. */
@@ -75,9 +78,9 @@ export class Shelf {
 
   #head(store, takes) {
     if (!takes.length && !store.canUndo) return null;
-    const undo = button("Undo", "Take back the last thing done to the takes", this.act.undo);
-    undo.disabled = !store.canUndo;
-    return make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes stay in this browser, and nowhere else."), undo);
+    this.undo = button("Undo", "Bring back what was removed last, or change Keep back", this.act.undo);
+    this.undo.disabled = !store.canUndo;
+    return make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes stay in this browser, and nowhere else."), this.undo);
   }
 
   #group(name, cards) {

@@ -1,7 +1,9 @@
 // The takes of a session: a tree in which each take knows the one it continues, with what it takes to make it again.
 //
 // Pure: no page, no storage.  serialise() gives a string that never passes `bytes`, restore() takes one back, whatever is in it.
-// When room is short, the oldest take that is not kept and that no other one continues goes first.
+// Undo takes back what a person did to the list, never that a take has come.  When room is short, takes that were removed
+// cannot be brought back any more, the longest removed first; then the oldest take goes that is not kept and that no other
+// one continues.
 
 const VERSION = 1;
 const BYTES = 4_000_000; // browsers give a page about 5 MB of localStorage
@@ -88,10 +90,9 @@ export class Takes {
       kept: false,
       music: packMusic(music),
     };
-    const gone = this.#makeRoom(take);
+    this.#makeRoom(take);
     this.next += 1;
     this.takes.set(id, take);
-    this.#remember({ added: id, gone });
     return id;
   }
 
@@ -134,27 +135,29 @@ export class Takes {
     return path;
   }
 
-  /** Mark a take as one to keep, or no longer. */
+  /** Mark a take as one to keep, or no longer. @returns {string} what has been done, in words */
   keep(id, kept = true) {
     const take = this.takes.get(id);
     if (!take) throw new Error(`there is no take ${id}`);
-    this.#remember({ kept: [id, take.kept] });
+    this.#remember({ id, kept: take.kept });
     take.kept = Boolean(kept);
     this.sizes.delete(id);
+    return `${take.name} is ${kept ? "kept" : "no longer kept"}.`;
   }
 
   rename(id, name) {
     const take = this.takes.get(id);
     if (!take) throw new Error(`there is no take ${id}`);
-    this.#remember({ named: [id, take.name] });
+    this.#remember({ id, name: take.name });
     take.name = String(name).trim().slice(0, NAME) || `Take ${id}`;
     this.sizes.delete(id);
   }
 
-  /** Take one out; what continued it continues its parent. */
+  /** Take one out; what continued it continues its parent. @returns {string} what has been done, in words */
   remove(id) {
     if (!this.takes.has(id)) throw new Error(`there is no take ${id}`);
-    this.#remember({ gone: [this.#drop(id)] });
+    this.#remember({ id, removed: this.#drop(id) });
+    return `${this.undos.at(-1).removed.take.name} is removed: Undo brings it back.`;
   }
 
   #drop(id) {
@@ -186,16 +189,21 @@ export class Takes {
     return this.undos.length > 0;
   }
 
-  /** Take back the last add, keep, rename or remove. @returns {boolean} whether there was one */
+  /** Take back the last keep, rename or remove. @returns {string | null} what has been done, in words; null if there was nothing */
   undo() {
     const step = this.undos.pop();
-    if (!step) return false;
-    if (step.added !== undefined && this.takes.has(step.added)) this.#drop(step.added);
-    if (step.kept && this.takes.has(step.kept[0])) this.takes.get(step.kept[0]).kept = step.kept[1];
-    if (step.named && this.takes.has(step.named[0])) this.takes.get(step.named[0]).name = step.named[1];
-    for (const gone of [...(step.gone ?? [])].reverse()) this.#back(gone);
+    if (!step) return null;
     this.sizes.clear();
-    return true;
+    if (step.removed) this.#back(step.removed);
+    const take = this.takes.get(step.id);
+    const { name } = take;
+    if (step.removed) return `${name} is back.`;
+    if (step.name !== undefined) {
+      take.name = step.name;
+      return `${name} is called ${step.name} again.`;
+    }
+    take.kept = step.kept;
+    return `${name} is ${step.kept ? "kept again" : "no longer kept"}.`;
   }
 
   #sizeOf(take) {
@@ -210,20 +218,38 @@ export class Takes {
     return sum;
   }
 
+  /** Whether this take has no room beside those on the list and those that undo() may bring back. */
+  #tight(take) {
+    const removed = this.undos.flatMap((step) => (step.removed ? [step.removed.take] : []));
+    const bytes = [take, ...removed].reduce((sum, one) => sum + sizeOf(one), this.bytes);
+    return bytes > this.limits.bytes || this.takes.size + removed.length + 1 > this.limits.takes;
+  }
+
+  /** A take that is gone for good has no steps to take back. */
+  #forget(id) {
+    this.undos = this.undos.filter((step) => step.id !== id);
+  }
+
   /** Drop what may go until this take fits; nothing is dropped if it cannot. */
   #makeRoom(take) {
-    const size = sizeOf(take);
+    const { undos } = this;
     const ancestors = new Set(this.path(take.parent));
     const gone = [];
-    while (this.bytes + size > this.limits.bytes || this.takes.size + 1 > this.limits.takes) {
+    while (this.#tight(take)) {
+      const removed = this.undos.find((step) => step.removed);
+      if (removed) {
+        this.#forget(removed.id);
+        continue;
+      }
       const leaf = [...this.takes.values()].find((one) => !one.kept && !ancestors.has(one.id) && !this.children(one.id).length);
       if (!leaf) {
         for (const one of gone.reverse()) this.#back(one);
+        this.undos = undos;
         throw new TakesFull("there is no room for another take: remove one, or keep fewer");
       }
       gone.push(this.#drop(leaf.id));
     }
-    return gone;
+    for (const one of gone) this.#forget(one.take.id);
   }
 
   /** A string for localStorage. */

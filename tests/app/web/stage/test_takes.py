@@ -47,24 +47,60 @@ def test_a_branch_takes_the_music_up_to_where_it_leaves(stage: Any) -> None:
     assert out["prime"]["prime_seconds"] == out["prime"]["seconds"] == 0.75
 
 
-def test_undo_takes_back_each_step(stage: Any) -> None:
+def test_undo_takes_back_what_a_person_did_and_never_the_arrival_of_a_take(stage: Any) -> None:
     out = stage().evaluate(
         TAKES,
         """
         const takes = new Takes();
-        const seen = [takes.serialise()];
-        const a = takes.add({ music, settings, seed: 1 }); seen.push(takes.serialise());
-        const b = takes.add({ music, settings, seed: 2, parent: a }); seen.push(takes.serialise());
-        takes.keep(b); seen.push(takes.serialise());
-        takes.rename(b, "mine"); seen.push(takes.serialise());
-        takes.remove(a); seen.push(takes.serialise());
+        const a = takes.add({ music, settings, seed: 1 });
+        const b = takes.add({ music, settings, seed: 2, parent: a });
+        const fresh = [takes.canUndo, takes.undo(), takes.size];
+        const strip = () => JSON.stringify(JSON.parse(takes.serialise()).takes);
+        const seen = [strip()];
+        takes.keep(b); seen.push(strip());
+        takes.rename(b, "mine"); seen.push(strip());
+        const removed = takes.remove(a); seen.push(strip());
         const orphan = takes.get(b).parent;
-        const strip = text => JSON.stringify(JSON.parse(text).takes);
-        const back = seen.slice(0, -1).reverse().map(text => takes.undo() && strip(takes.serialise()) === strip(text));
-        return { orphan, back, more: takes.undo() };
+        takes.keep(b, false);
+        const steps = [];
+        while (takes.canUndo) steps.push([takes.undo(), strip() === seen.pop()]);
+        return { fresh, removed, orphan, steps, more: takes.undo(), size: takes.size };
         """,
     )
-    assert out == {"orphan": None, "back": [True] * 5, "more": False}
+    assert out["fresh"] == [False, None, 2]
+    assert out["removed"] == "Take 1 is removed: Undo brings it back." and out["orphan"] is None
+    assert out["steps"] == [
+        ["mine is kept again.", True],
+        ["Take 1 is back.", True],
+        ["mine is called Take 2 again.", True],
+        ["Take 2 is no longer kept.", True],
+    ]
+    assert out["more"] is None and out["size"] == 2
+
+
+def test_what_undo_brings_back_has_kept_its_room(stage: Any) -> None:
+    out = stage().evaluate(
+        TAKES,
+        """
+        const takes = new Takes({ bytes: 1e6, takes: 4 });
+        for (let seed = 1; seed < 5; seed++) takes.add({ music, settings, seed });
+        takes.keep(1);
+        takes.remove(1);
+        takes.remove(3);
+        const seeds = () => takes.list().map((take) => take.seed);
+        takes.add({ music, settings, seed: 5 }); // the room of the one that was removed first
+        const steps = [takes.undo(), seeds(), takes.canUndo];
+        for (const id of [2, 3, 4, 5]) takes.keep(id);
+        takes.remove(5);
+        for (const id of [2, 3, 4]) takes.keep(id);
+        const big = Array.from({ length: 300_000 }, (_, i) => [i, i + 1, 60, 60, null]);
+        try { takes.add({ music: { ...music, notes: big }, settings, seed: 6 }); } catch {}
+        for (let step = 0; step < 4; step++) takes.undo();
+        return { steps, after: seeds() };
+        """,
+    )
+    assert out["steps"] == ["Take 3 is back.", [2, 3, 4, 5], False], "no step is left of what cannot come back"
+    assert out["after"] == [2, 3, 4, 5], "a take that did not fit costs nothing"
 
 
 def test_the_store_never_grows_past_its_bound(stage: Any) -> None:
