@@ -16,7 +16,7 @@ from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.desk import Desk
 from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.endpoints import add_endpoints
-from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial
+from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.sound_tab import SOUND_HEAD, sound_tab
 
@@ -152,11 +152,11 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
-        more = _fine(dials, desk.quality, desk.open_index is not None)
+        more = _fine(preset, dials, desk.quality, desk.open_index is not None)
     return [start, make, stop, opening, seconds, preset, takes, end, *more]
 
 
-def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
+def _fine(preset: gr.Radio, dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
     sampling = sampling_dials()
     latents = gr.Dropdown(
         [OWN, *map(str, dials.latent_choices)],
@@ -170,6 +170,7 @@ def _fine(dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
         label="Memory",
         info="context: how many tokens it looks back on; a note takes about four",
     )
+    turned_back(preset, latents, context)
     seed = seed_dial("mg-seed", "same number, same piece; empty: any")
     apart = gr.Checkbox(
         False,

@@ -38,6 +38,12 @@ def seed_dial(name: str, info: str) -> gr.Textbox:
     return seed
 
 
+def turned_back(preset: gr.Radio, latents: gr.Dropdown, context: gr.Dropdown) -> None:
+    """A preset that is clicked is meant: latents and context that were chosen apart go back to it."""
+    back = f"() => ['{OWN}', '{OWN}']"
+    preset.input(None, None, [latents, context], js=back, api_visibility="private", queue=False)
+
+
 def html(content: str, **options: Any) -> gr.HTML:
     """Our own HTML, which Gradio's style for running text must leave alone."""
     return gr.HTML(content, apply_default_css=False, **options)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen.app.web.dials import USUAL
-from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial
+from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
 from musicgen.app.web.sound_desk import SoundDesk
 from musicgen.app.web.sound_wish import dials_of
 
@@ -24,6 +24,7 @@ STARTS = [
     ("Something I record now", "microphone"),
     ("Nothing: sound out of thin air", "nothing"),
 ]
+CHANGED = "(...values) => globalThis.musicgenSound?.changed(values)"
 START = "(value) => globalThis.musicgenSound?.start(value)"
 ASK = "(...values) => globalThis.musicgenSound?.make(values)"
 STOP = "() => globalThis.musicgenSound?.stop()"
@@ -72,5 +73,9 @@ def _dials(sounds: SoundDesk) -> list[Any]:
             label="Memory",
             info=f"context: how many codes it looks back on; a second has {rate:,.0f}",
         )
+        turned_back(preset, latents, context)
+        pair = [preset, latents, context]
+        for dial in pair:
+            dial.change(None, pair, None, js=CHANGED, api_visibility="private", queue=False)
         seed = seed_dial("mg-sound-seed", "same number, same sound; empty: any")
     return [start, make, stop, seconds, preset, takes, *sampling, latents, context, seed]

@@ -267,6 +267,7 @@ const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-soun
 const page = drawn(...parts).then(() => new SoundPage());
 
 globalThis.musicgenSound = {
+  changed: async (pair) => (await page).cost(...pair),
   start: async (kind) => (await page).recordings.choose(kind),
   make: async (values) => (await page).make(values),
   stop: async () => (await page).stop(),

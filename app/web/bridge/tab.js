@@ -5,6 +5,7 @@ import { make } from "../static/theme.js";
 import { json, Refusal } from "./server.js";
 
 const OWN = "as chosen above";
+const UNKNOWN = "Your own setting of Thinking and Memory: how fast it is here has not been measured.";
 const TWICE = 600; // ms in which two presses are one double click
 const LOOK = 3; // seconds between two questions whether the server has measured its speed
 
@@ -25,6 +26,7 @@ export class Tab {
     this.id = id;
     this.makes = makes;
     this.about = null; // limits and costs, once the server has told them
+    this.chosen = null; // {latents, context} at which the dials stand
     this.run = null; // what is being made; it has a `name` once the server knows of it
     this.stopped = false; // whether a person has stopped it
     this.status = make("p", { class: "mg-told", role: "status" });
@@ -119,18 +121,27 @@ export class Tab {
     return text ? { seed: Number(text) } : {};
   }
 
-  /** Ask the server about itself, for some seconds again as long as it measures; show what the chosen preset costs. */
+  /** The line below the presets: what is known of the setting that the dials stand at. */
+  cost(preset, latents, context) {
+    this.chosen = this.pair(preset, latents, context);
+    this.#showCost();
+  }
+
+  #showCost() {
+    const { costs, presets } = this.about ?? {};
+    const { latents, context } = this.chosen;
+    const named = (name) => presets[name][0] === latents && presets[name][1] === context;
+    place(`${this.id}-cost`).textContent = costs ? (costs[Object.keys(presets).find(named)] ?? UNKNOWN) : "";
+  }
+
+  /** Ask the server about itself, for some seconds again as long as it measures; show what the dials' setting costs. */
   async learn(seconds) {
-    const shown = () => {
-      const preset = document.querySelector(`#${this.id}-preset input:checked`)?.value;
-      place(`${this.id}-cost`).textContent = this.about?.costs?.[preset] ?? "";
-    };
-    place(`${this.id}-preset`)?.addEventListener("change", () => setTimeout(shown));
+    this.chosen ??= this.pair(document.querySelector(`#${this.id}-preset input:checked`).value, OWN, OWN);
     for (let waited = 0; waited < seconds && !this.about?.measured; waited += LOOK) {
       if (waited) await new Promise((resolve) => setTimeout(resolve, LOOK * 1000));
       const about = await json("about").catch(() => null);
       if (about) this.learned(about);
-      shown();
+      this.#showCost();
     }
   }
 }

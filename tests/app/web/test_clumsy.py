@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from musicgen.app import facts
+from musicgen.data_prep.midi import read_text
+
 from .serving import Site
 from .test_browser import Visit
 
@@ -44,3 +47,32 @@ def test_a_double_click_is_one_press(visit: Visit) -> None:
     page.evaluate(PRESS, ["#mg-make", 11_000])
     page.wait_for_timeout(300)
     assert page.is_visible("#mg-make")
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_preset_takes_the_place_of_what_was_chosen_apart(visit: Visit, folded: bool) -> None:
+    """More thinking than memory is refused; a click on a preset brings both dials back, also if they are folded away."""
+    page = visit.page
+    cost = page.locator("#mg-cost")
+    cost.filter(has_text="Remembers").wait_for()
+    page.click("text=Fine tuning")
+    for label, value in (("Thinking", "64"), ("Memory", "32")):
+        page.get_by_label(label).first.click()
+        page.get_by_role("option", name=value, exact=True).click()
+        page.get_by_role("option").first.wait_for(state="detached")
+    cost.filter(has_text="Your own setting").wait_for()
+    if folded:
+        page.click("text=Fine tuning")
+    page.click("text=Best")
+    cost.filter(has_text="Remembers").wait_for()
+    page.get_by_label("How much new music").first.fill("5")
+    page.click("#mg-make")
+    visit.finished()
+    text, _ = facts.found(read_text(visit.download("MIDI")))
+    assert text is not None
+    made = facts.Facts.from_json(text).settings
+    assert (made.latents, made.context) == (64, 256)
+    assert page.evaluate("musicgen.dials().slice(9, 11)") == ["as chosen above"] * 2
+    if folded:
+        page.click("text=Fine tuning")
+    assert [page.get_by_label(label).first.input_value() for label in ("Thinking", "Memory")] == ["as chosen above"] * 2
