@@ -74,7 +74,7 @@ def _dials(sounds: SoundDesk) -> list[Any]:
             info=f"context: how many codes it looks back on; a second has {rate:,.0f}",
         )
         turned_back(preset, latents, context)
-        pair = [preset, latents, context]
+        pair: list[Any] = [preset, latents, context]
         for dial in pair:
             dial.change(None, pair, None, js=CHANGED, api_visibility="private", queue=False)
         seed = seed_dial("mg-sound-seed", "same number, same sound; empty: any")

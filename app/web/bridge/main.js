@@ -280,7 +280,8 @@ class Page extends Tab {
   }
 }
 
-const page = drawn("mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-cost").then(() => new Page());
+const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-fine"];
+const page = drawn(...parts).then(() => new Page());
 let dials = null;
 
 globalThis.musicgen = {

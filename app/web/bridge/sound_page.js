@@ -263,7 +263,7 @@ function button(label, title, press, kind = "") {
   return made;
 }
 
-const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-cost"];
+const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-preset", "mg-sound-cost"];
 const page = drawn(...parts).then(() => new SoundPage());
 
 globalThis.musicgenSound = {

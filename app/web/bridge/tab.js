@@ -11,7 +11,7 @@ const LOOK = 3; // seconds between two questions whether the server has measured
 
 export const place = (id) => document.getElementById(id);
 
-/** Gradio draws the page after its scripts have run: wait for the parts that are filled here. */
+/** Gradio draws the page after its scripts have run: wait for the parts that are looked up here. */
 export async function drawn(...ids) {
   while (!ids.every(place)) await new Promise((resolve) => setTimeout(resolve, 50));
 }
