@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import numpy as np
 import pytest
 
 from .serving import Site
@@ -39,4 +41,38 @@ def test_undo_never_takes_a_finished_take_away(browser: Any, site: Site) -> None
         assert said() == told
     assert undo.is_disabled() and page.locator("[data-take]").count() == 2
     assert not visit.complaints
+    visit.context.close()
+
+
+FOCUSED = """() => {
+  const one = document.activeElement;
+  const { x, y, width, height } = (one.type === "radio" ? one.closest("label") : one).getBoundingClientRect();
+  const name = one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent ?? one.textContent;
+  return { name: name.trim(), x, y, width, height };
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_focus_of_the_keyboard_is_seen(browser: Any, site: Site, scheme: str) -> None:
+    """Wherever Tab goes among the dials, as many pixels change as a line two pixels wide around the dial has."""
+    image = pytest.importorskip("PIL.Image", reason="Gradio brings pillow")
+    visit = Visit(browser, site.url, 1440, scheme)
+    page = visit.page
+    page.wait_for_timeout(500)  # colours fade in
+    shot = lambda: np.asarray(image.open(io.BytesIO(page.screenshot())).convert("L"), np.int16)  # noqa: E731
+    plain = shot()
+    seen: dict[str, bool] = {}
+    while len(seen) < 30:
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(300)
+        where = page.evaluate(FOCUSED)
+        left, top = max(0, int(where["x"]) - 8), max(0, int(where["y"]) - 8)
+        box = np.s_[top : top + int(where["height"]) + 16, left : left + int(where["width"]) + 16]
+        changed = int((np.abs(shot()[box] - plain[box]) > 60).sum())
+        seen[where["name"]] = changed >= 4 * (where["width"] + where["height"])
+        if where["name"] == "Make music":
+            break
+    names = ["Something I play now", "Balanced", "Come to an end there", "range slider for Takes", "Make music"]
+    assert {*names} <= {*seen}
+    assert [name for name, good in seen.items() if not good] == []
     visit.context.close()
