@@ -20,6 +20,7 @@ export class Beginnings {
     this.known = new Map(); // kind -> {prime, music, name, from, to}
     this.onStage = null; // the kind whose music the stage shows
     this.asked = null; // the opening that was asked for last
+    this.reading = new Map(); // kind -> the prime that is read, or was read last
     this.#buildFile();
     stage.element.addEventListener("musicgen-select", ({ detail }) => this.#selected(detail));
   }
@@ -37,10 +38,15 @@ export class Beginnings {
     if (!(await this.#load("opening", { shipped: opening }, opening)) && this.asked === opening) this.asked = null;
   }
 
-  /** Put the chosen beginning on the stage, if there is one. */
+  /** Put the chosen beginning on the stage; without one, the stage shows no other beginning either. */
   show() {
     const beginning = this.known.get(this.kind);
-    if (!beginning) return;
+    if (!beginning) {
+      if (this.onStage === null) return;
+      this.hidden();
+      this.stage.show({});
+      return;
+    }
     this.shown();
     this.onStage = this.kind;
     this.stage.show(beginning.music);
@@ -81,17 +87,22 @@ export class Beginnings {
     return loading;
   }
 
+  /** @returns what the server tells of it; null if it cannot be used, or if another one has been chosen in the meantime */
   async #read(kind, prime, name) {
+    this.known.delete(kind); // whatever comes of this one, the one before it is not meant any more
+    this.reading.set(kind, prime);
+    const overtaken = () => this.reading.get(kind) !== prime;
+    let told = null;
     try {
-      const told = await json("read", { prime });
-      if (kind === "opening" && this.asked !== name) return told; // another one has been chosen since
+      told = await json("read", { prime });
+      if (overtaken()) return null;
       this.known.set(kind, { prime, music: { ...told.music, prime_seconds: told.music.seconds }, name, from: 0, to: null });
-      if (this.kind === kind) this.show();
-      return told;
     } catch (error) {
+      if (overtaken()) return null;
       this.failed(error);
-      return null;
     }
+    if (this.kind === kind) this.show();
+    return told;
   }
 
   #buildFile() {

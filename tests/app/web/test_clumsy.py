@@ -93,3 +93,22 @@ def test_the_page_waits_for_all_of_its_parts(visit: Visit) -> None:
     visit.context.add_init_script(LATE)
     visit.page.reload()
     visit.page.locator("#mg-cost").filter(has_text="Remembers").wait_for()
+
+
+def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
+    """Who turns from an opening to nothing, or to a file not chosen yet, sees that it is not meant any more."""
+    page = visit.page
+    for start in ("Nothing: a piece", "A MIDI file of mine", "Something I play now"):
+        page.click("text=A famous opening")
+        visit.made(100)
+        page.click(f"text={start}")
+        page.wait_for_function("async () => !(await musicgen.page).stage.music.notes.length")
+        page.locator(".mg-stage .mg-status").filter(has_text="No music yet.").wait_for()
+        assert not page.is_visible(".mg-handle-to")
+    page.get_by_label("How much new music").first.fill("5")
+    page.click("text=Nothing: a piece")
+    page.click("#mg-make")
+    visit.finished()
+    page.click("text=A MIDI file of mine")
+    page.wait_for_function("document.body.dataset.mgStart === 'file'")
+    visit.made(5)  # a take stays on the stage
