@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,12 +132,46 @@ class Bus(ModuleType):
         self.MidiIn, self.MidiOut, self.get_compiled_api = MidiIn, MidiOut, lambda: [2]
 
 
-@pytest.mark.parametrize("system", [True, False], ids=["of the system", "in memory"])
-def test_virtual_ports(system: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+JACK = "mido.backends.rtmidi/UNIX_JACK"
+
+
+@pytest.fixture
+def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A JACK server without a sound card, for one test alone."""
+    import mido
+
+    if shutil.which("jackd") is None:
+        pytest.skip("no JACK here: apt install jackd2")
+    pytest.importorskip("rtmidi", reason="needs the extra live")
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", name := f"musicgen-{os.getpid()}")
+    monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
+    command = ["jackd", "--no-realtime", "--name", name, "-d", "dummy"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                mido.Backend(JACK).get_input_names()
+                break
+            except OSError:  # it does not answer yet
+                assert time.monotonic() < deadline and server.poll() is None, "JACK does not start"
+                time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.mark.parametrize("system", ["alsa", "jack", "in memory"])
+def test_virtual_ports(system: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A note into a virtual port through mido's own backend, as another program would send it."""
     import mido
 
-    if system:
+    if system == "jack":
+        request.getfixturevalue("jack")
+        monkeypatch.setenv("MIDO_BACKEND", JACK)
+        monkeypatch.setattr(mido, "backend", mido.Backend(JACK))
+    elif system == "alsa":
         pytest.importorskip("rtmidi", reason="needs the extra live")
         monkeypatch.delenv("MIDO_BACKEND", raising=False)
         monkeypatch.setattr(mido, "backend", mido.Backend("mido.backends.rtmidi"))
@@ -148,7 +183,7 @@ def test_virtual_ports(system: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         ports = Ports(None, None)
     except (EnvironmentProblem, BadInput) as error:
-        assert system
+        assert system == "alsa"
         pytest.skip(f"no virtual MIDI ports here: {error}")
     heard: list[Message] = []
     with ports:
