@@ -21,6 +21,7 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.sound_desk import SoundDesk
+from musicgen.app.web.speeds import TOKENS_PER_SECOND, Speeds, alike, roughly
 from musicgen.app.web.studio import Studio
 from musicgen.app.web.wish import Order, midi_bytes, music_of, order_of, parsed
 from musicgen.data_prep import MidiError, Performance
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
-TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
+USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
+SAME = ", whichever of these you choose"
 PICTURES = ("png", "svg")
 LITTLE = 0.005  # nats a token: what two strides make of one setting
 
@@ -189,9 +191,9 @@ class Desk:
             told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
             told["latents"], told["context"] = dials.latent_choices, dials.context_choices
             told["presets"] = dials.presets
-            speeds = dict(self.studio.speeds)
-            told["costs"] = {name: cost(*pair, speeds.get(pair), self.quality) for name, pair in dials.presets.items()}
-            told["measured"] = all(pair in speeds for pair in dials.presets.values())
+            speeds = self.studio.speeds
+            told["costs"] = {name: cost(pair, speeds, self.quality) for name, pair in dials.presets.items()}
+            told["measured"] = speeds is not None
         return told
 
     async def _performance(self, midi: object) -> Performance:
@@ -199,18 +201,23 @@ class Desk:
             return await asyncio.to_thread(lambda: parsed(midi_bytes(midi, self.limits), self.limits)[0])
 
 
-def cost(latents: int, context: int, speed: float | None, quality: Quality | None) -> str:
-    """What a preset costs and gains, for a person; ``speed`` in tokens a second, as measured on this machine."""
-    memory = f"Remembers about the last {context / TOKENS_PER_SECOND:.0f} seconds"
-    lost = quality.lost(latents, context) if quality is not None else None
+def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) -> str:
+    """What a preset (latents, context) costs and gains, for a person; speeds: None while they are being measured."""
+    memory = f"Remembers about the last {pair[1] / TOKENS_PER_SECOND:.0f} seconds"
+    lost = quality.lost(*pair) if quality is not None else None
     if lost is not None:
         memory += (
             "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats a token behind the best"
         )
-    if speed is None:
+    if speeds is None:
         return f"{memory}. Its speed here is being measured."
-    rate = speed / TOKENS_PER_SECOND
-    return f"{memory}. Here, 30 seconds of lively music take about {30 / rate:.0f} seconds to make."
+    cut, ended = (speeds.seconds(pair, USUAL_SECONDS, end) for end in (False, True))
+    if cut is None or ended is None:
+        return f"{memory}. How long it takes here is not known."
+    without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
+    same = SAME if len(speeds.tokens) > 1 and len(set(alike(speeds.tokens).values())) == 1 else ""
+    times = f"about {roughly(ended)} to make{without}{same}"
+    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of lively music take {times}."
 
 
 def _drawn(performance: Performance, data: bytes, form: str) -> bytes:

@@ -12,32 +12,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from musicgen.app.closing import endings_each
 from musicgen.app.errors import EnvironmentProblem, MusicgenError
-from musicgen.app.generate import LONGEST_NOTE, Model, finality, start
-from musicgen.app.settings import Settings
-from musicgen.app.shipped import FOLDER, shipped_primes
+from musicgen.app.generate import Model
 from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.job import Asked, Job, Ticket, batch_key
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.sound_job import SoundJob, SoundModel, measured_sound
 from musicgen.app.web.sound_wish import SoundOrder, dials_of
-from musicgen.data_prep import encode, read_midi
-from musicgen.data_prep.endings import OPENS, Endings
+from musicgen.app.web.speeds import Speeds, measuring, warm
 
 if TYPE_CHECKING:
     from musicgen.app.recording import AudioModel
     from musicgen.data_prep.memorisation_index import Index
 
 LOG = logging.getLogger("musicgen")
-MEASURED_ROUNDS, MEASURED_BLOCKS = 4, 4
-WARM_LENGTHS = (257, 65, 1)  # tokens of primes: one for each length of the engine's passes up to 1,024
 WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
 
 
@@ -63,7 +54,6 @@ class Studio:
         open_model: Callable[[], Model],
         limits: Limits = LIMITS,
         *,
-        prepare: bool = True,
         sound: AudioModel | None = None,
     ) -> None:
         """Start the thread.
@@ -71,14 +61,13 @@ class Studio:
         Args:
             open_model: loads the model; called once, in the studio's own thread, so that a page is there before it.
             limits: what may be asked.
-            prepare: measure and compile what will be needed while nobody waits.
             sound: weights for sound; they are made ready in the studio's thread, too, when they are first needed.
         """
         self.limits = limits
         self.model: Model | None = None
         self.ready = threading.Event()  # set when the model is there, or never will be
         self.problem: str | None = None
-        self._open_model, self._prepare = open_model, prepare
+        self._open_model, self._preparing = open_model, False
         self.sound = sound
         self._sound_model: SoundModel | None = None
         self.sound_speeds: dict[tuple[int, int], float] = {}  # (latents, context) in codes -> seconds of sound a second
@@ -90,8 +79,8 @@ class Studio:
         self._rounds: dict[str, int] = {}
         self._round = self._number = self._finished = 0
         self._closing = False
-        self.speeds: dict[tuple[int, int], float] = {}  # (latents, context) -> tokens a second of one take alone
-        self._unmeasured: list[tuple[int, int]] = []
+        self.speeds: Speeds | None = None  # of the presets, once they are known
+        self._measuring: Iterator[Speeds | None] | None = None
         self._unwarmed: list[int] = []  # sizes of batches that nothing is compiled for yet
         self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
         self._thread.start()
@@ -158,6 +147,13 @@ class Studio:
             rows = sum(not row.done for job in self._jobs for row in job.rows)
             return Load(len(self._waiting), len(self._jobs), rows, self._finished)
 
+    def prepare(self) -> None:
+        """From now on measure and compile what will be needed, while nobody waits; nothing else of ours is to keep the
+        machine busy by then."""
+        with self._change:
+            self._preparing = True
+            self._change.notify_all()
+
     def close(self) -> None:
         """Stop the thread; whoever waits is told."""
         with self._change:
@@ -175,10 +171,9 @@ class Studio:
             LOG.exception("the model could not be loaded")
             self._refuse("the model could not be loaded: see musicgen doctor")
             return
-        if self._prepare:
-            self._unmeasured = preset_dials(self.model)
-            self._unwarmed = [rows for rows in (2, 4, 8) if rows <= self.limits.rows]
-            self._unmeasured_sound = sound_dials(self.sound)
+        self._measuring = measuring(self.model, preset_dials(self.model), self._wanted)
+        self._unwarmed = [rows for rows in (2, 4, 8) if rows <= self.limits.rows]
+        self._unmeasured_sound = sound_dials(self.sound)
         self.ready.set()
         while True:
             with self._change:
@@ -189,12 +184,8 @@ class Studio:
                 chosen = self._choose() if len(self._jobs) < self.limits.streams else []
             if chosen:
                 self._start(chosen, self.model)
-            elif not self._jobs and self._unmeasured:
-                self._measure(self.model)
-            elif not self._jobs and self._unmeasured_sound:
-                self._measure_sound()
-            elif not self._jobs and self._unwarmed:
-                self._warm(self.model, self._unwarmed.pop(0))
+            elif not self._jobs and self._unprepared:
+                self._work_ahead(self.model)
             for job in list(self._jobs):
                 self._guarded(job, job.step)
                 if job.over:
@@ -203,23 +194,29 @@ class Studio:
                         self._finished += sum(ticket.over for ticket in job.tickets)
         self._refuse("the server is being stopped: try again later")
 
-    def _measure(self, model: Model) -> None:
-        """Nobody waits: measure one preset, which compiles its functions, too; give way when somebody comes."""
-        latents, context = pair = self._unmeasured[0]
-        speed = None
-        try:
-            speed = measured(model, latents, context, self._wanted)
-        except Exception:  # a preset that this machine cannot run is one whose speed is not known
-            LOG.exception("latents %d, context %d could not be measured", latents, context)
+    def _work_ahead(self, model: Model) -> None:
+        """Nobody waits: do a little of what will be needed."""
+        if self._measuring is not None:
+            self._measure(self._measuring)
+        elif self._unmeasured_sound:
+            self._measure_sound()
         else:
-            if speed is None:  # somebody came: later
-                return
-            self.speeds[pair] = speed
-        self._unmeasured = [other for other in self._unmeasured if other != pair]
+            self._warm(model, self._unwarmed.pop(0))
+
+    def _measure(self, measuring: Iterator[Speeds | None]) -> None:
+        """Go on measuring the presets, which compiles their functions, too."""
+        try:
+            self.speeds = next(measuring)
+        except Exception:
+            LOG.exception("the presets could not be measured")
+            self.speeds = Speeds({})
+        if self.speeds is not None:
+            self._measuring = None
 
     @property
     def _unprepared(self) -> bool:
-        return bool(self._unmeasured or self._unwarmed or self._unmeasured_sound)
+        left = self._measuring is not None or self._unwarmed or self._unmeasured_sound
+        return self._preparing and bool(left)
 
     def _measure_sound(self) -> None:
         """As `_measure`, for sound; what cannot be made ready is told to whoever asks for it."""
@@ -247,7 +244,7 @@ class Studio:
         return bool(self._waiting) or self._closing
 
     def _warm(self, model: Model, rows: int) -> None:
-        """Nobody waits: compile what the page's own preset needs for a batch of this size."""
+        """Compile what the page's own preset needs for a batch of this size."""
         try:
             warm(model, *preset_dials(model)[0], rows, self._wanted)
         except Exception:
@@ -329,45 +326,6 @@ def sound_dials(sound: AudioModel | None) -> list[tuple[int, int]]:
     """(M, N) in codes of the presets for sound, the page's own first; none if there is no sound."""
     presets = dials_of(sound).presets if sound is not None else {}
     return list(dict.fromkeys([presets[USUAL], *presets.values()])) if presets else []
-
-
-def warm(
-    model: Model, latents: int, context: int, rows: int, interrupted: Callable[[], bool]
-) -> Iterator[np.ndarray] | None:
-    """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
-    somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
-    usual = Settings(latents=latents, context=context)
-    music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
-    tokens = encode(music, bos=True)
-    many = endings_each(rows)
-    primes = [tokens] * (rows if many == 1 else 1)
-    next(start(model, primes, usual, 0, grammar=Endings(LONGEST_NOTE, OPENS), copies=many))
-    finality(model, tokens)
-    for length in WARM_LENGTHS:
-        stream = start(model, [tokens[:length]] * rows, usual, 0)
-        next(stream)
-        if interrupted():
-            return None
-    return stream
-
-
-def measured(model: Model, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
-    """Tokens a second of one take, in the best of a few rounds: other programs only ever make it slower.
-
-    None if ``interrupted`` said so.
-    """
-    stream = warm(model, latents, context, 1, interrupted)
-    if stream is None:
-        return None
-    best = 0.0
-    for _ in range(MEASURED_ROUNDS):
-        began, drawn = time.perf_counter(), 0
-        for _ in range(MEASURED_BLOCKS):
-            if interrupted():
-                return None
-            drawn += next(stream).shape[1]
-        best = max(best, drawn / max(time.perf_counter() - began, 1e-6))
-    return best
 
 
 def _turn(ticket: Ticket[Any]) -> tuple[int, int]:

@@ -57,7 +57,7 @@ class Fixture:
         self.model = model
         self.dials = Dials(model.latents, model.context)
         self.limits = limits
-        self.studio = Studio(lambda: model, limits, prepare=False)
+        self.studio = Studio(lambda: model, limits)
         assert self.studio.ready.wait(10)
 
     def order(self, **wish: Any) -> Order:

@@ -33,7 +33,7 @@ def model(loud: Path) -> AudioModel:
 
 @pytest.fixture(scope="module")
 def studio(fake: ModuleType, model: AudioModel) -> Iterator[Studio]:
-    made = Studio(fake.fake_model, LIMITS, prepare=False, sound=model)
+    made = Studio(fake.fake_model, LIMITS, sound=model)
     assert made.ready.wait(10)
     yield made
     made.close()
@@ -159,7 +159,7 @@ def test_the_dials_count_codes(model: AudioModel) -> None:
 
 def test_no_weights_for_sound(fake: ModuleType, model: AudioModel) -> None:
     """An order that should not have come is told why nothing comes of it."""
-    studio = Studio(fake.fake_model, LIMITS, prepare=False)
+    studio = Studio(fake.fake_model, LIMITS)
     events = list(studio.submit(order(model), "me"))
     studio.close()
     assert events[-1]["event"] == "error" and "no weights for sound" in events[-1]["message"]

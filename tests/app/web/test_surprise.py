@@ -58,7 +58,7 @@ def test_the_scorer_scores_every_note(little: Released) -> None:
 
 def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: Released) -> None:
     """On the real engine: what other people's rows hold changes nothing, in float arithmetic either."""
-    studio = Studio(lambda: open_model(little), prepare=False)
+    studio = Studio(lambda: open_model(little))
     assert studio.ready.wait(30)
     dials = Dials(32, 96)
 

@@ -1,0 +1,123 @@
+"""What the presets are said to cost: measured when nothing else is done, side by side, and told with its doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.web import serve, speeds
+from musicgen.app.web.desk import cost
+from musicgen.app.web.speeds import LONGEST_OF_ALL, Speeds, alike, measuring, roughly
+
+FAST, BALANCED, BEST = (8, 64), (16, 128), (64, 256)
+PAIRS = [BALANCED, FAST, BEST]
+
+
+class Slow:
+    """An engine on a clock of its own, busy with something else at first: a step takes 10 ms, a row more 2 ms, and
+    three times that in the first seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds * (3 if self.now < 6.0 else 1)
+
+    def start(self, primes: Any, *, latents: int, context: int, copies: int = 1, **more: Any) -> Iterator[np.ndarray]:
+        rows = len(primes) * copies
+        while True:
+            self.spend(16 * (0.010 + 0.002 * (rows - 1)))
+            yield np.zeros((rows, 16), np.int16)
+
+    def nats(self, stream: np.ndarray, token: int, **more: Any) -> float:
+        self.spend(0.1)
+        return 1.0
+
+
+@pytest.fixture
+def slow(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    engine = Slow()
+    monkeypatch.setattr(speeds.time, "perf_counter", lambda: engine.now)
+    return dataclasses.replace(fake.fake_model(), engine=engine)
+
+
+def test_no_preset_pays_for_what_else_the_machine_does(slow: Any) -> None:
+    """Equally quick presets are found to be so, although the first rounds were disturbed; endings are measured, too."""
+    *_, found = measuring(slow, PAIRS, lambda: False)
+    assert found is not None
+    assert found.tokens == {pair: pytest.approx(100.0) for pair in PAIRS}
+    assert found.ending == pytest.approx(LONGEST_OF_ALL * 10 * 40 * 0.024 + 8 * 0.1)
+    assert found.seconds(BEST, 30.0, end=False) == pytest.approx(12.0)
+    assert found.seconds(BEST, 30.0, end=True) == pytest.approx(8.0 + found.ending)
+
+
+def test_a_preset_that_cannot_be_run_costs_only_itself(slow: Any, caplog: pytest.LogCaptureFixture) -> None:
+    start = slow.engine.start
+
+    def refusing(primes: Any, **settings: Any) -> Any:
+        if settings["context"] == 256:
+            raise MemoryError
+        return start(primes, **settings)
+
+    slow.engine.start = refusing
+    *_, found = measuring(slow, PAIRS, lambda: False)
+    assert found is not None and set(found.tokens) == {FAST, BALANCED}
+    assert "not known" in cost(BEST, found, None) and "seconds to make" in cost(FAST, found, None)
+
+
+def test_differences_that_may_be_none_are_not_told() -> None:
+    """12, 10 and 6 seconds in one start, 8, 15 and 7 in another: that was the machine, not the presets."""
+    assert len(set(alike({FAST: 140.0, BALANCED: 121.0, BEST: 151.0}).values())) == 1
+    known = alike({FAST: 200.0, BALANCED: 190.0, BEST: 120.0})
+    assert known == {FAST: 195.0, BALANCED: 195.0, BEST: 120.0}
+    same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 14.0) for best in (140.0, 60.0))
+    assert len({cost(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1
+    assert cost(FAST, same, None) == (
+        "Remembers about the last 2 seconds. Here, 30 seconds of lively music take about 20 seconds to make, 9 seconds"
+        " without an ending, whichever of these you choose."
+    )
+    assert "whichever" not in cost(BEST, other, None)
+    assert "25 seconds to make, 20 seconds without" in cost(BEST, other, None)
+
+
+def test_times_are_rounded() -> None:
+    told = [roughly(seconds) for seconds in (0.02, 1.6, 9.4, 9.6, 12.6, 44.0, 58.0, 123.0)]
+    assert told == [f"{n} seconds" if n > 1 else "1 second" for n in (1, 2, 9, 10, 15, 45, 60, 120)]
+
+
+def test_nothing_is_measured_before_the_machine_is_free(make_studio: Any) -> None:
+    """Not even while nobody waits: only when the page's own preparations are over."""
+    fixture = make_studio()
+    time.sleep(0.2)
+    assert not fixture.engine.started and fixture.studio.speeds is None
+    fixture.studio.prepare()
+    deadline = time.monotonic() + 30
+    while fixture.studio.speeds is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert set(fixture.studio.speeds.tokens) == set(fixture.dials.presets.values())
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_piano_comes_first(broken: bool) -> None:
+    """Its samples are rendered on the same cores; a machine that has none is measured all the same."""
+    done: list[str] = []
+
+    def samples() -> None:
+        done.append("samples")
+        if broken:
+            raise EnvironmentProblem("there is no soundfont")
+
+    renderer, studio = (
+        SimpleNamespace(prepare=samples, closed=False),
+        SimpleNamespace(prepare=lambda: done.append("speed")),
+    )
+    serve._prepare(SimpleNamespace(renderer=renderer, studio=studio))  # type: ignore[arg-type]
+    assert done == ["samples", "speed"]
