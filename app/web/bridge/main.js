@@ -29,6 +29,7 @@ class Page extends Tab {
       keys: place("mg-keys"),
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
+      retried: () => this.forgive(),
       recipe: (recipe) => this.remake(recipe),
     });
     this.shelf = new Shelf(place("mg-shelf"), {
@@ -112,14 +113,22 @@ class Page extends Tab {
   async go(id, where) {
     const take = this.store.get(id);
     const dials = globalThis.musicgen.dials();
-    const here = this.onStage === id ? this.stage.position : take.music.seconds;
-    const at = where === "playhead" && here > 0.05 ? Math.min(here, take.music.seconds) : null;
+    const here = this.onStage === id ? this.stage.position : 0;
+    if (where === "playhead" && here < 0.05) return this.#askWhere(id);
+    const at = where === "playhead" ? Math.min(here, take.music.seconds) : null;
     try {
       const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
       await this.perform(wish, { parent: id, branched_at: at });
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** Nobody has said yet from where in this take to go on. */
+  #askWhere(id) {
+    this.choose(id);
+    this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press Branch again.`);
+    place("mg-message").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   /** Make a take exactly once more. */

@@ -44,6 +44,27 @@ def test_undo_never_takes_a_finished_take_away(browser: Any, site: Site) -> None
     visit.context.close()
 
 
+def test_a_branch_is_asked_for_where_it_begins(browser: Any, site: Site) -> None:
+    """A take that is not on the stage has no playhead: it comes there, and nothing is made until it has been set."""
+    visit = Visit(browser, site.url, 375, "light")
+    page = visit.page
+    make(visit, 2)
+    branch = page.locator("[data-take='2'] >> button:text-is('Branch')")
+    for _ in range(2):
+        branch.click()
+        asked = "Take 2 is on the stage: put the playhead where the new music is to begin, then press Branch again."
+        assert page.inner_text("#mg-message").strip() == asked
+        assert page.get_attribute("[data-take='2']", "aria-current") == "true"
+    page.wait_for_function("document.querySelector('#mg-message').getBoundingClientRect().top > -1")
+    page.evaluate("async () => (await musicgen.page).stage.seek(2)")
+    branch.click()
+    page.wait_for_selector("[data-take='3']")
+    visit.finished()
+    assert "from 2 s" in page.inner_text("[data-take='3']")
+    assert not visit.complaints
+    visit.context.close()
+
+
 FOCUSED = """() => {
   const one = document.activeElement;
   const { x, y, width, height } = (one.type === "radio" ? one.closest("label") : one).getBoundingClientRect();
