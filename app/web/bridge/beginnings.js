@@ -5,13 +5,15 @@ import { fileField } from "./file_field.js";
 import { base64, json, Refusal } from "./server.js";
 import { make } from "../static/theme.js";
 
+const ASK = "Choose a MIDI file, or drop it here";
+const AGAIN = "Choose another MIDI file, or drop it here";
 const LARGEST = 1_000_000; // until the server has told its own limit
 
 export class Beginnings {
   /**
    * @param {Stage} stage shows the music, with handles to choose a part
-   * @param {{file: HTMLElement, keys: HTMLElement, shown: () => void, failed: (error: Error) => void,
-   *          recipe: (recipe: object) => void}} parts
+   * @param {{file: HTMLElement, keys: HTMLElement, shown: () => void, failed: (error: Error) => void, retried: () => void,
+   *          recipe: (recipe: object) => void}} parts `retried`: what failed has been done anew
    */
   constructor(stage, parts) {
     Object.assign(this, { stage, ...parts });
@@ -106,16 +108,20 @@ export class Beginnings {
   }
 
   #buildFile() {
-    const ask = "Choose a MIDI file, or drop it here";
     const accept = ".mid,.midi,.json,audio/midi,audio/x-midi";
-    const field = fileField({ id: "mg-file-input", accept, ask, open: (file) => this.open(file) });
+    const field = fileField({ id: "mg-file-input", accept, ask: ASK, open: (file) => this.open(file) });
     Object.assign(this, { fileText: field.text, fileMore: field.more });
     this.file.replaceChildren(field.drop, field.more);
   }
 
-  /** Read a person's file: MIDI, or the recipe of a take. */
+  /** Read a person's file: MIDI, or the recipe of a take. Whatever comes of it, the file before it is not meant any more. */
   async open(file) {
+    this.retried();
+    this.known.delete("file");
+    this.reading.delete("file");
+    this.show();
     this.fileMore.replaceChildren();
+    this.fileText.textContent = AGAIN;
     if (file.size > this.largest) {
       this.failed(new Refusal(`${file.name} is too large (${this.largest / 1e6} MB are the most): choose a MIDI file of one piano piece.`));
       return;
@@ -123,8 +129,10 @@ export class Beginnings {
     const bytes = new Uint8Array(await file.arrayBuffer());
     if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file, bytes);
     this.fileText.textContent = `Reading ${file.name} …`;
-    const told = await this.#load("file", { midi: base64(bytes) }, file.name);
-    this.fileText.textContent = told ? `${file.name}: ${told.notes} notes` : "Choose another MIDI file, or drop it here";
+    const prime = { midi: base64(bytes) };
+    const told = await this.#load("file", prime, file.name);
+    if (this.reading.get("file") !== prime) return; // another file has been chosen since
+    this.fileText.textContent = told ? `${file.name}: ${told.notes} notes` : AGAIN;
     if (!told) return;
     if (told.remarks.length) this.fileMore.append(make("p", {}, `${told.remarks.join("; ")}.`));
     if (told.recipe) this.fileMore.append(this.#again(told.recipe));

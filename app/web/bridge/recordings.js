@@ -13,7 +13,8 @@ export class Recordings {
   /**
    * @param {HTMLElement} element gets the file's field and the microphone's button
    * @param {SoundStage} stage
-   * @param {{shown: () => void, failed: (error: Error) => void, recipe: (recipe: object) => void}} parts
+   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void,
+   *          recipe: (recipe: object) => void}} parts `retried`: what failed has been done anew
    */
   constructor(element, stage, parts) {
     Object.assign(this, { element, stage, ...parts });
@@ -83,6 +84,7 @@ export class Recordings {
 
   /** Read a person's file: a recording, or the settings of a take. */
   async open(file) {
+    this.retried();
     this.fileMore.replaceChildren();
     if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file);
     const before = this.fileText.textContent;

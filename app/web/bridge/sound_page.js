@@ -25,6 +25,7 @@ class SoundPage extends Tab {
     this.recordings = new Recordings(place("mg-sound-source"), this.stage, {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
+      retried: () => this.forgive(),
       recipe: (recipe) => this.remake(recipe),
     });
     this.takes = [];

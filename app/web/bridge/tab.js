@@ -61,6 +61,11 @@ export class Tab {
     return undefined;
   }
 
+  /** What went wrong last is being done anew: the complaint is out of date. */
+  forgive() {
+    this.alert.textContent = "";
+  }
+
   /** What has come of a run. @param {string[]} names of its takes */
   summary(names) {
     if (!names.length) return `Stopped before there was any ${this.makes}.`;

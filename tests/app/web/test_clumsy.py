@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from musicgen.app import facts
+from musicgen.data_prep import write_midi
 from musicgen.data_prep.midi import read_text
 
 from .serving import Site
@@ -112,3 +113,33 @@ def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
     page.click("text=A MIDI file of mine")
     page.wait_for_function("document.body.dataset.mgStart === 'file'")
     visit.made(5)  # a take stays on the stage
+
+
+def test_a_file_takes_the_place_of_the_one_before(visit: Visit, piece: Any) -> None:
+    """A good one ends the complaint about the last one; a broken one is not silently replaced by the good one."""
+    page = visit.page
+    page.click("text=A MIDI file of mine")
+
+    def choose(name: str, data: bytes) -> None:
+        page.set_input_files("#mg-file-input", {"name": name, "mimeType": "audio/midi", "buffer": data})
+
+    choose("large.mid", b"x" * 100_001)
+    page.wait_for_selector("text=large.mid is too large")
+    choose("good.mid", write_midi(piece(), None))
+    page.wait_for_selector("text=good.mid: ")
+    assert not visit.alert()
+    for name, data, complaint in (
+        ("broken.mid", b"no notes", "This file cannot be used"),
+        ("large.mid", b"x" * 100_001, "is too large"),
+    ):
+        choose("good.mid", write_midi(piece(), None))
+        page.wait_for_selector("text=good.mid: ")
+        visit.made(30)
+        choose(name, data)
+        page.locator(".mg-failed").filter(has_text=complaint).first.wait_for()
+        page.wait_for_selector("text=Choose another MIDI file")
+        assert not page.evaluate("async () => (await musicgen.page).stage.music.notes.length")
+        page.click("#mg-make")
+        page.wait_for_selector("text=Choose a MIDI file first.")
+        page.wait_for_timeout(700)  # two presses of Make in less are one
+    visit.complaints = [line for line in visit.complaints if "400" not in line]
