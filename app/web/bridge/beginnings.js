@@ -32,6 +32,7 @@ export class Beginnings {
     this.kind = kind;
     document.body.dataset.mgStart = kind;
     if (kind === "keys") this.#keyboard();
+    else this.keyboard?.stop();
     if (kind !== "opening" || this.asked === opening) {
       if (this.onStage !== kind) this.show(); // again would take the handle out of a person's hand
       return;
@@ -66,6 +67,7 @@ export class Beginnings {
   async wish() {
     if (this.kind === "nothing") return {};
     await this.loading;
+    if (this.kind === "keys") this.keyboard?.stop(); // what is being recorded is meant
     const beginning = this.known.get(this.kind);
     if (!beginning) {
       throw new Refusal(

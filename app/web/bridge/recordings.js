@@ -19,6 +19,7 @@ export class Recordings {
   constructor(element, stage, parts) {
     Object.assign(this, { element, stage, ...parts });
     this.kind = "file";
+    this.recording = null; // settled once what the microphone hears has become a beginning
     this.known = new Map(); // kind -> {pcm, name, from, to}
     this.limits = { bytes: 40e6, prime_seconds: 600 }; // until the server has told its own
     this.onStage = null;
@@ -54,9 +55,13 @@ export class Recordings {
     this.onStage = null;
   }
 
-  /** What is continued: {samples, name, from, to}, or null for nothing. */
-  chosen() {
+  /** What is continued: {samples, name, from, to}, or null for nothing. What is being recorded ends here. */
+  async chosen() {
     if (this.kind === "nothing") return null;
+    if (this.kind === "microphone") {
+      this.recorder?.stop();
+      await this.recording;
+    }
     const beginning = this.known.get(this.kind);
     if (!beginning) {
       throw new Refusal(this.kind === "file" ? "Choose a recording first." : "Press Record and play something first.");
@@ -139,13 +144,16 @@ export class Recordings {
       throw new Refusal(`The microphone cannot be used (${error.message}): allow it in the browser, or choose a file instead.`);
     }
     const parts = [];
-    this.recorder = new MediaRecorder(voice);
-    this.recorder.ondataavailable = ({ data }) => parts.push(data);
-    this.recorder.onstop = () => this.#recorded(voice, parts).catch((error) => this.failed(error));
-    this.recorder.start();
+    const recorder = new MediaRecorder(voice);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.start();
+    this.recorder = recorder;
+    this.recording = stopped.then(() => this.#recorded(voice, parts)).finally(() => (this.recording = null));
+    this.recording.catch((error) => this.failed(error));
     this.record.textContent = "Stop recording";
     this.recorded.textContent = "Recording …";
-    setTimeout(() => this.recorder?.stop(), this.limits.prime_seconds * 1000);
+    setTimeout(() => recorder.state === "recording" && recorder.stop(), this.limits.prime_seconds * 1000);
   }
 
   async #recorded(voice, parts) {

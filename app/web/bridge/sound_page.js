@@ -51,7 +51,7 @@ class SoundPage extends Tab {
       const [seconds, preset, takes, temperature, top_p, min_p, latents, context, seed] = values;
       const settings = { seconds, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
       this.dials = { settings, takes, ...this.seed(seed) };
-      await this.#perform(this.dials, this.recordings.chosen());
+      await this.#perform(this.dials, await this.recordings.chosen());
     } catch (error) {
       this.fail(error);
     }

@@ -143,3 +143,18 @@ def test_a_file_takes_the_place_of_the_one_before(visit: Visit, piece: Any) -> N
         page.wait_for_selector("text=Choose a MIDI file first.")
         page.wait_for_timeout(700)  # two presses of Make in less are one
     visit.complaints = [line for line in visit.complaints if "400" not in line]
+
+
+def test_make_ends_what_is_being_recorded(visit: Visit) -> None:
+    """On the keys: Make is pressed while they still record, and goes on from what was played."""
+    page = visit.page
+    page.click("text=Something I play now")
+    page.click("#mg-keys >> button:text-is('Record')")
+    for key in "asd":
+        page.keyboard.press(key, delay=50)
+    page.get_by_label("How much new music").first.fill("5")
+    page.click("#mg-make")
+    visit.finished()
+    text, _ = facts.found(read_text(visit.download("MIDI")))
+    assert text is not None and facts.Facts.from_json(text).prime_notes == 3
+    assert page.is_visible("#mg-keys >> button:text-is('Record')")

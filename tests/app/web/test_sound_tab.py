@@ -191,3 +191,34 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     assert not [line for line in visit.complaints if "400" not in line]
     visit.context.close()
     sound_site.until_idle()
+
+
+# A microphone that hears a tone.
+MICROPHONE = """() => {
+  const context = new AudioContext();
+  const heard = context.createMediaStreamDestination();
+  const tone = new OscillatorNode(context);
+  tone.connect(heard);
+  tone.start();
+  navigator.mediaDevices.getUserMedia = async () => (await context.resume(), heard.stream);
+}"""
+
+
+@pytest.mark.slow
+def test_make_ends_what_is_being_recorded(browser: Any, sound_site: Site) -> None:
+    """Make is pressed while the microphone still records, and goes on from what it heard."""
+    visit = AudioVisit(browser, sound_site.url, 1440, "light")
+    page = visit.page
+    page.locator("#mg-sound-cost").filter(has_text="Remembers").wait_for()
+    page.evaluate(MICROPHONE)
+    page.click("text=Something I record now")
+    page.click("#mg-sound-source >> button:text-is('Record')")
+    page.wait_for_timeout(1500)
+    page.get_by_label("How much new sound").first.fill("2")
+    page.click("#mg-sound-make")
+    visit.until("Take 1 is ready.")
+    assert json.loads(visit.saved("Settings"))["join_seconds"] > 0.5
+    assert page.is_visible("button:text-is('Record again')")
+    assert not visit.complaints
+    visit.context.close()
+    sound_site.until_idle()
