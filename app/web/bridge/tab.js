@@ -28,6 +28,7 @@ export class Tab {
     this.about = null; // limits and costs, once the server has told them
     this.chosen = null; // {latents, context} at which the dials stand
     this.run = null; // what is being made; it has a `name` once the server knows of it
+    this.ask = (event) => event.preventDefault(); // before the page is left with a take unfinished
     this.stopped = false; // whether a person has stopped it
     this.status = make("p", { class: "mg-told", role: "status" });
     this.alert = make("p", { class: "mg-failed", role: "alert" });
@@ -79,6 +80,7 @@ export class Tab {
     this.run = run;
     this.stopped = false;
     this.aborter = new AbortController();
+    addEventListener("beforeunload", this.ask);
     this.busy(true);
   }
 
@@ -100,6 +102,7 @@ export class Tab {
   /** It is over, well or not. */
   ended() {
     this.run = null;
+    removeEventListener("beforeunload", this.ask);
     this.busy(false);
     this.draw();
   }

@@ -158,3 +158,18 @@ def test_make_ends_what_is_being_recorded(visit: Visit) -> None:
     text, _ = facts.found(read_text(visit.download("MIDI")))
     assert text is not None and facts.Facts.from_json(text).prime_notes == 3
     assert page.is_visible("#mg-keys >> button:text-is('Record')")
+
+
+def test_leaving_asks_while_something_is_made(visit: Visit) -> None:
+    """And only then: the browser asks when the event is refused."""
+    page = visit.page
+    leaves = "() => dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leaves)
+    page.get_by_label("How much new music").first.fill("120")
+    page.click("#mg-make")
+    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
+    assert not page.evaluate(leaves)
+    page.wait_for_timeout(700)  # two presses in less are one
+    page.click("#mg-stop")
+    visit.finished()
+    assert page.evaluate(leaves)
