@@ -59,7 +59,8 @@ class Page extends Tab {
     // Gradio makes what is folded away when it is unfolded.
     new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
     const recipe = linked();
-    if (recipe) this.#offer(recipe);
+    if (recipe?.facts) this.#offer(recipe);
+    else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
     this.learn(60);
   }
 

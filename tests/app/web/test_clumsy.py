@@ -173,3 +173,12 @@ def test_leaving_asks_while_something_is_made(visit: Visit) -> None:
     page.click("#mg-stop")
     visit.finished()
     assert page.evaluate(leaves)
+
+
+@pytest.mark.parametrize("recipe", ["AAAA", "e30"])
+def test_a_broken_link_is_said_to_be_one(visit: Visit, site: Site, recipe: str) -> None:
+    """Letters that are no recipe, and a recipe of nothing."""
+    visit.page.goto("about:blank")
+    visit.page.goto(f"{site.url}/#recipe={recipe}")
+    visit.page.wait_for_selector("text=This link to a take is broken or cut short: ask for it again.")
+    assert visit.page.query_selector("text=Make the take in this link") is None
