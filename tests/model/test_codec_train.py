@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,33 @@ def test_a_run_by_the_clock_ends_with_it_and_shows_what_there_was_before_discrim
     assert int(again.step) == int(state.step) + config.steps_per_dispatch
 
 
+JUDGED = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # with everything from the first step on
+
+
+@pytest.mark.slow
+def test_two_devices_are_one(tmp_path: Path) -> None:
+    """Rows, codebooks' running means and discriminators shared out to two: the same run, but for rounding."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(jax.config.jax_compilation_cache_max_size),
+    }
+    command = [sys.executable, __file__, str(tmp_path / "two")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as other:
+        one = train_codec(JUDGED, Chords(), tmp_path / "one")
+        _, errors = other.communicate(timeout=300)
+    assert other.returncode == 0, errors
+    two = np.load(tmp_path / "two.npz")
+    assert int(two["devices"]) == 2
+    for name, expected in one.params.items():
+        np.testing.assert_allclose(two[name], expected, atol=2e-4, err_msg=name)
+    for alone, together in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert together["mel"] == pytest.approx(alone["mel"], rel=1e-4)
+        assert together["discriminator"] == pytest.approx(alone["discriminator"], rel=1e-3)
+
+
 def test_learning_rates_follow_the_progress() -> None:
     config = dataclasses.replace(RUN, warmup_steps=10, decay=0.5)
     rates = [float(learning_rate(config, 2.0, jnp.float32(step), jnp.float32(at))) for step, at in
@@ -155,3 +185,9 @@ def test_one_wave_is_learnt_by_heart() -> None:
 def test_a_run_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="samples must be a multiple of the hop"):
         train_codec(dataclasses.replace(RUN, samples=SAMPLES + 1), Chords(), tmp_path)
+
+
+if __name__ == "__main__":  # the run of test_two_devices_are_one, in a process with two devices
+    folder = Path(sys.argv[1])
+    params = train_codec(JUDGED, Chords(), folder).params
+    np.savez(folder.with_suffix(".npz"), devices=jax.device_count(), **{n: np.asarray(x) for n, x in params.items()})
