@@ -123,7 +123,7 @@ def test_a_run_by_the_clock_ends_with_it_and_shows_what_there_was_before_discrim
     assert int(again.step) == int(state.step) + config.steps_per_dispatch
 
 
-JUDGED = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # with everything from the first step on
+JUDGED = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # all of it from step 1
 
 
 @pytest.mark.slow
