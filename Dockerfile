@@ -1,6 +1,7 @@
 # docker build --target cpu  -t musicgen .       docker run --rm -p 7860:7860 musicgen    the page, on port 7860
 # docker build --target cuda -t musicgen:cuda .  docker run --rm --gpus all -p 7860:7860 musicgen:cuda
 # docker run --rm -v "$PWD:/music" musicgen prime.mid --out new.mid                       any other command
+# Podman and Buildah keep the health check with --format docker only.
 # The image's user has the id 1000: the mounted folder must be writable for it, or add --user "$(id -u):$(id -g)".
 
 FROM python:3.12-slim AS wheel
