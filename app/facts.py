@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen.app.errors import BadInput
@@ -16,6 +17,7 @@ from musicgen.app.settings import Settings, checked_seed
 FACTS = "musicgen "
 PRIME = "musicgen-prime "
 FORMAT = 1
+LONGEST_LABEL = 200  # letters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +94,38 @@ def found(events: Sequence[str]) -> tuple[str | None, str | None]:
     return facts, next((text[len(PRIME) :] for text in events if text.startswith(PRIME)), None)
 
 
-def prime_notes(events: Sequence[str]) -> int:
-    """How many of a file's notes are its prime's, by its own facts; 0 if it has none that can be read."""
+def read(events: Sequence[str]) -> Facts | None:
+    """The facts among a file's text events; None if it has none that can be read."""
     text, _ = found(events)
     try:
-        return Facts.from_json(text).prime_notes if text is not None else 0
+        return Facts.from_json(text) if text is not None else None
     except BadInput:
-        return 0
+        return None
+
+
+def prime_notes(events: Sequence[str]) -> int:
+    """How many of a file's notes are its prime's, by its own facts; 0 if it has none that can be read."""
+    facts = read(events)
+    return facts.prime_notes if facts is not None else 0
+
+
+def label_in(events: Sequence[str]) -> str | None:
+    """What the sound and the pictures of a file with these text events say of it; None if it is not ours."""
+    facts = read(events)
+    return label(dataclasses.asdict(facts)) if facts is not None else None
+
+
+def label(facts: Mapping[str, Any]) -> str:
+    """How something was made, in a short line of printable ASCII.  facts: `Facts` as a dict, or those of sound."""
+    prime = facts.get("prime_sha256")
+    said = (
+        f"musicgen, checkpoint {facts.get('checkpoint')} ({str(facts.get('checkpoint_sha256'))[:12]}),"
+        f" seed {facts.get('seed')}, sample {facts.get('sample')},"
+        f" {f'prime {prime[:12]}' if isinstance(prime, str) else 'no prime'}"
+    )
+    return as_label(said)
+
+
+def as_label(text: str) -> str:
+    """What may stand in a file of any kind: others read such lines, and facts may come from a stranger's file."""
+    return re.sub("[^ -~]", "?", text)[:LONGEST_LABEL]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -16,7 +17,7 @@ from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered
 from musicgen.app.settings import Settings, checked_seed
 
 if TYPE_CHECKING:
-    from musicgen.app.generate import Result
+    from musicgen.app.generate import Result, Sample
     from musicgen.app.prime import Prime
 
 
@@ -183,19 +184,21 @@ def _write(
             write_bytes(out, midi_file(sample, packed))
             written.append(out)
         for sample, audio in zip(result.samples, audios, strict=False):
-            _render(sample.music, audio, arguments)
+            _render(sample, audio, arguments)
             written.append(audio)
     except MusicgenError as error:
         there = f" ({', '.join(map(str, written))} written)" if written else ""
         raise type(error)(f"{error}{there}") from None
 
 
-def _render(music: Any, audio: Path, arguments: argparse.Namespace) -> None:
+def _render(sample: Sample, audio: Path, arguments: argparse.Namespace) -> None:
+    from musicgen.app.facts import label
     from musicgen.app.progress import Progress
     from musicgen.app.render import render
 
-    with Progress(music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
-        render(music, audio, soundfont=arguments.soundfont, on_progress=progress.update)
+    more = {"soundfont": arguments.soundfont, "label": label(dataclasses.asdict(sample.facts))}
+    with Progress(sample.music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
+        render(sample.music, audio, on_progress=progress.update, **more)
 
 
 def _tell(

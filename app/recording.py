@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicgen.app import codes_file
-from musicgen.app.codes_file import open_codec
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.facts import label
 from musicgen.app.settings import Settings, checked_seed
-from musicgen.app.sound_files import Write, sound_file
+from musicgen.app.sound_files import Write, digest, sound_file
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, read_blocks, silent
 from musicgen.data_prep.code_rows import SPECIALS, frames_of
 
@@ -118,7 +118,7 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
         raise BadInput(f"the weights {released.name} write MIDI, not sound: leave --checkpoint out for {MODEL}")
     if not released.config.depth_layers:
         raise BadInput(f"the weights {released.name} go code by code, which is too slow to be made use of")
-    opened = open_codec(codec)
+    opened = codes_file.open_codec(codec)
     if released.tokenizer["codec_sha256"] != opened.sha256:
         raise BadInput(
             f"the weights {released.name} know the codes of another codec than {opened.name}: name its folder with"
@@ -128,8 +128,7 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
 
 
 def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | None = None) -> Heard:
-    """Read a recording, or its first `seconds`, for a context of so many frames (the model's own); memory does not
-    grow with it.
+    """Read a recording, or its first `seconds`, in bounded memory, for a context of so many frames (the model's own).
 
     Raises BadInput if it cannot be used, wherever in it the reason lies.
     """
@@ -201,8 +200,9 @@ def continue_recording(
     settings: resolved, latents and context in codes.  on_progress: 0 when the recording has been read, then the
     seconds of new sound in each file.
     """
+    known = weights(model) | {"seed": seed, "prime_sha256": digest(heard.tail) if heard is not None else None}
     with contextlib.ExitStack() as stack:
-        writes = [stack.enter_context(sound_file(out)) for out in outs]
+        writes = [stack.enter_context(sound_file(out, label({**known, "sample": n}))) for n, out in enumerate(outs, 1)]
         return _go_on(model, heard, settings, seed, writes, on_progress)
 
 

@@ -40,6 +40,7 @@ def render(
     *,
     soundfont: str | os.PathLike[str] | None = None,
     synth: str = "wheel",
+    label: str | None = None,
     on_progress: Callable[[float], None] = lambda seconds: None,
 ) -> float:
     """Write a performance as sound, its loudest sample at -1 dBFS.
@@ -49,6 +50,7 @@ def render(
         out: .wav, .flac, .ogg or .mp3.
         soundfont: a SoundFont 2 file; None for the one that comes with the install.
         synth: 'wheel' (midirenderer) or 'fluidsynth' (the program of that name, if installed).
+        label: what the file says of itself, as its comment; see `facts.label`.
         on_progress: called with the seconds of sound that are done.
 
     Returns:
@@ -65,14 +67,14 @@ def render(
         )
     font = find_soundfont(soundfont)
     if synth == "fluidsynth":
-        return _with_fluidsynth(performance, out, font)
+        return _with_fluidsynth(performance, out, font, label)
     data = font.read_bytes()
     rate, _ = _play(data, _silence())
 
     def segments() -> Iterator[np.ndarray]:
         return _segments(performance, data, rate)
 
-    return _write(segments, performance.duration + TAIL, rate, out, str(font), on_progress)
+    return _write(segments, performance.duration + TAIL, rate, out, str(font), label, on_progress)
 
 
 def check_sound(synth: str, out: Path) -> None:
@@ -177,7 +179,13 @@ def _silence() -> Performance:
 
 
 def _write(
-    segments: Segments, seconds: float, rate: int, out: Path, font: str, on_progress: Callable[[float], None]
+    segments: Segments,
+    seconds: float,
+    rate: int,
+    out: Path,
+    font: str,
+    label: str | None,
+    on_progress: Callable[[float], None],
 ) -> float:
     """Measure the peak, then write the sound brought to PEAK.  Each of the two is half of the progress."""
     kept: list[np.ndarray] = []
@@ -198,11 +206,11 @@ def _write(
             written += len(segment)
             on_progress((done + written) / rate / 2)
 
-    _encode(scaled(), rate, done, out)
+    _encode(scaled(), rate, done, out, label)
     return done / rate
 
 
-def _encode(sound: Iterable[np.ndarray], rate: int, frames: int, out: Path) -> None:
+def _encode(sound: Iterable[np.ndarray], rate: int, frames: int, out: Path, label: str | None) -> None:
     """Write float32[T, 2] pieces in the format of ``out``'s suffix, whole or not at all."""
     import soundfile
 
@@ -210,6 +218,8 @@ def _encode(sound: Iterable[np.ndarray], rate: int, frames: int, out: Path) -> N
     with replacing(out) as temporary:
         try:
             with soundfile.SoundFile(temporary, "w", rate, 2, subtype, format=form) as file:
+                if label is not None:
+                    file.comment = label
                 for segment in sound:
                     for at in range(0, len(segment), rate):  # libsndfile's Vorbis keeps a whole write on its stack
                         file.write(segment[at : at + rate])
@@ -221,7 +231,7 @@ def _encode(sound: Iterable[np.ndarray], rate: int, frames: int, out: Path) -> N
             raise EnvironmentProblem(f"cannot write {out}: is the disk full? Free some space or choose another folder")
 
 
-def _with_fluidsynth(performance: Performance, out: Path, font: Path) -> float:
+def _with_fluidsynth(performance: Performance, out: Path, font: Path, label: str | None) -> float:
     """Let the fluidsynth program play into a temporary WAV, then bring it to PEAK."""
     import soundfile
 
@@ -240,4 +250,5 @@ def _with_fluidsynth(performance: Performance, out: Path, font: Path) -> float:
         def segments() -> Iterator[np.ndarray]:
             return soundfile.blocks(wave, FLUIDSYNTH_RATE * 10, dtype="float32", always_2d=True)
 
-        return _write(segments, soundfile.info(wave).duration, FLUIDSYNTH_RATE, out, str(font), lambda seconds: None)
+        seconds = soundfile.info(wave).duration
+        return _write(segments, seconds, FLUIDSYNTH_RATE, out, str(font), label, lambda seconds: None)

@@ -31,17 +31,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, render, write."""
     source = find_prime(arguments.piece)
     out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
-    from musicgen.app.performance_file import read_performance
+    from musicgen.app import facts
+    from musicgen.app.performance_file import performance_in, read_bytes
     from musicgen.app.progress import Progress
     from musicgen.app.render import check_sound, render
+    from musicgen.data_prep.midi import read_text
 
     check_sound(arguments.synth, out)
-    music, remarks = read_performance(source)
+    data = read_bytes(source)
+    music, remarks = performance_in(data, source)
+    more = {"soundfont": arguments.soundfont, "synth": arguments.synth, "label": facts.label_in(read_text(data))}
     if remarks and not arguments.quiet:
         print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)
     began = time.perf_counter()
     with Progress(music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
-        seconds = render(music, out, soundfont=arguments.soundfont, synth=arguments.synth, on_progress=progress.update)
+        seconds = render(music, out, on_progress=progress.update, **more)
     wall = time.perf_counter() - began
     speed = seconds / wall
     if arguments.json:

@@ -35,8 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     data = read_bytes(source)
     music, _ = performance_in(data, source)
     size = {"width": arguments.width, "height": arguments.height}
-    picture = roll.draw(music, prime_notes=facts.prime_notes(read_text(data)), **size)
-    write_bytes(out, roll.svg(picture) if out.suffix.lower() == ".svg" else roll.png(picture))
+    events = read_text(data)
+    picture, label = roll.draw(music, prime_notes=facts.prime_notes(events), **size), facts.label_in(events)
+    write_bytes(out, roll.svg(picture, label) if out.suffix.lower() == ".svg" else roll.png(picture, told=label))
     if not arguments.quiet:
         print(f"musicgen: {out}: {len(music)} notes, {music.duration:.1f} s", file=sys.stderr)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.output import replacing
 from musicgen.app.render import SUBTYPES
-from musicgen.data_prep.audio import SAMPLE_RATE
+from musicgen.data_prep.audio import SAMPLE_RATE, to_int16
 
 Write = Callable[[np.ndarray], None]
 
@@ -26,9 +27,16 @@ def check_writable(out: Path) -> None:
         raise EnvironmentProblem(f"the installed libsndfile cannot write {out.suffix}: choose .wav or .flac")
 
 
+def digest(samples: np.ndarray) -> str:
+    """The SHA-256 of f32 [n], -1..1, as int16 samples: by it a recording that was continued is known again."""
+    return hashlib.sha256(to_int16(samples).tobytes()).hexdigest()
+
+
 @contextlib.contextmanager
-def sound_file(out: Path) -> Iterator[Write]:
+def sound_file(out: Path, label: str | None = None) -> Iterator[Write]:
     """A function that adds f32 [n], -1..1, to the file; it appears when the body ends well, and else not at all.
+
+    label: what it says of itself, as its comment; see `facts.label`.
 
     Raises EnvironmentProblem if it cannot be written.
     """
@@ -38,6 +46,8 @@ def sound_file(out: Path) -> Iterator[Write]:
     with replacing(out) as temporary:
         try:
             with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, subtype, format=kind) as file:
+                if label is not None:
+                    file.comment = label
                 yield lambda samples: file.write(np.clip(samples, -1.0, 1.0))
         except soundfile.SoundFileError as error:
             raise EnvironmentProblem(f"cannot write {out}: {str(error).strip().rstrip('.')}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from musicgen.app import facts as facts_of
@@ -142,23 +142,22 @@ class Desk:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
         if form not in SOUNDS:
             raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(SOUNDS)}")
-        performance = await self._performance(midi)
+        performance, events = await self._performance(midi)
         most = self.limits.prime_seconds + self.limits.seconds
         if performance.duration > most:
             raise BadInput(
                 f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
             )
         async with self._rendering:
-            return await asyncio.to_thread(self.renderer.sound, performance, form)
+            return await asyncio.to_thread(self.renderer.sound, performance, form, facts_of.label_in(events))
 
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
         if form not in PICTURES:
             raise BadInput(f"there is no picture format {form[:20]!r}: choose one of {', '.join(PICTURES)}")
-        performance = await self._performance(midi)
-        data = midi_bytes(midi, self.limits)
+        performance, events = await self._performance(midi)
         async with self._parsing:
-            return await asyncio.to_thread(_drawn, performance, data, form)
+            return await asyncio.to_thread(_drawn, performance, events, form)
 
     async def surprise(self, source: object) -> list[list[float]]:
         """[onset, pitch, nats] of each note of a piece (a prime, see `wish`): how little the model expected it."""
@@ -196,9 +195,15 @@ class Desk:
             told["measured"] = speeds is not None
         return told
 
-    async def _performance(self, midi: object) -> Performance:
+    async def _performance(self, midi: object) -> tuple[Performance, Sequence[str]]:
+        """The music of a MIDI file in base64, and its text events."""
+
+        def read() -> tuple[Performance, Sequence[str]]:
+            data = midi_bytes(midi, self.limits)
+            return parsed(data, self.limits)[0], read_text(data)
+
         async with self._parsing:
-            return await asyncio.to_thread(lambda: parsed(midi_bytes(midi, self.limits), self.limits)[0])
+            return await asyncio.to_thread(read)
 
 
 def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) -> str:
@@ -220,10 +225,11 @@ def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) 
     return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of lively music take {times}."
 
 
-def _drawn(performance: Performance, data: bytes, form: str) -> bytes:
+def _drawn(performance: Performance, events: Sequence[str], form: str) -> bytes:
     width = int(min(max(1200, 40 * performance.duration), 6000))
-    picture = roll.draw(performance, prime_notes=facts_of.prime_notes(read_text(data)), width=width, height=420)
-    return roll.svg(picture) if form == "svg" else roll.png(picture)
+    picture = roll.draw(performance, prime_notes=facts_of.prime_notes(events), width=width, height=420)
+    label = facts_of.label_in(events)
+    return roll.svg(picture, label) if form == "svg" else roll.png(picture, told=label)
 
 
 def _recipe(data: bytes) -> dict[str, Any] | None:

@@ -41,9 +41,9 @@ class Renderer:
         self._keys: dict[int, bytes] = {}
         self.closed = False
 
-    def sound(self, performance: Performance, form: str) -> bytes:
-        """A sound file.  form: wav, flac, ogg or mp3.  Raises MusicgenError."""
-        return self._run(BROKEN, rendered, performance, form)
+    def sound(self, performance: Performance, form: str, label: str | None = None) -> bytes:
+        """A sound file.  form: wav, flac, ogg or mp3; label: see `render`.  Raises MusicgenError."""
+        return self._run(BROKEN, rendered, performance, form, label)
 
     def heard(self, data: bytes, longest: float) -> np.ndarray:
         """A recording's samples, int16 [n], one channel, 24 kHz.  data: of a file that lasts no longer than `longest`
@@ -54,9 +54,12 @@ class Renderer:
             path.write_bytes(data)
             return self._run(UNREADABLE, heard, path, longest)
 
-    def written(self, samples: np.ndarray, form: str) -> bytes:
-        """A sound file.  samples: int16 [n] at 24 kHz; form: wav, flac, ogg or mp3.  Raises MusicgenError."""
-        return self._run(UNWRITTEN, written, samples, form)
+    def written(self, samples: np.ndarray, form: str, label: str | None = None) -> bytes:
+        """A sound file.  samples: int16 [n] at 24 kHz; form: wav, flac, ogg or mp3; label: see `sound_file`.
+
+        Raises MusicgenError.
+        """
+        return self._run(UNWRITTEN, written, samples, form, label)
 
     def key(self, pitch: int) -> bytes:
         """The MP3 of one of the browser's keys, made once.  Raises BadInput for a key that is not sampled."""
@@ -100,11 +103,11 @@ class Renderer:
             raise EnvironmentProblem("the server is being stopped: try again later") from None
 
 
-def rendered(performance: Performance, form: str) -> bytes:
+def rendered(performance: Performance, form: str, label: str | None = None) -> bytes:
     """The bytes of a sound file; it is written in a folder of its own, which goes with all that is in it."""
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"piece.{form}"
-        render(performance, path)
+        render(performance, path, label=label)
         return path.read_bytes()
 
 
@@ -116,12 +119,12 @@ def heard(path: Path, longest: float) -> np.ndarray:
         raise BadInput(str(error)) from None
 
 
-def written(samples: np.ndarray, form: str) -> bytes:
+def written(samples: np.ndarray, form: str, label: str | None = None) -> bytes:
     """See `Renderer.written`."""
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"sound.{form}"
         check_writable(path)
-        with sound_file(path) as write:
+        with sound_file(path, label) as write:
             # As libsndfile counts, so that WAV and FLAC hold every sample as it is.
             write(samples.astype(np.float32) / np.float32(32768.0))
         return path.read_bytes()

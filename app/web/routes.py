@@ -106,7 +106,8 @@ def sound_routes(desk: Desk) -> list[Route]:
             form = request.path_params["form"]
             async with sounds.room():
                 body = await _body(request, most, too_large(sounds.limits))
-                return Response(await sounds.written(body.get("samples"), form), media_type=TYPES[form])
+                data = await sounds.written(body.get("samples"), form, body.get("label"))
+                return Response(data, media_type=TYPES[form])
 
         return await _guarded(answer)
 

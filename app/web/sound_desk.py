@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.errors import BadInput
+from musicgen.app.facts import as_label
 from musicgen.app.recording import AudioModel
 from musicgen.app.render import SUBTYPES
 from musicgen.app.web.job import Event
@@ -71,18 +72,19 @@ class SoundDesk:
         """The events of an order (see `sound_job`), until its takes are finished."""
         return self._tell(order, client)
 
-    async def written(self, samples: object, form: str) -> bytes:
-        """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3."""
+    async def written(self, samples: object, form: str, label: object = None) -> bytes:
+        """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3;
+        label: as it came with the take, if it is known."""
         check_form(form)
         data = await asyncio.to_thread(sound_bytes, samples, self.limits)
         if not data or len(data) % 2:
             raise BadInput("there is no sound in this request: make some first")
-        return await self.file(np.frombuffer(data, "<i2"), form)
+        return await self.file(np.frombuffer(data, "<i2"), form, as_label(label) if isinstance(label, str) else None)
 
-    async def file(self, samples: np.ndarray, form: str) -> bytes:
+    async def file(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
         """A sound file of samples int16 [n] at 24 kHz."""
         check_form(form)
-        return await asyncio.to_thread(self.renderer.written, samples, form)
+        return await asyncio.to_thread(self.renderer.written, samples, form, label)
 
     def about(self) -> dict[str, Any]:
         """What the tab has to know before anything is asked."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen.app.facts import label
 from musicgen.app.generate import new_seed
 from musicgen.app.recording import AudioModel, Voice, encoding, open_engine, start, tokens_of, weights
 from musicgen.app.settings import Settings
+from musicgen.app.sound_files import digest
 from musicgen.app.version import version
 from musicgen.app.web.job import Ticket
 from musicgen.app.web.limits import Limits
@@ -59,7 +60,7 @@ class SoundJob:
             sound begins
     listening   seconds of the recording that have been encoded
     sound   take, sound, seconds of new sound so far, rate: seconds of sound made in a second
-    take    take, seconds of new sound, tokens, facts
+    take    take, seconds of new sound, tokens, facts, label: see `facts.label`
     """
 
     def __init__(self, tickets: Sequence[Ticket[SoundOrder]], model: SoundModel, limits: Limits) -> None:
@@ -156,19 +157,19 @@ class SoundJob:
         """Say how a take was made: with the same recording, the same settings give the same sound."""
         order, model = self.order, self.model.model
         heard = order.heard
-        digest = hashlib.sha256(to_int16(heard.tail).tobytes()).hexdigest() if heard is not None else None
         facts = {
             "format": FORMAT,
             "settings": dataclasses.replace(order.settings, seconds=row.voice.made).to_dict(),
             "seed": self.seed,
             "sample": row.take,
             **weights(model),
-            "prime_sha256": digest,  # of the samples that the model was given, int16 at 24 kHz
+            "prime_sha256": digest(heard.tail) if heard is not None else None,  # of what the model was given
             "join_seconds": round(heard.seconds, 4) if heard is not None else 0.0,
             "backend": self.model.backend,
             "version": version(),
         }
-        self.ticket.tell("take", take=row.take, seconds=round(row.voice.made, 4), tokens=self.tokens, facts=facts)
+        seconds = round(row.voice.made, 4)
+        self.ticket.tell("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
 
 
 def measured_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:

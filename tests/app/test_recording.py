@@ -50,6 +50,8 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     heard = hear(tmp_path / "prime.wav", model, None)
     made = continue_recording(model, heard, settings(model), 7, [tmp_path / "new.wav"])
     out, rate = soundfile.read(tmp_path / "new.wav", dtype="float32")
+    with soundfile.SoundFile(tmp_path / "new.wav") as file:
+        assert f"checkpoint {model.released.name}" in file.comment and "seed 7, sample 1, prime " in file.comment
     fade, join, late = round(FADE * rate), heard.samples, model.late
     assert rate == SAMPLE_RATE and join % model.codec.config.hop == 0 and len(prime) - join < model.codec.config.hop
     assert len(out) == join + rate // 2

@@ -144,8 +144,10 @@ def test_sound_and_pictures(site: Any) -> None:
         assert answer.headers["content-type"] == {"wav": "audio/wav", "mp3": "audio/mpeg"}[form]
         sound, rate = soundfile.read(io.BytesIO(answer.body))
         assert len(sound) / rate > 3.0 and np.abs(sound).max() > 0.5
-    assert site.ask("musicgen/picture/png", {"midi": take["midi"]}).body.startswith(b"\x89PNG")
-    assert site.ask("musicgen/picture/svg", {"midi": take["midi"]}).body.startswith(b"<svg")
+    label = f"checkpoint fake (ffffffffffff), seed {take['recipe']['facts']['seed']}".encode()
+    for kind, begins in (("picture/png", b"\x89PNG"), ("picture/svg", b"<svg"), ("sound/wav", b"RIFF")):
+        data = site.ask(f"musicgen/{kind}", {"midi": take["midi"]}).body
+        assert data.startswith(begins) and label in data
 
 
 def test_the_browsers_piano(site: Any) -> None:

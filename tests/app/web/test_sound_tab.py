@@ -54,9 +54,12 @@ def test_a_recording_goes_on_line_by_line(sound_site: Site, prime: bytes) -> Non
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     kinds = [event["event"] for event in answer.events]
     assert kinds[-2:] == ["take", "end"] and kinds.count("sound") > 2 and "listening" in kinds
+    label = next(event["label"] for event in answer.events if event["event"] == "take")
+    assert label.startswith("musicgen, checkpoint ")
     for form, begin in (("flac", b"fLaC"), ("mp3", b"")):
-        answer = sound_site.ask(f"musicgen/recording/written/{form}", {"samples": text(heard.body)})
-        assert answer.status == 200 and answer.body.startswith(begin)
+        body = {"samples": text(heard.body), "label": label}
+        answer = sound_site.ask(f"musicgen/recording/written/{form}", body)
+        assert answer.status == 200 and answer.body.startswith(begin) and label.encode() in answer.body
         assert len(read(answer.body)) / 24_000 == pytest.approx(4.0, abs=0.1)
     sound_site.until_idle()
 
@@ -116,6 +119,7 @@ def test_a_client_of_the_api(sound_site: Site, prime: bytes) -> None:
     sound = read(base64.b64decode(take["sound"]))
     assert len(sound) == round(take["facts"]["join_seconds"] * 24_000) + 12_000
     assert np.abs(sound[:24_000]).max() > 0.1 and take["facts"]["seed"] == 7
+    assert b"seed 7, sample 1, prime " in base64.b64decode(take["sound"])
     with pytest.raises(AppError, match="no sound format 'doc'"):
         client.predict(form="doc", api_name="/continue_sound")
     with pytest.raises(AppError, match="is no audio file"):
