@@ -17,6 +17,7 @@ const LOUD = 112;
 const PLAIN = 80;
 const LOWEST_BASE = 24;
 const HIGHEST_BASE = 96;
+const LETTERLESS = "(pointer: coarse), (hover: none)"; // a touch screen: keyboard.css hides the letters there
 
 const HELP =
   "Piano. The letters A to K are white keys, W to O black ones, Z and X move by an octave, the space bar is the pedal. " +
@@ -295,7 +296,7 @@ export class Keyboard {
   shift(by) {
     this.base = Math.min(Math.max(this.base + by, LOWEST_BASE), HIGHEST_BASE);
     this.#lay();
-    this.#say(`The letter A plays ${pitchName(this.base)}.`);
+    this.#say(matchMedia(LETTERLESS).matches ? `The keys are those around ${pitchName(this.base)}.` : `The letter A plays ${pitchName(this.base)}.`);
   }
 
   // ---- looks

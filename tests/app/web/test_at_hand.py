@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -96,4 +96,42 @@ def test_the_focus_of_the_keyboard_is_seen(browser: Any, site: Site, scheme: str
     names = ["Something I play now", "Balanced", "Come to an end there", "range slider for Takes", "Make music"]
     assert {*names} <= {*seen}
     assert [name for name, good in seen.items() if not good] == []
+    visit.context.close()
+
+
+class Phone(NamedTuple):
+    """A browser whose windows are touched."""
+
+    browser: Any
+
+    def new_context(self, **options: Any) -> Any:
+        return self.browser.new_context(**options, has_touch=True, is_mobile=True)
+
+
+def test_a_phone_has_what_is_needed_within_reach(browser: Any, site: Site) -> None:
+    """Stop beside the stage, one row of buttons and no letters at the piano, a whole seed, no dot alone at the foot."""
+    visit = Visit(Phone(browser), site.url, 375, "light")
+    page = visit.page
+    assert "·" not in page.inner_text("footer")
+    page.click("text=Something I play now")
+    page.wait_for_selector(".mg-keyboard .mg-key")
+    tops = "() => [...document.querySelectorAll('.mg-keyboard .mg-bar button')].map((one) => one.offsetTop)"
+    assert len(set(page.evaluate(tops))) == 1
+    assert page.locator(".mg-key kbd").count() and not page.locator(".mg-key kbd >> visible=true").count()
+    page.click("[aria-label='An octave higher']")
+    assert "letter" not in page.inner_text(".mg-keyboard .mg-status")
+    page.click("text=Nothing: a piece")
+    page.click("text=Fine tuning")
+    seed = page.get_by_label("Seed")
+    seed.fill("888888888")
+    assert seed.evaluate("(one) => one.scrollWidth <= one.clientWidth"), "a figure of the seed is cut off"
+    page.get_by_label("How much new music").first.fill("120")
+    page.click("#mg-make")
+    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0")
+    page.locator(".mg-stage").scroll_into_view_if_needed()
+    reach = "() => { const { top, bottom } = document.querySelector('#mg-stop').getBoundingClientRect();"
+    assert page.evaluate(reach + "return top > 0 && bottom <= innerHeight; }"), "Stop is out of sight"
+    page.tap("#mg-stop")
+    visit.finished()
+    assert not visit.overflowing() and not visit.complaints
     visit.context.close()
