@@ -61,7 +61,7 @@ class Page extends Tab {
     const recipe = linked();
     if (recipe?.facts) this.#offer(recipe);
     else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
-    this.learn(60);
+    this.learn(180);
   }
 
   learned(about) {
@@ -270,7 +270,7 @@ class Page extends Tab {
     try {
       localStorage.setItem(STORE, this.store.serialise());
     } catch {
-      this.tell("This browser keeps no takes (private window, or no room): download what you want to keep.");
+      this.fail(new Refusal("This browser keeps no takes (private window, or no room): download what you want to keep."));
     }
   }
 
@@ -281,6 +281,13 @@ class Page extends Tab {
   }
 
   // ---- words
+
+  /** What has come of a run, and which takes had to go for it. */
+  summary(names) {
+    const told = super.summary(names);
+    const gone = this.store.dropped.splice(0);
+    return gone.length ? `${told} To make room, ${gone.join(", ")} left the list: press Keep on takes that must stay.` : told;
+  }
 
   #offer(recipe) {
     const button = make("button", { type: "button", class: "mg-plain mg-main" }, "Make the take in this link");

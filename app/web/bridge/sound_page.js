@@ -34,7 +34,7 @@ class SoundPage extends Tab {
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ stage }) => stage.pause()));
     document.addEventListener("musicgen-state", ({ detail }) => detail.state === "playing" && this.stage.pause());
     this.busy(false);
-    this.learn(120); // the speed of sound is measured after that of notes
+    this.learn(300); // the speed of sound is measured after that of notes
   }
 
   learned({ sound }) {
@@ -151,13 +151,13 @@ class SoundPage extends Tab {
     this.draw();
   }
 
-  #finish({ take: number, facts: told }) {
+  #finish({ take: number, facts: told, label }) {
     const { run } = this;
     this.count += 1;
     const { name, from, to } = run.source ?? {};
     const pcm = run.takes.get(number);
     const facts = { ...told, join_seconds: pcm.join / RATE }; // the server knows of the end that was sent
-    const take = { name: `Take ${this.count}`, pcm, facts, recording: run.source ? { name, from, to } : null };
+    const take = { name: `Take ${this.count}`, pcm, facts, label, recording: run.source ? { name, from, to } : null };
     this.takes.unshift(take);
     run.made.push(take);
     run.takes.delete(number);
@@ -228,15 +228,16 @@ class SoundPage extends Tab {
 
   /** The row of downloads for a take. */
   #carry(take) {
-    const { facts, pcm } = take;
+    const { facts, label: said, pcm } = take;
     const name = `musicgen-${take.name.toLowerCase().replaceAll(" ", "-")}-seed-${facts.seed}`;
     const files = FILES.map(([label, kind, title]) => {
       const one = button(label, title, async () => {
         one.disabled = true;
         try {
           const samples = pcm.samples();
-          const wav = kind === "wav" ? new Blob([wavOf(samples)], { type: "audio/wav" }) : null;
-          save(wav ?? (await blob(`recording/written/${kind}`, { samples: base64(bytesOf(samples)) })), `${name}.${kind}`);
+          const wav = kind === "wav" ? new Blob([wavOf(samples, said)], { type: "audio/wav" }) : null;
+          const made = wav ?? (await blob(`recording/written/${kind}`, { samples: base64(bytesOf(samples)), label: said }));
+          save(made, `${name}.${kind}`);
         } catch (error) {
           this.fail(error);
         }

@@ -68,14 +68,15 @@ export function samplesOf(bytes) {
   return Int16Array.from({ length: bytes.byteLength >> 1 }, (_, at) => view.getInt16(2 * at, true));
 }
 
-/** A whole WAV file, Uint8Array. */
-export function wavOf(samples) {
+/** A whole WAV file, Uint8Array; `label`, in ASCII, is its comment. */
+export function wavOf(samples, label = "") {
   const data = bytesOf(samples);
-  const file = new Uint8Array(44 + data.length);
+  const comment = label && label.padEnd(label.length + 2 - (label.length % 2), "\0"); // ends with a zero, at an even place
+  const file = new Uint8Array(44 + data.length + (comment ? 20 + comment.length : 0));
   const view = new DataView(file.buffer);
   const text = (at, word) => [...word].forEach((letter, step) => view.setUint8(at + step, letter.charCodeAt(0)));
   text(0, "RIFF");
-  view.setUint32(4, 36 + data.length, true);
+  view.setUint32(4, file.length - 8, true);
   text(8, "WAVEfmt ");
   view.setUint32(16, 16, true);
   view.setUint16(20, 1, true); // plain samples
@@ -87,6 +88,14 @@ export function wavOf(samples) {
   text(36, "data");
   view.setUint32(40, data.length, true);
   file.set(data, 44);
+  if (comment) {
+    const at = 44 + data.length;
+    text(at, "LIST");
+    view.setUint32(at + 4, 12 + comment.length, true);
+    text(at + 8, "INFOICMT");
+    view.setUint32(at + 16, comment.length, true);
+    text(at + 20, comment);
+  }
   return file;
 }
 

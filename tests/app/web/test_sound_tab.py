@@ -174,7 +174,9 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     page.wait_for_function("globalThis.firstSound")
     page.wait_for_function("loudness() > 0.003")
 
-    sound = read(visit.saved("WAV"))
+    wav = visit.saved("WAV")
+    sound = read(wav)
+    assert b"musicgen, checkpoint " in wav
     settings = json.loads(visit.saved("Settings"))
     join = round(settings["join_seconds"] * 24_000)
     assert join == pytest.approx(3.5 * 24_000, abs=400) and settings["recording"]["name"] == "prime.wav"

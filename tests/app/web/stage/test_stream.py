@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+import soundfile
 
 # A stream of `seconds` of a quiet wave in place of one of the stage's; what it tells is kept in `heard`.
 OPEN = """async ([seconds, complete]) => {
@@ -17,6 +19,18 @@ OPEN = """async ([seconds, complete]) => {
     await stream.play();
 }"""
 CLOSE = "() => { stream.pause(); return stream.context.close(); }"
+
+
+def test_a_wav_file_says_what_made_it(stage: Any) -> None:
+    """Its comment is read, and nothing of it is taken for sound; a file without one has none."""
+    page = stage()
+    of = """async (label) => {
+      const { wavOf } = await import("/static/pcm.js");
+      return [...wavOf(Int16Array.from([1, -2, 3]), label)];
+    }"""
+    for label in ("musicgen, seed 7", "musicgen, seed 77", ""):
+        with soundfile.SoundFile(io.BytesIO(bytes(page.evaluate(of, label)))) as file:
+            assert file.comment == label and file.read(dtype="int16").tolist() == [1, -2, 3]
 
 
 def told(page: Any) -> list[str]:
