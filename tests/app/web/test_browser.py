@@ -75,9 +75,17 @@ class Visit:
         self.page.wait_for_function("document.body.dataset.mgBusy === 'no'")
 
     def made(self, notes: int) -> None:
-        self.page.wait_for_function(
-            "async (least) => (await musicgen.page).stage.music.notes.length > least", arg=notes
-        )
+        """Wait until the stage shows more notes than that."""
+        self._staged("(count) => stage.music.notes.length > count", notes)
+
+    def emptied(self) -> None:
+        """Wait until the stage shows nothing."""
+        self._staged("(count) => stage.music.notes.length === count", 0)
+
+    def _staged(self, condition: str, count: int) -> None:
+        # What is waited for must not be a promise: that one is true whatever comes of it.
+        self.page.evaluate("async () => void (globalThis.stage = (await musicgen.page).stage)")
+        self.page.wait_for_function(condition, arg=count)
 
     def overflowing(self) -> list[str]:
         """Parts of the page that reach beyond the screen, which Gradio would cut off without a scroll bar."""

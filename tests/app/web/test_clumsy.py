@@ -103,7 +103,7 @@ def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
         page.click("text=A famous opening")
         visit.made(100)
         page.click(f"text={start}")
-        page.wait_for_function("async () => !(await musicgen.page).stage.music.notes.length")
+        visit.emptied()
         page.locator(".mg-stage .mg-status").filter(has_text="No music yet.").wait_for()
         assert not page.is_visible(".mg-handle-to")
     page.get_by_label("How much new music").first.fill("5")
@@ -138,7 +138,7 @@ def test_a_file_takes_the_place_of_the_one_before(visit: Visit, piece: Any) -> N
         choose(name, data)
         page.locator(".mg-failed").filter(has_text=complaint).first.wait_for()
         page.wait_for_selector("text=Choose another MIDI file")
-        assert not page.evaluate("async () => (await musicgen.page).stage.music.notes.length")
+        visit.emptied()
         page.click("#mg-make")
         page.wait_for_selector("text=Choose a MIDI file first.")
         page.wait_for_timeout(700)  # two presses of Make in less are one
