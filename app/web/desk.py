@@ -48,6 +48,7 @@ class Desk:
         quality: Quality | None = None,
         scorer: Score | None = None,
         open_index: Callable[[], Index] | None = None,
+        credits: Sequence[str] = (),
     ) -> None:
         """Wait for requests.
 
@@ -56,11 +57,13 @@ class Desk:
             quality: how well it does, if that has been measured.
             scorer: see `Scorer`.
             open_index: reads what the model was trained on, if that is known; called when it is first needed.
+            credits: a line about each model's weights.
         """
         self.studio = studio
         self.quality = quality
         self.scorer = scorer
         self.open_index = open_index
+        self.credits = credits
         self._index: Index | None = None
         self._indexing = asyncio.Lock()
         self.renderer = Renderer()

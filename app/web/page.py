@@ -16,6 +16,7 @@ from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.desk import Desk
 from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.endpoints import add_endpoints
+from musicgen.app.web.foot import foot
 from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
 from musicgen.app.web.quality import Quality
 from musicgen.app.web.sound_tab import SOUND_HEAD, sound_tab
@@ -103,6 +104,7 @@ def build(desk: Desk, dials: Dials) -> gr.Blocks:
                     _piano(page, desk, dials)
                 with gr.Tab("Audio", id="audio", render_children=True):
                     sound_tab(desk.sounds)
+        html(foot(desk.credits))
         add_endpoints(desk)
     return page
 

@@ -80,6 +80,7 @@ def serve(
     from musicgen.app.memorisation_report import find_index, open_index
     from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.foot import credit
     from musicgen.app.web.quality import quality_of
     from musicgen.app.web.studio import Studio
     from musicgen.app.web.surprise import Scorer
@@ -87,9 +88,11 @@ def serve(
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
-    studio = Studio(lambda: open_model(released), limits, sound=sound_weights(audio_checkpoint, codec))
+    sound = sound_weights(audio_checkpoint, codec)
+    studio = Studio(lambda: open_model(released), limits, sound=sound)
     origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
-    desk = Desk(studio, quality_of(released.sha256, dials), Scorer(released), origins)
+    credits = [credit(weights) for weights in (released, *([sound.released] if sound is not None else []))]
+    desk = Desk(studio, quality_of(released.sha256, dials), Scorer(released), origins, credits)
     app = application(desk, dials, root_path)
     threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
     import uvicorn

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from musicgen import checkpoints
 from musicgen.app import cli, generate, memorisation_report, recording
 from musicgen.app.settings import Settings
 from musicgen.app.web import quality, serve, sound_job
@@ -51,7 +52,8 @@ class Paused:
 def main(pause: float, sound: str | None = None) -> None:
     model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Paused(model.engine, pause))
-    released = SimpleNamespace(config=SimpleNamespace(latents=64, context=256), sha256=model.sha256)
+    config, folder = SimpleNamespace(latents=64, context=256), checkpoints.FOLDER / checkpoints.DEFAULT
+    released = SimpleNamespace(config=config, sha256=model.sha256, name=model.name, folder=folder)
     generate.open_weights = lambda checkpoint: released  # type: ignore[assignment,return-value]
     generate.open_model = lambda released: model
     # The model was trained on what its seed 77 gives: 20 seconds from nothing.

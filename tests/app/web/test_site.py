@@ -160,6 +160,11 @@ def test_the_browsers_piano(site: Any) -> None:
     assert site.ask("musicgen/samples/x.mp3").status == 404
 
 
+def test_the_foot_names_the_weights_and_their_licence(site: Any) -> None:
+    licence = "CC BY-NC-SA 4.0, inherited from MAESTRO (non-commercial, share alike)"
+    assert f"<p>Weights: fake (ffffffffffff). Licence: {licence}.</p>" in str(site.ask("config").json)
+
+
 def test_about_and_health(site: Any) -> None:
     about = site.ask("musicgen/about").json
     assert about["ready"] and about["presets"]["Best"] == [64, 256] and about["limits"]["seconds"] == 120.0
