@@ -63,6 +63,7 @@ export class Takes {
     this.takes = new Map(); // by id, oldest first
     this.next = 1;
     this.undos = [];
+    this.dropped = []; // names of takes that went because room was short, for whoever tells of them
     this.sizes = new Map();
   }
 
@@ -249,7 +250,10 @@ export class Takes {
       }
       gone.push(this.#drop(leaf.id));
     }
-    for (const one of gone) this.#forget(one.take.id);
+    for (const one of gone) {
+      this.#forget(one.take.id);
+      this.dropped.push(one.take.name);
+    }
   }
 
   /** A string for localStorage. */

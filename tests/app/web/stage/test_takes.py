@@ -116,18 +116,21 @@ def test_the_store_never_grows_past_its_bound(stage: Any) -> None:
             sizes.push(takes.serialise().length);
         }
         const seeds = takes.list().map(take => take.seed);
+        const dropped = [...takes.dropped];
         for (const take of takes.list()) takes.keep(take.id);
         let full = false;
         const before = takes.size;
         const big = { ...music, notes: Array.from({ length: 500 }, (_, i) => [i, i + 1, 60, 60, null]) };
         try { takes.add({ music: big, settings, seed: 99 }); } catch (error) { full = error instanceof TakesFull; }
-        return { sizes, seeds, full, before, after: takes.size };
+        const silent = takes.dropped.length === dropped.length;
+        return { sizes, seeds, dropped, full, before, after: takes.size, silent };
         """,
     )
     assert max(out["sizes"]) <= 4000
     assert out["seeds"][0] == 0 and out["seeds"][-1] == 39, "kept ones stay, the oldest others go"
     assert out["seeds"][1] > 20
-    assert out["full"] and out["before"] == out["after"]
+    assert out["dropped"] == [f"Take {seed + 1}" for seed in range(40) if seed not in out["seeds"]], "who went is known"
+    assert out["full"] and out["before"] == out["after"] and out["silent"]
 
 
 SPOILT = [
