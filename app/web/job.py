@@ -48,7 +48,8 @@ class Ticket(Generic[Asked]):
         self.on_event = on_event
         self.events: collections.deque[Event] = collections.deque()
         self.there = threading.Event()
-        self.round = self.number = 0
+        self.address = client.split(" ")[0]
+        self.round = self.turn = self.number = 0
         self.place: int | None = None
         self.stopping = self.cancelled = self.over = False
 

@@ -18,6 +18,9 @@ class Limits:
     streams: int = 2  # batches that take turns at the model
     wall_seconds: float = 600.0  # after which a batch is stopped and keeps what it has
     waiting_each: int = 3  # clicks of one person that may wait
+    # Clicks from one address that may wait.  Whoever uses many names leaves the others half of the queue; not fewer,
+    # since people behind one router, or behind a proxy that does not say for whom it asks, share an address.
+    waiting_address: int = 100
     waiting: int = 200  # clicks of all people that may wait
     parsing: int = 2  # uploads read at once
     rendering: int = 1  # pieces turned into sound at once

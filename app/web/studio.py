@@ -1,10 +1,10 @@
 """Models that many people share: a fair queue, batches of what can be made together, and turns between batches.
 
 Fair means: everybody's first click comes before anybody's second.  A click is given a round, one later than the same
-person's last one and never earlier than the round now played; rounds are served in order, and clicks in a round in
-the order they came.  A few batches are at work at once and draw their blocks in turn, so that a long piece does not
-keep everybody waiting.  The thread that does all this is the only one that touches the engines: that of notes, and
-that of sound if there is one.
+person's last one and never earlier than the round now played; rounds are served in order.  In a round addresses take
+turns, since one can call itself many persons, and clicks from one address are served in the order they came.  A few
+batches are at work at once and draw their blocks in turn, so that a long piece does not keep everybody waiting.  The
+thread that does all this is the only one that touches the engines: that of notes, and that of sound if there is one.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Studio:
 
         Args:
             order: what is to be made.
-            client: whose turn it takes; any string.
+            client: whose turn it takes: an address, then, after a space, what whoever is there calls itself.
             on_event, index: see `Ticket`.
 
         Raises:
-            Busy: this client, or everybody together, waits for too much already.
+            Busy: this client, its address, or everybody together, waits for too much already.
             EnvironmentProblem: there is no model.
         """
         ticket = Ticket(order, client, on_event, index)
@@ -106,12 +106,16 @@ class Studio:
             mine = sum(other.client == client for other in self._waiting)
             if mine >= self.limits.waiting_each:
                 raise Busy(f"you have {mine} requests waiting already: let one of them finish first")
+            near = [other for other in self._waiting if other.address == ticket.address]
+            if len(near) >= self.limits.waiting_address:
+                raise Busy(f"{len(near)} requests from your address are waiting already: try again in a few minutes")
             if len(self._waiting) >= self.limits.waiting:
                 raise Busy(f"{len(self._waiting)} people are waiting already: try again in a few minutes")
             self._number += 1
             ticket.number = self._number
             ticket.round = max(self._round, self._rounds.get(client, -1) + 1)
             self._rounds[client] = ticket.round
+            ticket.turn = max((other.turn + 1 for other in near if other.round == ticket.round), default=0)
             self._waiting.append(ticket)
             self._tickets[ticket.name] = ticket
             self._tell_places()
@@ -328,5 +332,5 @@ def sound_dials(sound: AudioModel | None) -> list[tuple[int, int]]:
     return list(dict.fromkeys([presets[USUAL], *presets.values()])) if presets else []
 
 
-def _turn(ticket: Ticket[Any]) -> tuple[int, int]:
-    return ticket.round, ticket.number
+def _turn(ticket: Ticket[Any]) -> tuple[int, int, int]:
+    return ticket.round, ticket.turn, ticket.number

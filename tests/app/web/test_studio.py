@@ -258,6 +258,26 @@ def test_fair_turns(make_studio: Any) -> None:
     assert begun == ["a", "b", "c", "a", "b", "a"]
 
 
+def test_many_names_at_one_address_are_not_many_people(make_studio: Any) -> None:
+    """They cannot fill the queue, and in a round they take turns with other addresses; among themselves they queue."""
+    fixture = make_studio(streams=1, waiting_address=4)
+    hold(fixture)
+
+    def ask(client: str) -> Ticket[Any]:
+        return fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 1.0}), client)
+
+    crowd = [ask(f"10.0.0.1 name{n}") for n in range(4)]
+    with pytest.raises(Busy, match="4 requests from your address are waiting already: try again in a few minutes"):
+        ask("10.0.0.1 another")
+    late = [ask("10.0.0.2 somebody"), ask("10.0.0.3 "), ask("10.0.0.2 somebody else")]
+    assert [ticket.place for ticket in crowd] == [1, 4, 6, 7] and [ticket.place for ticket in late] == [2, 3, 5]
+    fixture.studio.leave(crowd[0])
+    assert ask("10.0.0.1 another").place == 7
+    fixture.engine.gate.set()
+    for ticket in [*crowd[1:], *late]:
+        assert only(heard(ticket), "take")
+
+
 def test_a_long_piece_does_not_keep_everybody_waiting(make_studio: Any) -> None:
     """Two batches take turns, block by block."""
     fixture = make_studio(pause=0.002)
