@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from musicgen.app.errors import BadInput
 
 LONGEST_SECONDS = 24 * 3600.0
@@ -111,6 +109,8 @@ def checked_seed(seed: int) -> int:
 
 def derived_seed(*path: int) -> int:
     """The seed that follows from one and from what it is for, such as the number of an attempt."""
+    import numpy as np  # here: the command's --help needs nothing slow
+
     return int(np.random.SeedSequence(path).generate_state(1)[0]) & LARGEST_SEED
 
 
