@@ -86,9 +86,9 @@ export class Controls {
     if (aloud && this.spoken !== text) this.live.textContent = this.spoken = text;
   }
 
-  /** Draw the legend for the hues that are on the roll. */
-  explain(theme, { prime, made, surprise }) {
-    const key = JSON.stringify([theme, prime, made, surprise]);
+  /** Draw the legend for the hues that the notes have. @param {Set<string>} hues see huesOf() in roll.js */
+  explain(theme, hues) {
+    const key = [theme, ...[...hues].sort()].join();
     if (this.explained === key) return;
     this.explained = key;
     const scale = (name, from, to, ends) => {
@@ -97,9 +97,9 @@ export class Controls {
       return make("span", {}, `${name} `, make("small", {}, from), band, make("small", {}, to));
     };
     const parts = [];
-    if (prime) parts.push(scale("prime", "soft", "loud", "old"));
-    if (surprise) parts.push(scale("surprise", "0", `${MOST_SURPRISE} nats`, "surprise"));
-    else if (made) parts.push(scale(prime ? "new" : "notes", "soft", "loud", "new"));
+    if (hues.has("old")) parts.push(scale("prime", "soft", "loud", "old"));
+    if (hues.has("surprise")) parts.push(scale("surprise", "0", `${MOST_SURPRISE} nats`, "surprise"));
+    if (hues.has("new")) parts.push(scale(hues.size > 1 ? "new" : "notes", "soft", "loud", "new"));
     this.legend.replaceChildren(...parts);
   }
 }

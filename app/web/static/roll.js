@@ -118,16 +118,24 @@ function drawTimes(pen, place, colours) {
   }
 }
 
+/** The hue of a note, by its name in the palette. */
+function hueOf(music, index, surprise) {
+  if (surprise && music.notes[index][4] !== null) return "surprise";
+  return music.isPrime(index) ? "old" : "new";
+}
+
+/** The hues of all notes of a piece. @returns {Set<string>} */
+export const huesOf = (music, surprise) => new Set(music.notes.map((_, index) => hueOf(music, index, surprise)));
+
 /** Notes, by shade: a canvas changes its colour slowly. */
 function drawNotes(pen, music, place, colours) {
   const hues = { new: [], old: [], surprise: [] };
   for (const hue of Object.values(hues)) for (let shade = 0; shade < SHADES; shade++) hue.push([]);
   music.between(place.from, place.to, (index) => {
     const [, , , velocity, surprise] = music.notes[index];
-    const known = place.surprise && surprise !== null;
-    const hue = known ? hues.surprise : music.isPrime(index) ? hues.old : hues.new;
-    const part = known ? Math.min(surprise / MOST_SURPRISE, 1) : velocity / 127;
-    hue[Math.round(part * (SHADES - 1))].push(index);
+    const hue = hueOf(music, index, place.surprise);
+    const part = hue === "surprise" ? Math.min(surprise / MOST_SURPRISE, 1) : velocity / 127;
+    hues[hue][Math.round(part * (SHADES - 1))].push(index);
   });
   const tall = Math.max(place.row - (place.row > 4 ? 1 : 0), 1.5);
   for (const tails of [true, false]) {

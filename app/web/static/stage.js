@@ -27,7 +27,7 @@ import { palette } from "./palette.js";
 import { CanvasPen } from "./pens.js";
 import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
-import { drawRoll, GUTTER, layout, pitchRange } from "./roll.js";
+import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
 import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
@@ -159,9 +159,7 @@ export class Stage {
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
     this.#offerSurprise();
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
-    const old = music.notes.filter((_, index) => music.isPrime(index)).length;
-    this.hues = { prime: old > 0, made: old < music.notes.length || !old };
-    const prime = old ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
+    const prime = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
     this.scroller.setAttribute("aria-label", `${music.label || "Piano roll"}: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
     this.redraw();
   }
@@ -225,9 +223,8 @@ export class Stage {
   }
 
   set selectable(on) {
-    const before = this.trim.on;
+    if (on && !this.trim.on) this.zoom("whole"); // both handles are in sight
     this.trim.on = Boolean(on);
-    if (on && !before) this.zoom("whole"); // both handles are in sight
     this.redraw();
   }
 
@@ -326,8 +323,7 @@ export class Stage {
 
   #resized() {
     fit(this.element);
-    const { clientWidth, clientHeight } = this.scroller;
-    this.view.resize(clientWidth, clientHeight);
+    this.view.resize(this.scroller.clientWidth, this.scroller.clientHeight);
   }
 
   #themed() {
@@ -358,7 +354,7 @@ export class Stage {
       this.canvas.style.height = `${place.height}px`;
       drawRoll(pen, this.music, place, colours, this.making ? this.music.certain : null);
       this.drawn = this.music.after(place.to) - this.music.after(place.from);
-      this.controls.explain(this.theme, { ...this.hues, surprise: place.surprise });
+      this.controls.explain(this.theme, huesOf(this.music, place.surprise));
     }
     if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
     drawOverlay(this, place, colours, scale, position);

@@ -84,6 +84,20 @@ def test_surprise_is_a_layer(stage: Any) -> None:
     assert after != before and after[0] > after[1] + 60, "an unexpected note is purple"
 
 
+def test_the_legend_names_the_colours_that_notes_have(stage: Any) -> None:
+    page = stage(stage.steady)
+    names = "() => [...document.querySelectorAll('.mg-legend > span')].map((one) => one.firstChild.data.trim())"
+    legend = lambda: page.evaluate(names)  # noqa: E731
+    assert legend() == ["prime", "new"]
+    page.evaluate("stage.layer('surprise', true)")
+    page.settle()
+    assert legend() == ["surprise"], "the prime's notes show their surprise, too"
+    half = {**stage.steady, "notes": [[*note[:4], None if note[0] < 1 else note[4]] for note in stage.steady["notes"]]}
+    page.evaluate("music => stage.show(music, { keep: true })", half)
+    page.settle()
+    assert legend() == ["prime", "surprise"], "nobody has told how unexpected the prime was"
+
+
 def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
     page = stage(stage.one)
     assert not page.get_by_role("button", name="Surprise").is_visible()
