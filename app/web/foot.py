@@ -26,4 +26,4 @@ def credit(released: Released) -> str:
 
 def foot(credits: Sequence[str]) -> str:
     """The lines as HTML."""
-    return f'<footer class="mg-foot">{"".join(f"<p>{html.escape(line)}</p>" for line in credits)}</footer>'
+    return f'<footer class="mg-credits">{"".join(f"<p>{html.escape(line)}</p>" for line in credits)}</footer>'
