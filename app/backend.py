@@ -11,6 +11,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.data_prep.loops import memory
 from musicgen.data_prep.preamble import preamble
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
             ) from None
         try:
-            engine = OnnxEngine(released.config, released.weights, grammar, preamble())
+            engine = OnnxEngine(released.config, released.weights, grammar, preamble(), memory)
         except ValueError as error:
             raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
         return engine, f"cpu {ONNX} {onnxruntime.__version__}"
@@ -62,7 +63,9 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()
-    return JaxEngine(released.config, released.params, grammar, preamble()), f"{platform} {JAX} {jax.__version__}"
+    return JaxEngine(
+        released.config, released.params, grammar, preamble(), memory
+    ), f"{platform} {JAX} {jax.__version__}"
 
 
 def _may_have_accelerator() -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +23,14 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.sampler import Sampling
 
 PAD, EOS = 0, 2
+NEVER_FORGOTTEN = 2**40  # more tokens than any row has
 # The share of the latents that a refill reads.  Less costs quality right after it, more costs time, since the next
 # one comes sooner: benchmarks/cpu has the curve.
 KEPT = 0.25
 SPARED = 1 / 8  # of the context, at least, is left free by a pass over the inputs, since few latents soon are full
+
+
+Memory = Callable[[np.ndarray], int | None]
 
 
 class Grammar(Protocol):
@@ -60,9 +64,19 @@ class Engine:
     dtype: Any  # in which it computes
     params: Mapping[str, Any]  # its parameters as float arrays
 
-    def __init__(self, config: ModelConfig, grammar: Grammar, preamble: Sequence[int] | np.ndarray = ()):
-        """preamble: tokens that the model sees before every prime, and the grammar does not."""
-        self.config, self.grammar = config, grammar
+    def __init__(
+        self,
+        config: ModelConfig,
+        grammar: Grammar,
+        preamble: Sequence[int] | np.ndarray = (),
+        memory: Memory | None = None,
+    ):
+        """preamble: tokens that the model sees before every prime, and the grammar does not.
+
+        memory: asked about the tokens int [T] of a row whenever they are read anew: how many of the last ones the
+        model is to see from now on; None leaves it as it is.
+        """
+        self.config, self.grammar, self.memory = config, grammar, memory
         self.preamble = np.asarray(preamble, np.int16)
 
     def prefill(
@@ -166,11 +180,13 @@ class Stream(Iterator[np.ndarray]):
         self.sampling = dataclasses.asdict(sampling)
         self.state = grammar.after(primes * copies, engine.xp)
         self.drawn = 0
+        self.remembered = np.full(len(primes), NEVER_FORGOTTEN)  # how many of its last tokens each row may see
         self.kept = max(1, int(M * KEPT))
         self.read()
         if copies > 1:
             self.logits, self.cache = engine.copied(self.logits, self.cache, copies)
             self.history *= copies
+            self.remembered = np.tile(self.remembered, copies)
 
     def read(self) -> None:
         """Read the last tokens of every row in one pass, with a few of the latents.
@@ -181,6 +197,10 @@ class Stream(Iterator[np.ndarray]):
         spared = spared_inputs(self.N, self.M)
         tokens, start = last_of(self.history, max(self.N - spared, self.kept))
         length = tokens.shape[1]
+        if self.drawn and self.engine.memory is not None:  # a prime is read as it is
+            told = [self.engine.memory(row) for row in self.history]
+            self.remembered = np.array([n if m is None else m for n, m in zip(self.remembered, told, strict=True)])
+        start = np.maximum(start, length - self.remembered).astype(np.int32)
         read = min(self.kept, length)
         self.ahead = self.N - length
         if self.engine.config.context < self.N:  # or inputs would come to stand too far back: perceiver_ar.within_reach
@@ -216,6 +236,7 @@ class Stream(Iterator[np.ndarray]):
         block = np.asarray(drawn)[:, :count]
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.drawn += count
+        self.remembered += count
         self.room -= count
         self.ahead -= count
         return block

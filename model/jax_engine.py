@@ -12,7 +12,7 @@ import numpy as np
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.decoding import Cache, copied, prefill, renew, step
-from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
+from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
 from musicgen.model.sampler import sample
 
 
@@ -27,8 +27,9 @@ class JaxEngine(Engine):
         params: Mapping[str, Any],
         grammar: Grammar,
         preamble: Sequence[int] | np.ndarray = (),
+        memory: Memory | None = None,
     ):
-        super().__init__(config, grammar, preamble)
+        super().__init__(config, grammar, preamble, memory)
         on_cpu = jax.default_backend() == "cpu"
         self.dtype = jnp.dtype(jnp.float32 if on_cpu else jnp.bfloat16)
         self.block = Engine.block if on_cpu else 64  # 0.03 s on an H200

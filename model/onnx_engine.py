@@ -14,7 +14,7 @@ import onnxruntime
 
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
-from musicgen.model.engine import PAD, Engine, Grammar, Inclined, ruled
+from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
 from musicgen.model.int8 import dequantised
 from musicgen.model.onnx_format import Graph
 from musicgen.model.sampler import sample
@@ -119,10 +119,11 @@ class OnnxEngine(Engine):
         weights: Mapping[str, np.ndarray],
         grammar: Grammar,
         preamble: Sequence[int] | np.ndarray = (),
+        memory: Memory | None = None,
         threads: int | None = None,
     ):
         """threads: as many as there are cores unless given.  Raises ValueError if the weights do not fit the config."""
-        super().__init__(config, grammar, preamble)
+        super().__init__(config, grammar, preamble, memory)
         onnx_graph.check(weights, onnx_graph.shapes(config))
         self.weights = weights
         self._packed = onnx_graph.Packed(weights)

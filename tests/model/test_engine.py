@@ -16,7 +16,7 @@ from reference import Reference
 from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
 
 from musicgen.data_prep import VOCABULARY, decode, encode, grammar
-from musicgen.model.engine import EOS, Engine, Stream, pass_lengths
+from musicgen.model.engine import EOS, Engine, Memory, Stream, pass_lengths
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.onnx_engine import OnnxEngine
 from musicgen.model.sampler import Sampling
@@ -59,8 +59,9 @@ class Uncached:
     room for an eighth of the context, in whole renewals.
     """
 
-    def __init__(self, primes: list[np.ndarray], M: int, N: int):
-        self.M, self.N = M, N
+    def __init__(self, primes: list[np.ndarray], M: int, N: int, memory: Memory = lambda row: None):
+        self.M, self.N, self.memory = M, N, memory
+        self.forgotten = [0] * len(primes)  # how many of its first tokens each row does not see any more
         self.rows = [list(prime) for prime in primes]
         self.reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
         self.refills = self.renewals = 0
@@ -74,8 +75,13 @@ class Uncached:
         longest = min(most, max(len(row) for row in self.rows))
         length = min(n for n in (64, 256, most) if longest <= n <= most)
         read = min(quarter, length)
-        self.first = [max(0, len(row) - length) for row in self.rows]
-        self.latents = [min(read, len(row)) for row in self.rows]
+        if self.refills:
+            kept = [self.memory(np.array(row[-self.N :])) for row in self.rows]
+            self.forgotten = [
+                old if n is None else len(row) - n for old, n, row in zip(self.forgotten, kept, self.rows, strict=True)
+            ]
+        self.first = [max(gone, len(row) - length) for gone, row in zip(self.forgotten, self.rows, strict=True)]
+        self.latents = [min(read, len(row) - first) for row, first in zip(self.rows, self.first, strict=True)]
         self.inputs, self.ahead = length, self.N - length
         if ONE_EACH.context < self.N:
             self.ahead = min(self.ahead, spared)
@@ -127,6 +133,19 @@ def test_every_token_comes_from_the_uncached_logits(one_by_one: Engine, M: int, 
     follow(stream, uncached, 3 * M + 2)
     assert uncached.refills + uncached.renewals > 3 and uncached.refills > 1
     assert N != 60 or uncached.renewals > 1
+
+
+def test_a_row_is_made_to_forget(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its memory says holds from the next reading on, for that row alone, and is not taken back."""
+    primes = [random_tokens(40, seed=n) for n in range(3)]
+
+    def memory(row: np.ndarray) -> int | None:
+        return 7 if row.sum() % 5 < 2 else None  # as good as chance
+
+    monkeypatch.setattr(one_by_one, "memory", memory)
+    uncached = Uncached(primes, 8, 40, memory)
+    follow(one_by_one.start(primes, latents=8, context=40, seed=3), uncached, 26)
+    assert uncached.refills > 3 and len(set(uncached.forgotten)) > 1  # not at the same time
 
 
 def test_passes_of_several_lengths(one_by_one: Engine) -> None:
