@@ -2,8 +2,8 @@
 
 A model that continues what it has itself written copies it, the more surely the more copies it sees: over ten minutes a
 fifth of the pieces ended in a few bars again and again, which no pianist plays.  The loop lives in the context, and the
-context is ours to choose at every pass: shown the last few seconds alone, the model leaves most loops within two minutes
-(benchmarks/loops).
+context is ours to choose at every pass: shown the last few seconds alone, the model leaves most loops within two
+minutes (benchmarks/loops).
 """
 
 from __future__ import annotations
