@@ -98,6 +98,11 @@ class Visit:
         )
         return list(told)
 
+    def stop(self) -> None:
+        """As a person does it, not as the second half of the click on Make."""
+        self.page.wait_for_timeout(650)
+        self.page.click("#mg-stop")
+
     def alert(self) -> str:
         return str(self.page.inner_text(".mg-failed"))
 
@@ -130,7 +135,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
     page.wait_for_function("loudness() > 0.003")
     page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
     assert page.is_visible("#mg-stop") and not page.is_visible("#mg-make")
-    page.click("#mg-stop")
+    visit.stop()
     visit.finished()
     assert "Take 1 is ready, stopped early." in page.inner_text("#mg-message")
     assert page.evaluate("globalThis.underruns ?? 0") == 0
@@ -147,7 +152,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
     page.click(".mg-card >> button:text-is('Branch')")
     page.wait_for_selector("text=Being made")
     page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.02")
-    page.click("#mg-stop")
+    visit.stop()
     visit.finished()
     assert "After Take 1" in page.inner_text("#mg-shelf")
     branch, _ = read_midi(visit.download("MIDI"))
