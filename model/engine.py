@@ -180,13 +180,12 @@ class Stream(Iterator[np.ndarray]):
         self.sampling = dataclasses.asdict(sampling)
         self.state = grammar.after(primes * copies, engine.xp)
         self.drawn = 0
-        self.remembered = np.full(len(primes), NEVER_FORGOTTEN)  # how many of its last tokens each row may see
+        self.remembered = np.full(len(primes) * copies, NEVER_FORGOTTEN)  # how many of its last tokens each row may see
         self.kept = max(1, int(M * KEPT))
         self.read()
         if copies > 1:
             self.logits, self.cache = engine.copied(self.logits, self.cache, copies)
             self.history *= copies
-            self.remembered = np.tile(self.remembered, copies)
 
     def read(self) -> None:
         """Read the last tokens of every row in one pass, with a few of the latents.
@@ -200,7 +199,7 @@ class Stream(Iterator[np.ndarray]):
         if self.drawn and self.engine.memory is not None:  # a prime is read as it is
             told = [self.engine.memory(row) for row in self.history]
             self.remembered = np.array([n if m is None else m for n, m in zip(self.remembered, told, strict=True)])
-        start = np.maximum(start, length - self.remembered).astype(np.int32)
+            start = np.maximum(start, length - self.remembered).astype(np.int32)
         read = min(self.kept, length)
         self.ahead = self.N - length
         if self.engine.config.context < self.N:  # or inputs would come to stand too far back: perceiver_ar.within_reach
