@@ -111,6 +111,12 @@ class Visit:
             self.page.click(f".mg-carry button:text-is('{label}')")
         return Path(waiting.value.path()).read_bytes()
 
+    def facts(self) -> facts.Facts:
+        """How the take on the stage was made, by its MIDI file."""
+        told = facts.read(read_text(self.download("MIDI")))
+        assert told is not None
+        return told
+
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
 def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: str) -> None:
@@ -216,9 +222,7 @@ def test_a_setting_is_chosen_in_the_table(browser: Any, site: Site) -> None:
     page.get_by_label("How much new music").first.fill("5")
     page.click("#mg-make")
     visit.finished()
-    text, _ = facts.found(read_text(visit.download("MIDI")))
-    assert text is not None
-    made = facts.Facts.from_json(text).settings
+    made = visit.facts().settings
     assert (made.latents, made.context) == (32, 256)
     assert not visit.complaints
     visit.context.close()

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from musicgen.app import facts
 from musicgen.data_prep import write_midi
-from musicgen.data_prep.midi import read_text
 
 from .serving import Site
 from .test_browser import Visit
@@ -79,9 +77,7 @@ def test_a_preset_takes_the_place_of_what_was_chosen_apart(visit: Visit, folded:
     page.get_by_label("How much new music").first.fill("5")
     page.click("#mg-make")
     visit.finished()
-    text, _ = facts.found(read_text(visit.download("MIDI")))
-    assert text is not None
-    made = facts.Facts.from_json(text).settings
+    made = visit.facts().settings
     assert (made.latents, made.context) == (64, 256)
     assert page.evaluate("musicgen.dials().slice(9, 11)") == ["as chosen above"] * 2
     if folded:
@@ -155,8 +151,7 @@ def test_make_ends_what_is_being_recorded(visit: Visit) -> None:
     page.get_by_label("How much new music").first.fill("5")
     page.click("#mg-make")
     visit.finished()
-    text, _ = facts.found(read_text(visit.download("MIDI")))
-    assert text is not None and facts.Facts.from_json(text).prime_notes == 3
+    assert visit.facts().prime_notes == 3
     assert page.is_visible("#mg-keys >> button:text-is('Record')")
 
 
