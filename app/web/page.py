@@ -32,7 +32,9 @@ STARTS = [
     ("A MIDI file of mine", "file"),
     ("Something I play now", "keys"),
 ]
-STYLE = '<link rel="stylesheet" href="musicgen/bridge/page.css">'
+# The stage and the keyboard bring their own style sheets; named here they are there before anything is drawn.
+SHEETS = ("bridge/page.css", "static/stage.css", "static/keyboard.css")
+STYLE = "".join(f'<link rel="stylesheet" href="musicgen/{sheet}">' for sheet in SHEETS)
 HEAD = f'{STYLE}<script type="module" src="musicgen/bridge/main.js"></script>'
 TITLE = """<header class="mg-head"><h1>musicgen</h1>
 <p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is

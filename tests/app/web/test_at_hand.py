@@ -130,9 +130,11 @@ def test_a_phone_has_what_is_needed_within_reach(browser: Any, site: Site) -> No
     """Stop beside the stage, one row of buttons and no letters at the piano, a whole seed, no dot alone at the foot."""
     visit = Visit(Phone(browser), site.url, 375, "light")
     page = visit.page
+    assert page.locator("link[href$='keyboard.css']").count() == 1, "the keyboard is drawn before it is styled"
     assert "·" not in page.inner_text("footer")
     page.click("text=Something I play now")
     page.wait_for_selector(".mg-keyboard .mg-key")
+    assert page.locator("link[href$='keyboard.css']").count() == 1, "the style sheet is loaded twice"
     tops = "() => [...document.querySelectorAll('.mg-keyboard .mg-bar button')].map((one) => one.offsetTop)"
     assert len(set(page.evaluate(tops))) == 1
     assert page.locator(".mg-key kbd").count() and not page.locator(".mg-key kbd >> visible=true").count()
