@@ -148,7 +148,7 @@ def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     command = ["jackd", "--no-realtime", "--name", name, "-d", "dummy"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 mido.Backend(JACK).get_input_names()
@@ -192,7 +192,7 @@ def test_virtual_ports(system: str, request: pytest.FixtureRequest, monkeypatch:
         with mido.backend.open_output(next(name for name in outputs if "musicgen" in name)) as keyboard:
             for message in (mido.Message("note_on", note=60, velocity=70), mido.Message("clock")):
                 keyboard.send(message)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 60
             while not heard and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert any("musicgen" in name for name in inputs)
@@ -226,7 +226,7 @@ class Run:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until it holds, or the process has ended."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not condition() and self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
 
