@@ -83,6 +83,22 @@ def test_a_take_that_goes_for_want_of_room_is_named(browser: Any, site: Site) ->
     visit.context.close()
 
 
+# The sliders whose thumb page.css has a style for.
+THUMBS = """() => [...document.styleSheets].filter(({ href }) => href?.endsWith("page.css"))
+  .flatMap(({ cssRules }) => [...cssRules].map(({ selectorText }) => selectorText ?? ""))
+  .filter((selector) => selector.endsWith("::-webkit-slider-thumb"))
+  .flatMap((selector) => [...document.querySelectorAll(selector.split("::")[0])])
+  .map((one) => one.getAttribute("aria-label"))"""
+
+
+def test_a_plain_slider_keeps_its_line(browser: Any, site: Site) -> None:
+    """Firefox draws no line for a slider whose thumb has a style: only Gradio's may have one."""
+    visit = Visit(browser, site.url, 1440, "light")
+    named = visit.page.evaluate(THUMBS)
+    assert any("Takes" in name for name in named) and "Volume" not in named
+    visit.context.close()
+
+
 FOCUSED = """() => {
   const one = document.activeElement;
   const { x, y, width, height } = (one.type === "radio" ? one.closest("label") : one).getBoundingClientRect();
