@@ -1,7 +1,7 @@
 // Taking a take away: files of every kind, and a link that makes it again.
 
 import { make } from "../static/theme.js";
-import { blob, json, unbase64 } from "./server.js";
+import { blob, json, Refusal, unbase64 } from "./server.js";
 
 const LONGEST_LINK = 12_000; // letters; longer ones break on their way through mail and chat
 
@@ -48,6 +48,24 @@ export function linked() {
   }
 }
 
+async function linkTo(midi) {
+  const { recipe } = await json("read", { prime: { midi } });
+  const text = packed(recipe);
+  if (text.length > LONGEST_LINK) throw new Refusal("This take continues too much music for a link: send its MIDI file or its recipe instead.");
+  return new URL(`#recipe=${text}`, location.href);
+}
+
+/** Copy an address that is still to come: Safari copies only what is begun in the press itself. @returns whether it is done */
+async function copy(address) {
+  try {
+    const text = address.then(({ href }) => new Blob([href], { type: "text/plain" }));
+    await navigator.clipboard.write([new ClipboardItem({ "text/plain": text })]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The row of buttons for one take. */
 export function carry(take, { failed, told }) {
   const { midi, facts } = take.settings;
@@ -71,17 +89,12 @@ export function carry(take, { failed, told }) {
   };
   const files = KINDS.map(([label, kind, title]) => plain(label, title, async () => save(await file(kind, midi), `${name}.${kind}`)));
   const link = plain("Copy link", "a link that makes exactly this take again", async () => {
-    const { recipe } = await json("read", { prime: { midi } });
-    const text = packed(recipe);
-    if (text.length > LONGEST_LINK) return told("This take continues too much music for a link: send its MIDI file or its recipe instead.");
-    const address = new URL(`#recipe=${text}`, location.href).href;
-    try {
-      await navigator.clipboard.writeText(address);
-      told("The link is copied: whoever opens it here can make exactly this take.");
-    } catch {
-      location.hash = `recipe=${text}`;
-      told("The link is in the address bar now.");
-    }
+    const address = linkTo(midi);
+    const copied = copy(address);
+    const { hash } = await address;
+    if (await copied) return told("The link is copied: whoever opens it here can make exactly this take.");
+    location.hash = hash;
+    return told("The link is in the address bar now.");
   });
   return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, link);
 }

@@ -43,6 +43,18 @@ document.addEventListener("musicgen-underrun", () => (globalThis.underruns = (gl
 """
 
 
+# Presses Copy link: whether copying has begun when the press is over.
+COPIED = """() => {
+  let begun = false;
+  navigator.clipboard.write = async ([item]) => {
+    begun = true;
+    globalThis.copied = await (await item.getType("text/plain")).text();
+  };
+  [...document.querySelectorAll(".mg-carry button")].find((one) => one.textContent === "Copy link").click();
+  return begun;
+}"""
+
+
 @pytest.fixture(scope="module")
 def slow_site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that makes music about as fast as a small machine."""
@@ -201,6 +213,9 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     assert visit.download("MIDI") == first
     for label, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("FLAC", b"fLaC")):
         assert visit.download(label).startswith(begin)
+    assert page.evaluate(COPIED), "a browser may let nothing be copied that is not begun in the press itself"
+    page.wait_for_selector("text=The link is copied")
+    assert page.evaluate("copied").startswith(f"{slow_site.url}/#recipe=")
     assert not visit.complaints
     visit.context.close()
 
