@@ -74,7 +74,6 @@ export class Keyboard {
     this.midiButton = button("MIDI", () => this.connect());
     this.midiButton.setAttribute("aria-label", "Connect a MIDI keyboard");
     this.midiButton.title = "Connect a MIDI keyboard";
-    this.midiButton.hidden = !MidiInput.possible;
     this.keys = make("div", { class: "mg-keys", role: "application", tabindex: "0", "aria-label": HELP });
     this.status = make("p", { class: "mg-status", role: "status", "aria-live": "polite" });
     const space = make("span", { class: "mg-space" });
@@ -192,6 +191,7 @@ export class Keyboard {
 
   /** Listen to MIDI keyboards. @returns {Promise<string[]>} their names; none if that is not possible */
   async connect() {
+    this.#say("Asking the browser for MIDI keyboards: allow it if it asks you.");
     try {
       return await this.midi.connect();
     } catch (error) {

@@ -13,13 +13,10 @@ export class MidiInput {
     this.access = null;
   }
 
-  static get possible() {
-    return typeof navigator.requestMIDIAccess === "function";
-  }
-
   /** Ask for the inputs. @returns {Promise<string[]>} their names @throws {Error} a sentence to show */
   async connect() {
-    if (!MidiInput.possible) throw new Error("This browser has no Web MIDI: use Chrome, Edge or Firefox.");
+    if (!isSecureContext) throw new Error("The browser gives a page MIDI keyboards over https or on this machine only.");
+    if (!navigator.requestMIDIAccess) throw new Error("This browser has no Web MIDI: use Chrome, Edge or Firefox.");
     try {
       this.access ??= await navigator.requestMIDIAccess({ sysex: false });
     } catch {

@@ -167,6 +167,22 @@ navigator.requestMIDIAccess = async () => ({ inputs: new Map([["1", midiPort]]),
 """
 
 
+@pytest.mark.parametrize(
+    ("midi", "told"),
+    [
+        ("undefined", "This browser has no Web MIDI"),
+        ("() => new Promise(() => {})", "allow it if it asks you"),
+        ("() => Promise.reject(new Error('no'))", "The browser was not allowed to use MIDI"),
+    ],
+)
+def test_a_browser_without_midi_says_so(stage: Any, midi: str, told: str) -> None:
+    page = stage()
+    page.evaluate(f"() => {{ navigator.requestMIDIAccess = {midi}; }}")
+    page.get_by_role("button", name="Connect a MIDI keyboard").click()
+    page.locator("#keyboard [role=status]").filter(has_text=told).wait_for()
+    page.evaluate("() => { delete navigator.requestMIDIAccess; }")
+
+
 def test_a_midi_keyboard_is_played_and_recorded(stage: Any) -> None:
     page = stage(script=FAKE_MIDI)
     page.get_by_role("button", name="Connect a MIDI keyboard").click()
