@@ -13,6 +13,7 @@ import { RATE } from "./pcm.js";
 import { Stream } from "./stream.js";
 import { volumeSlider } from "./volume.js";
 import { Wave } from "./wave.js";
+import { silenced } from "./words.js";
 
 export class SoundStage {
   constructor(element) {
@@ -185,7 +186,7 @@ export class SoundStage {
     if (!pcm) return "No sound yet.";
     const made = Math.max(0, (pcm.length - pcm.join) / RATE).toFixed(1);
     const soFar = making ? ` ${made} s of ${(stream.expected - pcm.join / RATE).toFixed(0)} s made.` : "";
-    if (stream.state === "blocked") return "The browser keeps sound off until you press Play.";
+    if (stream.state === "blocked") return silenced();
     if (stream.state === "buffering") return this.#waiting() + soFar;
     if (stream.state === "playing") return `Playing.${soFar}`;
     if (making) return `Making sound.${soFar} Press Play to listen.`;

@@ -57,10 +57,13 @@ export class Stream extends Transport {
     if (!this.pcm || this.state === "playing") return;
     if (this.complete && this.at >= this.end - 0.01) this.at = 0;
     this.become("buffering");
-    await Promise.race([this.wake(), new Promise((resolve) => setTimeout(resolve, AWAKE))]);
+    const awake = this.wake();
+    await Promise.race([awake, new Promise((resolve) => setTimeout(resolve, AWAKE))]);
     if (this.state !== "buffering") return;
-    if (this.context.state !== "running") return this.become("blocked");
-    this.#maybeStart();
+    if (this.context.state === "running") return this.#maybeStart();
+    this.become("blocked");
+    await awake; // a slow device: begin once there is sound, if nobody has changed their mind
+    if (this.state === "blocked") this.play();
   }
 
   /** Go to a time; keeps playing if it plays. */

@@ -2,6 +2,12 @@
 
 import { clock } from "./music.js";
 
+/** Why nothing is heard though it was asked for: nobody has touched the page yet, or the device is slow, or has no sound. */
+export function silenced() {
+  if (!navigator.userActivation?.hasBeenActive) return "The browser keeps sound off until you press Play.";
+  return "Waiting for the sound of this device: playing begins as soon as there is any.";
+}
+
 /** One sentence or two about what the stage does now, at a position in seconds. */
 export function words(stage, position) {
   const { music, player, making } = stage;
@@ -9,7 +15,7 @@ export function words(stage, position) {
   const silent = player.state === "buffering" ? waiting(stage) : null;
   const lost = stage.sound.base && stage.sound.missing.size && !stage.sound.samples.size;
   const plain = lost ? " The piano's sound could not be loaded: plain tones play." : "";
-  if (player.state === "blocked") return "The browser keeps sound off until you press Play.";
+  if (player.state === "blocked") return silenced();
   if (stage.asked === music) return "Asking the model what surprised it …";
   if (silent) return silent + plain;
   if (player.state === "playing") {

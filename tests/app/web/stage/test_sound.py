@@ -147,10 +147,19 @@ def test_a_browser_that_keeps_sound_off_is_told_of(stage: Any) -> None:
     page = stage(stage.steady)
     page.evaluate("() => { stage.sound.context.resume = () => new Promise(() => {}); }")
     page.evaluate("stage.sound.context.suspend()")
+    touched = """(yes) => void Object.defineProperty(
+        navigator, "userActivation", { value: { hasBeenActive: yes }, configurable: true }
+    )"""
+    page.evaluate(touched, False)
     page.evaluate("stage.play()")
     page.wait_for_function("stage.state === 'blocked'")
     page.settle()
     assert "press Play" in page.status()
+    page.evaluate(touched, True)
+    page.evaluate("stage.redraw()")
+    page.settle()
+    assert "Waiting for the sound of this device" in page.status(), "who has pressed it is not told to press it"
+    page.evaluate("delete navigator.userActivation")
     # As in a browser, the press itself allows it: allowed before, it might begin before the press, which then pauses.
     page.evaluate(
         """() => {

@@ -71,3 +71,20 @@ def test_a_stream_that_runs_dry_goes_on_with_more(stage: Any) -> None:
     assert page.evaluate("stream.position") == pytest.approx(2)
     assert told(page) == ["buffering", "playing", "first", "buffering", "underrun", "playing", "stopped"]
     page.evaluate(CLOSE)
+
+
+def test_a_stream_that_is_allowed_late_begins_by_itself(stage: Any) -> None:
+    """A device may take longer to give sound than the press is waited for."""
+    page = stage()
+    page.evaluate(OPEN, [3, True])
+    page.evaluate("stream.pause()")
+    page.evaluate("""() => {
+        window.wake = () => stream.context.resume();
+        stream.wake = () => new Promise((done) => (window.allow = done));
+        return stream.context.suspend();
+    }""")
+    page.evaluate("void stream.play()")
+    page.wait_for_function("stream.state === 'blocked'")
+    page.evaluate("async () => { await wake(); delete stream.wake; allow(); }")
+    page.wait_for_function("stream.position > 0.2")
+    page.evaluate(CLOSE)
