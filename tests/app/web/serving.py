@@ -44,7 +44,7 @@ class Site(NamedTuple):
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": kind})
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return Answer(response.status, response.read(), {k.lower(): v for k, v in response.headers.items()})
         except urllib.error.HTTPError as error:
             with error:
@@ -55,7 +55,7 @@ class Site(NamedTuple):
         health = self.ask("musicgen/health").json
         return bool(health["batches"] or health["waiting"])
 
-    def until_idle(self, seconds: float = 15.0) -> None:
+    def until_idle(self, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while self.busy:
             assert time.monotonic() < deadline, "somebody's place was not freed"
@@ -81,12 +81,12 @@ def serving(folder: Path, pause: float, prepared: bool = True, sound: Path | Non
         url = process.stdout.readline().strip()
         assert url, (folder / "log").read_text()
         site = Site(url, process)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while prepared and not site.ask("musicgen/about").json["measured"]:
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
         yield site
-        deadline = time.monotonic() + 30  # the browser's piano may still be in the making
+        deadline = time.monotonic() + 120  # the browser's piano may still be in the making
         while left := [path for path in folder.rglob("*") if path.is_file() and path.name != "log"]:
             assert time.monotonic() < deadline, f"temporary files stay behind: {left}"
             time.sleep(0.05)
@@ -95,4 +95,4 @@ def serving(folder: Path, pause: float, prepared: bool = True, sound: Path | Non
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(20)
+        process.wait(60)

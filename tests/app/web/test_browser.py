@@ -20,7 +20,7 @@ from .serving import Site, serving
 from .test_site import mutations
 
 pytestmark = pytest.mark.slow
-PATIENCE = 30_000  # ms; the machine may be busy
+PATIENCE = 90_000  # ms; the machine may be busy
 # Whatever plays on the page also runs into an analyser, which is asked how loud it is.
 EAR = """
 globalThis.ears = [];

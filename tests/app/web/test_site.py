@@ -240,7 +240,7 @@ def test_a_client_that_leaves(site: Any) -> None:
 
     client = Client(site.url, verbose=False, analytics_enabled=False)
     job = client.submit(seconds=120.0, api_name="/make")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not site.busy and time.monotonic() < deadline:
         time.sleep(0.02)
     assert site.busy
@@ -293,7 +293,7 @@ def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
         assert started
         served.process.kill()
         served.process.wait(20)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []

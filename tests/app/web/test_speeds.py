@@ -98,7 +98,7 @@ def test_nothing_is_measured_before_the_machine_is_free(make_studio: Any) -> Non
     time.sleep(0.2)
     assert not fixture.engine.started and fixture.studio.speeds is None
     fixture.studio.prepare()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while fixture.studio.speeds is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -198,7 +198,7 @@ class Opener:
         context = self.browser.new_context(**special)
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         if script:
             page.add_init_script(script)
