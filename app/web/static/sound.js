@@ -11,6 +11,10 @@ const MOST_VOICES = 96;
 const LOAD_AT_ONCE = 3; // a browser has six connections to a server, and others want theirs
 const LEVEL = 0.4; // of one loud note against full scale; the limiter takes what many notes add up to
 
+// Firefox asks another process for `outputLatency` while the page stands still, and on a busy machine it now and then stands
+// so for ever (ESR 153, PulseAudio, one piece in five): what is seen there then comes before what is heard.
+const OUTPUT_HANGS = typeof CSS !== "undefined" && CSS.supports("-moz-appearance", "none");
+
 const rates = (a, b) => 2 ** ((a - b) / 12);
 
 /** The sampled key nearest to a pitch. */
@@ -117,9 +121,9 @@ export class Sound {
     return this.context.state === "running";
   }
 
-  /** Seconds between the audio clock and the ear. */
+  /** Seconds between the audio clock and the ear, as far as they can be known. */
   get latency() {
-    return this.context.outputLatency || this.context.baseLatency || 0;
+    return (!OUTPUT_HANGS && this.context.outputLatency) || this.context.baseLatency || 0;
   }
 
   /** Wake the audio clock. Resolves to whether it runs: false until the page has been touched. */
