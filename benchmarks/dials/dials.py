@@ -12,6 +12,8 @@ multiples of 1,024, one drawn in each of as many equal parts of the piece; `--bl
 target are those that `musicgen evaluate` would give it. `--stride S` takes the lesser of M / 2 and S: a target then
 has between N - S and N tokens before it in every column, where few latents otherwise see a little more than many.
 
+Few latents need hundreds of windows for a block; on a CPU `--once` makes that possible: see once.py.
+
 A cell's standard error is that of a mean over pieces, weighted by their targets. Beside it stands the error of the
 difference from the model's own setting, taken piece by piece, which is much smaller: a piece that is hard in one cell
 is hard in all.
@@ -32,7 +34,7 @@ CONTEXTS = (4096, 2048, 1024, 512, 8192, 16384)  # the likeliest to be asked for
 LATENTS = (2048, 1024, 512, 256, 64, 16)
 BLOCK = 1024  # half of the most latents, so that every cell's windows end at the borders of blocks
 GOLDEN = 0.6180339887498949
-OF_A_CELL = -3  # context, latents and stride: the end of a cell's key
+OF_A_CELL = -4  # dtype, context, latents and stride: the end of a cell's key
 
 Cell = dict[str, Any]
 
@@ -64,7 +66,10 @@ def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inpu
                 yield window
 
     told = []
-    scored = evaluate.nats_of_pieces(config, params, pieces, windows=needed, **setting)
+    nats_of_pieces: Any = evaluate.nats_of_pieces
+    if cell.get("once"):
+        from once import nats_of_pieces
+    scored = nats_of_pieces(config, params, pieces, windows=needed, **setting)
     for piece, nats in zip(pieces, scored, strict=True):
         wanted = chosen_blocks(len(piece) - 1, blocks)
         told.append((float(nats[wanted].astype(np.float64).sum()), int(wanted.sum())))
@@ -103,6 +108,7 @@ def missing(arguments: argparse.Namespace) -> None:
         cell = {**about, "context": N, "latents": M, "stride": min(max(1, M // 2), arguments.stride or M)}
         if cell_key(cell) in done:
             continue
+        cell |= {"once": True} if arguments.once else {}
         began = time.perf_counter()
         scored = measure(released.config, params, pieces, cell, arguments.inputs)
         cell |= {
@@ -216,6 +222,7 @@ def arguments_of() -> argparse.Namespace:
     add("--every", type=int, default=3, metavar="K", help="every K-th piece (%(default)s)")
     add("--blocks", type=int, default=4, metavar="K", help="blocks of 1,024 targets in a piece; 0: all (%(default)s)")
     add("--stride", type=int, metavar="S", help="no more targets than this in a window (half of the latents)")
+    add("--once", action="store_true", help="read each piece once: see once.py (each window anew, as evaluate)")
     add("--inputs", type=int, default=131_072, help="inputs in one call of the model (%(default)s)")
     add("--dtype", help="bfloat16, or float32 (bfloat16, on a CPU float32)")
     return parser.parse_args()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
-from musicgen.model.evaluate import nats_of_pieces
+from musicgen.model.evaluate import nats_of_pieces, windows
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +61,23 @@ def test_the_nats_are_those_of_evaluate(dials: ModuleType, monkeypatch: pytest.M
             wanted = dials.chosen_blocks(len(piece) - 1, 2)
             assert targets == wanted.sum() <= 16
             assert nats == pytest.approx(float(scored[wanted].sum()), rel=1e-4)
+
+
+def test_reading_once(program: Callable[[str], ModuleType]) -> None:
+    """Where no block looks beside a note, a piece that is read once has the nats that evaluate gives it."""
+    once = program("benchmarks/dials/once.py")
+    shape = {"width": 16, "heads": 2, "kv_heads": 1, "local_layers": 1, "local_window": 1, "layers": 2}
+    config = ModelConfig(**shape, cross_attends=2, context=16, latents=8)
+    rng = np.random.default_rng(0)
+    shapes = sorted(parameters.shapes(config).items())
+    params = {name: rng.normal(0.0, 0.5, shape).astype(np.float32) for name, shape in shapes}
+    pieces = [rng.integers(3, 391, n).astype(np.int16) for n in (100, 30, 7)]
+    before = rng.integers(3, 391, 5)
+    for N, M, S in ((32, 8, 4), (64, 2, 1), (16, 16, 8), (8, 8, 8)):  # farther than trained, as trained, less
+        setting = {"latents": M, "context": N, "stride": S, "preamble": before, "dtype": "float32"}
+        told = once.nats_of_pieces(config, params, pieces, batch=3, windows=windows, **setting)
+        for nats, expected in zip(told, nats_of_pieces(config, params, pieces, **setting), strict=True):
+            np.testing.assert_allclose(nats, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_standard_error(dials: ModuleType) -> None:
