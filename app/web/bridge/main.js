@@ -129,7 +129,7 @@ class Page extends Tab {
   #askWhere(id) {
     this.choose(id);
     this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press Branch again.`);
-    place("mg-message").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    place("mg-message").scrollIntoView({ block: "nearest" }); // at once: whoever presses again would end a glide half way
   }
 
   /** Make a take exactly once more. */
