@@ -29,6 +29,17 @@ def cell(N: int, M: int, nats: list[float], targets: list[int]) -> dict:
     return {**about, "context": N, "latents": M, "nats": nats, "targets": targets}
 
 
+SHAPE = {"width": 16, "heads": 2, "kv_heads": 1, "local_layers": 1}
+
+
+def drawn(config: ModelConfig, mean: float) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Parameters around a mean, and pieces of three lengths."""
+    rng = np.random.default_rng(0)
+    shapes = sorted(parameters.shapes(config).items())
+    params = {name: rng.normal(mean, 0.5, shape).astype(np.float32) for name, shape in shapes}
+    return params, [rng.integers(3, 391, n).astype(np.int16) for n in (100, 30, 7)]
+
+
 @given(targets=st.integers(1, 60_000), blocks=st.integers(0, 9))
 def test_chosen_blocks(dials: ModuleType, targets: int, blocks: int) -> None:
     """As many blocks as asked for, whole except at the end, or everything."""
@@ -48,12 +59,8 @@ def test_blocks_lie_everywhere(dials: ModuleType) -> None:
 def test_the_nats_are_those_of_evaluate(dials: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell on some blocks gives their targets exactly what scoring everything gives them."""
     monkeypatch.setattr(dials, "BLOCK", 8)
-    shape = {"width": 16, "heads": 2, "kv_heads": 1, "local_layers": 1, "local_window": 4, "layers": 1}
-    config = ModelConfig(**shape, cross_attends=1, context=32, latents=16)
-    rng = np.random.default_rng(0)
-    shapes = sorted(parameters.shapes(config).items())
-    params = {name: rng.normal(1.0, 0.5, shape).astype(np.float32) for name, shape in shapes}
-    pieces = [rng.integers(3, 391, n).astype(np.int16) for n in (100, 30, 7)]
+    config = ModelConfig(**SHAPE, local_window=4, layers=1, cross_attends=1, context=32, latents=16)
+    params, pieces = drawn(config, 1.0)
     for N, M, S in ((32, 16, 8), (32, 4, 2), (8, 8, 4)):
         made = dials.measure(config, params, pieces, cell(N, M, [], []) | {"blocks": 2, "stride": S}, 64)
         whole = nats_of_pieces(config, params, pieces, latents=M, context=N, stride=S, batch=2)
@@ -66,13 +73,9 @@ def test_the_nats_are_those_of_evaluate(dials: ModuleType, monkeypatch: pytest.M
 def test_reading_once(program: Callable[[str], ModuleType]) -> None:
     """Where no block looks beside a note, a piece that is read once has the nats that evaluate gives it."""
     once = program("benchmarks/dials/once.py")
-    shape = {"width": 16, "heads": 2, "kv_heads": 1, "local_layers": 1, "local_window": 1, "layers": 2}
-    config = ModelConfig(**shape, cross_attends=2, context=16, latents=8)
-    rng = np.random.default_rng(0)
-    shapes = sorted(parameters.shapes(config).items())
-    params = {name: rng.normal(0.0, 0.5, shape).astype(np.float32) for name, shape in shapes}
-    pieces = [rng.integers(3, 391, n).astype(np.int16) for n in (100, 30, 7)]
-    before = rng.integers(3, 391, 5)
+    config = ModelConfig(**SHAPE, local_window=1, layers=2, cross_attends=2, context=16, latents=8)
+    params, pieces = drawn(config, 0.0)
+    before = np.random.default_rng(1).integers(3, 391, 5)
     for N, M, S in ((32, 8, 4), (64, 2, 1), (16, 16, 8), (8, 8, 8)):  # farther than trained, as trained, less
         setting = {"latents": M, "context": N, "stride": S, "preamble": before, "dtype": "float32"}
         told = once.nats_of_pieces(config, params, pieces, batch=3, windows=windows, **setting)
