@@ -167,18 +167,23 @@ def report(cells: list[Cell]) -> str:
 
     def level(cell: Cell) -> str:
         mean, error = weighted(cell["nats"], cell["targets"])
-        return f"{mean:.3f} ± {error:.3f}"
+        return f"{mean:.3f} ± {error:.3f}{mark(cell)}"
+
+    def mark(cell: Cell) -> str:
+        return "*" if cell.get("once") else ""
 
     def gap(cell: Cell) -> str:
         assert own is not None
         mean, error = weighted([a - b for a, b in zip(cell["nats"], own["nats"], strict=True)], cell["targets"])
-        return f"{mean:+.3f} ± {error:.3f}"
+        return f"{mean:+.3f} ± {error:.3f}{mark(cell)}"
 
     lines = [f"{first['checkpoint']} ({first['checkpoint_sha256'][:12]}), nats/token, {what}, ± standard error:", ""]
     lines += [*head, *rows(level)]
     if own is not None:
         setting = f"N={first['own_context']}, M={first['own_latents']}"
         lines += ["", f"More than at {setting}, on the same targets, piece by piece:", "", *head, *rows(gap)]
+    if any(cell.get("once") for cell in cells):
+        lines += ["", "\\* each piece read once (once.py)"]
     return "\n".join(lines) + "\n"
 
 
