@@ -36,15 +36,18 @@ def settings() -> dict[Setting, dict[str, float]]:
 
     for cell in json.loads(CPU.read_text())["dials"]["grid"] if CPU.exists() else []:
         at(cell).update(cpu=cell["tokens_per_second"], megabytes=cell["cache_megabytes"])
-    for cell in lines(GPU):
-        if cell.get("batch") == 1 and "failed" not in cell:
-            at(cell).update(gpu=cell["tokens_per_second_with_refills"])
+    measured = [cell for cell in lines(GPU) if cell.get("batch") == 1 and "failed" not in cell]
+    runs = list(dict.fromkeys(cell.get("commit") for cell in measured))
+    for cell in measured:
+        at(cell).update(gpu=cell["tokens_per_second_with_refills"], run=runs.index(cell.get("commit")))
     for cell in lines(NATS):
         count = sum(cell["targets"])
         mean = sum(cell["nats"]) / count
         each = ((nats - mean * n) ** 2 for nats, n in zip(cell["nats"], cell["targets"], strict=True))
         pieces = len(cell["nats"])
-        at(cell).update(nats=mean, error=math.sqrt(sum(each) * pieces / max(pieces - 1, 1)) / count)
+        at(cell).update(
+            nats=mean, once=bool(cell.get("once")), error=math.sqrt(sum(each) * pieces / max(pieces - 1, 1)) / count
+        )
     return known
 
 
@@ -52,10 +55,15 @@ def table(known: dict[Setting, dict[str, float]]) -> str:
     """In Markdown, a row a setting."""
     rows = ["| N | M | nats/token | CPU, tokens/s | GPU, tokens/s | caches, MB |", "| --- " * 6 + "|"]
     for (N, M), cell in sorted(known.items()):
-        nats = f"{cell['nats']:.3f} ± {cell['error']:.3f}" if "nats" in cell else ""
+        nats = f"{cell['nats']:.3f} ± {cell['error']:.3f}{'*' if cell['once'] else ''}" if "nats" in cell else ""
         speed = [f"{cell[name]:,.0f}" if name in cell else "" for name in ("cpu", "gpu")]
+        speed[1] += "†" if cell.get("run") else ""
         memory = f"{cell['megabytes']:.3g}" if "megabytes" in cell else ""
         rows.append(f"| {N:,} | {M:,} | {nats} | {' | '.join(speed)} | {memory} |")
+    if any(cell.get("once") for cell in known.values()):
+        rows += ["", "\\* each piece read once (benchmarks/dials/once.py)"]
+    if any(cell.get("run") for cell in known.values()):
+        rows += ["", "† of a later run, on another machine: compare with its like only"]
     return "\n".join(rows) + "\n"
 
 
@@ -67,7 +75,7 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
     panels = {
         "nats": "nats/token, validation (less is better)",
         "cpu": "tokens a second, one CPU core",
-        "gpu": "tokens a second, H200, batch 1",
+        "gpu": "tokens a second, H200, batch 1 (squares: a later run)",
         "megabytes": "caches, MB (float32, on a CPU)",
     }
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -75,11 +83,15 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
     lines = {}
     for axes, (name, title) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for place, N in enumerate(contexts):
-            points = [(M, cell[name]) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
+            row = [(M, cell) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
             shade = place / max(len(contexts) - 1, 1)
             colour = (0.95 - 0.95 * shade, 0.5 - 0.3 * shade, 0.1 + 0.6 * shade)
-            if points:
-                (lines[N],) = axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=colour)
+            for run, look in enumerate(("o-", "s-")):
+                points = [(M, cell[name]) for M, cell in row if name != "gpu" or cell["run"] == run]
+                if points and (name == "gpu" or not run):
+                    (drawn,) = axes.plot(*zip(*points, strict=True), look, markersize=4, color=colour)
+                    if not run:
+                        lines[N] = drawn
         axes.set_title(title, fontsize=10)
         axes.set_xscale("log", base=2)
         axes.set_xticks(ticks, [f"{M:,}" for M in ticks], rotation=30)
