@@ -64,6 +64,20 @@ def within_reach(positions: jax.Array, end: int, latents: int, reach: int) -> ja
     return jnp.maximum(positions, end - max(reach, latents))
 
 
+def in_eights(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [..., D] @ kernel [D, F] with no fewer than eight rows, of which zeros are left out of what is returned.
+
+    XLA makes a sum on a GPU's ordinary units of a product with a single row, and a matrix product of one with eight:
+    a step of decoding one piece takes 0.44 ms instead of 0.58 (benchmarks/decoding).
+    """
+    rows = x.size // x.shape[-1]
+    if rows >= 8:
+        return x @ kernel
+    padded = jnp.pad(x.reshape(rows, -1), ((0, 8 - rows), (0, 0)))
+    # Without the barrier XLA sees that only some rows are wanted.
+    return jax.lax.optimization_barrier(padded @ kernel)[:rows].reshape(*x.shape[:-1], -1)
+
+
 class Linear(nnx.Module):
     """x @ kernel, no bias.  `axes` are the letters of the kernel's two axes, for sharding.Rules."""
 
@@ -72,7 +86,8 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)), axes=axes)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ self.kernel[...].astype(x.dtype)
+        product = in_eights if jax.default_backend() == "gpu" else jnp.matmul
+        return product(x, self.kernel[...].astype(x.dtype))
 
 
 class Block(nnx.Module):
