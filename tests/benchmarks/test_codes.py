@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -53,3 +55,41 @@ def test_a_plan_that_does_not_end_in_time(
         clock[0] += 1.0
     assert timed.speed == pytest.approx(1.0)
     assert (sent == [signal.SIGTERM]) == timed.stopped == stops
+
+
+@pytest.fixture(scope="module")
+def listen(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("benchmarks/codes/listen.py")
+
+
+def tone(hertz: float, seconds: float = 4.0, decay: float = 0.0) -> np.ndarray:
+    """A note, or one struck anew every half second."""
+    t = np.arange(round(seconds * 24_000)) / 24_000
+    return np.asarray(0.2 * np.sin(2 * np.pi * hertz * t) * np.exp(-decay * (t % 0.5)), np.float32)
+
+
+def test_measures_of_sounds_that_are_known(listen: ModuleType) -> None:
+    """What is measured of a note, of notes struck twice a second, of noise, and of a note that fades."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 96_000).astype(np.float32)
+    held, struck, faded = tone(440.0), tone(440.0, decay=12.0), tone(440.0) * np.linspace(1, 0.1, 96_000)
+    note = listen.measured(held, held)
+    assert note["harmony"] == pytest.approx(1.0) and note["flatness"] < 0.01 and abs(note["change"]) < 0.1
+    assert listen.measured(noise, held)["flatness"] > 0.4 > listen.measured(noise, held)["harmony"] - 0.2
+    assert listen.measured(struck, held)["onsets"] == pytest.approx(2.0, abs=0.3) and note["onsets"] < 0.5
+    assert -14 < listen.measured(np.asarray(faded, np.float32), held)["change"] < -8
+    assert listen.measured(tone(622.25), held)["harmony"] < 0.5  # a tritone above
+
+
+def test_the_distance_of_spectra_grows_with_the_level(listen: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    sounds = [rng.normal(0, level, 48_000).astype(np.float32) for level in (0.1, 0.1, 0.2, 0.8)]
+    bands = [listen.banded(listen.spectra(sound)) for sound in sounds]
+    same, louder, loudest = (listen.frechet(bands[0], other) for other in bands[1:])
+    assert same < louder / 3 < loudest / 9
+
+
+def test_the_table_of_what_was_recorded(listen: ModuleType) -> None:
+    """The README's lines are those of the file."""
+    told = (Path(listen.__file__ or "").with_name("listen.jsonl")).read_text().splitlines()
+    table = listen.table([json.loads(line) for line in told])
+    assert "| 1:1 | 1.64e+03 | 45.7 ± 0.63 |" in table and table.count("\n") == 1 + len(told)
