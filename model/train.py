@@ -26,14 +26,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from musicgen.model import parameters
 from musicgen.model.checkpointing import Checkpoints
+from musicgen.model.codes import FrameCodes
 from musicgen.model.config import ModelConfig
 from musicgen.model.dials import Dials, all_contexts, all_settings, one_setting
 from musicgen.model.metrics import Metrics
 from musicgen.model.optimizer import OptimizerConfig, optimizer
 from musicgen.model.parameters import Parameters
+from musicgen.model.perceiver_ar import Drop, no_drop
 from musicgen.model.sharding import Rules, make_mesh
 
 PAD, BOS = 0, 1
+DRAWS = 2  # times that a step draws
+DRAWN_FROM, DRAWN_WHOLLY = 0.4, 0.6  # shares of a run between which its own draws come in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,7 @@ class TrainConfig:
     dropout: float = 0.15  # of what each block adds to the residual stream
     cross_keep: float = 0.5  # share of the inputs before the latents that cross-attend dropout leaves
     token_dropout: float = 0.0  # share of the inputs whose embedding is hidden
+    drawn: float = 0.0  # most of a row's frames that its own draws take the place of (`with_draws`; frames of codes)
     z_loss: float = 1e-4
     seed: int = 0
     all_settings: bool = True  # train every dial setting (model/dials.py), or only N and M of the model's config
@@ -102,12 +107,50 @@ def in_tiles(config: ModelConfig, params: Mapping[str, jax.Array]) -> tuple[Mode
     return dataclasses.replace(config, vocab_size=config.vocab_size + extra), {**params, **tables}
 
 
+def with_draws(
+    think: Callable[[jax.Array], jax.Array],
+    model: FrameCodes,
+    inputs: jax.Array,
+    positions: jax.Array,
+    share: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """Frames inputs i32 [B, N, Q], some of those that follow latents being what the model draws there.
+
+    A model that has only heard recordings takes its own draws for something else, and what it writes runs away from
+    music within seconds (benchmarks/codes); here it meets them, and has to go on as the recording does (scheduled
+    sampling; Bengio et al., 2015).  think(inputs): the latents [B, M, D] at positions i32 [B, M].  share: the most of a
+    row's frames; each row has its own, from 0 up.  Drawn twice, so that there are draws that follow draws.
+    """
+    B, M = positions.shape
+    rows, following = jnp.arange(B)[:, None], positions + 1  # beyond the end: no input, and dropped
+    real = jnp.take_along_axis(inputs, jnp.minimum(following, inputs.shape[1] - 1)[..., None], axis=1)
+    row_key, *draw_keys = jax.random.split(key, 1 + 2 * DRAWS)
+    rate = share * jax.random.uniform(row_key, (B, 1))
+    mixed = inputs
+    for draw_key, place_key in zip(draw_keys[::2], draw_keys[1::2], strict=True):
+        x = jax.lax.stop_gradient(think(mixed))
+
+        def choose(q: jax.Array, logits: jax.Array, draw_key: jax.Array = draw_key) -> jax.Array:
+            return jax.random.categorical(jax.random.fold_in(draw_key, q), logits).astype(jnp.int32)
+
+        drawn = model.draw(x.reshape(B * M, -1), choose).reshape(real.shape)
+        chosen = (jax.random.uniform(place_key, (B, M)) < rate)[..., None] & (real > BOS)
+        mixed = inputs.at[rows, following].set(jnp.where(chosen, drawn, real), mode="drop")
+    return mixed
+
+
 def loss_of(
-    params: Parameters, tokens: jax.Array, key: jax.Array, config: TrainConfig, dials: Dials
+    params: Parameters,
+    tokens: jax.Array,
+    key: jax.Array,
+    config: TrainConfig,
+    dials: Dials,
+    share: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean loss over the targets of rows tokens i32 [B, N+1], or of frames [B, N+1, Q].
 
-    Also nats/token of all and of those at the full setting.
+    Also nats/token of all and of those at the full setting.  share: of `with_draws`.
     """
     dtype = jnp.dtype(config.compute)
     tiles, arrays = in_tiles(config.model, {name: x.astype(dtype) for name, x in params.items()})
@@ -120,11 +163,19 @@ def loss_of(
         hidden = jax.random.bernoulli(token_key, config.token_dropout, inputs.shape)
         inputs = jnp.where(hidden, PAD, inputs)
     everywhere = jnp.arange(inputs.shape[1])[None]
-    h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
-    x = jnp.take_along_axis(h, positions[..., None], axis=1)
-    cross = dials.cross_attend(config.cross_keep, cross_key)
+
+    def think(inputs: jax.Array, drop: Drop) -> jax.Array:
+        h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
+        x = jnp.take_along_axis(h, positions[..., None], axis=1)
+        cross = dials.cross_attend(config.cross_keep, cross_key)
+        return model.think(x, positions, h, everywhere, cross, dials.self_attend, drop)
+
+    if share is not None and isinstance(model, FrameCodes):
+        heard = functools.partial(think, drop=no_drop)
+        draws = functools.partial(with_draws, heard, model, positions=positions, share=share, key=token_key)
+        inputs = jax.lax.cond(share > 0, draws, lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
-    x = model.think(x, positions, h, everywhere, cross, dials.self_attend, drop)
+    x = think(inputs, drop)
     logits = model.read(x, positions, targets, drop)
     logits = logits[..., : logits.shape[-1] - (tiles.vocab_size - config.model.vocab_size)]
     log_z = jax.nn.logsumexp(logits, axis=-1)
@@ -162,13 +213,18 @@ class Dropout:
 def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled function (state, rows [k, B, N+1]) -> (state after k steps, metrics of each step [k])."""
     dials = dials_of(config)
+    if config.drawn and not config.model.depth_layers:
+        raise ValueError("only a model of frames can be trained on its own draws")
     update = optimizer(config.optimizer, config.steps)
     root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
 
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(root, state.step)
         gradient = jax.grad(loss_of, has_aux=True)
-        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials)
+        # None at first, since a beginner's draws teach nothing; then ever more.
+        ramp = jnp.clip((state.step / config.steps - DRAWN_FROM) / (DRAWN_WHOLLY - DRAWN_FROM), 0.0, 1.0)
+        share = config.drawn * ramp if config.drawn else None
+        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials, share)
         metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = update.update(grads, state.opt_state, state.params)
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics

@@ -75,7 +75,7 @@ def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
     return ModelConfig(vocab_size=size + SPECIALS, channels=Q, **shape, **chosen)
 
 
-def config_of(kind: str, model: ModelConfig, steps: int, toy: bool) -> TrainConfig:
+def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, drawn: float = 0.0) -> TrainConfig:
     """Everything else; 16 rows a step."""
     rate = 5e-3
     usual = TrainConfig(
@@ -84,6 +84,7 @@ def config_of(kind: str, model: ModelConfig, steps: int, toy: bool) -> TrainConf
         steps=steps,
         batch=16,
         dropout=0.1,
+        drawn=drawn,
         checkpoint_every=10**9,
         keep_checkpoints=1,
     )
@@ -142,14 +143,16 @@ def rows_of(kind: str, config: TrainConfig, recordings: list[np.ndarray]) -> Cod
     return CodeRows(recordings, batch=config.batch, frames=frames, seed=config.seed, flat=kind == "flat")
 
 
-def rehearse(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
+def rehearse(
+    seconds: float, kind: str, data: Path, run: Path, toy: bool, drawn: float
+) -> tuple[TrainConfig, Parameters, int]:
     """Compile, take the time of three dispatches, and plan; (config, fresh parameters, the steps that were run)."""
     about = read_json(data / MANIFEST)
     model = model_of(kind, about["codebooks"], about["codebook_size"], toy)
     recordings, mesh = read_set(data, "train"), make_mesh()
     steps, done = max(1, round(PREDICTED[kind] * (seconds - STARTING))), 0
     while True:
-        config = config_of(kind, model, steps, toy)
+        config = config_of(kind, model, steps, toy, drawn)
         run_steps, rows = make_train_steps(config), rows_of(kind, config, recordings)
         state, times = fresh_state(config, mesh, Rules()), []
         for _ in range(4):
@@ -168,7 +171,9 @@ def rehearse(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tup
         steps = possible
 
 
-def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tuple[TrainConfig, Parameters, int]:
+def train_for(
+    seconds: float, kind: str, data: Path, run: Path, toy: bool, drawn: float
+) -> tuple[TrainConfig, Parameters, int]:
     """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
     deadline = time.monotonic() + seconds
     about = read_json(data / MANIFEST)
@@ -176,7 +181,7 @@ def train_for(seconds: float, kind: str, data: Path, run: Path, toy: bool) -> tu
     recordings, replanned = read_set(data, "train"), (run / "checkpoints").exists()
     steps = planned(run) or max(1, round(PREDICTED[kind] * (seconds - COMPILING)))
     while True:
-        config = config_of(kind, model, steps, toy)
+        config = config_of(kind, model, steps, toy, drawn)
         timed = Timed(rows_of(kind, config, recordings), config, deadline, may_stop=not replanned)
         state = train(config, timed, run, stop_after=deadline - time.monotonic())
         done = int(state.step)
@@ -195,6 +200,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--kind", choices=("frames", "flat"), default="frames")
     parser.add_argument("--seconds", type=float, default=560.0)
+    parser.add_argument("--drawn", type=float, default=0.0, help="most of a row that is its own draws (TrainConfig)")
     parser.add_argument("--hardware", default="one NVIDIA H200")
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
@@ -203,7 +209,7 @@ def main() -> None:
     arguments.run.mkdir(parents=True, exist_ok=True)
     work = rehearse if arguments.rehearse else train_for
     config, params, done = work(
-        arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy
+        arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy, arguments.drawn
     )
     tokenizer = {
         name: about[name] for name in ("format", "codec", "codec_sha256", "frame_rate", "codebooks", "codebook_size")

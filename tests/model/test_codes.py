@@ -18,8 +18,9 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.dials import Dials, all_contexts
 from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.optimizer import OptimizerConfig
+from musicgen.model.perceiver_ar import Masked
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.train import TrainConfig, dials_of, fresh_state, loss_of, make_train_steps
+from musicgen.model.train import TrainConfig, dials_of, fresh_state, loss_of, make_train_steps, with_draws
 
 Q, S = 4, 8
 FLAT = ModelConfig(
@@ -226,6 +227,56 @@ def test_it_learns_what_is_there(config: ModelConfig) -> None:
     (nats,) = nats_of_pieces(config, state.params, [piece], **size)
     assert nats.shape == piece[1:].shape and (nats[2 * Q :] > 0).all()
     assert nats[len(nats) // 2 :].mean() < 0.2
+
+
+def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
+    """Rows of FRAMES with draws of random parameters, by latents at inputs 9 to 14 of 16."""
+    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    assert isinstance(model, FrameCodes)
+    masked, positions = Masked(FRAMES, 9, None), jnp.arange(9, 15)[None]
+    everywhere = jnp.arange(inputs.shape[1])[None]
+
+    def think(inputs: jax.Array) -> jax.Array:
+        h = model.encode(inputs, everywhere, masked.local_attend)
+        cut = jax.tree.map(lambda x: x[:, :15], h)
+        return model.think(h[:, 9:15], positions, cut, everywhere[:, :15], masked.cross_attend, masked.self_attend)
+
+    at = jnp.tile(positions, (len(inputs), 1))
+    return np.asarray(with_draws(think, model, jnp.asarray(inputs), at, jnp.float32(share), jax.random.key(3)))
+
+
+def test_draws_take_the_place_of_frames_after_latents() -> None:
+    """Of none if their share is zero; of frames 10 to 15 alone, never of BOS; and no draw knows what is later."""
+    inputs = rows(FRAMES, 32)[:, :-1]
+    inputs[:, 12] = 1
+    np.testing.assert_array_equal(drawn(inputs, 0.0), inputs)
+    mixed = drawn(inputs, 1.0)
+    assert mixed.min() >= 1 and mixed.max() < S + 3
+    other = (mixed != inputs).any(axis=-1)
+    assert not other[:, :10].any() and not other[:, 12].any()
+    assert (other[:, [10, 11, 13, 14, 15]].mean(axis=0) > 0.2).all() and other.mean() < 0.5  # each row its own rate
+    changed = inputs.copy()
+    changed[:, 13] = 3 + (changed[:, 13] - 3 + 1) % S
+    again = drawn(changed, 1.0)
+    np.testing.assert_array_equal(again[:, :13], mixed[:, :13])
+    assert (again[:, 14:] != mixed[:, 14:]).any()
+
+
+def test_draws_are_likely_frames() -> None:
+    """Where the model is sure, its draws are the recording, and a run with draws learns as one without."""
+    run = run_of(FRAMES, drawn=1.0)
+
+    def batch(seed: int) -> np.ndarray:
+        first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(FRAMES.context + 1)) % S
+        return 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
+
+    state, steps, told = fresh_state(run, make_mesh(), Rules()), make_train_steps(run), []
+    for dispatch in range(6):
+        state, figures = steps(state, np.stack([batch(20 * dispatch + i) for i in range(20)]).astype(np.int16))
+        told.append(np.asarray(figures["nats"]).mean())
+    assert told[0] > 0.5 and told[-1] < 0.2, told
+    with pytest.raises(ValueError, match="only a model of frames"):
+        make_train_steps(run_of(FLAT, drawn=0.5))
 
 
 @KINDS
