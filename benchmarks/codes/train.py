@@ -9,8 +9,8 @@ With --rehearse, before there are codes: compiles on made-up ones, takes the spe
 fresh weights into RUN/rehearsal, with which evaluate.py can be rehearsed, too.
 
 The learning rate has to fall to zero just as the time is over, so the number of steps has to be known: the first
-dispatches after compiling are timed, and if the steps planned would not end within the time, the run stops, takes the
-number that will, and goes on from its checkpoint.
+dispatches after compiling are timed (with --drawn, what later ones will take longer is added), and if the steps planned
+would not end within the time, the run stops, takes the number that will, and goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -36,7 +36,15 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.train import TrainConfig, fresh_state, make_train_steps, rows_on_devices, train
+from musicgen.model.train import (
+    DRAWN_FROM,
+    DRAWS,
+    TrainConfig,
+    fresh_state,
+    make_train_steps,
+    rows_on_devices,
+    train,
+)
 
 LONGEST = 65_536  # codes of context
 # Steps a second on one H200 as predicted (README.md); what is measured decides.
@@ -91,6 +99,11 @@ def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, drawn: float
     return dataclasses.replace(usual, batch=8, compute="float32", steps_per_dispatch=2) if toy else usual
 
 
+def longer(config: TrainConfig) -> float:
+    """How much longer than its first steps the steps of a run take in the mean: a pass forward is a third of a step."""
+    return 1.0 + (1.0 - DRAWN_FROM) * DRAWS / 3 if config.drawn else 1.0
+
+
 class Timed:
     """Rows, and the time at which they were asked for: once enough is known, stops a run that has a wrong plan."""
 
@@ -104,7 +117,7 @@ class Timed:
         if self.calls == TIMED[0] * k:
             self.began = time.monotonic()
         if self.calls == TIMED[1] * k:
-            self.speed = (TIMED[1] - TIMED[0]) * k / (time.monotonic() - self.began)
+            self.speed = (TIMED[1] - TIMED[0]) * k / (time.monotonic() - self.began) / longer(self.config)
             possible = self.possible()
             print(f"{self.speed:.2f} steps/s, {possible} possible, {self.config.steps} planned", file=sys.stderr)
             # To compile anew takes a minute: a plan that ends within the last fifth of the time is good enough.
@@ -162,7 +175,7 @@ def rehearse(
             jax.block_until_ready(figures)
             times.append(time.monotonic() - began)
             done += config.steps_per_dispatch
-        speed = config.steps_per_dispatch / min(times[1:])
+        speed = config.steps_per_dispatch / min(times[1:]) / longer(config)
         possible = max(1, int((seconds - STARTING) * speed * 0.97))
         print(f"compiled in {times[0]:.1f} s, {speed:.2f} steps/s, {possible} of {steps} possible", file=sys.stderr)
         if 0.8 * possible <= steps <= possible:
