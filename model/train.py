@@ -124,7 +124,7 @@ def with_draws(
     """
     B, M = positions.shape
     rows, following = jnp.arange(B)[:, None], positions + 1  # beyond the end: no input, and dropped
-    real = jnp.take_along_axis(inputs, jnp.minimum(following, inputs.shape[1] - 1)[..., None], axis=1)
+    real = inputs.at[rows, following].get(mode="fill", fill_value=PAD)
     row_key, *draw_keys = jax.random.split(key, 1 + 2 * DRAWS)
     rate = share * jax.random.uniform(row_key, (B, 1))
     mixed = inputs
@@ -171,8 +171,9 @@ def loss_of(
         return model.think(x, positions, h, everywhere, cross, dials.self_attend, drop)
 
     if share is not None and isinstance(model, FrameCodes):
+        drawing_key = jax.random.fold_in(token_key, 1)
         heard = functools.partial(think, drop=no_drop)
-        draws = functools.partial(with_draws, heard, model, positions=positions, share=share, key=token_key)
+        draws = functools.partial(with_draws, heard, model, positions=positions, share=share, key=drawing_key)
         inputs = jax.lax.cond(share > 0, draws, lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
     x = think(inputs, drop)

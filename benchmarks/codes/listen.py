@@ -20,13 +20,16 @@ import argparse
 import json
 import sys
 import time
-import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RATE, WINDOW, HOP, BANDS = 24_000, 2048, 480, 48
+from musicgen.data_prep.audio import SAMPLE_RATE as RATE
+from musicgen.data_prep.audio import read_blocks
+from musicgen.data_prep.frechet import distance
+
+WINDOW, HOP, BANDS = 2048, 480, 48
 EPSILON = 1e-10
 
 
@@ -53,7 +56,7 @@ def pitch_classes(power: np.ndarray) -> np.ndarray:
 
 
 def onsets(bands: np.ndarray) -> int:
-    """How often the spectrum grows by more than in nine of ten frames of a loud moment, at least 60 ms apart."""
+    """How often log power [F, BANDS] grows suddenly: by 0.35 and more in the mean of the bands, 60 ms or more apart."""
     growth = np.maximum(np.diff(bands, axis=0), 0).mean(axis=1)
     peak = (growth[1:-1] > growth[:-2]) & (growth[1:-1] >= growth[2:]) & (growth[1:-1] > 0.35)
     places = np.flatnonzero(peak)
@@ -75,30 +78,26 @@ def measured(sound: np.ndarray, prime: np.ndarray) -> dict[str, float]:
     }
 
 
-def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """Frechet distance of two sets of frames [F, BANDS], each taken to be normal."""
-    from scipy.linalg import sqrtm
-
-    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    root = np.real(sqrtm(first @ second))
-    gap = one.mean(axis=0) - other.mean(axis=0)
-    return float(gap @ gap + np.trace(first + second - 2 * root))
-
-
-def read(path: Path, seconds: float) -> np.ndarray:
-    """The first seconds of a WAV file of the codec's rate, f32 [n]."""
-    with wave.open(str(path)) as file:
-        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (RATE, 1, 2):
-            raise SystemExit(f"{path} has not 24 kHz, one channel and 16 bits")
-        sound = np.frombuffer(file.readframes(round(seconds * RATE)), "<i2")
-    return np.asarray(sound / 32768, np.float32)
+def read(path: Path, samples: int) -> np.ndarray:
+    """The first samples of a recording, f32 [n]."""
+    parts, count = [], 0
+    for block in read_blocks(path):
+        parts.append(block)
+        count += len(block)
+        if count >= samples:
+            break
+    return np.concatenate(parts)[:samples]
 
 
-def line_of(name: str, sounds: list[np.ndarray], primes: list[np.ndarray], real: list[np.ndarray]) -> dict[str, Any]:
-    """A set's measures, mean and standard error over recordings."""
+def all_bands(sounds: list[np.ndarray]) -> np.ndarray:
+    """Log power of all frames of a set [F, BANDS]."""
+    return np.concatenate([banded(spectra(sound)) for sound in sounds])
+
+
+def line_of(name: str, sounds: list[np.ndarray], primes: list[np.ndarray], apart: float) -> dict[str, Any]:
+    """A set's measures, mean and standard error over recordings; apart: its Frechet distance."""
     each = [measured(sound, prime) for sound, prime in zip(sounds, primes, strict=True)]
-    frames, others = (np.concatenate([banded(spectra(sound)) for sound in part]) for part in (sounds, real))
-    told: dict[str, Any] = {"set": name, "pieces": len(sounds), "frechet": round(frechet(frames, others), 3)}
+    told: dict[str, Any] = {"set": name, "pieces": len(sounds), "frechet": round(apart, 3)}
     for key in each[0]:
         values = np.array([row[key] for row in each])
         told[key] = [round(float(values.mean()), 4), round(float(values.std(ddof=1) / len(values) ** 0.5), 4)]
@@ -115,9 +114,9 @@ def measure(arguments: argparse.Namespace) -> None:
     engine, backend = recording.open_engine(model)
     hop, late = model.codec.config.hop, model.late
     heard, wanted = (round(s * RATE) // hop for s in (arguments.prime_seconds, arguments.seconds))
+    samples = (heard + wanted + 8) * hop
     files = sorted(arguments.recordings.rglob("*.wav"))[: arguments.pieces]
-    whole = [read(path, (heard + wanted + 8) * hop / RATE) for path in files]
-    whole = [sound for sound in whole if len(sound) >= (heard + wanted + 8) * hop]
+    whole = [sound for sound in (read(path, samples) for path in files) if len(sound) == samples]
     codes = [codes_file.encoder(model.codec, model.codebooks).push(sound) for sound in whole]
 
     def decoded(frames: np.ndarray) -> np.ndarray:
@@ -127,12 +126,11 @@ def measure(arguments: argparse.Namespace) -> None:
     through = [decoded(row[: heard + wanted + 4]) for row in codes]
     primes = [sound[: heard * hop] for sound in through]
     real = [sound[heard * hop :][: wanted * hop] for sound in through]
-    halves = [real[::2], real[1::2]]
+    real_bands = all_bands(real)
+    chance = distance(all_bands(real[::2]), all_bands(real[1::2]))
     about = {"checkpoint": model.released.name, "sha256": model.released.sha256, "backend": backend}
     about |= {"seconds": arguments.seconds, "prime_seconds": arguments.prime_seconds, "seed": arguments.seed}
-    lines = [line_of("real", real, primes, real)]
-    lines[0]["frechet"] = line_of("half", halves[0], primes[::2], halves[1])["frechet"]  # what chance alone makes
-    add(arguments.out, about | lines[0])
+    add(arguments.out, about | line_of("real", real, primes, chance))
     for temperature, top_p in arguments.settings:
         began, blocks, made = time.perf_counter(), [], 0
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=0, min_p=0.0)
@@ -146,7 +144,7 @@ def measure(arguments: argparse.Namespace) -> None:
             decoded(np.concatenate([old[:heard], row]))[heard * hop :][: wanted * hop]
             for old, row in zip(codes, new, strict=True)
         ]
-        told = line_of(f"{temperature:g}:{top_p:g}", sounds, primes, real)
+        told = line_of(f"{temperature:g}:{top_p:g}", sounds, primes, distance(all_bands(sounds), real_bands))
         add(arguments.out, about | told | {"seconds_taken": round(taken, 1)})
         if arguments.keep:
             keep(arguments.keep / f"{temperature:g}_{top_p:g}", primes, sounds)
@@ -154,11 +152,13 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def keep(folder: Path, primes: list[np.ndarray], sounds: list[np.ndarray]) -> None:
     """Prime and continuation as WAV files, to hear them."""
+    from musicgen.app.sound_files import sound_file
+
     folder.mkdir(parents=True, exist_ok=True)
     for number, (prime, sound) in enumerate(zip(primes, sounds, strict=True)):
-        with wave.open(str(folder / f"{number:02}.wav"), "wb") as file:
-            file.setparams((1, 2, RATE, 0, "NONE", ""))
-            file.writeframes(np.round(np.clip(np.concatenate([prime, sound]), -1, 1) * 32767).astype("<i2").tobytes())
+        with sound_file(folder / f"{number:02}.wav") as write:
+            write(prime)
+            write(sound)
 
 
 def add(path: Path, line: dict[str, Any]) -> None:

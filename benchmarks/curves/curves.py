@@ -87,8 +87,8 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
             shade = place / max(len(contexts) - 1, 1)
             colour = (0.95 - 0.95 * shade, 0.5 - 0.3 * shade, 0.1 + 0.6 * shade)
             for run, look in enumerate(("o-", "s-")):
-                points = [(M, cell[name]) for M, cell in row if name != "gpu" or cell["run"] == run]
-                if points and (name == "gpu" or not run):
+                points = [(M, cell[name]) for M, cell in row if (cell["run"] if name == "gpu" else 0) == run]
+                if points:
                     (drawn,) = axes.plot(*zip(*points, strict=True), look, markersize=4, color=colour)
                     if not run:
                         lines[N] = drawn

@@ -89,7 +89,7 @@ def test_the_distance_of_spectra_grows_with_the_level(listen: ModuleType) -> Non
     rng = np.random.default_rng(1)
     sounds = [rng.normal(0, level, 48_000).astype(np.float32) for level in (0.1, 0.1, 0.2, 0.8)]
     bands = [listen.banded(listen.spectra(sound)) for sound in sounds]
-    same, louder, loudest = (listen.frechet(bands[0], other) for other in bands[1:])
+    same, louder, loudest = (listen.distance(bands[0], other) for other in bands[1:])
     assert same < louder / 3 < loudest / 9
 
 

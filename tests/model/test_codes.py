@@ -20,7 +20,15 @@ from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.perceiver_ar import Masked
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.train import TrainConfig, dials_of, fresh_state, loss_of, make_train_steps, with_draws
+from musicgen.model.train import (
+    TrainConfig,
+    TrainState,
+    dials_of,
+    fresh_state,
+    loss_of,
+    make_train_steps,
+    with_draws,
+)
 
 Q, S = 4, 8
 FLAT = ModelConfig(
@@ -201,26 +209,31 @@ def test_contexts_of_a_deck(config: ModelConfig) -> None:
         assert (np.asarray(dials.positions(1))[:, 0] % Q == 0).all()
 
 
+def counting(config: ModelConfig, seed: int) -> np.ndarray:
+    """Eight rows of frames whose first code counts on and whose others follow from it."""
+    frames = config.context + 1 if config.depth_layers else config.context // Q + 1
+    first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(frames)) % S
+    tokens = 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
+    return tokens if config.depth_layers else tokens.reshape(8, -1)[:, Q - 1 :]
+
+
+def learnt(run: TrainConfig) -> tuple[TrainState, list[float]]:
+    """A run over such rows: its state after 120 steps, and the nats of each dispatch."""
+    state, steps, told = fresh_state(run, make_mesh(), Rules()), make_train_steps(run), []
+    for dispatch in range(6):
+        batches = np.stack([counting(run.model, 20 * dispatch + i) for i in range(20)])
+        state, figures = steps(state, batches.astype(np.int16))
+        told.append(float(np.asarray(figures["nats"]).mean()))
+    return state, told
+
+
 @KINDS
 def test_it_learns_what_is_there(config: ModelConfig) -> None:
-    """Frames whose first code counts on and whose others follow from it: nearly nothing is left to know."""
-    run = run_of(config)
-
-    def batch(seed: int) -> np.ndarray:
-        frames = config.context + 1 if config.depth_layers else config.context // Q + 1
-        first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(frames)) % S
-        tokens = 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
-        return tokens if config.depth_layers else tokens.reshape(8, -1)[:, Q - 1 :]
-
-    state = fresh_state(run, make_mesh(), Rules())
-    steps = make_train_steps(run)
-    told = []
-    for dispatch in range(6):
-        state, figures = steps(state, np.stack([batch(20 * dispatch + i) for i in range(20)]).astype(np.int16))
-        told.append(np.asarray(figures["nats"]).mean())
+    """Rows of which nearly nothing is left to know."""
+    state, told = learnt(run_of(config))
     assert told[0] > 0.5 and told[-1] < 0.12, told
     # The same figure from scoring held-out pieces window by window, and none of them twice.
-    piece = batch(10_000)[0]
+    piece = counting(config, 10_000)[0]
     piece[0] = 1
     size = {"latents": config.latents, "context": config.context, "stride": config.latents // 2 or 1}
     size["stride"] = Q if not config.depth_layers else 2
@@ -238,8 +251,9 @@ def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
 
     def think(inputs: jax.Array) -> jax.Array:
         h = model.encode(inputs, everywhere, masked.local_attend)
-        cut = jax.tree.map(lambda x: x[:, :15], h)
-        return model.think(h[:, 9:15], positions, cut, everywhere[:, :15], masked.cross_attend, masked.self_attend)
+        return model.think(
+            h[:, 9:15], positions, h[:, :15], everywhere[:, :15], masked.cross_attend, masked.self_attend
+        )
 
     at = jnp.tile(positions, (len(inputs), 1))
     return np.asarray(with_draws(think, model, jnp.asarray(inputs), at, jnp.float32(share), jax.random.key(3)))
@@ -264,16 +278,7 @@ def test_draws_take_the_place_of_frames_after_latents() -> None:
 
 def test_draws_are_likely_frames() -> None:
     """Where the model is sure, its draws are the recording, and a run with draws learns as one without."""
-    run = run_of(FRAMES, drawn=1.0)
-
-    def batch(seed: int) -> np.ndarray:
-        first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(FRAMES.context + 1)) % S
-        return 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
-
-    state, steps, told = fresh_state(run, make_mesh(), Rules()), make_train_steps(run), []
-    for dispatch in range(6):
-        state, figures = steps(state, np.stack([batch(20 * dispatch + i) for i in range(20)]).astype(np.int16))
-        told.append(np.asarray(figures["nats"]).mean())
+    _, told = learnt(run_of(FRAMES, drawn=1.0))
     assert told[0] > 0.5 and told[-1] < 0.2, told
     with pytest.raises(ValueError, match="only a model of frames"):
         make_train_steps(run_of(FLAT, drawn=0.5))
