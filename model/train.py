@@ -36,8 +36,7 @@ from musicgen.model.perceiver_ar import Drop, no_drop
 from musicgen.model.sharding import Rules, make_mesh
 
 PAD, BOS = 0, 1
-DRAWS = 2  # times that a step draws
-DRAWN_FROM, DRAWN_WHOLLY = 0.4, 0.6  # shares of a run between which its own draws come in
+DRAWN_WITHIN = 0.2  # share of a run over which its own draws come in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +52,8 @@ class TrainConfig:
     cross_keep: float = 0.5  # share of the inputs before the latents that cross-attend dropout leaves
     token_dropout: float = 0.0  # share of the inputs whose embedding is hidden
     drawn: float = 0.0  # most of a row's frames that its own draws take the place of (`with_draws`; frames of codes)
+    drawn_from: float = 0.4  # share of the run before which there are none: a beginner's draws teach nothing
+    draws: int = 2  # times that a step draws
     z_loss: float = 1e-4
     seed: int = 0
     all_settings: bool = True  # train every dial setting (model/dials.py), or only N and M of the model's config
@@ -113,6 +114,7 @@ def with_draws(
     inputs: jax.Array,
     positions: jax.Array,
     share: jax.Array,
+    draws: int,
     key: jax.Array,
 ) -> jax.Array:
     """Frames inputs i32 [B, N, Q], some of those that follow latents being what the model draws there.
@@ -120,12 +122,12 @@ def with_draws(
     A model that has only heard recordings takes its own draws for something else, and what it writes runs away from
     music within seconds (benchmarks/codes); here it meets them, and has to go on as the recording does (scheduled
     sampling; Bengio et al., 2015).  think(inputs): the latents [B, M, D] at positions i32 [B, M].  share: the most of a
-    row's frames; each row has its own, from 0 up.  Drawn twice, so that there are draws that follow draws.
+    row's frames; each row has its own, from 0 up.  Drawn `draws` times, so that there are draws that follow draws.
     """
     B, M = positions.shape
     rows, following = jnp.arange(B)[:, None], positions + 1  # beyond the end: no input, and dropped
     real = inputs.at[rows, following].get(mode="fill", fill_value=PAD)
-    row_key, *draw_keys = jax.random.split(key, 1 + 2 * DRAWS)
+    row_key, *draw_keys = jax.random.split(key, 1 + 2 * draws)
     rate = share * jax.random.uniform(row_key, (B, 1))
     mixed = inputs
     for draw_key, place_key in zip(draw_keys[::2], draw_keys[1::2], strict=True):
@@ -173,8 +175,8 @@ def loss_of(
     if share is not None and isinstance(model, FrameCodes):
         drawing_key = jax.random.fold_in(token_key, 1)
         heard = functools.partial(think, drop=no_drop)
-        draws = functools.partial(with_draws, heard, model, positions=positions, share=share, key=drawing_key)
-        inputs = jax.lax.cond(share > 0, draws, lambda inputs: inputs, inputs)
+        drawn = functools.partial(with_draws, heard, model, positions=positions, share=share, draws=config.draws)
+        inputs = jax.lax.cond(share > 0, functools.partial(drawn, key=drawing_key), lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
     x = think(inputs, drop)
     logits = model.read(x, positions, targets, drop)
@@ -222,8 +224,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(root, state.step)
         gradient = jax.grad(loss_of, has_aux=True)
-        # None at first, since a beginner's draws teach nothing; then ever more.
-        ramp = jnp.clip((state.step / config.steps - DRAWN_FROM) / (DRAWN_WHOLLY - DRAWN_FROM), 0.0, 1.0)
+        ramp = jnp.clip((state.step / config.steps - config.drawn_from) / DRAWN_WITHIN, 0.0, 1.0)
         share = config.drawn * ramp if config.drawn else None
         grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials, share)
         metrics["gradient_norm"] = optax.tree.norm(grads)
@@ -237,17 +238,22 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     return train_steps
 
 
-def fresh_state(config: TrainConfig, mesh: Mesh, rules: Rules) -> TrainState:
-    """Step 0, laid out over the mesh: parameters by the rules, the rest on every device."""
+def fresh_state(
+    config: TrainConfig, mesh: Mesh, rules: Rules, start: Mapping[str, np.ndarray] | None = None
+) -> TrainState:
+    """Step 0, laid out over the mesh: parameters by the rules, the rest on every device.
 
-    def make() -> TrainState:
-        params = parameters.initial(config.model, config.seed)
+    start: float32 parameters by name to begin with, instead of drawn ones.
+    """
+
+    def make(start: Mapping[str, jax.Array] | None) -> TrainState:
+        params = parameters.initial(config.model, config.seed) if start is None else dict(start)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config.optimizer, config.steps).init(params))
 
     everywhere = NamedSharding(mesh, PartitionSpec())
-    layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make))
+    layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make, start))
     layout = layout._replace(params=parameters.shardings(config.model, mesh, rules))
-    return jax.jit(make, out_shardings=layout)()
+    return jax.jit(make, out_shardings=layout)(start)
 
 
 def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.Array:
@@ -299,10 +305,12 @@ def train(
     folder: Path,
     *,
     rules: Rules = Rules(),
+    start: Mapping[str, np.ndarray] | None = None,
     at_checkpoint: Callable[[int, Parameters], dict[str, float]] = lambda step, params: {},
     stop_after: float = float("inf"),
 ) -> TrainState:
-    """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint.
+    """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint, or
+    from parameters `start` (see `fresh_state`) if there is none.
 
     `at_checkpoint` may validate (its figures join the metrics) and write samples.  Raises ValueError if the batch is
     not whole decks or the folder's checkpoints are of another model.
@@ -316,7 +324,7 @@ def train(
         closing(Metrics(folder)) as metrics,
         Stop(stop_after) as stop,
     ):
-        state, reader = checkpoints.restore(fresh_state(config, mesh, rules))
+        state, reader = checkpoints.restore(fresh_state(config, mesh, rules, start))
         if reader is not None:
             batches.set_state(reader)
         if jax.process_index() == 0:

@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,6 @@ from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.train import (
-    DRAWN_FROM,
-    DRAWS,
     TrainConfig,
     fresh_state,
     make_train_steps,
@@ -51,6 +50,25 @@ LONGEST = 65_536  # codes of context
 PREDICTED = {"frames": 14.0, "flat": 12.0}
 COMPILING, STARTING = 60, 20  # seconds; the second is what is left of the first after a rehearsal
 TIMED = (10, 30)  # dispatches between which the speed is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What a run is to be like, beside its kind and its time."""
+
+    drawn: float = 0.0
+    draws: int = 2
+    dropout: float = 0.1
+    start: Path | None = None  # released weights to begin with
+
+    def weights(self, model: ModelConfig) -> Mapping[str, np.ndarray] | None:
+        """Parameters to begin with; None: fresh ones."""
+        if self.start is None:
+            return None
+        released = checkpoints.load(self.start)
+        if released.config != model:
+            raise SystemExit(f"{self.start} is a model of another shape")
+        return released.params
 
 
 def read_set(folder: Path, split: str) -> list[np.ndarray]:
@@ -83,16 +101,18 @@ def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
     return ModelConfig(vocab_size=size + SPECIALS, channels=Q, **shape, **chosen)
 
 
-def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, drawn: float = 0.0) -> TrainConfig:
-    """Everything else; 16 rows a step."""
-    rate = 5e-3
+def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, chosen: Chosen = Chosen()) -> TrainConfig:
+    """Everything else; 16 rows a step.  What has been trained before learns half as fast, and draws from the start."""
+    rate = 5e-3 if chosen.start is None else 2.5e-3
     usual = TrainConfig(
         model,
         OptimizerConfig(learning_rate=rate, adam_learning_rate=rate, decay=0.7),
         steps=steps,
         batch=16,
-        dropout=0.1,
-        drawn=drawn,
+        dropout=chosen.dropout,
+        drawn=chosen.drawn,
+        drawn_from=0.4 if chosen.start is None else 0.0,
+        draws=chosen.draws,
         checkpoint_every=10**9,
         keep_checkpoints=1,
     )
@@ -101,7 +121,7 @@ def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, drawn: float
 
 def longer(config: TrainConfig) -> float:
     """How much longer than its first steps the steps of a run take in the mean: a pass forward is a third of a step."""
-    return 1.0 + (1.0 - DRAWN_FROM) * DRAWS / 3 if config.drawn else 1.0
+    return 1.0 + (1.0 - config.drawn_from) * config.draws / 3 if config.drawn and config.drawn_from else 1.0
 
 
 class Timed:
@@ -157,7 +177,7 @@ def rows_of(kind: str, config: TrainConfig, recordings: list[np.ndarray]) -> Cod
 
 
 def rehearse(
-    seconds: float, kind: str, data: Path, run: Path, toy: bool, drawn: float
+    seconds: float, kind: str, data: Path, run: Path, toy: bool, chosen: Chosen
 ) -> tuple[TrainConfig, Parameters, int]:
     """Compile, take the time of three dispatches, and plan; (config, fresh parameters, the steps that were run)."""
     about = read_json(data / MANIFEST)
@@ -165,7 +185,7 @@ def rehearse(
     recordings, mesh = read_set(data, "train"), make_mesh()
     steps, done = max(1, round(PREDICTED[kind] * (seconds - STARTING))), 0
     while True:
-        config = config_of(kind, model, steps, toy, drawn)
+        config = config_of(kind, model, steps, toy, chosen)
         run_steps, rows = make_train_steps(config), rows_of(kind, config, recordings)
         state, times = fresh_state(config, mesh, Rules()), []
         for _ in range(4):
@@ -185,7 +205,7 @@ def rehearse(
 
 
 def train_for(
-    seconds: float, kind: str, data: Path, run: Path, toy: bool, drawn: float
+    seconds: float, kind: str, data: Path, run: Path, toy: bool, chosen: Chosen
 ) -> tuple[TrainConfig, Parameters, int]:
     """Train until the time is over or the plan is done; (what was planned in the end, the parameters, steps done)."""
     deadline = time.monotonic() + seconds
@@ -194,9 +214,9 @@ def train_for(
     recordings, replanned = read_set(data, "train"), (run / "checkpoints").exists()
     steps = planned(run) or max(1, round(PREDICTED[kind] * (seconds - COMPILING)))
     while True:
-        config = config_of(kind, model, steps, toy, drawn)
+        config = config_of(kind, model, steps, toy, chosen)
         timed = Timed(rows_of(kind, config, recordings), config, deadline, may_stop=not replanned)
-        state = train(config, timed, run, stop_after=deadline - time.monotonic())
+        state = train(config, timed, run, start=chosen.weights(model), stop_after=deadline - time.monotonic())
         done = int(state.step)
         if not timed.stopped:
             return config, state.params, done
@@ -214,6 +234,9 @@ def main() -> None:
     parser.add_argument("--kind", choices=("frames", "flat"), default="frames")
     parser.add_argument("--seconds", type=float, default=560.0)
     parser.add_argument("--drawn", type=float, default=0.0, help="most of a row that is its own draws (TrainConfig)")
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--start", type=Path, help="released weights to begin with")
     parser.add_argument("--hardware", default="one NVIDIA H200")
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
@@ -221,8 +244,9 @@ def main() -> None:
     began, about = time.monotonic(), read_json(arguments.data / MANIFEST)
     arguments.run.mkdir(parents=True, exist_ok=True)
     work = rehearse if arguments.rehearse else train_for
+    chosen = Chosen(arguments.drawn, arguments.draws, arguments.dropout, arguments.start)
     config, params, done = work(
-        arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy, arguments.drawn
+        arguments.seconds, arguments.kind, arguments.data, arguments.run / "train", arguments.toy, chosen
     )
     tokenizer = {
         name: about[name] for name in ("format", "codec", "codec_sha256", "frame_rate", "codebooks", "codebook_size")

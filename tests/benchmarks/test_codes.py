@@ -49,7 +49,7 @@ def test_a_plan_that_does_not_end_in_time(
     """
     planned = round(planned / (1.4 if drawn else 1.0))
     model = codes.model_of("frames", 2, 8, True)
-    config = codes.config_of("frames", model, planned, True, drawn)
+    config = codes.config_of("frames", model, planned, True, codes.Chosen(drawn))
     clock, sent = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))

@@ -256,7 +256,7 @@ def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
         )
 
     at = jnp.tile(positions, (len(inputs), 1))
-    return np.asarray(with_draws(think, model, jnp.asarray(inputs), at, jnp.float32(share), jax.random.key(3)))
+    return np.asarray(with_draws(think, model, jnp.asarray(inputs), at, jnp.float32(share), 2, jax.random.key(3)))
 
 
 def test_draws_take_the_place_of_frames_after_latents() -> None:
