@@ -12,7 +12,7 @@ lax.scan, trained with Adam in bfloat16 on the same rows [B, N + 1]; no dropout,
     perceiver-ar     two blocks of windowed attention over N, one cross-attend from M latents, the rest over M latents;
                      M targets
 
-One JSON line a cell.  A cell whose program needs more memory than the device has is written as out of memory.
+One JSON line a cell.  A cell whose program needs more memory than JAX may take is written as out of memory.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def report(cells: list[dict[str, Any]], picture: Path) -> str:
 
 
 def draw(at: dict[tuple[int, int, str], dict[str, Any]], contexts: list[int], depths: list[int], picture: Path) -> None:
-    """Steps a second above, memory below, by context, a column for each depth; a cross: more than the device has."""
+    """Steps a second above, memory below, by context, a column for each depth; a cross: out of memory."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.0 * len(depths), 5.4), layout="constrained")
