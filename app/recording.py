@@ -22,6 +22,7 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.facts import label
 from musicgen.app.settings import Settings, checked_seed
 from musicgen.app.sound_files import Write, digest, sound_file
+from musicgen.app.voice import WARM, Voice
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, read_blocks, silent
 from musicgen.data_prep.code_rows import SPECIALS, frames_of
 
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 MODEL = "piano-codes"
 CODES = "musicgen-codes/1"
-WARM = 128  # frames after which the codec has forgotten how it began
 FADE = 0.03  # seconds from the recording to the codec's sound
-FADE_IN, FADE_OUT = 0.01, 0.25  # seconds at the ends that are cuts
 QUIET = 3.0  # seconds of silence before a piece from nothing, as between two pieces in training
+
+CALM = 0.85  # of the model's own temperature, at the dial's 1: what sounds most like recordings (benchmarks/codes)
 
 Report = Callable[[float], None]
 
@@ -211,7 +212,7 @@ def _go_on(
 ) -> Made:
     engine, backend = open_engine(model)
     codes = encoded(heard, model) if heard is not None else None
-    stream = start(engine, [tokens_of(codes, model)] * len(writes), settings, seed)
+    stream = start(engine, model, [tokens_of(codes, model)] * len(writes), settings, seed)
     on_progress(0.0)
     total, first, blocks = round(settings.seconds * SAMPLE_RATE), 0.0, []
     voices = [Voice(model, write, total) for write in writes]
@@ -312,75 +313,20 @@ def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
         raise EnvironmentProblem(f"the weights {name} are damaged ({error}): install them again") from None
 
 
-def start(engine: CodesEngine, primes: list[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+def start(
+    engine: CodesEngine, model: AudioModel, primes: list[np.ndarray], settings: Settings, seed: int
+) -> Iterator[np.ndarray]:
     """The stream of frames int16 [B, k, Q] that follow primes [F, Q] each; settings: resolved, in codes."""
+    from musicgen.model.loudness import Loudness
     from musicgen.model.sampler import Sampling
 
-    Q = engine.config.channels
+    Q = model.codebooks
     assert settings.latents is not None and settings.context is not None  # resolved
-    sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p)
+    sampling = Sampling(CALM * settings.temperature, settings.top_p, settings.top_k, settings.min_p)
     context = max(2, settings.context // Q)
     latents = min(context, max(2, settings.latents // Q))
-    return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed)
-
-
-class Voice:
-    """One output: the recording, the join, and new sound until there is enough."""
-
-    def __init__(self, model: AudioModel, write: Write, total: int):
-        self.model, self.write, self.left, self.total = model, write, total, total
-        self.decoder = codes_file.decoder(model.codec, model.codebooks)
-        self.cut = True  # whether the new sound begins out of nothing
-        self.early = model.late  # samples still to come of what was before the new sound
-
-    def begin(self, heard: Heard | None, codes: np.ndarray | None, keep: bool) -> None:
-        """Bring the decoder to where the recording ends and, if it is kept, write it up to there, or rather up to
-        where the decoder is: its last moments come with the first new frames."""
-        if heard is None or codes is None:
-            return
-        fade = heard.fade
-        known = self.decoder.push(codes[-WARM:].astype(np.int32))
-        if keep:
-            if heard.path is not None:
-                for block in _first_samples(heard.path, heard.samples - self.early - fade):
-                    self.write(block)
-            weight = (np.arange(fade, dtype=np.float32) + 0.5) / fade
-            old = heard.tail[: len(heard.tail) - self.early][-fade:]
-            self.write((1 - weight) * old + weight * known[-fade:])
-            self.cut = False
-
-    def add(self, codes: np.ndarray) -> None:
-        """Add the sound of codes i32 [F, Q], or what of it is still wanted."""
-        sound = self.decoder.push(codes)
-        early, sound = sound[: self.early], sound[self.early :][: self.left]
-        self.early -= len(early)
-        if not self.cut:
-            self.write(early)
-        at = self.total - self.left + np.arange(len(sound))
-        if self.cut:
-            sound = sound * np.minimum(1.0, at / (FADE_IN * SAMPLE_RATE))
-        self.write(sound * np.minimum(1.0, (self.total - at) / (FADE_OUT * SAMPLE_RATE)))
-        self.left -= len(sound)
-
-    @property
-    def made(self) -> float:
-        """Seconds of new sound so far."""
-        return (self.total - self.left) / SAMPLE_RATE
-
-    def shorten(self) -> None:
-        """Let it end as soon as it can without a click."""
-        done = self.total - self.left
-        self.total = min(self.total, done + round(FADE_OUT * SAMPLE_RATE))
-        self.left = self.total - done
-
-
-def _first_samples(path: Path, count: int) -> Iterator[np.ndarray]:
-    """The first `count` samples of a file that has been read before."""
-    for block in read_blocks(path):
-        yield block[:count]
-        count -= len(block)
-        if count <= 0:
-            return
+    loudness = Loudness.of_codec(model.codec.config, model.codec.params)
+    return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed, loudness=loudness)
 
 
 def weights(model: AudioModel) -> dict[str, str]:

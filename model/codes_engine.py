@@ -18,6 +18,7 @@ import numpy as np
 
 from musicgen.model.config import ModelConfig
 from musicgen.model.engine import KEPT, dials, last_of
+from musicgen.model.loudness import Keeper, Loudness
 from musicgen.model.sampler import Sampling
 
 
@@ -40,11 +41,12 @@ class CodesEngine:
         raise NotImplementedError
 
     def draw(
-        self, x: Any, cache: Any, *, seed: int, first: int, count: int, sampling: Mapping[str, float]
+        self, x: Any, cache: Any, *, seed: int, first: int, count: int, sampling: Mapping[str, float], lean: np.ndarray
     ) -> tuple[np.ndarray, Any, Any]:
         """Draw frames number first .. first + count of a stream, each code by the seed, its number and `sampling`.
 
-        Returns int16 [B, count, Q], and x and the cache after them; the old cache is given away.
+        lean f32 [B, S] is added to the logits of the first codebook.  Returns int16 [B, count, Q], and x and the cache
+        after them; the old cache is given away.
         """
         raise NotImplementedError
 
@@ -56,25 +58,38 @@ class CodesEngine:
         context: int | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
+        loudness: Loudness | None = None,
     ) -> CodesStream:
         """Read the primes (tokens [T, Q] each, as much of their end as the context holds) and be ready to draw.
 
-        latents, context: in frames.  Raises ValueError unless 2 <= latents <= context and every prime has a frame.
+        latents, context: in frames.  loudness: of frames, for rows to stay as loud as their primes.  Raises ValueError
+        unless 2 <= latents <= context and every prime has a frame.
         """
         M, N = dials(self.config, latents, context)
         if not primes or any(prime.ndim != 2 or prime.shape[1:] != (self.config.channels,) for prime in primes):
             raise ValueError(f"a prime is frames of {self.config.channels} codes")
         if any(len(prime) == 0 or prime.min() < 0 or prime.max() >= self.config.vocab_size for prime in primes):
             raise ValueError(f"a prime has at least one frame, and its tokens are below {self.config.vocab_size}")
-        return CodesStream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed)
+        keeper = None if loudness is None else Keeper(loudness, primes)
+        return CodesStream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed, keeper)
 
 
 class CodesStream(Iterator[np.ndarray]):
     """One generation of B rows that go on together; `next` gives int16 [B, k, Q], k >= 1 frames for each row."""
 
-    def __init__(self, engine: CodesEngine, primes: list[np.ndarray], M: int, N: int, sampling: Sampling, seed: int):
+    def __init__(
+        self,
+        engine: CodesEngine,
+        primes: list[np.ndarray],
+        M: int,
+        N: int,
+        sampling: Sampling,
+        seed: int,
+        keeper: Keeper | None,
+    ):
         self.engine, self.history, self.M, self.N, self.seed = engine, primes, M, N, seed
-        self.sampling = dataclasses.asdict(sampling)
+        self.sampling, self.keeper = dataclasses.asdict(sampling), keeper
+        self.lean = np.zeros((len(primes), engine.config.codes), np.float32)
         self.drawn = 0
         self.x, self.cache, self.room = self.refill()
 
@@ -93,8 +108,16 @@ class CodesStream(Iterator[np.ndarray]):
             self.x, self.cache, self.room = self.refill()
         count = min(self.engine.block, self.room)
         block, self.x, self.cache = self.engine.draw(
-            self.x, self.cache, seed=self.seed, first=self.drawn, count=count, sampling=self.sampling
+            self.x,
+            self.cache,
+            seed=self.seed,
+            first=self.drawn,
+            count=count,
+            sampling=self.sampling,
+            lean=self.lean,
         )
+        if self.keeper is not None:
+            self.lean = self.keeper.after(block)
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.drawn += count
         self.room -= count

@@ -50,6 +50,7 @@ class JaxCodes(CodesEngine):
         first: jax.Array,
         count: jax.Array,
         sampling: dict[str, jax.Array],
+        lean: jax.Array,
     ) -> tuple[jax.Array, jax.Array, Cache]:
         """`draw`, of which the frames come in an array [B, block, Q]."""
         model, Q = self._model(params), self.config.channels
@@ -59,7 +60,7 @@ class JaxCodes(CodesEngine):
 
             def choose(q: jax.Array, logits: jax.Array) -> jax.Array:
                 noise = jax.random.gumbel(jax.random.fold_in(key, (first + i) * Q + q), logits.shape, logits.dtype)
-                return sample(noise, logits, jnp.ones(logits.shape, bool), sampling)
+                return sample(noise, logits + jnp.where(q == 0, lean, 0.0), jnp.ones(logits.shape, bool), sampling)
 
             tokens = model.draw(x, choose)
             x, cache = extend(model, tokens, cache, dtype=self.dtype)
@@ -77,10 +78,18 @@ class JaxCodes(CodesEngine):
         return jax.block_until_ready(filled)
 
     def draw(
-        self, x: jax.Array, cache: Cache, *, seed: int, first: int, count: int, sampling: Mapping[str, float]
+        self,
+        x: jax.Array,
+        cache: Cache,
+        *,
+        seed: int,
+        first: int,
+        count: int,
+        sampling: Mapping[str, float],
+        lean: np.ndarray,
     ) -> tuple[np.ndarray, jax.Array, Cache]:
         """See CodesEngine."""
         scalars = {name: jnp.asarray(value) for name, value in sampling.items()}
-        key = jax.random.key(seed)
-        drawn, x, cache = self.compiled_draw(self.params, x, cache, key, jnp.int32(first), jnp.int32(count), scalars)
+        places = jnp.int32(first), jnp.int32(count)
+        drawn, x, cache = self.compiled_draw(self.params, x, cache, jax.random.key(seed), *places, scalars, lean)
         return np.asarray(drawn)[:, :count], x, cache

@@ -139,16 +139,17 @@ class OnnxCodes(CodesEngine):
         first: int,
         count: int,
         sampling: Mapping[str, float],
+        lean: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, onnx_engine.Cache]:
         """See CodesEngine."""
         drawn = np.zeros((len(x), count, self.config.channels), np.int16)
         for i in range(count):
             noise = gumbel(seed, first + i, (self.config.channels, len(x), self.config.codes))
-            drawn[:, i] = self.frame(x, noise, sampling)
+            drawn[:, i] = self.frame(x, noise, sampling, lean)
             x = self.trunk.step(self.embedded(drawn[:, i : i + 1].astype(np.int32))[:, 0], cache)
         return drawn, x, cache
 
-    def frame(self, x: np.ndarray, noise: np.ndarray, sampling: Mapping[str, float]) -> np.ndarray:
+    def frame(self, x: np.ndarray, noise: np.ndarray, sampling: Mapping[str, float], lean: np.ndarray) -> np.ndarray:
         """Views f32 [B, Q*W] of a latent and noise f32 [Q, B, S] -> the tokens i32 [B, Q] of the next frame."""
         Q, S = self.config.channels, self.config.codes
         views, told = x.reshape(len(x), Q, -1), np.zeros((), np.float32)
@@ -156,7 +157,7 @@ class OnnxCodes(CodesEngine):
         for q in range(Q):
             (known,) = self.depth.run(None, {"y": views[:, q] + told})
             (logits,) = self.readouts[q].run(None, {"known": known})
-            code = sample(noise[q], logits, allowed, sampling)
+            code = sample(noise[q], logits + lean if q == 0 else logits, allowed, sampling)
             told = told + self.told[q][code]
             tokens[:, q] = code + self.config.specials
         return tokens

@@ -12,10 +12,11 @@ import numpy as np
 
 from musicgen.app.facts import label
 from musicgen.app.generate import new_seed
-from musicgen.app.recording import AudioModel, Voice, encoding, open_engine, start, tokens_of, weights
+from musicgen.app.recording import AudioModel, encoding, open_engine, start, tokens_of, weights
 from musicgen.app.settings import Settings
 from musicgen.app.sound_files import digest
 from musicgen.app.version import version
+from musicgen.app.voice import Voice
 from musicgen.app.web.job import Ticket
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.sound_wish import SoundOrder
@@ -120,7 +121,7 @@ class SoundJob:
                     self.ticket.tell("end", stopped=True)
                     return
             codes = np.concatenate(pieces)
-        stream = start(self.model.engine, [tokens_of(codes, model)] * order.takes, settings, self.seed)
+        stream = start(self.model.engine, model, [tokens_of(codes, model)] * order.takes, settings, self.seed)
         for row in self.rows:
             row.voice.begin(order.heard, codes, settings.keep_prime)
         drawn_since, stopped = time.perf_counter(), False
@@ -179,7 +180,7 @@ def measured_sound(model: SoundModel, latents: int, context: int, interrupted: C
     silence = tokens_of(None, model.model)
     frames = context // model.model.codebooks
     prime = np.concatenate([silence[:-1]] * (1 + frames // len(silence)) + [silence[-1:]])
-    stream = start(model.engine, [prime], settings, 0)
+    stream = start(model.engine, model.model, [prime], settings, 0)
     sound: list[np.ndarray] = []
     voice = Voice(model.model, sound.append, 60 * SAMPLE_RATE)
     voice.add(next(stream)[0].astype(np.int32) - SPECIALS)

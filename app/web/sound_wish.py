@@ -19,8 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from musicgen.app.errors import BadInput
-from musicgen.app.recording import WARM, AudioModel, Heard
+from musicgen.app.recording import AudioModel, Heard
 from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.voice import WARM
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.wish import Plain, plain_object, seconds_of, settings_of, whole

@@ -5,11 +5,13 @@
 
 RECORDINGS is a folder of WAV files (benchmarks/codec/render_maestro.py renders some).  Of each, the first
 `--prime-seconds` go through the codec and are continued for `--seconds`; "real" are the seconds that followed, through
-the codec, too, so that only the model is measured.  A setting is temperature:top-p.  A line of JSON for each set:
+the codec, too, so that only the model is measured.  A setting is temperature:top-p, the
+model's own temperature.  A line of JSON for each set:
 
     frechet    distance between the log spectra of all frames (48 bands, as mean and covariance) and the real ones'
     level      dB, and its change from the first to the last quarter
     flatness   of a frame's spectrum: 1 is white noise
+    between    flatness within bands of 190 Hz up to 4 kHz: 0.6 is noise, less is partials with less between them
     onsets     a second: where the spectrum grows suddenly
     harmony    cosine of the pitch classes with the prime's
 """
@@ -73,9 +75,18 @@ def measured(sound: np.ndarray, prime: np.ndarray) -> dict[str, float]:
         "level": float(level.mean()),
         "change": float(level[-quarter:].mean() - level[:quarter].mean()),
         "flatness": float(np.median(flatness)),
+        "between": between(power),
         "onsets": onsets(banded(power)) * RATE / len(sound),
         "harmony": float(pitch_classes(power) @ pitch_classes(spectra(prime))),
     }
+
+
+def between(power: np.ndarray) -> float:
+    """Mean flatness of pieces of 16 bins from 120 Hz to 3.9 kHz, the louder a piece the more it counts."""
+    pieces = power[:, 10:330].reshape(len(power), 20, 16) + EPSILON
+    flatness = np.exp(np.log(pieces).mean(axis=-1)) / pieces.mean(axis=-1)
+    weight = pieces.sum(axis=-1) ** 0.3
+    return float((flatness * weight).sum() / weight.sum())
 
 
 def read(path: Path, samples: int) -> np.ndarray:
@@ -108,11 +119,13 @@ def measure(arguments: argparse.Namespace) -> None:
     """Make and measure each set; lines are added as they come."""
     from musicgen.app import codes_file, recording
     from musicgen.data_prep.code_rows import SPECIALS
+    from musicgen.model.loudness import Loudness
     from musicgen.model.sampler import Sampling
 
     model = recording.open_audio_model(arguments.checkpoint, arguments.codec)
     engine, backend = recording.open_engine(model)
     hop, late = model.codec.config.hop, model.late
+    loudness = None if arguments.adrift else Loudness.of_codec(model.codec.config, model.codec.params)
     heard, wanted = (round(s * RATE) // hop for s in (arguments.prime_seconds, arguments.seconds))
     samples = (heard + wanted + 8) * hop
     files = sorted(arguments.recordings.rglob("*.wav"))[: arguments.pieces]
@@ -130,11 +143,13 @@ def measure(arguments: argparse.Namespace) -> None:
     chance = distance(all_bands(real[::2]), all_bands(real[1::2]))
     about = {"checkpoint": model.released.name, "sha256": model.released.sha256, "backend": backend}
     about |= {"seconds": arguments.seconds, "prime_seconds": arguments.prime_seconds, "seed": arguments.seed}
+    about |= {"adrift": arguments.adrift}
     add(arguments.out, about | line_of("real", real, primes, chance))
     for temperature, top_p in arguments.settings:
         began, blocks, made = time.perf_counter(), [], 0
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=0, min_p=0.0)
-        stream = engine.start([row[:heard] + SPECIALS for row in codes], sampling=sampling, seed=arguments.seed)
+        primed = [row[:heard] + SPECIALS for row in codes]
+        stream = engine.start(primed, sampling=sampling, seed=arguments.seed, loudness=loudness)
         while made < wanted + 4:
             blocks.append(next(stream) - SPECIALS)
             made += blocks[-1].shape[1]
@@ -170,11 +185,14 @@ def add(path: Path, line: dict[str, Any]) -> None:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """The lines as a table in Markdown."""
-    names = ("level", "change", "flatness", "onsets", "harmony")
-    rows = [f"| temperature:top-p | Frechet | {' | '.join(names)} |", "| --- " * (2 + len(names)) + "|"]
+    names = ("level", "change", "flatness", "between", "onsets", "harmony")
+    rows = [f"| weights | seconds | temperature:top-p | Frechet | {' | '.join(names)} |"]
+    rows.append("| --- " * (4 + len(names)) + "|")
     for line in lines:
-        cells = [f"{line[name][0]:.3g} ± {line[name][1]:.2g}" for name in names]
-        rows.append(f"| {line['set']} | {line['frechet']:.3g} | {' | '.join(cells)} |")
+        cells = [f"{line[name][0]:.3g} ± {line[name][1]:.2g}" if name in line else "" for name in names]
+        made = line["set"] + (", adrift" if line["adrift"] and line["set"] != "real" else "")
+        about = f"{line['sha256'][:4]} | {line['seconds']:g} | {made} | {line['frechet']:.3g}"
+        rows.append(f"| {about} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -194,6 +212,7 @@ def main() -> None:
     add_argument("--prime-seconds", type=float, default=20.0)
     add_argument("--seconds", type=float, default=20.0)
     add_argument("--seed", type=int, default=0)
+    add_argument("--adrift", action="store_true", help="nothing keeps the level (model/loudness.py)")
     add_argument("--checkpoint")
     add_argument("--codec")
     add_argument("--keep", type=Path, help="a folder for the sounds")

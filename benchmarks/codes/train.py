@@ -61,6 +61,13 @@ class Chosen:
     dropout: float = 0.1
     start: Path | None = None  # released weights to begin with
 
+    def history(self) -> dict[str, Any]:
+        """Which weights those are, and how they came to be."""
+        if self.start is None:
+            return {}
+        released = checkpoints.load(self.start)
+        return {"start": {"sha256": released.sha256} | {name: released.about[name] for name in ("steps", "seconds")}}
+
     def weights(self, model: ModelConfig) -> Mapping[str, np.ndarray] | None:
         """Parameters to begin with; None: fresh ones."""
         if self.start is None:
@@ -252,7 +259,7 @@ def main() -> None:
         name: about[name] for name in ("format", "codec", "codec_sha256", "frame_rate", "codebooks", "codebook_size")
     }
     facts = {"steps": done, "seconds": round(time.monotonic() - began, 1), "hardware": arguments.hardware}
-    facts |= {"training": dataclasses.asdict(config)}
+    facts |= {"training": dataclasses.asdict(config)} | ({} if arguments.rehearse else chosen.history())
     arrays = {name: np.asarray(value, np.float32) for name, value in params.items()}
     weights = arguments.run / ("rehearsal" if arguments.rehearse else "weights")
     checkpoints.release(weights, config.model, arrays, tokenizer, facts, "# card\n")

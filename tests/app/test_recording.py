@@ -16,17 +16,14 @@ from musicgen.app import codes_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.recording import (
     FADE,
-    FADE_IN,
-    FADE_OUT,
-    WARM,
     AudioModel,
-    Voice,
     continue_recording,
     encoded,
     hear,
     open_audio_model,
 )
 from musicgen.app.settings import Settings
+from musicgen.app.voice import FADE_IN, FADE_OUT, WARM, Voice
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
 
 

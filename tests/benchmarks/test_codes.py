@@ -79,6 +79,7 @@ def test_measures_of_sounds_that_are_known(listen: ModuleType) -> None:
     held, struck, faded = tone(440.0), tone(440.0, decay=12.0), tone(440.0) * np.linspace(1, 0.1, 96_000)
     note = listen.measured(held, held)
     assert note["harmony"] == pytest.approx(1.0) and note["flatness"] < 0.01 and abs(note["change"]) < 0.1
+    assert note["between"] < 0.2 and listen.measured(noise, held)["between"] == pytest.approx(0.61, abs=0.02)
     assert listen.measured(noise, held)["flatness"] > 0.4 > listen.measured(noise, held)["harmony"] - 0.2
     assert listen.measured(struck, held)["onsets"] == pytest.approx(2.0, abs=0.3) and note["onsets"] < 0.5
     assert -14 < listen.measured(np.asarray(faded, np.float32), held)["change"] < -8
@@ -97,4 +98,4 @@ def test_the_table_of_what_was_recorded(listen: ModuleType) -> None:
     """The README's lines are those of the file."""
     told = (Path(listen.__file__ or "").with_name("listen.jsonl")).read_text().splitlines()
     table = listen.table([json.loads(line) for line in told])
-    assert "| 1:1 | 1.64e+03 | 45.7 ± 0.63 |" in table and table.count("\n") == 1 + len(told)
+    assert "| 20 | 1:1, adrift | 1.64e+03 | 45.7 ± 0.63 |" in table and table.count("\n") == 1 + len(told)

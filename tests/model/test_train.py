@@ -101,6 +101,18 @@ def test_a_finished_run_is_finished(whole: tuple[Path, dict[str, np.ndarray]]) -
     assert lines(folder) == before
 
 
+def test_a_run_can_begin_with_parameters(whole: tuple[Path, dict[str, np.ndarray]]) -> None:
+    """Given ones, with fresh moments; but not where there is a checkpoint."""
+    folder, expected = whole
+    given = {name: np.asarray(x) for name, x in random_parameters(RUN.model).items()}
+    state = fresh_state(RUN, make_mesh(), Rules(), given)
+    assert int(state.step) == 0
+    assert_same({name: np.asarray(x) for name, x in state.params.items()}, given)
+    moments = fresh_state(RUN, make_mesh(), Rules()).opt_state
+    assert_same(arrays_of(state._replace(params={}, opt_state=moments)), arrays_of(state._replace(params={})))
+    assert_same(arrays_of(train(RUN, Counting(), folder, start=given)), expected)
+
+
 def test_checkpoints_hold_their_own_step(tmp_path: Path) -> None:
     """Saved in the background while the next steps already overwrite the parameters on the device."""
     config = dataclasses.replace(RUN, checkpoint_every=2, keep_checkpoints=4)

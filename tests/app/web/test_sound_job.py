@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from musicgen.app import recording
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.recording import FADE, AudioModel, open_audio_model, sounds
 from musicgen.app.web.job import Ticket
@@ -177,7 +178,9 @@ def test_files(tmp_path: Path, form: str) -> None:
         heard(path, 0.5)
 
 
-def test_sounds_in_a_python_program(released: Path, toy: ModuleType, tmp_path: Path) -> None:
+def test_sounds_in_a_python_program(
+    released: Path, toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the command writes, without the files."""
     toy.write_sound(tmp_path / "prime.wav", 1.0)
     names = {"checkpoint": str(released / "model"), "codec": str(released / "codec")}
@@ -189,5 +192,6 @@ def test_sounds_in_a_python_program(released: Path, toy: ModuleType, tmp_path: P
         sounds(tempo=3, **names)
     with pytest.raises(BadInput, match="end is for MIDI"):
         sounds(end=True, **names)
+    monkeypatch.setattr(recording, "MODEL", "weights-that-do-not-ship")
     with pytest.raises(EnvironmentProblem, match="no weights for sound"):
         sounds()
