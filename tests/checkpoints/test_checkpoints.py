@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen import checkpoints
-from musicgen.checkpoints import CheckpointError, Released, UnknownCheckpointError
+from musicgen.checkpoints import CheckpointError, Released, UnknownCheckpointError, codec_release
 from musicgen.data_prep import VOCABULARY
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
@@ -290,8 +290,16 @@ def test_shipped_weights_are_whole(shipped: Released) -> None:
     assert {name: values.shape for name, values in shipped.params.items()} == shapes
     assert all(np.isfinite(values).all() for values in shipped.params.values())
     assert all(np.abs(values).max() > 0 for values in shipped.params.values())
-    assert shipped.tokenizer == VOCABULARY.to_json()
-    assert shipped.config.vocab_size == VOCABULARY.size
+    if shipped.config.channels == 1:
+        assert shipped.tokenizer == VOCABULARY.to_json()
+        assert shipped.config.vocab_size == VOCABULARY.size
+
+
+def test_shipped_weights_for_sound_know_the_shipped_codec() -> None:
+    model, codec = checkpoints.load("piano-codes"), codec_release.load()
+    assert model.tokenizer["codec_sha256"] == codec.sha256
+    assert model.config.channels == codec.config.codebooks
+    assert model.config.codes == codec.config.codebook_size
 
 
 def test_shipped_weights_have_a_card(shipped: Released) -> None:
