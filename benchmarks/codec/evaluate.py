@@ -3,7 +3,8 @@
     python benchmarks/codec/evaluate.py DATA OUT [--codec RUN] [--kbps 3 6 12] [--excerpts 100] [--picture]
 
 DATA is an audio data set of `musicgen.data_prep.audio_prep`; RUN the folder that benchmarks/codec/train.py wrote
-(codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal distances.
+(codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal distances;
+the use of the codebooks is that of all such excerpts there are.
 The distances are defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same
 rates, shifted to where they fit best; the table gives the rate that each file really has, container included.  OUT gets
 result.json, table.md and, with --picture, spectrogram.png.
@@ -51,8 +52,8 @@ class Excerpt:
     fake: np.ndarray | None  # None: Opus or MP3 have yet to make it
 
 
-def excerpts(recordings: AudioSet, count: int) -> list[tuple[str, np.ndarray]]:
-    """(name, f32 [T]) of excerpts at equal distances over all recordings laid end to end; silent ones are left out."""
+def excerpts(recordings: AudioSet, count: int | None) -> list[tuple[str, np.ndarray]]:
+    """(name, f32 [T]) of excerpts at equal distances over all recordings laid end to end, or of all; no silent ones."""
     whole = SECONDS * SAMPLE_RATE
     places = [
         (i, start)
@@ -61,7 +62,7 @@ def excerpts(recordings: AudioSet, count: int) -> list[tuple[str, np.ndarray]]:
     ]
     if not places:
         raise SystemExit(f"{recordings.folder} has no {recordings.split} recording of {SECONDS} seconds")
-    chosen = [places[k] for k in sorted({int(k) for k in np.linspace(0, len(places) - 1, count)})]
+    chosen = [places[k] for k in sorted({int(k) for k in np.linspace(0, len(places) - 1, count or len(places))})]
     made = []
     for i, start in chosen:
         wave = to_float(recordings.samples(i)[start : start + whole])
@@ -114,10 +115,7 @@ class Ours:
         else:
             released = codec_release.load(folder)
             self.config, self.params = released.config, released.params
-        self.counts = np.zeros((self.config.codebooks, self.config.codebook_size))
 
-    def __call__(self, waves: np.ndarray, kbps: Sequence[float]) -> dict[float, np.ndarray]:
-        """What the codec makes of f32 [B, T], whole frames, at each rate; the use of all codebooks is counted."""
         import jax
 
         from musicgen.model import codec_parameters
@@ -126,18 +124,30 @@ class Ours:
         def bound(params: Any) -> SoundStream:
             return codec_parameters.bind(SoundStream, self.config, params)
 
+        self.encode = jax.jit(lambda params, waves: bound(params).encode(waves)[0])
+        self.decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0][:, self.config.delay :])
+
+    def __call__(self, waves: np.ndarray, kbps: Sequence[float]) -> dict[float, np.ndarray]:
+        """What the codec makes of f32 [B, T], whole frames, at each rate."""
+        import jax
+
         # Exact products, as on a CPU.
         with jax.default_matmul_precision("highest"):
-            codes = np.asarray(jax.jit(lambda params, waves: bound(params).encode(waves)[0])(self.params, waves))
-            for q in range(self.config.codebooks):
-                self.counts[q] += np.bincount(codes[..., q].reshape(-1), minlength=self.config.codebook_size)
-            decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0][:, self.config.delay :])
+            codes = np.asarray(self.encode(self.params, waves))
             numbers = {rate: self.config.codebooks_at(1000 * rate) for rate in kbps}
-            return {rate: np.asarray(decode(self.params, codes[..., :number])) for rate, number in numbers.items()}
+            return {rate: np.asarray(self.decode(self.params, codes[..., :n])) for rate, n in numbers.items()}
 
-    def perplexities(self) -> list[float]:
-        """Of each codebook."""
-        share = self.counts / self.counts.sum(axis=1, keepdims=True)
+    def perplexities(self, waves: Sequence[np.ndarray]) -> list[float]:
+        """Of each codebook over f32 [T], whole frames, all of one length."""
+        counts = np.zeros((self.config.codebooks, self.config.codebook_size))
+        for start in range(0, len(waves), ROWS):
+            rows = np.zeros((ROWS, len(waves[0])), np.float32)
+            group = waves[start : start + ROWS]
+            rows[: len(group)] = group
+            codes = np.asarray(self.encode(self.params, rows))[: len(group)]
+            for q, count in enumerate(counts):
+                count += np.bincount(codes[..., q].reshape(-1), minlength=self.config.codebook_size)
+        share = counts / counts.sum(axis=1, keepdims=True)
         return [float(np.exp(-np.sum(p[p > 0] * np.log(p[p > 0])))) for p in share]
 
 
@@ -240,7 +250,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"split": arguments.split, "excerpts": len(originals), "codecs": lines, "rows": rows}
     if ours is not None:
-        perplexity = ours.perplexities()
+        whole = ours.config.hop * (SECONDS * SAMPLE_RATE // ours.config.hop)
+        everything = excerpts(AudioSet(arguments.data, arguments.split), None)
+        perplexity = ours.perplexities([wave[:whole] for _, wave in everything])
         share = [value / ours.config.codebook_size for value in perplexity]
         result |= {"codec": ours.config.to_dict(), "perplexity": perplexity, "perplexity_share": share}
     (arguments.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")

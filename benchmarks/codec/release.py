@@ -85,7 +85,10 @@ def card(config: CodecConfig, run: Path, parameters: int, results: dict[str, Any
             figures += f"| {line['codec']} | {line['kbps']:.1f} | {shown} |\n"
         figures += "\nMel and STFT distances as DAC's repository defines them in its training and in its evaluate.py.\n"
         share = results["perplexity_share"]
-        figures += f"\nPerplexity of the codebooks: {100 * min(share):.0f} to {100 * max(share):.0f} % of their size.\n"
+        figures += (
+            f"\nPerplexity of the codebooks: {100 * min(share):.0f} to {100 * max(share):.0f} % of their size, over the"
+        )
+        figures += " whole test split.\n"
     return CARD.format(
         frame_rate=config.frame_rate,
         kbps=config.bitrate() / 1000,
