@@ -63,6 +63,8 @@ def main(pause: float, sound: str | None = None) -> None:
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
     sound_job.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
+    if sound is None:
+        recording.MODEL = "weights-that-do-not-ship"
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     cli.leave_tidily()  # as the command does: killed while it starts a process, it would leave that one complaining

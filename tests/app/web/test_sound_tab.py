@@ -166,6 +166,8 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
 
     page.get_by_label("How much new sound").first.fill("60")
     page.click("text=Best >> visible=true")
+    # What that costs takes its line or two, and a button that moves under the mouse hears no click.
+    page.wait_for_timeout(500)
     page.click("#mg-sound-make")
     page.wait_for_function("document.querySelector('#mg-sound-shelf progress')?.value > 0.02")
     assert page.is_visible("#mg-sound-stop") and not page.is_visible("#mg-sound-make")
