@@ -35,7 +35,6 @@ MODEL = "piano-codes"
 CODES = "musicgen-codes/1"
 FADE = 0.03  # seconds from the recording to the codec's sound
 QUIET = 3.0  # seconds of silence before a piece from nothing, as between two pieces in training
-
 CALM = 0.85  # of the model's own temperature, at the dial's 1: what sounds most like recordings (benchmarks/codes)
 
 Report = Callable[[float], None]

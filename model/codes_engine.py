@@ -70,7 +70,7 @@ class CodesEngine:
             raise ValueError(f"a prime is frames of {self.config.channels} codes")
         if any(len(prime) == 0 or prime.min() < 0 or prime.max() >= self.config.vocab_size for prime in primes):
             raise ValueError(f"a prime has at least one frame, and its tokens are below {self.config.vocab_size}")
-        keeper = None if loudness is None else Keeper(loudness, primes)
+        keeper = None if loudness is None else Keeper(loudness, [prime - self.config.specials for prime in primes])
         return CodesStream(self, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed, keeper)
 
 
@@ -117,7 +117,7 @@ class CodesStream(Iterator[np.ndarray]):
             lean=self.lean,
         )
         if self.keeper is not None:
-            self.lean = self.keeper.after(block)
+            self.lean = self.keeper.after(block - self.engine.config.specials)
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.drawn += count
         self.room -= count

@@ -16,7 +16,6 @@ import numpy as np
 
 from musicgen.model.codec_config import CodecConfig
 
-SPECIALS = 3  # tokens before the codes
 SECOND = 75  # frames of the running mean
 HEARD = 20 * SECOND  # frames at the end of a prime that say how loud it is
 USUAL, SOFTEST = 4.0, -16.0  # dB: of a recording in the mean; of a prime that still says how loud its piece is
@@ -43,27 +42,28 @@ class Loudness:
 
         return cls(params["quantizer.entries"][..., : config.lines] / LINES) if config.mdct else None
 
-    def of(self, tokens: np.ndarray) -> np.ndarray:
-        """dB f32 [..., F] of frames of tokens [..., F, Q]; of what is no code, as of silence."""
-        lines = np.zeros((*tokens.shape[:-1], self.entries.shape[-1]), np.float32)
-        for q, entries in enumerate(self.entries[: tokens.shape[-1]]):
-            lines += entries[np.maximum(tokens[..., q] - SPECIALS, 0)]
-        return np.where(tokens[..., 0] < SPECIALS, -100.0, decibels(lines, 1e-6))
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """dB f32 [..., F] of frames of codes [..., F, Q]; below 0 is no code, and as soft as silence."""
+        lines = np.zeros((*codes.shape[:-1], self.entries.shape[-1]), np.float32)
+        for q, entries in enumerate(self.entries[: codes.shape[-1]]):
+            lines += entries[np.maximum(codes[..., q], 0)]
+        return np.where(codes[..., 0] < 0, -100.0, decibels(lines, 1e-6))
 
 
 class Keeper:
-    """What keeps the level of B rows that go on from their primes, tokens [F, Q] each."""
+    """What keeps the level of B rows that go on from their primes, codes [F, Q] each."""
 
     def __init__(self, loudness: Loudness, primes: Sequence[np.ndarray]):
-        heard = np.array([mean(loudness.of(prime[-HEARD:])) for prime in primes])
+        heard = np.array([to_decibels(np.mean(from_decibels(loudness.of(prime[-HEARD:])))) for prime in primes])
         self.loudness, self.wanted = loudness, np.where(heard < SOFTEST, USUAL, heard)
-        self.loud = self.wanted
+        self.power = from_decibels(self.wanted)  # f64 [B], of the last second
 
     def after(self, block: np.ndarray) -> np.ndarray:
-        """What to add to the logits of the first codebook, f32 [B, S], after frames [B, k, Q] more."""
+        """What to add to the logits of the first codebook, f32 [B, S], after frames of codes [B, k, Q] more."""
         for power in from_decibels(self.loudness.of(block)).T:
-            self.loud = to_decibels(from_decibels(self.loud) + (power - from_decibels(self.loud)) / SECOND)
-        return np.asarray(-STRENGTH * (self.loud - self.wanted)[:, None] * self.loudness.first, np.float32)
+            self.power = self.power + (power - self.power) / SECOND
+        over = to_decibels(self.power) - self.wanted
+        return np.asarray(-STRENGTH * over[:, None] * self.loudness.first, np.float32)
 
 
 def decibels(lines: np.ndarray, least: float) -> np.ndarray:
@@ -79,8 +79,3 @@ def from_decibels(level: np.ndarray) -> np.ndarray:
 def to_decibels(power: np.ndarray) -> np.ndarray:
     """Of a power above zero."""
     return np.asarray(10 * np.log10(power))
-
-
-def mean(level: np.ndarray) -> float:
-    """dB of the mean power of frames, dB [F]."""
-    return float(to_decibels(np.mean(from_decibels(level))))

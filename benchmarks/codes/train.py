@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -61,21 +62,25 @@ class Chosen:
     dropout: float = 0.1
     start: Path | None = None  # released weights to begin with
 
+    @functools.cached_property
+    def released(self) -> checkpoints.Released | None:
+        """Those weights, read once."""
+        return None if self.start is None else checkpoints.load(self.start)
+
     def history(self) -> dict[str, Any]:
         """Which weights those are, and how they came to be."""
-        if self.start is None:
+        if self.released is None:
             return {}
-        released = checkpoints.load(self.start)
-        return {"start": {"sha256": released.sha256} | {name: released.about[name] for name in ("steps", "seconds")}}
+        about = self.released.about
+        return {"start": {"sha256": self.released.sha256} | {name: about[name] for name in ("steps", "seconds")}}
 
     def weights(self, model: ModelConfig) -> Mapping[str, np.ndarray] | None:
         """Parameters to begin with; None: fresh ones."""
-        if self.start is None:
+        if self.released is None:
             return None
-        released = checkpoints.load(self.start)
-        if released.config != model:
+        if self.released.config != model:
             raise SystemExit(f"{self.start} is a model of another shape")
-        return released.params
+        return self.released.params
 
 
 def read_set(folder: Path, split: str) -> list[np.ndarray]:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen.app import codes_file, recording
-from musicgen.app.errors import EnvironmentProblem
+from musicgen.app import codes_file
 
 COMMAND = (sys.executable, "-m", "musicgen.app")
 LOUD = np.sin(np.arange(24_000) / 10).astype(np.float32) * 0.3
@@ -93,11 +92,12 @@ def test_missing_recording(released: Path, tmp_path: Path) -> None:
     assert "prime.wav cannot be read" in complaint(tmp_path, "prime.wav", "--out", "new.wav", *models)
 
 
-def test_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line that says what is missing."""
-    monkeypatch.setattr(recording, "MODEL", "weights-that-do-not-ship")
-    with pytest.raises(EnvironmentProblem, match="no weights for sound are installed"):
-        recording.open_audio_model(None, None)
+def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what is missing, from the real command where the weights have another name."""
+    soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
+    elsewhere = "from musicgen.app import cli, recording; recording.MODEL = 'not-here'; raise SystemExit(cli.main())"
+    monkeypatch.setattr(sys.modules[__name__], "COMMAND", (sys.executable, "-c", elsewhere))
+    assert "no weights for sound are installed" in complaint(tmp_path, "prime.wav", "--out", "new.wav", code=1)
 
 
 def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
