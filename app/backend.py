@@ -44,18 +44,19 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
     """
     if chosen() == ONNX:
         try:
+            import numba
             import onnxruntime
 
             from musicgen.model.onnx_engine import OnnxEngine
         except ImportError as error:  # it was asked for, or a library it needs is not there
             raise EnvironmentProblem(
-                f"ONNX Runtime does not start here ({error}): pip install onnxruntime, or set {VARIABLE}={JAX}"
+                f"ONNX Runtime does not start here ({error}): pip install onnxruntime numba, or set {VARIABLE}={JAX}"
             ) from None
         try:
             engine = OnnxEngine(released.config, released.weights, grammar, preamble(), memory)
         except ValueError as error:
             raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
-        return engine, f"cpu {ONNX} {onnxruntime.__version__}"
+        return engine, f"cpu {ONNX} {onnxruntime.__version__} numba {numba.__version__}"
     platform = jax_platform()
     import jax
 

@@ -17,6 +17,7 @@ NEEDED = (
     ("mido", "mido"),
     ("jax", "jax"),
     ("flax", "flax"),
+    ("numba", "numba"),
     ("onnxruntime", "onnxruntime"),
     ("safetensors", "safetensors"),
     ("soundfile", "soundfile"),

@@ -13,14 +13,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from musicgen.model import onnx_engine, onnx_graph
+from musicgen.model import onnx_graph
 from musicgen.model.codes import BOS
 from musicgen.model.codes_engine import CodesEngine
 from musicgen.model.config import ModelConfig
+from musicgen.model.cpu_memory import Cache
 from musicgen.model.int8 import SCALE, Weights, dequantised
 from musicgen.model.onnx_engine import OnnxEngine, gumbel, session
 from musicgen.model.onnx_format import CONTRIB, Graph
-from musicgen.model.onnx_graph import EPSILON, Layers, Packed
+from musicgen.model.onnx_graph import Layers
+from musicgen.model.packed import EPSILON, Packed, Stacked
 from musicgen.model.sampler import sample
 
 BLOCKS = ("local.", "cross.", "layers.")
@@ -42,12 +44,11 @@ class Trunk(OnnxEngine):
         if kernel.dtype == np.int8:
             own[f"logits.kernel{SCALE}"] = weights[f"view.kernel{SCALE}"].reshape(Q * W)
         self.weights = own | {name: values for name, values in weights.items() if name.startswith(BLOCKS)}
-        self._packed, self.threads = Packed(self.weights), threads
+        self._packed, self.threads = Stacked(self.weights, self.config), threads
 
-    def bind(self, cache: onnx_engine.Cache, context: int) -> None:
-        """A step takes a frame that is embedded."""
-        cache.token = np.zeros((len(cache.inputs), 1, self.config.width), np.float32)
-        super().bind(cache, context)
+    def embed(self, token: np.ndarray) -> np.ndarray:
+        """A step takes a frame f32 [B, D] that is embedded."""
+        return token
 
 
 def depth_graph(config: ModelConfig, weights: Packed) -> Graph:
@@ -123,7 +124,7 @@ class OnnxCodes(CodesEngine):
 
     def fill(
         self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int
-    ) -> tuple[np.ndarray, onnx_engine.Cache]:
+    ) -> tuple[np.ndarray, Cache]:
         """See CodesEngine."""
         ahead = min(latents - read, context - tokens.shape[1])
         return self.trunk.prefill(
@@ -133,14 +134,14 @@ class OnnxCodes(CodesEngine):
     def draw(
         self,
         x: np.ndarray,
-        cache: onnx_engine.Cache,
+        cache: Cache,
         *,
         seed: int,
         first: int,
         count: int,
         sampling: Mapping[str, float],
         lean: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, onnx_engine.Cache]:
+    ) -> tuple[np.ndarray, np.ndarray, Cache]:
         """See CodesEngine."""
         drawn = np.zeros((len(x), count, self.config.channels), np.int16)
         for i in range(count):

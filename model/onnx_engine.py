@@ -14,78 +14,16 @@ import onnxruntime
 
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
+from musicgen.model.cpu_memory import Cache, Weights, keys_in_order, rotations
+from musicgen.model.cpu_step import step
 from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
 from musicgen.model.int8 import dequantised
 from musicgen.model.onnx_format import Graph
+from musicgen.model.packed import Stacked, embeddings
 from musicgen.model.sampler import sample
+from musicgen.model.team import team
 
 onnxruntime.set_default_logger_severity(3)  # no warnings about devices that are not there
-SLACK = 128  # rows of a local cache beyond its window: how many tokens come before it is moved
-
-
-class Cache:
-    """The memory that every step reads and adds to; batch B first, rows aligned on the left.
-
-    keys and values f32 [B, G, ., K] of every block; inputs and latents i32 [B], how many each row has; seeds f32
-    [B, M, D], what the latents began as.
-    """
-
-    def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
-        self.inputs, self.latents, self.context = inputs.astype(np.int32), latents.astype(np.int32), N
-        self.most = {"inputs": np.array(0, np.int32), "latents": np.array(0, np.int32)}
-        self.token = np.zeros((len(inputs), 1), np.int64)
-        self.positions = np.zeros((len(inputs), 1), np.int64)
-        rows = dict.fromkeys(onnx_graph.local_names(config), config.local_window + SLACK)
-        rows |= {name: N if name.startswith("cross") else M for name in onnx_graph.decode_names(config)}
-        self.caches = {
-            f"{name}.{what}": np.zeros((len(inputs), config.kv_heads, count, config.head_size), np.float32)
-            for name, count in rows.items()
-            for what in ("keys", "values")
-        }
-        self.logits = np.empty((len(inputs), 1, config.vocab_size), np.float32)
-        self.seed = np.empty((len(inputs), 1, config.width), np.float32)
-        self.seeds = np.zeros((len(inputs), M, config.width), np.float32)
-
-    def fill(self, name: str, new: np.ndarray) -> None:
-        """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
-        cache = self.caches[name]
-        _, G, rows, K = cache.shape
-        counts = self.latents if name.startswith("layers") else self.inputs
-        for row, count in enumerate(counts):
-            kept = resident(int(count), rows - SLACK, rows) if name.startswith("local") else int(count)
-            cache[row, :, :kept] = new[row, count - kept : count].reshape(kept, G, K).swapaxes(0, 1)
-
-    def bind(self, session: onnxruntime.InferenceSession, rotations: Mapping[str, np.ndarray]) -> None:
-        """Tell a session where everything lies."""
-        self.binding = binding = session.io_binding()
-        given = {
-            "token": self.token,
-            "positions": self.positions,
-            "inputs": self.inputs,
-            "latents": self.latents,
-            "most_inputs": self.most["inputs"],
-            "most_latents": self.most["latents"],
-            **rotations,
-            **self.caches,
-        }
-        self.held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
-        wanted = {node.name for node in session.get_inputs()}
-        for name, value in self.held.items():
-            if name in wanted:
-                binding.bind_ortvalue_input(name, value)
-        for name in self.caches:
-            binding.bind_ortvalue_output(f"{name}.new", self.held[name])
-        for name, array in (("logits", self.logits), ("seeds", self.seed)):
-            self.held[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-            binding.bind_ortvalue_output(name, self.held[name])
-
-
-def resident(count: int, window: int, capacity: int) -> int:
-    """How many of `count` inputs a local cache of the operator holds: it drops a whole slack's worth when full."""
-    if count <= capacity:
-        return count
-    dropped = capacity - window + 1
-    return count - dropped * -(-(count - capacity) // dropped)
 
 
 def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -126,7 +64,7 @@ class OnnxEngine(Engine):
         super().__init__(config, grammar, preamble, memory)
         onnx_graph.check(weights, onnx_graph.shapes(config))
         self.weights = weights
-        self._packed = onnx_graph.Packed(weights)
+        self._packed = Stacked(weights, config)
         self.threads = threads
 
     @functools.cached_property
@@ -139,15 +77,19 @@ class OnnxEngine(Engine):
         return session(onnx_graph.pass_graph(self.config, self._packed), self.threads)
 
     @functools.cached_property
-    def _steps(self) -> onnxruntime.InferenceSession:
-        return session(onnx_graph.step_graph(self.config, self._packed), self.threads)
+    def _table(self) -> np.ndarray:
+        return embeddings(self.weights)
+
+    @functools.cached_property
+    def _steps(self) -> Weights:
+        return self._packed.for_steps()
 
     @functools.cached_property
     def _renewals(self) -> onnxruntime.InferenceSession:
         return session(onnx_graph.renewal_graph(self.config, self._packed), self.threads)
 
     def _rotations(self, count: int) -> dict[str, np.ndarray]:
-        return dict(zip(("cos", "sin"), onnx_graph.rotations(self.config, count), strict=True))
+        return dict(zip(("cos", "sin"), rotations(self.config, count), strict=True))
 
     def read(
         self, tokens: np.ndarray, start: np.ndarray, latents: int, ahead: int = 0
@@ -169,7 +111,7 @@ class OnnxEngine(Engine):
         end = inputs + ahead
         farthest = end - np.maximum(self.config.context, read + ahead)  # perceiver_ar.within_reach
         rows = np.minimum((inputs - read)[:, None] + np.arange(R), inputs[:, None] - 1)
-        given = {
+        given: dict[str, np.ndarray] = {
             "tokens": aligned,
             "positions": np.broadcast_to(np.arange(T), (B, T)),
             "input_positions": np.maximum(np.arange(T), farthest[:, None]),
@@ -198,34 +140,38 @@ class OnnxEngine(Engine):
         cache.seeds[:, : seeds.shape[1]] = seeds
         for name, values in found.items():
             cache.fill(name, values)
-        self.bind(cache, context)
         return logits[np.arange(len(own)), own - 1], cache
 
     def copied(self, logits: np.ndarray, cache: Cache, copies: int) -> tuple[np.ndarray, Cache]:
         """See Engine."""
         inputs, latents = np.tile(cache.inputs, copies), np.tile(cache.latents, copies)
-        many = Cache(self.config, inputs, latents, cache.context, cache.seeds.shape[1])
+        many = Cache(self.config, inputs, latents, len(cache.cos), cache.seeds.shape[1])
         many.seeds[:] = cache.seeds
-        for name, array in cache.caches.items():
-            many.caches[name][:] = array
-        self.bind(many, cache.context)
+        for array, old in zip(many.caches[:-2], cache.caches[:-2], strict=True):
+            array[:] = old
         return np.tile(logits, (copies, 1)), many
 
-    def bind(self, cache: Cache, context: int) -> None:
-        """Let steps read and write this cache for so many inputs."""
-        cache.bind(self._steps, self._rotations(context))
+    def embed(self, token: np.ndarray) -> np.ndarray:
+        """Token i32 [B] -> f32 [B, D]."""
+        return self._table[token]
 
     def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
         """Add token i32 [B] to the cache: logits f32 [B, V] of the next one."""
-        cache.token[:, 0] = token
-        cache.positions[:, 0] = cache.inputs
-        cache.most["inputs"][...] = cache.inputs.max() + 1
-        cache.most["latents"][...] = cache.latents.max() + 1
-        self._steps.run_with_iobinding(cache.binding)
-        cache.seeds[np.arange(len(token)), cache.latents] = cache.seed[:, 0]
+        at = cache.inputs
+        team(self.threads).run(
+            step,
+            self.embed(token),
+            self._steps,
+            cache.caches,
+            cache.shared,
+            self.config.local_window,
+            cache.cos[at],
+            cache.sin[at],
+        )
+        cache.seeds[np.arange(len(token)), cache.latents] = cache.shared.seeds
         cache.inputs += 1
         cache.latents += 1
-        return cache.logits[:, 0].copy()
+        return cache.shared.logits.copy()
 
     def renew(self, cache: Cache, *, read: int) -> tuple[np.ndarray, Cache]:
         """See Engine."""
@@ -233,16 +179,21 @@ class OnnxEngine(Engine):
         rows = np.arange(len(cache.latents))[:, None]
         seeds = cache.seeds[rows, cache.latents[:, None] - read + np.arange(read)]
         cache.latents[:] = read
-        given = {
+        given: dict[str, np.ndarray] = {
             "seeds": seeds,
             "positions": (cache.inputs[:, None] - read + np.arange(read)).astype(np.int64),
-            "inputs": cache.inputs - 1,
+            "inputs": (cache.inputs - 1).astype(np.int32),
             "most_inputs": np.array(cache.inputs.max(), np.int32),
-            "latents": cache.latents - 1,
+            "latents": (cache.latents - 1).astype(np.int32),
             "most_latents": np.array(read, np.int32),
-            "queries": cache.latents,
+            "queries": cache.latents.astype(np.int32),
+            "cos": cache.cos,
+            "sin": cache.sin,
         }
-        held = cache.held | {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
+        for i, (keys, values) in enumerate(zip(cache.caches.cross_keys, cache.caches.cross_values, strict=True)):
+            given[f"cross.{i}.keys"] = keys_in_order(keys)
+            given[f"cross.{i}.values"] = values.reshape(given[f"cross.{i}.keys"].shape).copy()
+        held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
         for node in self._renewals.get_inputs():
             binding.bind_ortvalue_input(node.name, held[node.name])
         names = [node.name for node in self._renewals.get_outputs()]

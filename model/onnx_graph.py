@@ -18,8 +18,7 @@ import numpy as np
 from musicgen.model.config import ModelConfig
 from musicgen.model.int8 import SCALE, Weights
 from musicgen.model.onnx_format import CONTRIB, Graph
-
-EPSILON = 1e-6  # of rms_norm
+from musicgen.model.packed import EPSILON, Packed, decode_names, embeddings, local_names
 
 
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -46,58 +45,6 @@ def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
     wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
     if wrong:
         raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
-
-
-def local_names(config: ModelConfig) -> list[str]:
-    """The blocks over the inputs."""
-    return [f"local.{i}" for i in range(config.local_layers)]
-
-
-def decode_names(config: ModelConfig) -> list[str]:
-    """Cross-attend and self-attend blocks in the order of the forward pass."""
-    return [
-        name
-        for layer in range(config.layers)
-        for name in (*(f"cross.{i}" for i in config.crosses_before(layer)), f"layers.{layer}")
-    ]
-
-
-def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines f32 [count, pairs] of the positions 0 .. count, as in perceiver_ar.rotary."""
-    pairs = int(config.head_size * config.rotary_fraction) // 2
-    frequency = (10_000.0 ** (-np.arange(pairs, dtype=np.float32) / np.float32(max(pairs, 1)))).astype(np.float32)
-    angle = np.arange(count, dtype=np.float32)[:, None] * frequency
-    return np.cos(angle), np.sin(angle)
-
-
-class Packed:
-    """Matrices as `MatMulNBits` wants them, made once for both graphs."""
-
-    def __init__(self, weights: Weights):
-        self.weights = weights
-        self._packed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def is_int8(self, *names: str) -> bool:
-        """Whether these matrices are bytes with scales."""
-        return all(self.weights[f"{name}.kernel"].dtype == np.int8 for name in names)
-
-    def beside(self, what: str, *names: str) -> np.ndarray:
-        """The kernels of these names side by side, or their scales."""
-        return np.concatenate([self.weights[f"{name}.{what}"] for name in names], axis=-1)
-
-    def packed(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
-        """Kernels side by side as u8 [outputs, blocks, block], 128 for zero, and their f32 scales [outputs, blocks]."""
-        key = " ".join(names)
-        if key not in self._packed:
-            kernel, scale = self.beside("kernel", *names), self.beside(f"kernel{SCALE}", *names)
-            inputs, outputs = kernel.shape
-            block = next(size for size in (128, 64, 32, 16) if inputs % size == 0 or size == 16)
-            blocks = -(-inputs // block)
-            padded = np.full((outputs, blocks * block), 128, np.uint8)
-            np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
-            scales = np.repeat(scale.astype(np.float32)[:, None], blocks, axis=1)
-            self._packed[key] = padded.reshape(outputs, blocks, block), scales
-        return self._packed[key]
 
 
 class Layers:
@@ -225,47 +172,14 @@ class Layers:
         return self.graph.input(name, np.float32, ("B", length, self.config.width))
 
     def embed(self, tokens: str) -> str:
-        """PerceiverAR.embed: the rows of a table that are normalised once."""
+        """PerceiverAR.embed."""
         if "embedding" not in self.weights:
             return tokens
-        table = self.weights["embedding"].astype(np.float32)
-        table = table / np.sqrt((table * table).mean(axis=-1, keepdims=True) + EPSILON)
-        return self.graph.node("Gather", [self.graph.constant(table), tokens])[0]
+        return self.graph.node("Gather", [self.graph.constant(embeddings(self.weights)), tokens])[0]
 
     def read(self, x: str) -> str:
         """PerceiverAR.read."""
         return self.linear(self.norm(x), "logits")
-
-
-def step_graph(config: ModelConfig, weights: Packed) -> Graph:
-    """Add token i64 [B, 1] to caches: logits f32 [B, 1, V], and what its latent began as, `seeds` [B, 1, D].
-
-    Inputs besides: cos and sin; `positions` i64 [B, 1]; `inputs` and `latents`, i32 [B], how many there were;
-    `most_inputs` and `most_latents`, i32 [], how many there will be in the longest row; for every block caches
-    `NAME.keys` and `NAME.values` [B, G, rows, K], which come back as `NAME.keys.new` and `NAME.values.new` and are
-    meant to be the same memory.
-    """
-    graph = Graph("step")
-    make = Layers(config, weights, graph)
-    token = make.tokens("token", 1)
-    at = graph.input("positions", np.int64, ("B", 1))
-    inputs, latents = counts(graph)
-
-    def block(name: str, x: str, lengths: tuple[str, str], h: str | None = None, window: int = -1) -> str:
-        """h: rms_norm of the inputs that a cross-attend takes its keys from."""
-        q, k, v = make.project(name, make.norm(x), at, None if h is None else (h, at))
-        past, present = cache_of(graph, config, name)
-        return make.mix(x, make.attend(q, k, v, past, lengths, present=present, window=window, moving=window > 0), name)
-
-    h = make.embed(token)
-    for name in local_names(config):
-        h = block(name, h, inputs, window=config.local_window)
-    graph.output("seeds", h, np.float32, ("B", 1, config.width))
-    x, normal_h = h, make.norm(h)
-    for name in decode_names(config):
-        x = block(name, x, inputs, normal_h) if name.startswith("cross") else block(name, x, latents)
-    graph.output("logits", make.read(x), np.float32, ("B", 1, config.vocab_size))
-    return graph
 
 
 def counts(graph: Graph) -> list[tuple[str, str]]:

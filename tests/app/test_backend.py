@@ -117,7 +117,9 @@ import sys
 from musicgen.app import apart, backend, generate, generate_command, prime, progress, replay
 from musicgen.model import onnx_engine
 from musicgen.data_prep import endings, releases
-heavy = {"jax", "flax", "optax", "scipy", "gradio", "onnx", "soundfile"} & set(sys.modules)
+heavy = {"jax", "flax", "optax", "gradio", "onnx", "soundfile"} & set(sys.modules)
+asked = ("scipy._", "scipy.version")  # Numba asks which version is there, and takes nothing else
+heavy |= {name for name in sys.modules if name.startswith("scipy.") and not name.startswith(asked)}
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,134 @@
+"""What a step on a CPU reads and writes: weights, caches, and where its parts leave things for each other.
+
+Letters: B rows, D width, H heads, G key/value heads, R = H/G heads of a group, K head size, F width of the MLP, V
+vocabulary, L blocks, C keys of a chunk, "." any number of chunks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from musicgen.model.config import ModelConfig
+
+CHUNK = 256  # C: 128 KB of keys and values of 64, which stay in the second cache while all heads of a group use them
+
+
+class Weights(NamedTuple):
+    """Matrices [L, outputs, inputs], their scales [L, outputs], and which caches each block reads."""
+
+    kinds: np.ndarray  # i64 [L, 2]: LOCAL, CROSS or LATENT, and which of them
+    qkv: np.ndarray
+    qkv_scale: np.ndarray
+    head_scales: np.ndarray  # [L, 2, K], of queries and of keys
+    out: np.ndarray
+    out_scale: np.ndarray
+    up: np.ndarray
+    up_scale: np.ndarray
+    down: np.ndarray
+    down_scale: np.ndarray
+    read: np.ndarray  # [V, D], the logits' matrix
+    read_scale: np.ndarray
+
+
+class Caches(NamedTuple):
+    """Keys f32 [blocks of the kind, B, G, ., K, C] and values [.., C, K]; i64 [B], how many inputs and latents.
+
+    A local cache is a ring of a window's inputs: their positions are in the keys, so that their order does not matter.
+    """
+
+    local_keys: np.ndarray
+    local_values: np.ndarray
+    cross_keys: np.ndarray
+    cross_values: np.ndarray
+    latent_keys: np.ndarray
+    latent_values: np.ndarray
+    inputs: np.ndarray
+    latents: np.ndarray
+
+
+class Shared(NamedTuple):
+    """Where the parts of a step leave things for each other, f32."""
+
+    projected: np.ndarray  # [B, (H+2G)*K]: queries, keys and values
+    chunks: np.ndarray  # [B, G, ., R, K+2]: what `attend` makes of each chunk
+    mixed: np.ndarray  # [B, D]
+    wide: np.ndarray  # [B, F]
+    seeds: np.ndarray  # [B, D]: what the latents begin as
+    logits: np.ndarray  # [B, V]
+
+
+class Cache:
+    """The memory that every step reads and adds to; batch B first, rows aligned on the left.
+
+    inputs and latents i64 [B], how many each row has; seeds f32 [B, M, D], what the latents began as.
+    """
+
+    def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
+        """inputs, latents: how many each row has; N, M: room for how many."""
+        c, B, K = config, len(inputs), config.head_size
+        self.config = config
+        self.cos, self.sin = rotations(config, N)
+        memory = [
+            np.zeros((count, B, c.kv_heads, in_chunks(rows), *shape), np.float32)
+            for count, rows in ((c.local_layers, c.local_window), (c.cross_attends, N), (c.layers, M))
+            for shape in ((K, CHUNK), (CHUNK, K))
+        ]
+        self.caches = Caches._make([*memory, inputs.astype(np.int64), latents.astype(np.int64)])
+        self.inputs, self.latents = self.caches.inputs, self.caches.latents
+        most = max(keys.shape[3] for keys in memory)
+        self.shared = Shared(
+            *(
+                np.zeros((B, *shape), np.float32)
+                for shape in (
+                    ((c.heads + 2 * c.kv_heads) * K,),
+                    (c.kv_heads, most, c.heads // c.kv_heads, K + 2),
+                    (c.width,),
+                    (c.widening * c.width,),
+                    (c.width,),
+                    (c.vocab_size,),
+                )
+            )
+        )
+        self.seeds = np.zeros((B, M, c.width), np.float32)
+
+    def fill(self, name: str, new: np.ndarray) -> None:
+        """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
+        block, _, what = name.rpartition(".")
+        kind, _, which = block.partition(".")
+        cache = getattr(self.caches, f"{'latent' if kind == 'layers' else kind}_{what}")[int(which)]
+        for row, count in enumerate(self.latents if kind == "layers" else self.inputs):
+            kept = new[row, :count].reshape(count, self.config.kv_heads, -1).swapaxes(0, 1)
+            if kind == "local" and count > (window := self.config.local_window):  # a ring
+                kept = np.roll(kept[:, count - window :], count % window, axis=1)
+            if what == "keys":
+                cache[row, :, : in_chunks(kept.shape[1])] = keys_in_chunks(kept)
+            else:
+                cache[row].reshape(len(kept), -1, kept.shape[2])[:, : kept.shape[1]] = kept
+
+
+def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines f32 [count, pairs] of the positions 0 .. count, as in perceiver_ar.rotary."""
+    pairs = int(config.head_size * config.rotary_fraction) // 2
+    frequency = (10_000.0 ** (-np.arange(pairs, dtype=np.float32) / np.float32(max(pairs, 1)))).astype(np.float32)
+    angle = np.arange(count, dtype=np.float32)[:, None] * frequency
+    return np.cos(angle), np.sin(angle)
+
+
+def in_chunks(count: int) -> int:
+    """How many chunks hold so many keys."""
+    return -(-count // CHUNK)
+
+
+def keys_in_chunks(keys: np.ndarray) -> np.ndarray:
+    """f32 [.., T, K] -> [.., chunks, K, C], zeros behind the last."""
+    padded = np.zeros((*keys.shape[:-2], in_chunks(keys.shape[-2]) * CHUNK, keys.shape[-1]), np.float32)
+    padded[..., : keys.shape[-2], :] = keys
+    return padded.reshape(*keys.shape[:-2], -1, CHUNK, keys.shape[-1]).swapaxes(-1, -2)
+
+
+def keys_in_order(keys: np.ndarray) -> np.ndarray:
+    """Inverse of `keys_in_chunks`, with the zeros: [.., chunks, K, C] -> [.., chunks * C, K]."""
+    in_order = keys.swapaxes(-1, -2)
+    return np.ascontiguousarray(in_order.reshape(*keys.shape[:-3], -1, keys.shape[-2]))
