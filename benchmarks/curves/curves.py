@@ -38,7 +38,7 @@ def settings() -> dict[Setting, dict[str, float]]:
         at(cell).update(cpu=cell["tokens_per_second"], megabytes=cell["cache_megabytes"])
     measured = [cell for cell in lines(GPU) if cell.get("batch") == 1 and "failed" not in cell]
     for cell in measured:  # of a cell measured again the last counts
-        before = cell.get("commit") != measured[-1].get("commit")
+        before = cell.get("label") != measured[-1].get("label")
         at(cell).update(gpu=cell["tokens_per_second_with_refills"], before=before)
     for cell in lines(NATS):
         count = sum(cell["targets"])
