@@ -1,9 +1,10 @@
-"""Which form of the matrices, and of the caches, does ONNX Runtime read fastest?  The measurement behind the choice.
+"""Which form of the matrices, and of the caches, does ONNX Runtime read fastest?  Why passes use the one they use.
 
     python benchmarks/cpu/choice.py
 
 As many random matrices as the released model has, one after the other: for one token, four, and a pass of 1,024; and
-the attention of one token to eight layers of caches.  All in turns, the minimum counts, 1 and 2 threads.
+the attention of one token to eight layers of caches (steps use neither any more: model/cpu_step.py).  All in turns, the
+minimum counts, 1 and 2 threads.
 Writes choice.json beside this script.
 """
 

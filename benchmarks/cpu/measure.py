@@ -4,16 +4,16 @@
 
 speed: tokens a second of the shipped weights at their own N and M, 1 and 2 threads, batch 1 and 4, JAX beside; the
 bandwidth of the memory by the same number of threads; one refill.  profile: where the time of such a step goes.
-start: cold processes of the main job.  dials: a token and a refill over a grid of N and M.
+start: processes of the main job, the first of which has to compile.  dials: a token and a refill over a grid of N, M.
 
-Everything of a part is measured in turns, round after round, and the minimum counts: other programs on the machine
-only ever make things slower.  Adds the parts to result.json beside this script.
+Everything of a part is measured in turns, round after round, each begun when nothing else runs, and the minimum counts:
+other programs on the machine only ever make things slower.  Adds the parts to result.json beside this script.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
+import functools
 import importlib.metadata
 import json
 import os
@@ -26,22 +26,38 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import onnxruntime
 
 from musicgen import checkpoints
 from musicgen.data_prep.releases import Releases
-from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
+from musicgen.model.cpu_compiled import compiled, wait
+from musicgen.model.cpu_memory import Cache, Shared, Weights
+from musicgen.model.cpu_step import product
 from musicgen.model.engine import KEPT, spared_inputs
-from musicgen.model.onnx_engine import Cache, OnnxEngine, session
+from musicgen.model.onnx_engine import OnnxEngine
+from musicgen.model.team import team
 
 RESULT = Path(__file__).with_name("result.json")
-GRID_N = (1024, 2048, 4096, 8192, 16_384, 65_536)
+GRID_N = (512, 1024, 2048, 4096, 8192, 16_384, 65_536)
 GRID_M = (16, 64, 256, 512, 1024, 2048)
 TOKENS = 8  # in one turn
+
+
+def alone() -> None:
+    """Wait until nothing else has used a core for a tenth of a second, where the system tells (Linux)."""
+    stat = Path("/proc/stat")
+    while stat.exists():
+        before = busy(stat)
+        time.sleep(0.1)
+        if busy(stat) - before <= 1:
+            return
+
+
+def busy(stat: Path) -> int:
+    """Hundredths of a second that all cores have worked."""
+    return sum(int(number) for number in stat.read_text().split()[1:4])
 
 
 def fastest(turns: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -49,6 +65,7 @@ def fastest(turns: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
     best = dict.fromkeys(turns, np.inf)
     for _ in range(rounds):
         for name, turn in turns.items():
+            alone()
             began = time.perf_counter()
             turn()
             best[name] = min(best[name], time.perf_counter() - began)
@@ -75,9 +92,8 @@ def stepping(
     """Steps at one filling of the caches: bytes of the weights and caches that a step reads, and TOKENS steps."""
     cache = Cache(engine.config, np.full(rows, inputs), np.full(rows, latents), N, M)
     rng = np.random.default_rng(0)
-    for values in cache.caches.values():
+    for values in cache.caches[:-2]:
         values[...] = rng.normal(size=values.shape[2:])
-    engine.bind(cache, N)
     token = np.full(rows, 60)
 
     def steps() -> None:
@@ -86,9 +102,13 @@ def stepping(
             engine.step(token, cache)
 
     c = engine.config
-    seen = c.local_layers * c.local_window + c.cross_attends * inputs + c.layers * latents
-    weights = sum(x.nbytes for name, x in engine.weights.items() if name != "embedding")
-    return weights + rows * seen * 2 * c.kv_heads * c.head_size * 4, steps
+    seen = c.local_layers * min(c.local_window, inputs) + c.cross_attends * inputs + c.layers * latents
+    return weight_bytes(engine) + rows * seen * 2 * c.kv_heads * c.head_size * 4, steps
+
+
+def weight_bytes(engine: OnnxEngine) -> int:
+    """Of the weights that a step reads."""
+    return sum(x.nbytes for name, x in engine.weights.items() if name != "embedding")
 
 
 def filled(config: ModelConfig) -> tuple[int, int, int]:
@@ -108,6 +128,7 @@ def speed(rounds: int) -> dict[str, Any]:
     sizes: dict[str, int] = {}
     for threads in (1, 2):
         engine = OnnxEngine(config, released.weights, Releases(8.0), threads=threads)
+        sizes["weights"] = weight_bytes(engine)
         sizes[f"read {threads}"], turns[f"read {threads}"] = reading(threads)
         for rows in (1, 4):
             name = f"{threads} {rows}"
@@ -130,45 +151,89 @@ def speed(rounds: int) -> dict[str, Any]:
                 "tokens_per_second": round(rows / step, 1),
                 "bytes_per_step": sizes[f"{threads} {rows}"],
                 "share_of_bound": round(sizes[f"{threads} {rows}"] / bandwidth / step, 3),
+                "share_of_bound_of_the_weights_alone": round(sizes["weights"] / bandwidth / step, 3),
                 **({"refill_share": round(refill / (refill + room * step), 3)} if rows == 1 else {}),
             }
     told["jax float32, batch 1, all threads"] = {"milliseconds_per_step": round(1e3 * best["jax"] / TOKENS, 2)}
     return told
 
 
+@compiled
+def one_product(
+    part: int, parts: int, gate: np.ndarray, kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray
+) -> None:
+    """This part of it; all parts meet at the end."""
+    product(kernel, scale, x, out, 0, part, parts)
+    wait(gate, parts)
+
+
+@compiled
+def all_products(part: int, parts: int, gate: np.ndarray, x: np.ndarray, weights: Weights, shared: Shared) -> None:
+    """The products of TOKENS steps and nothing between them."""
+    for _ in range(TOKENS):
+        for block in range(len(weights.kinds)):
+            product(weights.qkv[block], weights.qkv_scale[block], x, shared.projected, 0, part, parts)
+            product(weights.out[block], weights.out_scale[block], x, shared.mixed, 0, part, parts)
+            product(weights.up[block], weights.up_scale[block], x, shared.wide, 0, part, parts)
+            product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, 0, part, parts)
+        product(weights.read, weights.read_scale, x, shared.logits, 0, part, parts)
+    wait(gate, parts)
+
+
+@compiled
+def meetings(part: int, parts: int, gate: np.ndarray, count: int) -> None:
+    """So many barriers and nothing between them."""
+    goal = 0
+    for _ in range(count):
+        goal = wait(gate, goal + parts)
+
+
 def profile(rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step by operator, each node's least, at batch 1; and the two bounds of the same run."""
+    """Milliseconds of the parts of a step at batch 1.
+
+    Products alone; barriers alone; attention as the difference between full and empty caches; and what is left of a
+    step with empty ones: norms, GELU, sums of chunks, waiting for the slower part, what Python does.
+    """
     released = checkpoints.load()
-    inputs, latents, _ = filled(released.config)
-    weights = sum(x.nbytes for name, x in released.weights.items() if name != "embedding")
+    c = released.config
+    inputs, latents, _ = filled(c)
     told: dict[str, Any] = {}
     for threads in (1, 2):
-        engine = OnnxEngine(released.config, released.weights, Releases(8.0), threads=threads)
-        options = onnxruntime.SessionOptions()
-        options.enable_profiling = True
-        with tempfile.TemporaryDirectory() as folder:
-            options.profile_file_prefix = f"{folder}/step"
-            with mock.patch.object(onnxruntime, "SessionOptions", lambda made=options: made):
-                engine._steps = session(onnx_graph.step_graph(released.config, engine._packed), threads)
-            size, steps = stepping(engine, 1, released.config.context, released.config.latents, inputs, latents)
-            read_bytes, read = reading(threads)
-            best = fastest({"read": read, "steps": steps}, rounds)
-            events = json.loads(Path(engine._steps.end_profiling()).read_text())
-        least: dict[tuple[str, str], float] = {}
-        for event in events:
-            if event["name"].endswith("_kernel_time"):
-                node = event["args"]["op_name"], event["name"]
-                least[node] = min(least.get(node, np.inf), event["dur"] / 1e3)
-        operators: collections.Counter[str] = collections.Counter()
-        for (operator, _), spent in least.items():
-            operators[operator] += spent
+        engine = OnnxEngine(c, released.weights, Releases(8.0), threads=threads)
+        size, steps = stepping(engine, 1, c.context, c.latents, inputs, latents)
+        _, empty = stepping(engine, 1, c.context, c.latents, 0, 0)
+        read_bytes, read = reading(threads)
+        kernel = np.full((read_bytes // c.width, c.width), 128, np.uint8)
+        arrays = (kernel, *(np.ones(shape, np.float32) for shape in (len(kernel), (1, c.width), (1, len(kernel)))))
+        x, shared = np.ones((1, c.width), np.float32), Cache(c, np.zeros(1), np.zeros(1), 1, 1).shared
+        run = team(threads).run
+        turns: dict[str, Callable[[], None]] = {
+            "read": read,
+            "one product": functools.partial(run, one_product, *arrays),
+            "steps": steps,
+            "empty": empty,
+            "products": functools.partial(run, all_products, x, engine._steps, shared),
+            "barriers": functools.partial(run, meetings, 5 * len(engine._steps.kinds) + 1),
+        }
+        best = fastest(turns, rounds)
         bandwidth = read_bytes / best["read"]
+        weights = weight_bytes(engine)
+        whole, empty_step, products = (best[name] / TOKENS for name in ("steps", "empty", "products"))
+        parts = {
+            "products": products,
+            "attention": whole - empty_step,
+            "barriers": best["barriers"],
+            "the rest": empty_step - products - best["barriers"],
+            "in all": whole,
+            "to read weights": weights / bandwidth,
+            "to read weights and caches": size / bandwidth,
+        }
         told[f"{threads} threads"] = {
             "read_gigabytes_per_second": round(bandwidth / 1e9, 1),
-            "milliseconds": {operator: round(spent, 3) for operator, spent in operators.most_common()},
-            "milliseconds_in_all": round(operators.total(), 2),
-            "milliseconds_to_read_weights": round(1e3 * weights / bandwidth, 2),
-            "milliseconds_to_read_weights_and_caches": round(1e3 * size / bandwidth, 2),
+            "one_product_of_as_many_bytes_gigabytes_per_second": round(read_bytes / best["one product"] / 1e9, 1),
+            "products_gigabytes_per_second": round(weights / products / 1e9, 1),
+            "attention_gigabytes_per_second": round((size - weights) / parts["attention"] / 1e9, 1),
+            "milliseconds": {name: round(1e3 * spent, 3) for name, spent in parts.items()},
         }
     return told
 
@@ -183,7 +248,6 @@ def refilling(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
 def renewing(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
     """A new beginning of the latents over inputs that stay."""
     cache = Cache(engine.config, np.full(1, N), np.full(1, M), N, M)
-    engine.bind(cache, N)
 
     def renew() -> None:
         cache.latents[:] = M
@@ -206,25 +270,37 @@ def jax_steps(released: checkpoints.Released) -> Callable[[], Any]:
 
 
 def start(rounds: int) -> dict[str, Any]:
-    """The main job in processes of its own: seconds until the first note and until the end, from the command on."""
+    """The main job in processes of its own: seconds until the first note and until the end, from the command on.
+
+    The first finds nothing compiled, the others what it has kept.
+    """
     runs = []
     with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": f"{folder}/compiled"}
         command = [sys.executable, "-m", "musicgen.app", "bach", "--out", f"{folder}/new.mid", "--quiet", "--json"]
-        for _ in range(rounds):
+        for _ in range(1 + rounds):
+            alone()
             began = time.perf_counter()
-            done = subprocess.run([*command, "--seconds", "30", "--seed", "1"], capture_output=True, check=True)
+            done = subprocess.run(
+                [*command, "--seconds", "30", "--seed", "1"], capture_output=True, check=True, env=environment
+            )
             whole = time.perf_counter() - began
             told = json.loads(done.stdout)
             # What the command cannot see: the interpreter's start and its end.
             told["first"] = told["first_note_seconds"] + whole - told["wall_seconds"]
             runs.append((whole, told))
+    (first_whole, first), *later = runs
     return {
-        "first_note_seconds": round(min(told["first"] for _, told in runs), 2),
-        "whole_seconds": round(min(whole for whole, _ in runs), 2),
-        "all_whole_seconds": [round(whole, 2) for whole, _ in runs],
-        "tokens": runs[0][1]["tokens"],
-        "tokens_per_second": max(told["tokens_per_second"] for _, told in runs),
-        "backend": runs[0][1]["backend"],
+        "nothing_compiled": {
+            "first_note_seconds": round(first["first"], 2),
+            "whole_seconds": round(first_whole, 2),
+        },
+        "first_note_seconds": round(min(told["first"] for _, told in later), 2),
+        "whole_seconds": round(min(whole for whole, _ in later), 2),
+        "all_whole_seconds": [round(whole, 2) for whole, _ in later],
+        "tokens": first["tokens"],
+        "tokens_per_second": max(told["tokens_per_second"] for _, told in later),
+        "backend": first["backend"],
     }
 
 
@@ -235,12 +311,12 @@ def dials(rounds: int) -> dict[str, Any]:
     cells = [(N, M) for N in GRID_N for M in GRID_M if M <= N]
     steps = {f"{N} {M}": stepping(engine, 1, N, M, N - TOKENS, M - TOKENS) for N, M in cells}
     best = fastest({name: turn for name, (_, turn) in steps.items()}, rounds)
-    renewals = fastest({f"{N} {M}": renewing(engine, N, M) for N, M in cells}, max(rounds // 4, 1))
+    renewals = fastest({f"{N} {M}": renewing(engine, N, M) for N, M in cells}, max(rounds // 4, 2))
     refills: dict[str, float] = {}
-    for limit, times in ((20_000, max(rounds // 6, 1)), (GRID_N[-1], 1)):
+    for limit, times in ((20_000, max(rounds // 6, 2)), (GRID_N[-1], 1)):
         turns = {f"{N} {M}": refilling(engine, N, M) for N, M in cells if limit >= N and f"{N} {M}" not in refills}
         refills |= fastest(turns, times)
-    weights = stepping(engine, 1, 2, 2, 0, 0)[0]
+    weights = weight_bytes(engine)
     rows = []
     for N, M in cells:
         step, refill, renewal = best[f"{N} {M}"] / TOKENS, refills[f"{N} {M}"], renewals[f"{N} {M}"]
@@ -267,8 +343,9 @@ PARTS = {"speed": speed, "profile": profile, "start": start, "dials": dials}
 
 def machine() -> dict[str, Any]:
     """What it was measured on."""
-    versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy", "jax")}
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULT.parent)
+    versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "numba", "numpy", "jax")}
+    ask = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--exclude", "*"]
+    git = subprocess.run(ask, capture_output=True, text=True, cwd=RESULT.parent)
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()

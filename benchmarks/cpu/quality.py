@@ -5,13 +5,15 @@
 Windows of N inputs with M latents over the middle of validation pieces, four of them a quarter of M apart: so the same
 quarter of targets is scored when the latents have just been refilled, up to when they are nearly full, and the
 differences are those of the position among the latents and not of the music.  A stream that refills with a share of M
-latents scores its tokens at the positions from there on.  JAX scores the first window of each piece too.
+latents scores its tokens at the positions from there on.  JAX scores the first window of each piece too, and of the
+same pieces a window whose last quarter of M is added step by step here, after a pass with as many latents.
 Adds `quality` to result.json beside this script.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -42,10 +44,13 @@ def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
     N, M = config.context, config.latents
     quarter = M // QUARTERS
     engine = OnnxEngine(config, released.weights, Releases(8.0))
+    jax_logits = by_jax(released)
     no_padding = np.zeros(1, np.int32)
     bands: list[list[float]] = []  # [piece][quarter of the latents]: mean nats of the same targets
     ours: list[np.ndarray] = []
     theirs: list[np.ndarray] = []
+    ours_by_steps: list[np.ndarray] = []
+    theirs_of_steps: list[np.ndarray] = []
     for _, tokens in evaluation_pieces(folder, "validation"):
         if len(bands) == pieces:
             break
@@ -61,18 +66,17 @@ def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
             row.append(float(scored[M - (shift + 1) * quarter : M - shift * quarter].mean()))
             if shift == 0 and len(theirs) < with_jax:
                 ours.append(scored)
-                theirs.append(nats(by_jax(released)(window), tokens[stop - M + 1 : stop + 1]))
+                theirs.append(nats(jax_logits(window, M), tokens[stop - M + 1 : stop + 1]))
+                targets = tokens[stop - quarter + 1 : stop + 1]
+                ours_by_steps.append(nats(by_steps(engine, window, quarter), targets))
+                theirs_of_steps.append(nats(jax_logits(window, 2 * quarter)[-quarter:], targets))
         bands.append(row[::-1])
         print(f"{len(bands)}/{pieces}", *(f"{x:.4f}" for x in bands[-1]), flush=True)
-    difference = np.concatenate(ours) - np.concatenate(theirs)
     by_band = np.array(bands)
     excess = by_band - by_band[:, -1:]
     return {
-        "targets": int(difference.size),
-        "jax_nats": round(float(np.concatenate(theirs).mean()), 4),
-        "onnxruntime_minus_jax_nats": round(float(difference.mean()), 5),
-        "standard_error": round(float(difference.std() / difference.size**0.5), 5),
-        "largest_difference": round(float(np.abs(difference).max()), 3),
+        "passes": compared(ours, theirs),
+        "steps": compared(ours_by_steps, theirs_of_steps),
         "pieces": len(bands),
         "nats_by_quarter_of_the_latents": [round(x, 4) for x in by_band.mean(axis=0)],
         "excess_over_the_last_quarter": [round(x, 4) for x in excess.mean(axis=0)],
@@ -83,17 +87,37 @@ def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
     }
 
 
+def compared(ours: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, Any]:
+    """Our nats beside JAX's, of the same targets."""
+    difference = np.concatenate(ours) - np.concatenate(theirs)
+    return {
+        "targets": int(difference.size),
+        "jax_nats": round(float(np.concatenate(theirs).mean()), 4),
+        "ours_minus_jax_nats": round(float(difference.mean()), 6),
+        "standard_error": round(float(difference.std() / difference.size**0.5), 6),
+        "largest_difference": round(float(np.abs(difference).max()), 4),
+    }
+
+
+def by_steps(engine: OnnxEngine, window: np.ndarray, count: int) -> np.ndarray:
+    """Logits f32 [count, V] of the last tokens of window i32 [1, N], added singly after a pass with `count` latents."""
+    N, M = window.shape[1], engine.config.latents
+    before, after = window[:, : N - count], window[0, N - count :]
+    _, cache = engine.prefill(before, np.zeros(1, np.int32), read=count, latents=M, context=N, ahead=count)
+    return np.concatenate([engine.step(token[None], cache) for token in after])
+
+
 def by_jax(released: checkpoints.Released) -> Any:
-    """tokens i32 [1, N] -> logits f32 [M, V] by the JAX model with float32 parameters."""
+    """tokens i32 [1, N], latents -> logits f32 [latents, V] by the JAX model with float32 parameters."""
     import jax
 
     from musicgen.model import parameters
 
-    @jax.jit
-    def run(params: Any, tokens: Any) -> Any:
-        return parameters.bind(released.config, params)(tokens, latents=released.config.latents)[0]
+    @functools.partial(jax.jit, static_argnums=2)
+    def run(params: Any, tokens: Any, latents: int) -> Any:
+        return parameters.bind(released.config, params)(tokens, latents=latents)[0]
 
-    return lambda tokens: np.asarray(run(released.params, tokens))
+    return lambda tokens, latents: np.asarray(run(released.params, tokens, latents))
 
 
 def main() -> None:

@@ -227,6 +227,7 @@ def in_its_own_process(name: str, arguments: argparse.Namespace) -> dict[str, fl
 def compete(arguments: argparse.Namespace) -> dict[str, Any]:
     """Rounds in turn, the least of each, and the ratio to ours."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*OURS, *THEIRS)}
+    load = round(os.getloadavg()[0], 2)
     for number in range(arguments.rounds):
         for name, reports in found.items():
             try:
@@ -250,7 +251,7 @@ def compete(arguments: argparse.Namespace) -> dict[str, Any]:
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": arguments.threads,
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": load,
         "jax": importlib.metadata.version("jax"),
         "rows": rows,
     }
