@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+SHARE = Path("/sys/fs/cgroup/cpu.max")  # microseconds of a processor, and in how many
 OPEN = 2**62  # of a gate: nobody waits there
 MOST_THREADS = 4  # a few cores read as fast as memory gives
+
+
+def cores() -> int:
+    """How many this process may use: those it is tied to, and no more than a container's share of them."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such share, or `max`
+        quota, period = SHARE.read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    return count
 
 
 class Team:
@@ -20,10 +32,10 @@ class Team:
 
     def __init__(self, threads: int | None):
         """threads: as many as there are cores, up to MOST_THREADS, unless given."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.parts = max(1, min(cores, MOST_THREADS) if threads is None else threads)
+        self.parts = max(1, min(cores(), MOST_THREADS) if threads is None else threads)
         self.taken = threading.Lock()
         self.work: list[queue.SimpleQueue[Any]] = []
+        self.failed: list[Exception] = []
 
     def run(self, function: Callable[..., None], *arguments: Any) -> None:
         """function(part, parts, gate, *arguments) for all parts; a function that gives the GIL away."""
@@ -34,10 +46,12 @@ class Team:
         try:
             for part in range(1 + len(self.work), self.parts):
                 self.work.append(queue.SimpleQueue())
-                threading.Thread(target=helper, args=(part, self.parts, self.work[-1]), daemon=True).start()
+                threading.Thread(target=helper, args=(part, self.work[-1], self), daemon=True).start()
             for work in self.work:
                 work.put((function, gate, *arguments))
             function(0, self.parts, gate, *arguments)
+            if self.failed:
+                raise self.failed.pop()
         except BaseException:
             gate[0] = OPEN
             raise
@@ -51,12 +65,16 @@ def team(threads: int | None) -> Team:
     return Team(threads)
 
 
-def helper(part: int, parts: int, work: queue.SimpleQueue[Any]) -> None:
+def helper(part: int, work: queue.SimpleQueue[Any], own: Team) -> None:
     """Take part in one step after the other, for ever."""
     while True:
-        function, *arguments = work.get()
-        function(part, parts, *arguments)
-        del function, arguments  # a stream's caches would stay until the next step
+        function, gate, *arguments = work.get()
+        try:
+            function(part, own.parts, gate, *arguments)
+        except Exception as error:
+            own.failed.append(error)
+            gate[0] = OPEN
+        del function, gate, arguments  # a stream's caches would stay until the next step
 
 
 if hasattr(os, "register_at_fork"):

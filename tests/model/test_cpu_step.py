@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import TOY, AnyToken, random_parameters, random_tokens
 
+from musicgen.model import team as teams
 from musicgen.model.cpu_memory import CHUNK, keys_in_chunks, keys_in_order
 from musicgen.model.cpu_step import attend, exponential, gelu, merged, product
 from musicgen.model.onnx_engine import OnnxEngine
@@ -128,3 +130,33 @@ def test_who_fails_leaves_nobody_waiting() -> None:
             break
         threading.Event().wait(0.01)
     assert found == [2, 2]
+
+
+def test_a_helper_that_fails_is_heard_of() -> None:
+    """Its exception comes out of the step, once."""
+    own = Team(2)
+
+    def failing(part: int, parts: int, gate: np.ndarray) -> None:
+        if part == 1:
+            raise MemoryError("no room")
+        while gate[0] < parts:
+            pass
+
+    with pytest.raises(MemoryError, match="no room"):
+        own.run(failing)
+    own.run(lambda part, parts, gate: None)
+
+
+@pytest.mark.parametrize(
+    "share, most", [("150000 100000", 1), ("20000 100000", 1), ("300000 100000", 3), ("max 100000", None), (None, None)]
+)
+def test_a_containers_share(
+    share: str | None, most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that spin for a core they do not get would take the time of those that have one."""
+    monkeypatch.setattr(teams.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(teams, "SHARE", tmp_path / "cpu.max")
+    if share is not None:
+        (tmp_path / "cpu.max").write_text(share + "\n")
+    assert teams.cores() == (most or 16)
+    assert Team(None).parts == min(most or 16, teams.MOST_THREADS)
