@@ -46,9 +46,9 @@ TOKENS = 8  # in one turn
 
 
 def alone() -> None:
-    """Wait until nothing else has used a core for a tenth of a second, where the system tells (Linux)."""
+    """Wait until nothing else has used a core for a tenth of a second, half a minute at most; Linux alone tells."""
     stat = Path("/proc/stat")
-    while stat.exists():
+    for _ in range(300 if stat.exists() else 0):
         before = busy(stat)
         time.sleep(0.1)
         if busy(stat) - before <= 1:

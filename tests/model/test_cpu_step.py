@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from toys import TOY, AnyToken, random_parameters, random_tokens
 
 from musicgen.model import team as teams
 from musicgen.model.cpu_memory import CHUNK, keys_in_chunks, keys_in_order
-from musicgen.model.cpu_step import attend, exponential, gelu, merged, product
+from musicgen.model.cpu_step import attend, exponential, gelu, merged, product, step
 from musicgen.model.onnx_engine import OnnxEngine
 from musicgen.model.team import Team, team
 
@@ -88,6 +89,20 @@ def test_keys_lie_in_chunks(count: int, K: int) -> None:
     back = keys_in_order(keys_in_chunks(keys))
     assert back.shape == (2, -(-count // CHUNK) * CHUNK, K) and not back[:, count:].any()
     np.testing.assert_array_equal(back[:, :count], keys)
+
+
+def test_one_program_for_every_setting() -> None:
+    """However long a stream is, and at any number of rows, latents and inputs, nothing is compiled anew."""
+    engine = OnnxEngine(TOY, random_parameters(TOY), AnyToken(), threads=1)
+
+    def programs(rows: int, latents: int, context: int, blocks: int) -> int:
+        stream = engine.start([random_tokens(20)] * rows, latents=latents, context=context)
+        for block in itertools.islice(stream, blocks):
+            assert len(block) == rows
+        return len(step.signatures)
+
+    first = programs(1, 8, 24, 1)
+    assert [programs(1, 8, 24, 40), programs(3, 16, 16, 3), programs(2, 2, 600, 3)] == [first] * 3
 
 
 def test_a_team_that_is_busy_is_not_waited_for() -> None:
