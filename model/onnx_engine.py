@@ -1,6 +1,6 @@
-"""The engine on ONNX Runtime: the way to generate on a CPU.
+"""The way to generate on a CPU: ONNX Runtime makes whole passes over inputs, model/cpu_step.py adds token after token.
 
-A third of JAX's time a token, since the weights are read as bytes, and nothing to compile.  It imports no JAX.
+Half of JAX's time a token, since the weights are read as bytes.  It imports no JAX.
 """
 
 from __future__ import annotations

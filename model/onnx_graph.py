@@ -1,12 +1,12 @@
-"""The model of perceiver_ar.py as two ONNX graphs over the weights as released: whole passes, and one more token.
+"""The model of perceiver_ar.py as ONNX graphs over the weights as released: whole passes, and new beginnings.
 
 Block matrices stay int8 with a float32 scale per output (checkpoints.quantised): `MatMulNBits` multiplies their very
 bytes, with activations rounded to 8 bits in blocks.  A matrix given in float32 stays float32.  Attention is
-`GroupQueryAttention`, which also holds the caches.  Rows are aligned on the left here and padded on the right, so that
+`GroupQueryAttention`.  Rows are aligned on the left here and padded on the right, so that
 every row counts its inputs and its latents from 0; only differences of positions matter to rotary attention.
 
 Letters: B batch, T inputs, R latents read in a pass, D width, H heads, G key/value heads, K head size, V vocabulary,
-W window, C rows of a local cache.  A name `layers.3` is that of the block's parameters.
+W window.  A name `layers.3` is that of the block's parameters.
 """
 
 from __future__ import annotations
@@ -131,14 +131,12 @@ class Layers:
         present: tuple[str, str] | None = None,
         queries: str = "",
         window: int = -1,
-        moving: bool = False,
     ) -> str:
         """Causal attention of the new inputs to those of the caches [B, G, ., K] and to themselves.
 
         lengths: i32 [B] how many of each row will be in the cache, less one; i32 [] the most.
         queries: i32 [B] how many of each row are new; all of them unless given.
         window: of how many inputs, the query's own included, each query sees the keys; -1: of all.
-        moving: the cache holds little more than a window, and what is older leaves it.
         """
         c = self.config
         inputs = [q, k, v, *past, *lengths, *[""] * 9, queries]
@@ -152,7 +150,6 @@ class Layers:
             num_heads=c.heads,
             kv_num_heads=c.kv_heads,
             local_window_size=window,
-            sliding_window_cache=int(moving),
         )[0]
 
     def mix(self, x: str, attended: str, name: str) -> str:
@@ -262,8 +259,9 @@ def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
     """Begin anew with R latents over inputs that are in the caches: logits f32 [B, R, V] after each of them.
 
     Inputs besides: cos and sin; `seeds` f32 [B, R, D], what the latents begin as, and their `positions` i64 [B, R];
-    `inputs`, `latents`, `most_inputs`, `most_latents` and `queries` as in `pass_graph`; the cross-attends' caches as
-    in `step_graph`.  For every self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
+    `inputs`, `latents`, `most_inputs`, `most_latents` and `queries` as in `pass_graph`; the cross-attends' caches
+    `NAME.keys` and `NAME.values` [B, G, rows, K], which come back as `NAME.keys.new` and `NAME.values.new`.  For every
+    self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
     """
     graph = Graph("renewal")
     make = Layers(config, weights, graph)
