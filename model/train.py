@@ -216,8 +216,6 @@ class Dropout:
 # All products by cuBLAS, which applies the GELU at the end of its own: a step of the release preset takes 43.2 ms on an
 # H200, and 45.5 where XLA's own kernels are tried first (benchmarks/training).
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
-# Of Muon's products where the model computes in bfloat16: another 1.0 ms on a GPU, and as good a model.
-MUON_PRODUCTS = "BF16_BF16_F32"
 
 
 def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
@@ -225,7 +223,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     dials = dials_of(config)
     if config.drawn and not config.model.depth_layers:
         raise ValueError("only a model of frames can be trained on its own draws")
-    update = optimizer(config.optimizer, config.steps)
+    update = optimizer(config.optimizer, config.steps, config.compute)
     root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
 
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -235,8 +233,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
         share = config.drawn * ramp if config.drawn else None
         grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials, share)
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        with jax.default_matmul_precision(MUON_PRODUCTS if config.compute == "bfloat16" else None):
-            updates, opt_state = update.update(grads, state.opt_state, state.params)
+        updates, opt_state = update.update(grads, state.opt_state, state.params)
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
 
     options = GPU_OPTIONS if jax.default_backend() == "gpu" else None
@@ -258,7 +255,9 @@ def fresh_state(
 
     def make(start: Mapping[str, jax.Array] | None) -> TrainState:
         params = parameters.initial(config.model, config.seed) if start is None else dict(start)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config.optimizer, config.steps).init(params))
+        return TrainState(
+            jnp.zeros((), jnp.int32), params, optimizer(config.optimizer, config.steps, config.compute).init(params)
+        )
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make, start))

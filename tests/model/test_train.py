@@ -339,18 +339,6 @@ def test_every_step_drops_others() -> None:
     assert nats() == [first, second]
 
 
-def test_muon_multiplies_as_the_model_computes() -> None:
-    """Its products round to bfloat16 where the model's do, and there alone."""
-    rows = jax.ShapeDtypeStruct((1, RUN.batch, RUN.model.context + 1), jnp.int32)
-
-    def rounded(compute: str) -> bool:
-        config = dataclasses.replace(RUN, compute=compute)
-        state = jax.eval_shape(lambda: fresh_state(RUN, make_mesh(), Rules()))
-        return "lhs_precision_type = bf16" in make_train_steps(config).lower(state, rows).as_text()
-
-    assert rounded("bfloat16") and not rounded("float32")
-
-
 def test_hidden_tokens() -> None:
     """Inputs can be hidden at random, others with every key; targets are as they were."""
     rows = next(Counting())["tokens"].astype(np.int32)
