@@ -33,7 +33,7 @@ class Weights(NamedTuple):
 
 
 class Caches(NamedTuple):
-    """Keys f32 [blocks of the kind, B, G, ., K, C] and values [.., C, K]; i64 [B], how many inputs and latents.
+    """Keys and values f32 [blocks of the kind, B, G, ., K, C]; i64 [B], how many inputs and latents.
 
     A local cache is a ring of a window's inputs: their positions are in the keys, so that their order does not matter.
     """
@@ -71,9 +71,9 @@ class Cache:
         self.config = config
         self.cos, self.sin = rotations(config, N)
         memory = [
-            np.zeros((count, B, c.kv_heads, in_chunks(rows), *shape), np.float32)
+            np.zeros((count, B, c.kv_heads, chunks_for(rows), K, CHUNK), np.float32)
             for count, rows in ((c.local_layers, c.local_window), (c.cross_attends, N), (c.layers, M))
-            for shape in ((K, CHUNK), (CHUNK, K))
+            for _ in ("keys", "values")
         ]
         self.caches = Caches._make([*memory, inputs.astype(np.int64), latents.astype(np.int64)])
         self.inputs, self.latents = self.caches.inputs, self.caches.latents
@@ -102,10 +102,7 @@ class Cache:
             kept = new[row, :count].reshape(count, self.config.kv_heads, -1).swapaxes(0, 1)
             if kind == "local" and count > (window := self.config.local_window):  # a ring
                 kept = np.roll(kept[:, count - window :], count % window, axis=1)
-            if what == "keys":
-                cache[row, :, : in_chunks(kept.shape[1])] = keys_in_chunks(kept)
-            else:
-                cache[row].reshape(len(kept), -1, kept.shape[2])[:, : kept.shape[1]] = kept
+            cache[row, :, : chunks_for(kept.shape[1])] = in_chunks(kept)
 
 
 def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,19 +113,20 @@ def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle), np.sin(angle)
 
 
-def in_chunks(count: int) -> int:
+def chunks_for(count: int) -> int:
     """How many chunks hold so many keys."""
     return -(-count // CHUNK)
 
 
-def keys_in_chunks(keys: np.ndarray) -> np.ndarray:
-    """f32 [.., T, K] -> [.., chunks, K, C], zeros behind the last."""
-    padded = np.zeros((*keys.shape[:-2], in_chunks(keys.shape[-2]) * CHUNK, keys.shape[-1]), np.float32)
-    padded[..., : keys.shape[-2], :] = keys
-    return padded.reshape(*keys.shape[:-2], -1, CHUNK, keys.shape[-1]).swapaxes(-1, -2)
+def in_chunks(heads: np.ndarray) -> np.ndarray:
+    """Keys or values f32 [.., T, K] -> [.., chunks, K, C], zeros behind the last."""
+    *before, T, K = heads.shape
+    padded = np.zeros((*before, chunks_for(T) * CHUNK, K), np.float32)
+    padded[..., :T, :] = heads
+    return padded.reshape(*before, -1, CHUNK, K).swapaxes(-1, -2)
 
 
-def keys_in_order(keys: np.ndarray) -> np.ndarray:
-    """Inverse of `keys_in_chunks`, with the zeros: [.., chunks, K, C] -> [.., chunks * C, K]."""
-    in_order = keys.swapaxes(-1, -2)
-    return np.ascontiguousarray(in_order.reshape(*keys.shape[:-3], -1, keys.shape[-2]))
+def in_order(chunks: np.ndarray) -> np.ndarray:
+    """Inverse of `in_chunks`, with the zeros: [.., chunks, K, C] -> [.., chunks * C, K]."""
+    turned = chunks.swapaxes(-1, -2)
+    return np.ascontiguousarray(turned.reshape(*chunks.shape[:-3], -1, chunks.shape[-2]))

@@ -25,6 +25,7 @@ from musicgen.model.cpu_memory import CHUNK, Caches, Shared, Weights
 LOCAL, CROSS, LATENT = 0, 1, 2  # whose caches a block reads
 EPSILON = 1e-6  # of rms_norm
 AHEAD = 5120  # bytes: how far before its use a weight is asked for
+ROWS_AHEAD = 8  # of a chunk: the same for keys and values
 AT_ONCE = 640  # weights between two such questions: a core has few open at a time
 LOG2_E = 1.4426950408889634
 # 2**f for |f| <= 0.5, the Taylor series: 1e-8 at its ends.
@@ -138,6 +139,13 @@ def turned(head: np.ndarray, scale: np.ndarray, cos: np.ndarray, sin: np.ndarray
 
 
 @compiled
+def ask(flat: np.ndarray, first: int, count: int, part: int, parts: int) -> None:
+    """For this part of the memory of flat[first : first + count]: a core has few questions open at a time."""
+    for i in range(first + count * part // parts, first + count * (part + 1) // parts, 64 // flat.itemsize):
+        prefetch(flat, i)
+
+
+@compiled
 def attend(
     q: np.ndarray,
     keys: np.ndarray,
@@ -147,17 +155,23 @@ def attend(
     powers: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Queries [R, K] to the first `count` of keys [K, C] and values [C, K].
+    """Queries [R, K] to the first `count` of keys and values [K, C], which lie in memory before the next chunk's.
 
     out f32 [R, K+2]: the values' sum weighted by exp(score - greatest), the sum of those weights, the greatest score.
     """
     R, K = q.shape
+    C = keys.shape[1]
+    flat_keys, flat_values = keys.reshape(-1), values.reshape(-1)
     for r in range(R):
         for t in range(count):
             scores[r, t] = 0
     for i in range(0, K - 3, 4):  # four at a time: a score is fetched and put back a quarter as often
         k0, k1, k2, k3 = keys[i, :count], keys[i + 1, :count], keys[i + 2, :count], keys[i + 3, :count]
         for r in range(R):
+            if i + ROWS_AHEAD < K:
+                ask(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)
+            else:
+                ask(flat_values, (i + ROWS_AHEAD - K) * C, 4 * C, r, R)
             q0, q1, q2, q3, own = q[r, i], q[r, i + 1], q[r, i + 2], q[r, i + 3], scores[r, :count]
             for t in range(count):
                 own[t] += q0 * k0[t] + q1 * k1[t] + q2 * k2[t] + q3 * k3[t]
@@ -176,20 +190,29 @@ def attend(
         total = float32(0)
         for t in range(count):
             total += own[t]
-        for i in range(K):
-            out[r, i] = 0
         out[r, K] = total
         out[r, K + 1] = most
-    for t in range(0, count - 3, 4):
-        v0, v1, v2, v3 = values[t], values[t + 1], values[t + 2], values[t + 3]
+    for i in range(0, K - 3, 4):
+        v0, v1, v2, v3 = values[i, :count], values[i + 1, :count], values[i + 2, :count], values[i + 3, :count]
         for r in range(R):
-            p0, p1, p2, p3, sums = scores[r, t], scores[r, t + 1], scores[r, t + 2], scores[r, t + 3], out[r, :K]
-            for i in range(K):
-                sums[i] += p0 * v0[i] + p1 * v1[i] + p2 * v2[i] + p3 * v3[i]
-    for t in range(count // 4 * 4, count):
+            if i + ROWS_AHEAD < K:
+                ask(flat_values, (i + ROWS_AHEAD) * C, 4 * C, r, R)
+            else:
+                ask(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)  # the next chunk's
+            own = scores[r, :count]
+            s0, s1, s2, s3 = float32(0), float32(0), float32(0), float32(0)
+            for t in range(count):
+                s0 += own[t] * v0[t]
+                s1 += own[t] * v1[t]
+                s2 += own[t] * v2[t]
+                s3 += own[t] * v3[t]
+            out[r, i], out[r, i + 1], out[r, i + 2], out[r, i + 3] = s0, s1, s2, s3
+    for i in range(K // 4 * 4, K):
         for r in range(R):
-            for i in range(K):
-                out[r, i] += scores[r, t] * values[t, i]
+            sum_ = float32(0)
+            for t in range(count):
+                sum_ += scores[r, t] * values[i, t]
+            out[r, i] = sum_
 
 
 @compiled
@@ -236,7 +259,7 @@ def attend_all(
 ) -> None:
     """Put the new keys and values into slots [B] of the caches, and attend to the first counts [B]: this part's chunks.
 
-    scales [2, K] of queries and keys; keys [B, G, ., K, C], values [B, G, ., C, K]; cos, sin [B, pairs].
+    scales [2, K] of queries and keys; keys and values [B, G, ., K, C]; cos, sin [B, pairs].
     """
     B, G, _, K, C = keys.shape
     R = shared.chunks.shape[3]
@@ -262,7 +285,7 @@ def attend_all(
                         turned(heads[R * G + g], scales[1], cos[row], sin[row], key)
                         for i in range(K):
                             keys[row, g, c, i, slots[row] % C] = key[i]
-                            values[row, g, c, slots[row] % C, i] = heads[R * G + G + g, i]
+                            values[row, g, c, i, slots[row] % C] = heads[R * G + G + g, i]
                     count = min(counts[row] - c * C, C)
                     attend(q, keys[row, g, c], values[row, g, c], count, scores, powers, shared.chunks[row, g, c])
                 unit += 1

@@ -14,7 +14,7 @@ import onnxruntime
 
 from musicgen.model import onnx_graph
 from musicgen.model.config import ModelConfig
-from musicgen.model.cpu_memory import Cache, Weights, keys_in_order, rotations
+from musicgen.model.cpu_memory import Cache, Weights, in_order, rotations
 from musicgen.model.cpu_step import step
 from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
 from musicgen.model.int8 import dequantised
@@ -191,8 +191,7 @@ class OnnxEngine(Engine):
             "sin": cache.sin,
         }
         for i, (keys, values) in enumerate(zip(cache.caches.cross_keys, cache.caches.cross_values, strict=True)):
-            given[f"cross.{i}.keys"] = keys_in_order(keys)
-            given[f"cross.{i}.values"] = values.reshape(given[f"cross.{i}.keys"].shape).copy()
+            given[f"cross.{i}.keys"], given[f"cross.{i}.values"] = in_order(keys), in_order(values)
         held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
         for node in self._renewals.get_inputs():
             binding.bind_ortvalue_input(node.name, held[node.name])

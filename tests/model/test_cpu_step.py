@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toys import TOY, AnyToken, random_parameters, random_tokens
 
 from musicgen.model import team as teams
-from musicgen.model.cpu_memory import CHUNK, keys_in_chunks, keys_in_order
+from musicgen.model.cpu_memory import CHUNK, in_chunks, in_order
 from musicgen.model.cpu_step import attend, exponential, gelu, merged, product, step
 from musicgen.model.onnx_engine import OnnxEngine
 from musicgen.model.team import Team, team
@@ -65,14 +65,12 @@ def test_attention_in_chunks(count: int, R: int, K: int) -> None:
     rng = np.random.default_rng(count)
     q = rng.normal(size=(R, K)).astype(np.float32) * 3
     keys, values = rng.normal(size=(2, count, K)).astype(np.float32)
-    chunks = keys_in_chunks(keys)
-    lying = np.full((len(chunks) * CHUNK, K), np.nan, np.float32)
-    lying[:count] = values
-    found = np.empty((len(chunks), R, K + 2), np.float32)
+    chunks = in_chunks(np.stack([keys, values]))
+    chunks[:, -1, :, (count - 1) % CHUNK + 1 :] = np.nan
+    found = np.empty((chunks.shape[1], R, K + 2), np.float32)
     scores, powers = np.empty((R, CHUNK), np.float32), np.empty(CHUNK, np.int32)
-    for c, of_chunk in enumerate(chunks):
-        own = lying[c * CHUNK : (c + 1) * CHUNK]
-        attend(q, of_chunk, own, min(count - c * CHUNK, CHUNK), scores, powers, found[c])
+    for c, (own_keys, own_values) in enumerate(np.ascontiguousarray(chunks.swapaxes(0, 1))):
+        attend(q, own_keys, own_values, min(count - c * CHUNK, CHUNK), scores, powers, found[c])
     wide = q.astype(np.float64) @ keys.T
     weights = np.exp(wide - wide.max(axis=1, keepdims=True))
     expected = weights / weights.sum(axis=1, keepdims=True) @ values
@@ -86,7 +84,7 @@ def test_attention_in_chunks(count: int, R: int, K: int) -> None:
 def test_keys_lie_in_chunks(count: int, K: int) -> None:
     """There and back; what is behind the last key is zero."""
     keys = np.random.default_rng(count).normal(size=(2, count, K)).astype(np.float32)
-    back = keys_in_order(keys_in_chunks(keys))
+    back = in_order(in_chunks(keys))
     assert back.shape == (2, -(-count // CHUNK) * CHUNK, K) and not back[:, count:].any()
     np.testing.assert_array_equal(back[:, :count], keys)
 
