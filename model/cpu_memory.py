@@ -51,7 +51,8 @@ class Caches(NamedTuple):
 class Shared(NamedTuple):
     """Where the parts of a step leave things for each other, f32."""
 
-    projected: np.ndarray  # [B, (H+2G)*K]: queries, keys and values
+    queries: np.ndarray  # [B, H*K]
+    keys_values: np.ndarray  # [B, 2*G*K], the new ones
     chunks: np.ndarray  # [B, G, ., R, K+2]: what `attend` makes of each chunk
     mixed: np.ndarray  # [B, D]
     wide: np.ndarray  # [B, F]
@@ -82,7 +83,8 @@ class Cache:
             *(
                 np.zeros((B, *shape), np.float32)
                 for shape in (
-                    ((c.heads + 2 * c.kv_heads) * K,),
+                    (c.heads * K,),
+                    (2 * c.kv_heads * K,),
                     (c.kv_heads, most, c.heads // c.kv_heads, K + 2),
                     (c.width,),
                     (c.widening * c.width,),

@@ -45,10 +45,8 @@ def _number(weight):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def product(
-    kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, first: int, part: int, parts: int
-) -> None:
-    """out[:, first:] [B, O] = x [B, D] @ (kernel [O, D] * scale [O]).T, this part's outputs of it."""
+def product(kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, part: int, parts: int) -> None:
+    """out [B, O] = x [B, D] @ (kernel [O, D] * scale [O]).T, this part's outputs of it."""
     outputs, D = kernel.shape
     flat, floats = kernel.reshape(-1), np.empty(AT_ONCE, np.float32)
     for o in range(outputs * part // parts, outputs * (part + 1) // parts):
@@ -61,7 +59,7 @@ def product(
                 total = float32(0)
                 for i in range(weights.shape[0]):
                     total += number(weights[i]) * values[i]
-                out[0, first + o] = total if at == 0 else out[0, first + o] + total
+                out[0, o] = total if at == 0 else out[0, o] + total
             else:  # bytes become floats once for all rows
                 for i in range(weights.shape[0]):
                     floats[i] = number(weights[i])
@@ -70,9 +68,9 @@ def product(
                     total = float32(0)
                     for i in range(weights.shape[0]):
                         total += floats[i] * values[i]
-                    out[row, first + o] = total if at == 0 else out[row, first + o] + total
+                    out[row, o] = total if at == 0 else out[row, o] + total
         for row in range(x.shape[0]):
-            out[row, first + o] *= scale[o]
+            out[row, o] *= scale[o]
 
 
 @compiled
@@ -270,7 +268,7 @@ def attend_all(
         units += G * ((counts[row] + C - 1) // C)
     first, end, unit = units * part // parts, units * (part + 1) // parts, 0
     for row in range(B):
-        heads = shared.projected[row].reshape(-1, K)
+        queries, keys_values = shared.queries[row].reshape(-1, K), shared.keys_values[row].reshape(-1, K)
         for g in range(G):
             fresh = True
             for c in range((counts[row] + C - 1) // C):
@@ -278,14 +276,14 @@ def attend_all(
                     if fresh:
                         fresh = False
                         for r in range(R):
-                            turned(heads[g * R + r], scales[0], cos[row], sin[row], q[r])
+                            turned(queries[g * R + r], scales[0], cos[row], sin[row], q[r])
                             for i in range(K):
                                 q[r, i] /= np.sqrt(float32(K))
                     if slots[row] // C == c:
-                        turned(heads[R * G + g], scales[1], cos[row], sin[row], key)
+                        turned(keys_values[g], scales[1], cos[row], sin[row], key)
                         for i in range(K):
                             keys[row, g, c, i, slots[row] % C] = key[i]
-                            values[row, g, c, i, slots[row] % C] = heads[R * G + G + g, i]
+                            values[row, g, c, i, slots[row] % C] = keys_values[G + g, i]
                     count = min(counts[row] - c * C, C)
                     attend(q, keys[row, g, c], values[row, g, c], count, scores, powers, shared.chunks[row, g, c])
                 unit += 1
@@ -322,9 +320,9 @@ def step(
             copied(normal, normal_h)
             copied(x, shared.seeds)  # by every part the same
         kernel, scale = weights.qkv[block], weights.qkv_scale[block]
-        product(kernel[:HK], scale[:HK], normal, shared.projected, 0, part, parts)
+        product(kernel[:HK], scale[:HK], normal, shared.queries, part, parts)
         source = normal_h if kind == CROSS else normal
-        product(kernel[HK:], scale[HK:], source, shared.projected, HK, part, parts)
+        product(kernel[HK:], scale[HK:], source, shared.keys_values, part, parts)
         goal = wait(gate, goal + parts)
 
         keys, values = caches.latent_keys, caches.latent_values
@@ -346,18 +344,18 @@ def step(
             chunks = shared.chunks[row, :, : (counts[row] + CHUNK - 1) // CHUNK]
             for head in range(G * R):
                 merged(chunks[head // R, :, head % R], attended[row, head * K : head * K + K])
-        product(weights.out[block], weights.out_scale[block], attended, shared.mixed, 0, part, parts)
+        product(weights.out[block], weights.out_scale[block], attended, shared.mixed, part, parts)
         goal = wait(gate, goal + parts)
         added(shared.mixed, x)
 
         rms_norms(x, normal)
-        product(weights.up[block], weights.up_scale[block], normal, shared.wide, 0, part, parts)
+        product(weights.up[block], weights.up_scale[block], normal, shared.wide, part, parts)
         for row in range(B):
             gelu(shared.wide[row, F * part // parts : F * (part + 1) // parts], exponents, powers)
         goal = wait(gate, goal + parts)
-        product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, 0, part, parts)
+        product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, part, parts)
         goal = wait(gate, goal + parts)
         added(shared.mixed, x)
     rms_norms(x, normal)
-    product(weights.read, weights.read_scale, normal, shared.logits, 0, part, parts)
+    product(weights.read, weights.read_scale, normal, shared.logits, part, parts)
     wait(gate, goal + parts)

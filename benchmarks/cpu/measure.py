@@ -163,7 +163,7 @@ def one_product(
     part: int, parts: int, gate: np.ndarray, kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray
 ) -> None:
     """This part of it; all parts meet at the end."""
-    product(kernel, scale, x, out, 0, part, parts)
+    product(kernel, scale, x, out, part, parts)
     wait(gate, parts)
 
 
@@ -172,11 +172,13 @@ def all_products(part: int, parts: int, gate: np.ndarray, x: np.ndarray, weights
     """The products of TOKENS steps and nothing between them."""
     for _ in range(TOKENS):
         for block in range(len(weights.kinds)):
-            product(weights.qkv[block], weights.qkv_scale[block], x, shared.projected, 0, part, parts)
-            product(weights.out[block], weights.out_scale[block], x, shared.mixed, 0, part, parts)
-            product(weights.up[block], weights.up_scale[block], x, shared.wide, 0, part, parts)
-            product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, 0, part, parts)
-        product(weights.read, weights.read_scale, x, shared.logits, 0, part, parts)
+            kernel, scale, HK = weights.qkv[block], weights.qkv_scale[block], shared.queries.shape[1]
+            product(kernel[:HK], scale[:HK], x, shared.queries, part, parts)
+            product(kernel[HK:], scale[HK:], x, shared.keys_values, part, parts)
+            product(weights.out[block], weights.out_scale[block], x, shared.mixed, part, parts)
+            product(weights.up[block], weights.up_scale[block], x, shared.wide, part, parts)
+            product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, part, parts)
+        product(weights.read, weights.read_scale, x, shared.logits, part, parts)
     wait(gate, parts)
 
 
