@@ -36,10 +36,9 @@ def settings() -> dict[Setting, dict[str, float]]:
 
     for cell in json.loads(CPU.read_text())["dials"]["grid"] if CPU.exists() else []:
         at(cell).update(cpu=cell["tokens_per_second"], megabytes=cell["cache_megabytes"])
-    measured = [cell for cell in lines(GPU) if cell.get("batch") == 1 and "failed" not in cell]
-    for cell in measured:  # of a cell measured again the last counts
-        before = cell.get("label") != measured[-1].get("label")
-        at(cell).update(gpu=cell["tokens_per_second_with_refills"], before=before)
+    for cell in lines(GPU):  # of a cell measured again the last counts
+        if cell.get("batch") == 1 and "failed" not in cell:
+            at(cell).update(gpu=cell["tokens_per_second_with_refills"])
     for cell in lines(NATS):
         count = sum(cell["targets"])
         mean = sum(cell["nats"]) / count
@@ -57,13 +56,10 @@ def table(known: dict[Setting, dict[str, float]]) -> str:
     for (N, M), cell in sorted(known.items()):
         nats = f"{cell['nats']:.3f} ± {cell['error']:.3f}{'*' if cell['once'] else ''}" if "nats" in cell else ""
         speed = [f"{cell[name]:,.0f}" if name in cell else "" for name in ("cpu", "gpu")]
-        speed[1] += "†" if cell.get("before") else ""
         memory = f"{cell['megabytes']:.3g}" if "megabytes" in cell else ""
         rows.append(f"| {N:,} | {M:,} | {nats} | {' | '.join(speed)} | {memory} |")
     if any(cell.get("once") for cell in known.values()):
         rows += ["", "\\* each piece read once (benchmarks/dials/once.py)"]
-    if any(cell.get("before") for cell in known.values()):
-        rows += ["", "† of earlier runs and an earlier engine: not to be compared with the others"]
     return "\n".join(rows) + "\n"
 
 
@@ -75,7 +71,7 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
     panels = {
         "nats": "nats/token, validation (less is better)",
         "cpu": "tokens a second, one CPU core",
-        "gpu": "tokens a second, H200, batch 1 (squares: earlier engine)",
+        "gpu": "tokens a second, H200, batch 1",
         "megabytes": "caches, MB (float32, on a CPU)",
     }
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -83,15 +79,11 @@ def draw(known: dict[Setting, dict[str, float]], path: Path) -> None:
     lines = {}
     for axes, (name, title) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for place, N in enumerate(contexts):
-            row = [(M, cell) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
+            points = [(M, cell[name]) for (n, M), cell in sorted(known.items()) if n == N and name in cell]
             shade = place / max(len(contexts) - 1, 1)
             colour = (0.95 - 0.95 * shade, 0.5 - 0.3 * shade, 0.1 + 0.6 * shade)
-            for before, look in ((False, "o-"), (True, "s-")):
-                points = [(M, cell[name]) for M, cell in row if (name == "gpu" and cell["before"]) == before]
-                if points:
-                    (drawn,) = axes.plot(*zip(*points, strict=True), look, markersize=4, color=colour)
-                    if not before:
-                        lines[N] = drawn
+            if points:
+                (lines[N],) = axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=colour)
         axes.set_title(title, fontsize=10)
         axes.set_xscale("log", base=2)
         axes.set_xticks(ticks, [f"{M:,}" for M in ticks], rotation=30)
