@@ -207,10 +207,10 @@ def attend(
             out[r, i], out[r, i + 1], out[r, i + 2], out[r, i + 3] = s0, s1, s2, s3
     for i in range(K // 4 * 4, K):
         for r in range(R):
-            sum_ = float32(0)
+            total = float32(0)
             for t in range(count):
-                sum_ += scores[r, t] * values[i, t]
-            out[r, i] = sum_
+                total += scores[r, t] * values[i, t]
+            out[r, i] = total
 
 
 @compiled
