@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME
 VENV ?= .venv
 PYTHON ?=
 JOBS ?= 2
-TESTS ?= tests/model tests
+TESTS ?= tests
 ARGS ?=
 PRIME ?= $(firstword $(sort $(wildcard app/primes/*.mid)))
 PACKAGES := app checkpoints data_prep model
@@ -39,13 +39,12 @@ demo: $(VENV)/core.stamp
 	@echo "  $(CURDIR)/demo.mid   open it in any MIDI player or notation program"
 	@echo "Your own: $(BIN)/musicgen prime.mid --out new.mid --audio new.wav"
 
-# A file's tests stay in one process: they share sites and what JAX has compiled; the files that take longest go first.
 # Warm compilations make the second run of the tests much shorter. A size limit makes JAX lock the cache between workers.
 test: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
 test: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
 test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) $(TESTS)
 
 lint: $(VENV)/dev.stamp .tree/musicgen
 	$(BIN)/ruff check

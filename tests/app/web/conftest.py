@@ -111,7 +111,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose engine is quick, but slow enough to be caught at work."""
     with serving(tmp_path_factory.mktemp("site"), 0.01) as served:
