@@ -13,6 +13,8 @@ import numpy as np
 from musicgen.model.config import ModelConfig
 
 CHUNK = 256  # C: 128 KB of keys and values of 64, which stay in the second cache while all heads of a group use them
+LOCAL, CROSS, LATENT = range(3)  # whose caches a block reads
+KINDS = ("local", "cross", "layers")  # how the names of such blocks begin
 
 
 class Weights(NamedTuple):

@@ -20,10 +20,9 @@ from numba import float32, int8, int32, types, uint8
 from numba.extending import overload
 
 from musicgen.model.cpu_compiled import compiled, prefetch, wait
-from musicgen.model.cpu_memory import CHUNK, Caches, Shared, Weights
+from musicgen.model.cpu_memory import CHUNK, CROSS, LATENT, LOCAL, Caches, Shared, Weights
+from musicgen.model.packed import EPSILON
 
-LOCAL, CROSS, LATENT = 0, 1, 2  # whose caches a block reads
-EPSILON = 1e-6  # of rms_norm
 AHEAD = 5120  # bytes: how far before its use a weight is asked for
 ROWS_AHEAD = 8  # of a chunk: the same for keys and values
 AT_ONCE = 640  # weights between two such questions: a core has few open at a time

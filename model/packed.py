@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from musicgen.model.config import ModelConfig
+from musicgen.model.cpu_memory import KINDS
 from musicgen.model.cpu_memory import Weights as StepWeights
 from musicgen.model.int8 import SCALE, Weights
 
@@ -105,8 +106,7 @@ class Stacked(Packed):
 
     def for_steps(self) -> StepWeights:
         """What a step reads."""
-        counts = {"local": 0, "cross": 0, "layers": 0}
-        kinds = [(list(counts).index(kind), int(which)) for kind, which in (block.split(".") for block in self.blocks)]
+        kinds = [(KINDS.index(kind), int(which)) for kind, which in (block.split(".") for block in self.blocks)]
         scales = [[self.weights[f"{block}.{part}_scale"] for part in ("query", "key")] for block in self.blocks]
         matrices = [array for stack in (*self.stacks.values(), self.rows("logits")) for array in stack]
         return StepWeights._make([np.array(kinds), *matrices[:2], np.array(scales, np.float32), *matrices[2:]])
