@@ -11,8 +11,8 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.data_prep.loops import memory
-from musicgen.data_prep.preamble import preamble
+from musicgen.data_prep.rules.loops import memory
+from musicgen.data_prep.rules.preamble import preamble
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -47,7 +47,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
             import numba
             import onnxruntime
 
-            from musicgen.model.onnx_engine import OnnxEngine
+            from musicgen.model.cpu.engine import OnnxEngine
         except ImportError as error:  # it was asked for, or a library it needs is not there
             raise EnvironmentProblem(
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime numba, or set {VARIABLE}={JAX}"

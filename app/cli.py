@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
 
         print(f"musicgen {version()}")
         return 0
-    module = importlib.import_module(f"musicgen.app.{name or 'generate'}_command")
+    module = importlib.import_module(f"musicgen.app.commands.{name or 'generate'}")
     parser = Parser(
         prog=f"musicgen {name}" if name else "musicgen",
         description=COMMANDS[name] if name else None,

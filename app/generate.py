@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from musicgen.app import facts as facts_of
-from musicgen.app.closing import RINGS_ON, closing, endings_each
+from musicgen.app import provenance as facts_of
+from musicgen.app.best_ending import RINGS_ON, closing, endings_each
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.facts import Facts
 from musicgen.app.join import alone, closed, ended, join
 from musicgen.app.prime import Prime
+from musicgen.app.provenance import Facts
 from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
 from musicgen.app.version import version
 from musicgen.data_prep import BOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
-from musicgen.data_prep.endings import Endings
+from musicgen.data_prep.rules.endings import Endings
 from musicgen.data_prep.vocabulary import EOS, NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[float], None]
 JUDGED_BY = {"read": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
-LONGEST_NOTE = 8.0  # seconds; see data_prep/releases.py and benchmarks/sampling
+LONGEST_NOTE = 8.0  # seconds; see data_prep/rules/note_limits.py and benchmarks/sampling
 
 
 class Engine(Protocol):
@@ -145,7 +145,7 @@ def open_model(released: Released) -> Model:
     Raises EnvironmentProblem if neither can use this machine, BadInput for a MUSICGEN_BACKEND that is none.
     """
     from musicgen.app import backend
-    from musicgen.data_prep.releases import Releases
+    from musicgen.data_prep.rules.note_limits import Releases
     from musicgen.model.sampler import Sampling
 
     def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:

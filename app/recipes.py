@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from musicgen.data_prep.augment import Augmentation
+from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model.config import PRESETS
-from musicgen.model.optimizer import OptimizerConfig
-from musicgen.model.train import TrainConfig
+from musicgen.model.training.optimizer import OptimizerConfig
+from musicgen.model.training.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from musicgen import checkpoints
 from musicgen.checkpoints import SUMS, CheckpointError
 from musicgen.model import int8
-from musicgen.model.codec_config import CodecConfig
+from musicgen.model.codec.config import CodecConfig
 
 FOLDER = Path(__file__).parent / "codecs"
 DEFAULT = "piano"

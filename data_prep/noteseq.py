@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen.data_prep.dataset.splits import PrepError
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, joined, sustained
-from musicgen.data_prep.splits import PrepError
 
 if TYPE_CHECKING:
     from note_seq.protobuf.music_pb2 import NoteSequence

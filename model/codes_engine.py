@@ -1,4 +1,4 @@
-"""Generation over codes: frames of Q codes in, an endless stream of frames out (`FrameCodes` of model/codes.py).
+"""Generation over codes: frames of Q codes in, an endless stream of frames out (`FrameCodes` of model/frames.py).
 
     engine = JaxCodes(config, params)                # or OnnxCodes(config, weights), on a CPU
     stream = engine.start([frames], sampling=Sampling(), seed=0)      # int [T, Q] tokens: code + 3
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from musicgen.model.codec.loudness import Keeper, Loudness
 from musicgen.model.config import ModelConfig
 from musicgen.model.engine import KEPT, dials, last_of
-from musicgen.model.loudness import Keeper, Loudness
 from musicgen.model.sampler import Sampling
 
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen.model import parameters
-from musicgen.model.codes import FrameCodes
 from musicgen.model.codes_engine import CodesEngine
 from musicgen.model.config import ModelConfig
 from musicgen.model.decoding import Cache, extend, fill
 from musicgen.model.engine import PAD
+from musicgen.model.frames import FrameCodes
 from musicgen.model.sampler import sample
 
 

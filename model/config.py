@@ -26,7 +26,7 @@ class ModelConfig:
     rotary_fraction: float = 0.5
     context: int = 4096  # default N
     latents: int = 2048  # default M
-    # Over the codes of a codec (model/codes.py); S = vocab_size - 3.
+    # Over the codes of a codec (model/frames.py); S = vocab_size - 3.
     channels: int = 1  # Q: codebooks
     code_width: int = 128  # E
     depth_layers: int = 0  # more than 0: inputs and latents are frames of Q codes, N and M count frames

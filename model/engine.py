@@ -5,9 +5,9 @@
     for block in stream: ...                                                                     # int16 [B, k]
 
 The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may
-come next (musicgen.data_prep.grammar, or anything with its three functions); the engine itself knows nothing of
-music.  A grammar that also has `inclined`, such as musicgen.data_prep.endings, decides about EOS itself; a row that has
-drawn one goes on with nothing else until the caller has enough of the others.
+come next (musicgen.data_prep.rules.grammar, or anything with its three functions); the engine itself knows nothing of
+music.  A grammar that also has `inclined`, such as musicgen.data_prep.rules.endings, decides about EOS itself; a row
+that has drawn one goes on with nothing else until the caller has enough of the others.
 """
 
 from __future__ import annotations

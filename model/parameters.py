@@ -10,8 +10,8 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from musicgen.model.codes import model_class
 from musicgen.model.config import ModelConfig
+from musicgen.model.frames import model_class
 from musicgen.model.perceiver_ar import PerceiverAR
 from musicgen.model.sharding import Rules
 

@@ -190,7 +190,7 @@ class PerceiverAR(nnx.Module):
         the end, [B, M, D].
 
         The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
-        that is cut in several ways (model/dials.py) and one step with a cache (model/decoding.py).
+        that is cut in several ways (model/training/cuts.py) and one step with a cache (model/decoding.py).
         """
         for layer, block in enumerate(self.layers):
             for i in self.config.crosses_before(layer):
@@ -202,7 +202,7 @@ class PerceiverAR(nnx.Module):
     def read(
         self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
     ) -> jax.Array:
-        """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/codes.py)."""
+        """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/frames.py)."""
         kernel = self.logits.kernel[...].astype(x.dtype)
         return jnp.matmul(rms_norm(x), kernel, preferred_element_type=jnp.float32)
 

@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser(command: str) -> Parser:
     made = Parser(prog=command, allow_abbrev=False)
-    importlib.import_module(f"musicgen.app.{command}_command").add_arguments(made)
+    importlib.import_module(f"musicgen.app.commands.{command}").add_arguments(made)
     return made
 
 

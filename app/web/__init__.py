@@ -10,5 +10,5 @@
     page      the Gradio page and the named API endpoints
     serve     putting it together and listening on a port
 
-`static/` draws and sounds in the browser; `bridge/` joins it to Gradio's dials.
+`player/` draws and sounds in the browser; `page/` joins it to Gradio's dials.
 """

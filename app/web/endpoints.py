@@ -24,9 +24,9 @@ import numpy as np
 from gradio.events import api
 
 from musicgen.app.errors import MusicgenError
-from musicgen.app.web.desk import Desk
-from musicgen.app.web.sound_desk import SoundDesk, check_form
-from musicgen.app.web.sound_wish import SoundOrder
+from musicgen.app.web.service import Desk
+from musicgen.app.web.sound.request import SoundOrder
+from musicgen.app.web.sound.service import SoundDesk, check_form
 
 
 @contextlib.contextmanager

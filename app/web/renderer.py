@@ -15,13 +15,13 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import render
-from musicgen.app.sound_files import check_writable, sound_file
 from musicgen.app.web.sounds import PITCHES, key
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, read_audio, to_int16
-from musicgen.data_prep.workers import live_with_parent
+from musicgen.data_prep.dataset.workers import live_with_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")

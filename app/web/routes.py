@@ -16,9 +16,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from musicgen.app.errors import BadInput, MusicgenError
-from musicgen.app.web.desk import Desk
-from musicgen.app.web.sound_wish import too_large
-from musicgen.app.web.studio import WENT_WRONG, Busy
+from musicgen.app.web.scheduler import WENT_WRONG, Busy
+from musicgen.app.web.service import Desk
+from musicgen.app.web.sound.request import too_large
 
 LOG = logging.getLogger("musicgen")
 HERE = Path(__file__).parent
@@ -48,8 +48,8 @@ def site(desk: Desk) -> Starlette:
             Route("/sound/{form:str}", _bytes(desk, desk.sound), methods=["POST"]),
             Route("/picture/{form:str}", _bytes(desk, desk.picture), methods=["POST"]),
             *sound_routes(desk),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
-            Mount("/bridge", StaticFiles(directory=HERE / "bridge")),
+            Mount("/player", StaticFiles(directory=HERE / "player")),
+            Mount("/page", StaticFiles(directory=HERE / "page")),
         ]
     )
 

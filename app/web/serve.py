@@ -17,9 +17,9 @@ from musicgen.app.web.limits import LIMITS, Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from musicgen.app.recording import AudioModel
-    from musicgen.app.web.desk import Desk
+    from musicgen.app.audio.continuation import AudioModel
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.service import Desk
 
 LOG = logging.getLogger("musicgen")
 
@@ -31,7 +31,7 @@ def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastA
     from fastapi import FastAPI
 
     from musicgen.app.web.guard import NoUploads
-    from musicgen.app.web.page import build, head, theme
+    from musicgen.app.web.layout import build, head, theme
     from musicgen.app.web.routes import site
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -76,14 +76,14 @@ def serve(
         BadInput: unknown weights, or an address that is none.
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
+    from musicgen.app.commands.memorisation_report import find_index, open_index
     from musicgen.app.generate import open_model, open_weights
-    from musicgen.app.memorisation_report import find_index, open_index
-    from musicgen.app.web.desk import Desk
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.foot import credit
-    from musicgen.app.web.quality import quality_of
-    from musicgen.app.web.studio import Studio
-    from musicgen.app.web.surprise import Scorer
+    from musicgen.app.web.notes.quality import quality_of
+    from musicgen.app.web.notes.surprise import Scorer
+    from musicgen.app.web.scheduler import Studio
+    from musicgen.app.web.service import Desk
 
     listening = listen(host, port)
     released = open_weights(checkpoint)
@@ -115,7 +115,7 @@ def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | Non
 
     Raises MusicgenError if what is named cannot be used.
     """
-    from musicgen.app.recording import MODEL, open_audio_model
+    from musicgen.app.audio.continuation import MODEL, open_audio_model
     from musicgen.checkpoints import UnknownCheckpointError, codec_release, find
 
     if checkpoint is None and codec is None:

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from musicgen.data_prep.augment import Augmentation
-from musicgen.data_prep.loader import batches, evaluation_pieces
-from musicgen.model import evaluate, parameters, perceiver_ar, train
+from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.data_prep.dataset.loader import batches, evaluation_pieces
+from musicgen.model import evaluate, parameters, perceiver_ar
 from musicgen.model.config import ModelConfig
-from musicgen.model.flops import forward_flops
-from musicgen.model.train import TrainConfig
+from musicgen.model.training import train
+from musicgen.model.training.flops import forward_flops
+from musicgen.model.training.train import TrainConfig
 
 AUGMENTATION = Augmentation(semitones=6, stretch=0.08, velocity=8)
 TOY = ModelConfig(
@@ -99,7 +100,7 @@ def adamw(config: train.OptimizerConfig, steps: int) -> optax.GradientTransforma
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay))
 
 
-train_optimizer_schedule = __import__("musicgen.model.optimizer", fromlist=["schedule"]).schedule
+train_optimizer_schedule = __import__("musicgen.model.training.optimizer", fromlist=["schedule"]).schedule
 
 MODEL = {
     "no-local": {"local_layers": 0, "layers": 8},

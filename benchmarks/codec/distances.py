@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from musicgen.model.codec_losses import mel_filters
+from musicgen.model.codec.losses import mel_filters
 
 CLAMP = 1e-5
 LOUDNESS = -16.0  # LUFS

@@ -1,8 +1,9 @@
 """The codes of all recordings of an audio data set: python benchmarks/codec/encode.py DATA CODEC OUT
 
-DATA is an audio data set of `musicgen.data_prep.audio_prep`, CODEC a released codec (checkpoints/codec_release.py), OUT
-gets what data_prep/codes.py describes.  Recordings of about the same length go side by side in pieces of some seconds,
-each with its own past: every recording's codes are those of encoding it alone from its beginning.
+DATA is an audio data set of `musicgen.data_prep.dataset.audio_prep`, CODEC a released codec
+(checkpoints/codec_release.py), OUT gets what data_prep/dataset/codes.py describes.  Recordings of about the same length
+go side by side in pieces of some seconds, each with its own past: every recording's codes are those of encoding it
+alone from its beginning.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import numpy as np
 
 from musicgen.checkpoints import codec_release
 from musicgen.checkpoints.codec_release import ReleasedCodec
-from musicgen.data_prep import codes
 from musicgen.data_prep.audio import to_float
-from musicgen.data_prep.audio_shards import AudioSet
-from musicgen.data_prep.splits import SPLITS
-from musicgen.model import codec_parameters
-from musicgen.model.codec_config import CodecConfig
-from musicgen.model.soundstream import Past, SoundStream
+from musicgen.data_prep.dataset import codes
+from musicgen.data_prep.dataset.audio_shards import AudioSet
+from musicgen.data_prep.dataset.splits import SPLITS
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CodecConfig
+from musicgen.model.codec.soundstream import Past, SoundStream
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -2,8 +2,9 @@
 
     python benchmarks/codec/evaluate.py DATA OUT [--codec RUN] [--kbps 3 6 12] [--excerpts 100] [--picture]
 
-DATA is an audio data set of `musicgen.data_prep.audio_prep`; RUN the folder that benchmarks/codec/train.py wrote
-(codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal distances;
+DATA is an audio data set of `musicgen.data_prep.dataset.audio_prep`; RUN the folder that benchmarks/codec/train.py
+wrote (codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal
+distances;
 the use of the codebooks is that of all such excerpts there are.
 The distances are defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same
 rates, shifted to where they fit best; the table gives the rate that each file really has, container included.  OUT gets
@@ -31,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import distances
 
 from musicgen.data_prep.audio import to_float
-from musicgen.data_prep.audio_shards import SAMPLE_RATE, AudioSet
-from musicgen.data_prep.workers import in_order
+from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
+from musicgen.data_prep.dataset.workers import in_order
 
 SECONDS = 10
 ROWS = 20  # excerpts at a time through our codec
@@ -103,7 +104,7 @@ class Ours:
 
     def __init__(self, folder: Path) -> None:
         from musicgen.checkpoints import codec_release
-        from musicgen.model.codec_config import CodecConfig
+        from musicgen.model.codec.config import CodecConfig
 
         self.config: Any
         self.params: Any
@@ -118,8 +119,8 @@ class Ours:
 
         import jax
 
-        from musicgen.model import codec_parameters
-        from musicgen.model.soundstream import SoundStream
+        from musicgen.model.codec import weight_norm as codec_parameters
+        from musicgen.model.codec.soundstream import SoundStream
 
         def bound(params: Any) -> SoundStream:
             return codec_parameters.bind(SoundStream, self.config, params)

@@ -19,7 +19,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from musicgen.checkpoints import codec_release
-from musicgen.model.codec_config import CodecConfig
+from musicgen.model.codec.config import CodecConfig
 
 GOAL_MEL, GOAL_SI_SDR = 1.0, 8.0
 CARD = """# A codec for piano, {frame_rate} frames a second, {kbps:g} kbps

@@ -22,10 +22,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from musicgen.model import codec_parameters
-from musicgen.model.codec_config import CODEC_PRESETS, CodecConfig
-from musicgen.model.codec_streaming import MOST_FRAMES, StreamingDecoder, StreamingEncoder
-from musicgen.model.soundstream import SoundStream
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
+from musicgen.model.codec.soundstream import SoundStream
+from musicgen.model.codec.streaming import MOST_FRAMES, StreamingDecoder, StreamingEncoder
 
 PIECES = 15
 

@@ -2,7 +2,7 @@
 
     python benchmarks/codec/train.py DATA RUN --preset piano-mdct --seconds 600 --adversarial-from 0.65
 
-DATA is an audio data set of `musicgen.data_prep.audio_prep`.  At every checkpoint RUN gets codec.json and
+DATA is an audio data set of `musicgen.data_prep.dataset.audio_prep`.  At every checkpoint RUN gets codec.json and
 codec.safetensors (averaged weights, plain kernels, float32), which evaluate.py and speed.py take, and metrics.jsonl the
 figures of fixed pieces of the validation split at 3, 6 and 12 kbps.  RUN/spectra gets the last ones of the time before
 there are discriminators.  --compile-only fills JAX's persistent cache, while the data are still being made say.
@@ -23,13 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from musicgen.data_prep.audio_shards import AudioSet, Crops
-from musicgen.model import codec_losses, codec_parameters
-from musicgen.model.codec_config import CODEC_PRESETS, CodecConfig
-from musicgen.model.codec_losses import LossConfig
-from musicgen.model.codec_train import CodecTrainConfig, compiled_codec_steps, train_codec
-from musicgen.model.discriminators import DiscriminatorConfig
-from musicgen.model.soundstream import SoundStream
+from musicgen.data_prep.dataset.audio_shards import AudioSet, Crops
+from musicgen.model.codec import losses as codec_losses
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
+from musicgen.model.codec.discriminators import DiscriminatorConfig
+from musicgen.model.codec.losses import LossConfig
+from musicgen.model.codec.soundstream import SoundStream
+from musicgen.model.codec.train import CodecTrainConfig, compiled_codec_steps, train_codec
 
 VALIDATION_ROWS, VALIDATION_SECONDS = 32, 4
 RATES = (3, 6, 12)  # kbps

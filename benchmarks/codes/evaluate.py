@@ -20,8 +20,8 @@ import numpy as np
 from train import read_set
 
 from musicgen import checkpoints
-from musicgen.data_prep.code_rows import flattened, frames_of
-from musicgen.data_prep.shards import MANIFEST, read_json
+from musicgen.data_prep.dataset.code_rows import flattened, frames_of
+from musicgen.data_prep.dataset.shards import MANIFEST, read_json
 from musicgen.model.evaluate import nats_of_pieces
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from render_pieces import spectra
 
-from musicgen.data_prep.code_rows import SPECIALS, CodeRows, flattened, frames_of
+from musicgen.data_prep.dataset.code_rows import SPECIALS, CodeRows, flattened, frames_of
 from musicgen.model.config import ModelConfig
 from musicgen.model.evaluate import nats_of_pieces
-from musicgen.model.optimizer import OptimizerConfig
-from musicgen.model.train import TrainConfig, train
+from musicgen.model.training.optimizer import OptimizerConfig
+from musicgen.model.training.train import TrainConfig, train
 
 Q, S, RATE = 8, 64, 75
 SCORED = 20  # seconds of each test piece

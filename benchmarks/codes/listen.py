@@ -29,7 +29,7 @@ import numpy as np
 
 from musicgen.data_prep.audio import SAMPLE_RATE as RATE
 from musicgen.data_prep.audio import read_blocks
-from musicgen.data_prep.frechet import distance
+from musicgen.data_prep.evaluation.frechet import distance
 
 WINDOW, HOP, BANDS = 2048, 480, 48
 EPSILON = 1e-10
@@ -117,9 +117,10 @@ def line_of(name: str, sounds: list[np.ndarray], primes: list[np.ndarray], apart
 
 def measure(arguments: argparse.Namespace) -> None:
     """Make and measure each set; lines are added as they come."""
-    from musicgen.app import codes_file, recording
-    from musicgen.data_prep.code_rows import SPECIALS
-    from musicgen.model.loudness import Loudness
+    from musicgen.app.audio import codes_file
+    from musicgen.app.audio import continuation as recording
+    from musicgen.data_prep.dataset.code_rows import SPECIALS
+    from musicgen.model.codec.loudness import Loudness
     from musicgen.model.sampler import Sampling
 
     model = recording.open_audio_model(arguments.checkpoint, arguments.codec)
@@ -167,7 +168,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def keep(folder: Path, primes: list[np.ndarray], sounds: list[np.ndarray]) -> None:
     """Prime and continuation as WAV files, to hear them."""
-    from musicgen.app.sound_files import sound_file
+    from musicgen.app.audio.files import sound_file
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (prime, sound) in enumerate(zip(primes, sounds, strict=True)):
@@ -212,7 +213,7 @@ def main() -> None:
     add_argument("--prime-seconds", type=float, default=20.0)
     add_argument("--seconds", type=float, default=20.0)
     add_argument("--seed", type=int, default=0)
-    add_argument("--adrift", action="store_true", help="nothing keeps the level (model/loudness.py)")
+    add_argument("--adrift", action="store_true", help="nothing keeps the level (model/codec/loudness.py)")
     add_argument("--checkpoint")
     add_argument("--codec")
     add_argument("--keep", type=Path, help="a folder for the sounds")

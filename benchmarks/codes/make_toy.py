@@ -1,4 +1,4 @@
-"""Made-up codes in the layout of data_prep/codes.py, to try train.py and evaluate.py without a codec.
+"""Made-up codes in the layout of data_prep/dataset/codes.py, to try train.py and evaluate.py without a codec.
 
 python benchmarks/codes/make_toy.py FOLDER
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musicgen.data_prep import codes
-from musicgen.model.codec_config import CODEC_PRESETS
+from musicgen.data_prep.dataset import codes
+from musicgen.model.codec.config import CODEC_PRESETS
 
 SECONDS = {"train": (300, 120, 77), "validation": (40, 25), "test": (30, 20)}
 

@@ -2,7 +2,7 @@
 
     python benchmarks/codes/train.py CODES RUN --kind frames --seconds 560
 
-CODES is a folder of encoded recordings (data_prep/codes.py).  RUN gets a run's usual files (metrics.jsonl,
+CODES is a folder of encoded recordings (data_prep/dataset/codes.py).  RUN gets a run's usual files (metrics.jsonl,
 checkpoints), weights (int8, as checkpoints.release writes them) and result.json.  Started again, it goes on.
 
 With --rehearse, before there are codes: compiles on made-up ones, takes the speed, plans the steps, and releases
@@ -31,14 +31,14 @@ import jax
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.code_rows import SPECIALS, CodeRows
-from musicgen.data_prep.codes import CodeSet
-from musicgen.data_prep.shards import MANIFEST, read_json
+from musicgen.data_prep.dataset.code_rows import SPECIALS, CodeRows
+from musicgen.data_prep.dataset.codes import CodeSet
+from musicgen.data_prep.dataset.shards import MANIFEST, read_json
 from musicgen.model.config import ModelConfig
-from musicgen.model.optimizer import OptimizerConfig
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.train import (
+from musicgen.model.training.optimizer import OptimizerConfig
+from musicgen.model.training.train import (
     TrainConfig,
     fresh_state,
     make_train_steps,

@@ -3,7 +3,7 @@
     python benchmarks/cpu/choice.py
 
 As many random matrices as the released model has, one after the other: for one token, four, and a pass of 1,024; and
-the attention of one token to eight layers of caches (steps use neither any more: model/cpu_step.py).  All in turns, the
+the attention of one token to eight layers of caches (steps use neither any more: model/cpu/step.py).  All in turns, the
 minimum counts, 1 and 2 threads.
 Writes choice.json beside this script.
 """
@@ -19,8 +19,8 @@ import onnxruntime
 from measure import fastest, machine, reading
 
 from musicgen.model.config import PRESETS
-from musicgen.model.onnx_engine import session
-from musicgen.model.onnx_format import CONTRIB, Graph
+from musicgen.model.cpu.engine import session
+from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 
 C = PRESETS["release"]
 BLOCKS = C.local_layers + C.cross_attends + C.layers

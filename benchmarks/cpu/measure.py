@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.releases import Releases
+from musicgen.data_prep.rules.note_limits import Releases
 from musicgen.model.config import ModelConfig
-from musicgen.model.cpu_compiled import compiled, wait
-from musicgen.model.cpu_memory import Cache, Shared, Weights
-from musicgen.model.cpu_step import product
+from musicgen.model.cpu.engine import OnnxEngine
+from musicgen.model.cpu.memory import Cache, Shared, Weights
+from musicgen.model.cpu.primitives import compiled, wait
+from musicgen.model.cpu.step import product
+from musicgen.model.cpu.threads import team
 from musicgen.model.engine import KEPT, spared_inputs
-from musicgen.model.onnx_engine import OnnxEngine
-from musicgen.model.team import team
 
 RESULT = Path(__file__).with_name("result.json")
 GRID_N = (512, 1024, 2048, 4096, 8192, 16_384, 65_536)

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.loader import evaluation_pieces
-from musicgen.data_prep.releases import Releases
-from musicgen.model.onnx_engine import OnnxEngine
+from musicgen.data_prep.dataset.loader import evaluation_pieces
+from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.model.cpu.engine import OnnxEngine
 
 RESULT = Path(__file__).with_name("result.json")
 QUARTERS = 4

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen.data_prep.releases import Releases
+from musicgen.data_prep.rules.note_limits import Releases
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS, ModelConfig
 from musicgen.model.engine import KEPT, Stream, spared_inputs

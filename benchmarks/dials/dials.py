@@ -52,7 +52,7 @@ def chosen_blocks(targets: int, blocks: int) -> np.ndarray:
 
 def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inputs: int) -> list[tuple[float, int]]:
     """(sum of the nats, targets scored) of each piece [T + 1], at the setting of a cell."""
-    from musicgen.data_prep.preamble import preamble
+    from musicgen.data_prep.rules.preamble import preamble
     from musicgen.model import evaluate
 
     blocks, N = cell["blocks"], cell["context"]
@@ -86,7 +86,7 @@ def missing(arguments: argparse.Namespace) -> None:
     import jax
 
     from musicgen import checkpoints
-    from musicgen.data_prep.loader import evaluation_pieces
+    from musicgen.data_prep.dataset.loader import evaluation_pieces
 
     released = checkpoints.load(arguments.checkpoint or checkpoints.DEFAULT)
     pieces = [tokens for _, tokens in evaluation_pieces(arguments.shards, arguments.split)][:: arguments.every]

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app import closing
+from musicgen.app import best_ending as closing
 from musicgen.app.generate import Model, begin, draw, open_model, open_weights
 from musicgen.app.join import closed, ended
 from musicgen.app.settings import Settings
 from musicgen.data_prep import PAD, decode
-from musicgen.data_prep.loader import evaluation_pieces
-from musicgen.data_prep.measures import major_keys, pitch_classes
+from musicgen.data_prep.dataset.loader import evaluation_pieces
+from musicgen.data_prep.evaluation.measures import major_keys, pitch_classes
 from musicgen.data_prep.performance import Performance, cut
 from musicgen.data_prep.vocabulary import BOS, EOS
 

@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app.memorisation_report import THRESHOLD
+from musicgen.app.commands.memorisation_report import THRESHOLD
 from musicgen.data_prep import Performance, cut, decode, encode, joined, shifted
-from musicgen.data_prep.augment import stretch, transpose
-from musicgen.data_prep.memorisation import longest, measured_background
-from musicgen.data_prep.memorisation_index import Index, read_index
-from musicgen.data_prep.shards import ShardSet
+from musicgen.data_prep.dataset.augment import stretch, transpose
+from musicgen.data_prep.dataset.shards import ShardSet
+from musicgen.data_prep.evaluation.memorisation import longest, measured_background
+from musicgen.data_prep.evaluation.memorisation_index import Index, read_index
 
 HERE = Path(__file__).parent
 SECONDS = 120.0

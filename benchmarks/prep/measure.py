@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.data_prep import prep
-from musicgen.data_prep.augment import Augmentation
-from musicgen.data_prep.loader import Windows
-from musicgen.data_prep.prep import Item, Prepared
-from musicgen.data_prep.shards import ShardSet
+from musicgen.data_prep.dataset import prep
+from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.data_prep.dataset.loader import Windows
+from musicgen.data_prep.dataset.prep import Item, Prepared
+from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.vocabulary import VOCABULARY
 
 HERE = Path(__file__).parent

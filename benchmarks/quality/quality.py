@@ -54,7 +54,7 @@ def chosen(count: int, limit: int) -> list[int]:
 def write_real(arguments: argparse.Namespace) -> None:
     """The reference of both sets, as MIDI files."""
     from musicgen.data_prep import cut, shifted, write_midi
-    from musicgen.data_prep.shards import ShardSet
+    from musicgen.data_prep.dataset.shards import ShardSet
 
     pieces = ShardSet(arguments.shards, arguments.split)
     for name, start in zip(SETS, (0.0, arguments.prime_seconds), strict=True):
@@ -75,7 +75,7 @@ def write_real(arguments: argparse.Namespace) -> None:
 def primes_of(arguments: argparse.Namespace) -> list[np.ndarray]:
     """int16[T] tokens of the openings that are continued."""
     from musicgen.app.prime import make_prime
-    from musicgen.data_prep.shards import ShardSet
+    from musicgen.data_prep.dataset.shards import ShardSet
 
     pieces = ShardSet(arguments.shards, arguments.split)
     places = chosen(len(pieces), arguments.pieces)

@@ -14,9 +14,9 @@ import json
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep import grammar
-from musicgen.data_prep.preamble import preamble
-from musicgen.data_prep.releases import Releases
+from musicgen.data_prep.rules import grammar
+from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS
 from musicgen.model.jax_engine import JaxEngine

@@ -78,9 +78,9 @@ def measure(preset: str, deterministic: bool, out: Path) -> dict[str, Any]:
     import numpy as np
 
     from musicgen.app.recipes import RECIPES
-    from musicgen.model import train
-    from musicgen.model.flops import forward_flops
     from musicgen.model.sharding import Rules, make_mesh
+    from musicgen.model.training import train
+    from musicgen.model.training.flops import forward_flops
 
     config = dataclasses.replace(RECIPES[preset].train, deterministic=deterministic)
     rng = np.random.default_rng(0)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.random  # now: a Ctrl-C that falls into its loading, which numpy does at first use, is lost in native code
 
-from musicgen.app import apart, generate
+from musicgen.app import generate
+from musicgen.app import novelty as apart
 from musicgen.app.join import sounding
 from musicgen.data_prep import BOS, VOCABULARY
 from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY

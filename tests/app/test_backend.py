@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from musicgen.app import backend, replay_command
+from musicgen.app import backend
+from musicgen.app.commands import replay as replay_command
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.checkpoints import Released
-from musicgen.data_prep import grammar
+from musicgen.data_prep.rules import grammar
 from musicgen.model.config import PRESETS
 
 
@@ -114,9 +115,12 @@ def test_nothing_heavy_is_imported() -> None:
     """Where ONNX Runtime generates, the main job starts without JAX and what belongs to it."""
     code = """
 import sys
-from musicgen.app import apart, backend, generate, generate_command, prime, progress, replay
-from musicgen.model import onnx_engine
-from musicgen.data_prep import endings, releases
+from musicgen.app import backend, generate, prime, progress, replay
+from musicgen.app import novelty as apart
+from musicgen.app.commands import generate as generate_command
+from musicgen.model.cpu import engine as onnx_engine
+from musicgen.data_prep.rules import endings
+from musicgen.data_prep.rules import note_limits as releases
 heavy = {"jax", "flax", "optax", "gradio", "onnx", "soundfile"} & set(sys.modules)
 asked = ("scipy._", "scipy.version")  # Numba asks which version is there, and takes nothing else
 heavy |= {name for name in sys.modules if name.startswith("scipy.") and not name.startswith(asked)}

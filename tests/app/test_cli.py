@@ -51,7 +51,7 @@ def test_help_and_complaints_come_at_once(line: str) -> None:
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("train", "evaluate")])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And a module with the two functions that `cli` calls."""
-    module = importlib.import_module(f"musicgen.app.{name}_command")
+    module = importlib.import_module(f"musicgen.app.commands.{name}")
     assert callable(module.run)
     assert cli.main([name, "--help"]) == 0
     assert f"usage: musicgen {name}" in capsys.readouterr().out or name == "generate"

@@ -10,7 +10,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from musicgen.app import apart, cli, facts, generate
+from musicgen.app import cli, generate
+from musicgen.app import novelty as apart
+from musicgen.app import provenance as facts
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings

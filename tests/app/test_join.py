@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from musicgen.app.join import alone, closed, join, new_music, sounding
 from musicgen.app.prime import TICK, Prime, make_prime
-from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, encode, grammar, read_midi, steps, write_midi
+from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, encode, read_midi, steps, write_midi
+from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
 
 

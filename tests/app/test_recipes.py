@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from musicgen.app.recipes import RECIPES, Recipe
-from musicgen.data_prep.augment import Augmentation
+from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model.config import PRESETS
-from musicgen.model.train import TrainConfig, dials_of
+from musicgen.model.training.train import TrainConfig, dials_of
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,12 +8,13 @@ import numpy as np
 import soundfile
 
 from musicgen import checkpoints
-from musicgen.app.recording import CODES
+from musicgen.app.audio.continuation import CODES
 from musicgen.checkpoints import codec_release
-from musicgen.model import codec_parameters, parameters
-from musicgen.model.codec_config import CODEC_PRESETS
+from musicgen.model import parameters
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CODEC_PRESETS
+from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.config import ModelConfig
-from musicgen.model.soundstream import SoundStream
 
 CODEC = CODEC_PRESETS["toy-mdct"]
 MODEL = ModelConfig(

@@ -14,8 +14,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from musicgen.data_prep import Performance, audio_prep, write_midi
-from musicgen.data_prep.audio_shards import SAMPLE_RATE, AudioSet
+from musicgen.data_prep import Performance, write_midi
+from musicgen.data_prep.dataset import audio_prep
+from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
 
 CODEC = Path(__file__).parents[2] / "benchmarks" / "codec"
 
@@ -60,7 +61,7 @@ def test_distances_of_what_is_equal_softer_or_noisy(distances: ModuleType) -> No
 def test_the_training_loss_is_the_same_distance(distances: ModuleType) -> None:
     import jax.numpy as jnp
 
-    from musicgen.model.codec_losses import LossConfig, mel_distance
+    from musicgen.model.codec.losses import LossConfig, mel_distance
 
     real, fake, losses = music(0.5), music(0.5, seed=1), LossConfig()
     loss = mel_distance(jnp.float32(fake)[None], jnp.float32(real)[None], SAMPLE_RATE, losses.windows, losses.mels)
@@ -123,9 +124,9 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     if "MP3" not in soundfile.available_formats():
         pytest.skip("this libsndfile writes no MP3")
     audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
-    from musicgen.model import codec_parameters
-    from musicgen.model.codec_config import CodecConfig
-    from musicgen.model.soundstream import SoundStream
+    from musicgen.model.codec import weight_norm as codec_parameters
+    from musicgen.model.codec.config import CodecConfig
+    from musicgen.model.codec.soundstream import SoundStream
 
     codec = CodecConfig(
         strides=(10, 32),
@@ -171,8 +172,8 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
 
     from musicgen.checkpoints import codec_release
     from musicgen.data_prep.audio import to_float
-    from musicgen.data_prep.codes import CodeSet
-    from musicgen.model.codec_streaming import StreamingEncoder
+    from musicgen.data_prep.dataset.codes import CodeSet
+    from musicgen.model.codec.streaming import StreamingEncoder
 
     released, recordings = codec_release.load(tmp_path / "codec"), AudioSet(tmp_path / "set", "test")
     encoder = StreamingEncoder(released.config, released.params)

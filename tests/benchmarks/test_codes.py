@@ -14,9 +14,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from musicgen.data_prep.code_rows import CodeRows
+from musicgen.data_prep.dataset.code_rows import CodeRows
 from musicgen.model import parameters
-from musicgen.model.train import dials_of
+from musicgen.model.training.train import dials_of
 
 
 @pytest.fixture(scope="module")

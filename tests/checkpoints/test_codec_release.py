@@ -9,10 +9,10 @@ import pytest
 
 from musicgen import checkpoints
 from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
-from musicgen.model import codec_parameters
-from musicgen.model.codec_config import CODEC_PRESETS
-from musicgen.model.codec_streaming import StreamingDecoder, StreamingEncoder
-from musicgen.model.soundstream import SoundStream
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CODEC_PRESETS
+from musicgen.model.codec.soundstream import SoundStream
+from musicgen.model.codec.streaming import StreamingDecoder, StreamingEncoder
 
 CODEC = CODEC_PRESETS["toy-mdct"]
 

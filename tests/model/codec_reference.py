@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from musicgen.model import codec_parameters
-from musicgen.model.codec_config import CODEC_PRESETS
-from musicgen.model.soundstream import SoundStream
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.config import CODEC_PRESETS
+from musicgen.model.codec.soundstream import SoundStream
 
 TOY_CODEC = CODEC_PRESETS["toy"]
 

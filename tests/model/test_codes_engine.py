@@ -13,11 +13,11 @@ from toys import assert_close
 
 from musicgen import checkpoints
 from musicgen.model import parameters
-from musicgen.model.codes import FrameCodes
 from musicgen.model.codes_engine import CodesEngine
 from musicgen.model.codes_jax import JaxCodes
-from musicgen.model.codes_onnx import OnnxCodes
+from musicgen.model.cpu.frames import OnnxCodes
 from musicgen.model.decoding import extend, fill
+from musicgen.model.frames import FrameCodes
 from musicgen.model.sampler import Sampling
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from reference import Reference
 from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
 
-from musicgen.data_prep import VOCABULARY, decode, encode, grammar
+from musicgen.data_prep import VOCABULARY, decode, encode
+from musicgen.data_prep.rules import grammar
+from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.engine import EOS, Engine, Memory, Stream, pass_lengths
 from musicgen.model.jax_engine import JaxEngine
-from musicgen.model.onnx_engine import OnnxEngine
 from musicgen.model.sampler import Sampling
 
 GREEDY = Sampling(temperature=0.0)

@@ -17,8 +17,8 @@ import numpy as np
 from toys import TOY
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.optimizer import OptimizerConfig
-from musicgen.model.train import TrainConfig, TrainState, train
+from musicgen.model.training.optimizer import OptimizerConfig
+from musicgen.model.training.train import TrainConfig, TrainState, train
 
 MODEL = ModelConfig(
     vocab_size=TOY.vocab_size,

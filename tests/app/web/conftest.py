@@ -16,8 +16,8 @@ import pytest
 from musicgen.app.generate import Model
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import LIMITS, Limits
-from musicgen.app.web.studio import Studio
-from musicgen.app.web.wish import Order, order_of
+from musicgen.app.web.notes.request import Order, order_of
+from musicgen.app.web.scheduler import Studio
 
 from .serving import Site, serving
 
@@ -83,9 +83,9 @@ def make_studio(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
 def loud(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `released`, whose untrained codec has been turned up until its sound can be heard."""
     from musicgen.checkpoints import codec_release
-    from musicgen.model import codec_parameters
-    from musicgen.model.codec_streaming import StreamingDecoder
-    from musicgen.model.soundstream import SoundStream
+    from musicgen.model.codec import weight_norm as codec_parameters
+    from musicgen.model.codec.soundstream import SoundStream
+    from musicgen.model.codec.streaming import StreamingDecoder
 
     folder = tmp_path_factory.mktemp("loud")
     quiet = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, toy.CODEC, 0).items()}

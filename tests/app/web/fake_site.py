@@ -19,11 +19,15 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.app import cli, generate, memorisation_report, recording
+from musicgen.app import cli, generate
+from musicgen.app.audio import continuation as recording
+from musicgen.app.commands import memorisation_report
 from musicgen.app.settings import Settings
-from musicgen.app.web import quality, serve, sound_job
+from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits
-from musicgen.data_prep.memorisation_index import build
+from musicgen.app.web.notes import quality
+from musicgen.app.web.sound import batch as sound_job
+from musicgen.data_prep.evaluation.memorisation_index import build
 
 
 def fake_engine() -> ModuleType:

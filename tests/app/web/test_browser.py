@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app import facts
-from musicgen.app.apart import next_seed
+from musicgen.app import provenance as facts
+from musicgen.app.novelty import next_seed
 from musicgen.data_prep import read_midi, write_midi
 from musicgen.data_prep.midi import read_text
 

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from musicgen.app import generate, recording
+from musicgen.app import generate
+from musicgen.app.audio import continuation as recording
 from musicgen.app.errors import BadInput
 from musicgen.data_prep import read_midi
 

@@ -10,8 +10,8 @@ import pytest
 from musicgen.app.join import closed
 from musicgen.app.prime import make_prime
 from musicgen.app.shipped import FOLDER
-from musicgen.app.web.listen import Listener
-from musicgen.app.web.take import opening
+from musicgen.app.web.notes.decoder import Listener
+from musicgen.app.web.notes.take import opening
 from musicgen.data_prep import BOS, decode, read_midi
 
 

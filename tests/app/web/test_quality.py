@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from musicgen import checkpoints
-from musicgen.app.web.desk import cost
 from musicgen.app.web.dials import Dials
-from musicgen.app.web.quality import Quality, quality_of
-from musicgen.app.web.speeds import Speeds
+from musicgen.app.web.notes.quality import Quality, quality_of
+from musicgen.app.web.notes.speeds import Speeds
+from musicgen.app.web.service import cost
 
 DIALS = Dials(64, 256)
 MEASURED = {(64, 256): 1.75, (32, 256): 1.76, (16, 128): 1.9, (16, 512): 1.7, (4, 256): 1.8}

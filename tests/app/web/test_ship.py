@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.app import app_command
 from musicgen.app.cli import Parser
+from musicgen.app.commands import app as app_command
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

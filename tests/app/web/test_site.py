@@ -42,8 +42,8 @@ def made(site: Any, **wish: Any) -> dict[str, Any]:
 def test_the_page_fetches_nothing_from_elsewhere(site: Any) -> None:
     """No address of another host in the page or in our own files (the browser's test watches what it really asks)."""
     page = site.ask("").body.decode()
-    assert "musicgen/bridge/main.js" in page
-    for path in ("bridge/main.js", "bridge/page.css", "static/stage.js", "static/stage.css"):
+    assert "musicgen/page/main.js" in page
+    for path in ("page/main.js", "page/page.css", "player/stage.js", "player/stage.css"):
         answer = site.ask(f"musicgen/{path}")
         assert answer.status == 200
         assert not re.findall(rb"https?://(?!www\.w3\.org/2000/svg)", answer.body), path
@@ -129,7 +129,7 @@ def test_gradios_own_uploads_are_closed(site: Any) -> None:
     """Nothing anybody sends is written to the disk."""
     for path in ("gradio_api/upload", "upload", "gradio_api/upload?upload_id=1"):
         assert site.ask(path, raw=b"--x\r\n", kind="multipart/form-data; boundary=x").status == 403
-    for path in ("musicgen/static/../../../pyproject.toml", "musicgen/static/%2e%2e/%2e%2e/cli.py"):
+    for path in ("musicgen/player/../../../pyproject.toml", "musicgen/player/%2e%2e/%2e%2e/cli.py"):
         assert site.ask(path).status == 404
     assert site.ask("gradio_api/file=/etc/passwd").status in (403, 404)
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen.app import recording
+from musicgen.app.audio import continuation as recording
+from musicgen.app.audio.continuation import FADE, AudioModel, open_audio_model, sounds
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.recording import FADE, AudioModel, open_audio_model, sounds
-from musicgen.app.web.job import Ticket
 from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes.batch import Ticket
 from musicgen.app.web.renderer import heard, written
-from musicgen.app.web.sound_wish import SoundOrder, dials_of, heard_seconds, sound_order_of
-from musicgen.app.web.studio import Studio
+from musicgen.app.web.scheduler import Studio
+from musicgen.app.web.sound.request import SoundOrder, dials_of, heard_seconds, sound_order_of
 from musicgen.data_prep.audio import SAMPLE_RATE
 
 LIMITS = Limits(sound_bytes=400_000, sound_prime_seconds=10.0, sound_seconds=20.0)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.web import serve, speeds
-from musicgen.app.web.desk import cost
-from musicgen.app.web.speeds import LONGEST_OF_ALL, Speeds, alike, measuring, roughly
+from musicgen.app.web import serve
+from musicgen.app.web.notes import speeds
+from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, alike, measuring, roughly
+from musicgen.app.web.service import cost
 
 FAST, BALANCED, BEST = (8, 64), (16, 128), (64, 256)
 PAIRS = [BALANCED, FAST, BEST]

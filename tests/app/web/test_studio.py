@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.apart import generate_apart
+from musicgen.app.commands.memorisation_report import THRESHOLD
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.generate import Request, generate, midi_file
-from musicgen.app.memorisation_report import THRESHOLD
+from musicgen.app.novelty import generate_apart
 from musicgen.app.prime import pack
 from musicgen.app.settings import Settings
-from musicgen.app.web import job
-from musicgen.app.web.job import Ticket, padded
-from musicgen.app.web.studio import Busy, Studio
+from musicgen.app.web.notes import batch as job
+from musicgen.app.web.notes.batch import Ticket, padded
+from musicgen.app.web.scheduler import Busy, Studio
 from musicgen.data_prep import read_midi
-from musicgen.data_prep.memorisation_index import Index, build
+from musicgen.data_prep.evaluation.memorisation_index import Index, build
 
 
 def heard(ticket: Ticket) -> list[dict[str, Any]]:

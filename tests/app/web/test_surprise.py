@@ -11,11 +11,11 @@ from musicgen import checkpoints
 from musicgen.app.generate import open_model, open_weights
 from musicgen.app.shipped import FOLDER
 from musicgen.app.web.dials import Dials
-from musicgen.app.web.job import Ticket
 from musicgen.app.web.limits import LIMITS
-from musicgen.app.web.studio import Studio
-from musicgen.app.web.surprise import Scorer, by_note
-from musicgen.app.web.wish import order_of
+from musicgen.app.web.notes.batch import Ticket
+from musicgen.app.web.notes.request import order_of
+from musicgen.app.web.notes.surprise import Scorer, by_note
+from musicgen.app.web.scheduler import Studio
 from musicgen.checkpoints import Released
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, encode, read_midi
 

@@ -12,8 +12,8 @@ import pytest
 from musicgen.app.errors import BadInput
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.take import music
-from musicgen.app.web.wish import Order, order_of, parsed
+from musicgen.app.web.notes.request import Order, order_of, parsed
+from musicgen.app.web.notes.take import music
 from musicgen.data_prep import Performance, write_midi
 
 LIMITS = Limits(upload_bytes=20_000, upload_notes=300, prime_seconds=60.0, seconds=40.0, takes=3)

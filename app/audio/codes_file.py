@@ -1,0 +1,158 @@
+"""Recordings as codes in a file, NAME.codes.npz, and the codec that makes them and takes them back.
+
+codes   int16 [F, Q]: of each frame the codes of the first Q codebooks
+about   JSON as bytes: the format, the samples that were encoded, the codec's shape and the hash of its weights
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
+from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
+from musicgen.data_prep.files import npz_bytes
+from musicgen.model.codec.config import CodecConfig
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints.codec_release import ReleasedCodec
+    from musicgen.model.codec.streaming import StreamingDecoder, StreamingEncoder
+
+SUFFIX = ".codes.npz"
+FORMAT = "musicgen-codes-file/1"
+MOST_BYTES = 1 << 30  # unpacked; 12 hours at 12 kbps are a tenth of it
+FRAMES_AT_ONCE = 512
+
+Report = Callable[[float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A recording as codes int16 [F, Q], of so many samples at 24 kHz; codec: its config; sha256: of its weights."""
+
+    codes: np.ndarray
+    samples: int
+    codec: dict[str, Any]
+    sha256: str
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second."""
+        return CodecConfig.from_dict(self.codec).bitrate(self.codes.shape[1])
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        about = {"format": FORMAT, "samples": self.samples, "codec": self.codec, "codec_sha256": self.sha256}
+        return npz_bytes({"codes": self.codes, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)}, 6)
+
+
+def read_encoded(path: Path) -> Encoded:
+    """Read a file of codes.  Raises BadInput for anything else, or damaged, or with codes that no codebook has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise BadInput(f"{path} is larger than any {SUFFIX} file of 12 hours: it is none")
+        with np.load(path, allow_pickle=False) as arrays:
+            codes, about = arrays["codes"], json.loads(bytes(arrays["about"]))
+        if about["format"] != FORMAT:
+            raise BadInput(f"{path} was written by another version of musicgen: encode the recording again")
+        made = Encoded(codes, int(about["samples"]), dict(about["codec"]), str(about["codec_sha256"]))
+        config = CodecConfig.from_dict(made.codec)
+        size, codebooks = config.codebook_size, config.codebooks
+    except OSError as error:
+        raise cannot_read(path, error, f"{SUFFIX} file") from None
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+        raise BadInput(f"{path} is no {SUFFIX} file, or damaged ({error}): musicgen codec encode makes one") from None
+    if codes.ndim != 2 or codes.dtype.kind not in "iu" or not 1 <= codes.shape[1] <= codebooks:
+        raise BadInput(f"{path} holds no rows of 1 to {codebooks} codes: encode the recording again")
+    if codes.size and (codes.min() < 0 or codes.max() >= size):
+        raise BadInput(
+            f"{path} holds codes from {codes.min()} to {codes.max()}, and this codec's lie in 0..{size - 1}: it is"
+            " damaged, encode the recording again"
+        )
+    return made
+
+
+def open_codec(name: str | None) -> ReleasedCodec:
+    """The codec of that name or folder, None for the one that comes with musicgen.
+
+    Raises BadInput if there is none, EnvironmentProblem if it is damaged.
+    """
+    from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
+
+    try:
+        return codec_release.load(codec_release.DEFAULT if name is None else name)
+    except UnknownCheckpointError as error:
+        raise (EnvironmentProblem if name is None else BadInput)(str(error)) from None
+    except CheckpointError as error:
+        raise EnvironmentProblem(str(error)) from None
+
+
+def encoder(codec: ReleasedCodec, codebooks: int | None = None) -> StreamingEncoder:
+    """Raises EnvironmentProblem if the weights do not fit their own config."""
+    from musicgen.model.codec.streaming import StreamingEncoder
+
+    with _ready(codec) as params:
+        return StreamingEncoder(codec.config, params, codebooks)
+
+
+def decoder(codec: ReleasedCodec, codebooks: int | None = None) -> StreamingDecoder:
+    """Raises EnvironmentProblem if the weights do not fit their own config."""
+    from musicgen.model.codec.streaming import StreamingDecoder
+
+    with _ready(codec) as params:
+        return StreamingDecoder(codec.config, params, codebooks)
+
+
+@contextlib.contextmanager
+def _ready(codec: ReleasedCodec) -> Iterator[dict[str, Any]]:
+    """The weights as JAX's arrays; what they do not fit is found when they are first used."""
+    import jax.numpy as jnp
+
+    from musicgen.app.compiled import keep_compiled
+
+    keep_compiled()
+    try:
+        yield {name: jnp.asarray(value) for name, value in codec.params.items()}
+    except ValueError as error:
+        raise EnvironmentProblem(f"the codec {codec.name} is damaged ({error}): install it again") from None
+
+
+def encode(path: Path, codec: ReleasedCodec, codebooks: int, on_progress: Report = lambda seconds: None) -> Encoded:
+    """Encode a recording, a block at a time.  Raises BadInput for what is no recording."""
+    level = Level()
+    coder = encoder(codec, codebooks)
+    parts = []
+    try:
+        for block in read_blocks(path, level):
+            parts.append(coder.push(block).astype(np.int16))
+            on_progress(level.seconds)
+    except AudioError as error:
+        raise BadInput(str(error)) from None
+    parts.append(coder.finish().astype(np.int16))
+    return Encoded(np.concatenate(parts), level.samples, codec.config.to_dict(), codec.sha256)
+
+
+def decode(
+    made: Encoded, codec: ReleasedCodec, write: Callable[[np.ndarray], None], on_progress: Report = lambda seconds: None
+) -> None:
+    """Hand the sound to `write`, some seconds at a time.  Raises BadInput if the codes are another codec's."""
+    if made.sha256 != codec.sha256:
+        raise BadInput(
+            f"these codes were made by another codec ({made.sha256[:12]}) than {codec.name} ({codec.sha256[:12]}): name"
+            " its folder with --codec"
+        )
+    coder, left, late = decoder(codec, made.codes.shape[1]), made.samples, codec.config.delay
+    for start in range(0, len(made.codes), FRAMES_AT_ONCE):
+        sound = coder.push(made.codes[start : start + FRAMES_AT_ONCE])[late:][:left]
+        late = 0
+        left -= len(sound)
+        write(sound)
+        on_progress((made.samples - left) / SAMPLE_RATE)

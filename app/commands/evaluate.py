@@ -1,0 +1,159 @@
+"""`musicgen evaluate`: nats per token of a model on a split or on any folder of MIDI files.
+
+With --samples it compares music with music instead: see `samples_report`.
+With --memorisation it looks for what was copied from the training set: see `memorisation_report`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from musicgen.app.arguments import whole
+from musicgen.app.commands import memorisation_report, samples_report
+from musicgen.app.errors import BadInput
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+
+BATCH_INPUTS = {"cpu": 4096, "gpu": 131_072, "tpu": 131_072}  # inputs in one call of the model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to score, with which model, at which setting."""
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--midi-dir", metavar="DIR", help="score every MIDI file of this folder")
+    source.add_argument("--data", metavar="DIR", help="score a split of a data set made by `musicgen prep`")
+    memorisation_report.add_arguments(parser, source)
+    add("--split", metavar="NAME", help="validation or test (with --data, or with --midi-dir and --csv)")
+    add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (the csv in that folder)")
+    add("--checkpoint", metavar="NAME|DIR", help="weights (those that come with musicgen)")
+    add("--latents", type=whole, metavar="M", help="positions that are computed at once (the model's)")
+    add(
+        "--context", type=whole, metavar="N", help="tokens the model sees (the model's); longer than trained is allowed"
+    )
+    add("--stride", type=whole, metavar="S", help="targets scored in each window (half of the latents)")
+    add("--limit", type=whole, metavar="PIECES", help="score the first PIECES pieces only")
+    add("--json", action="store_true", help="print one JSON object on stdout")
+    add("--quiet", action="store_true", help="no progress")
+    samples_report.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and report."""
+    from musicgen.app.generate import open_weights
+    from musicgen.data_prep.dataset.prep import PrepError
+    from musicgen.data_prep.dataset.shards import ShardError
+
+    if arguments.limit is not None and arguments.limit < 1:
+        raise BadInput(f"--limit must be at least 1, not {arguments.limit}")
+    if samples_report.asked_for(arguments):
+        return samples_report.run(arguments)
+    if arguments.memorisation or arguments.build_index:
+        return memorisation_report.run(arguments)
+    try:
+        pieces = list(itertools.islice(_pieces(arguments), arguments.limit))
+    except (ShardError, PrepError) as error:
+        raise BadInput(str(error)) from None
+    if not pieces:
+        raise BadInput("there is nothing to score: no piece was found")
+    told = score(open_weights(arguments.checkpoint), pieces, arguments)
+    if arguments.json:
+        print(json.dumps(told))
+    else:
+        print(
+            "\n".join(
+                f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}"
+                for name, value in told.items()
+            )
+        )
+    return 0
+
+
+def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespace) -> dict[str, float | int]:
+    """The figures of the pieces, each int16 [T] from BOS to EOS."""
+    import jax
+
+    from musicgen.app.progress import Progress
+    from musicgen.data_prep.rules.preamble import preamble
+    from musicgen.data_prep.tokens import STEPS_PER_SECOND, steps
+    from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
+    from musicgen.model.evaluate import nats_of_pieces
+
+    N = arguments.context or model.config.context
+    M = arguments.latents or min(model.config.latents, N)
+    S = arguments.stride or max(1, M // 2)
+    backend = jax.default_backend()
+    params = {name: jax.numpy.asarray(x) for name, x in model.params.items()}
+    nats, tokens, notes, ticks = 0.0, 0, 0, 0
+    try:
+        scored = nats_of_pieces(
+            model.config,
+            params,
+            pieces,
+            latents=M,
+            context=N,
+            stride=S,
+            batch=max(1, BATCH_INPUTS.get(backend, 4096) // N),
+            dtype="float32" if backend == "cpu" else "bfloat16",
+            preamble=preamble(),
+        )
+        with Progress(sum(map(len, pieces)) - len(pieces), "tokens", quiet=arguments.quiet) as progress:
+            for piece, of_piece in zip(pieces, scored, strict=True):
+                nats += float(of_piece.astype(np.float64).sum())
+                tokens += len(of_piece)
+                notes += int(((piece >= NOTE_ON) & (piece < NOTE_ON + PITCHES)).sum())
+                ticks += int(steps(piece)[-1])
+                progress.update(tokens, f"{nats / tokens:.4f} nats/token")
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    bits = nats / math.log(2)
+    return {
+        "nats_per_token": nats / tokens,
+        "bits_per_note": bits / max(notes, 1),
+        "bits_per_second": bits / max(ticks / STEPS_PER_SECOND, 1e-9),
+        "tokens": tokens,
+        "pieces": len(pieces),
+        "latents": M,
+        "context": N,
+        "stride": S,
+    }
+
+
+def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
+    """The pieces to score, in order, int16 [T] from BOS to EOS."""
+    from musicgen.data_prep.dataset.loader import evaluation_pieces, with_ends
+    from musicgen.data_prep.dataset.pieces import Rejected, find_items, prepare
+
+    if arguments.data:
+        if not arguments.split:
+            raise BadInput("--data needs --split validation or --split test")
+        for _, tokens in evaluation_pieces(arguments.data, arguments.split):
+            yield tokens
+        return
+    table = arguments.csv or (_table_in(Path(arguments.midi_dir)) if arguments.split else None)
+    if arguments.split and table is None:
+        print("musicgen: no csv says which file is in which split: scoring every file", file=sys.stderr)
+    items, _ = find_items(arguments.midi_dir, table)
+    for item in items:
+        if table is None or arguments.split in (None, item.split):
+            made = prepare(item)
+            if isinstance(made, Rejected):
+                print(f"musicgen: left out: {made.name}: {made.reason}", file=sys.stderr)
+            else:
+                yield with_ends(made.tokens)
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The csv that came with a data set such as MAESTRO, if there is exactly one."""
+    tables = sorted(folder.glob("*.csv")) if folder.is_dir() else []
+    return tables[0] if len(tables) == 1 else None

@@ -1,0 +1,254 @@
+"""`musicgen evaluate --memorisation DIR`: what pieces have in common with the training set, and the index it needs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.app import provenance as facts
+from musicgen.app.arguments import whole
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
+from musicgen.app.output import checked, write_bytes
+from musicgen.app.progress import Progress
+from musicgen.data_prep import MidiError, Performance, read_midi, read_text
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.dataset.pieces import Item
+    from musicgen.data_prep.evaluation.memorisation import Match
+    from musicgen.data_prep.evaluation.memorisation_index import Index
+
+FILE = "memorisation.npz"  # in the folder of a checkpoint
+THRESHOLD = 32  # counted notes; benchmarks/memorisation says why
+QUANTILES = (0.5, 0.9, 0.95, 0.99, 1.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveGroup) -> None:
+    """What belongs to --memorisation alone; its two jobs are among the sources of which one is asked for."""
+    source.add_argument(
+        "--memorisation",
+        metavar="DIR",
+        help="the longest match of every piece of this folder (or data set, with --split) with the training set",
+    )
+    source.add_argument(
+        "--build-index", metavar="DIR", help="make the index of the train split of a data set, for --memorisation"
+    )
+    add = parser.add_argument_group("memorisation").add_argument
+    add("--index", metavar="FILE", help=f"the training set ({FILE} of --checkpoint)")
+    add("--threshold", type=whole, default=THRESHOLD, metavar="K", help="copied: K notes that count (%(default)s)")
+    add("--out", metavar="FILE.npz", help="where --build-index writes; titles come from --csv")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build an index, or report."""
+    from musicgen.data_prep.dataset.shards import ShardError
+    from musicgen.data_prep.dataset.splits import PrepError
+
+    try:
+        if arguments.build_index:
+            return _build(arguments)
+        if arguments.threshold < 1:
+            raise BadInput(f"--threshold must be at least 1, not {arguments.threshold}")
+        index = open_index(arguments.index, arguments.checkpoint)
+        told = report(index, _matches(arguments, index), arguments.threshold)
+    except (ShardError, PrepError) as error:
+        raise BadInput(str(error)) from None
+    if not told["pieces"]:
+        raise BadInput("there is nothing to compare: no piece was found")
+    print(json.dumps(told) if arguments.json else text(told))
+    return 0
+
+
+def find_index(checkpoint: str | None = None) -> Path | None:
+    """The index that came with a checkpoint (None: the default one), or None if it has none."""
+    from musicgen import checkpoints
+
+    try:
+        path = checkpoints.find(checkpoint if checkpoint is not None else checkpoints.DEFAULT) / FILE
+    except checkpoints.CheckpointError:
+        return None
+    return path if path.is_file() else None
+
+
+def open_index(path: str | None = None, checkpoint: str | None = None) -> Index:
+    """The index in a file, or else the one that came with a checkpoint. Raises BadInput or EnvironmentProblem."""
+    from musicgen.data_prep.evaluation.memorisation_index import MemorisationError, read_index
+
+    found = Path(path) if path is not None else find_index(checkpoint)
+    if found is None:
+        raise BadInput(
+            "these weights come without an index of what they were trained on: make one with"
+            " `musicgen evaluate --build-index DATA --out FILE.npz` and name it with --index"
+        )
+    try:
+        return read_index(found)
+    except MemorisationError as error:
+        raise (BadInput if path is not None else EnvironmentProblem)(str(error)) from None
+    except OSError as error:
+        raise cannot_read(found, error, "index") from None
+
+
+def new_notes(content: bytes) -> Performance:
+    """The music of a MIDI file without the prime that it continues, by its own facts. Raises MidiError."""
+    music, _ = read_midi(content)
+    return without_prime(music, facts.prime_notes(read_text(content)))
+
+
+def without_prime(music: Performance, first: int) -> Performance:
+    """The notes of a piece from number ``first`` on."""
+    return Performance(music.onset[first:], music.end[first:], music.pitch[first:], music.velocity[first:], music.pedal)
+
+
+def nearest(music: Performance, index: Index) -> dict[str, Any] | None:
+    """The longest match as plain values for a report or a sidecar, None if there is none of 9 notes."""
+    from musicgen.data_prep.evaluation.memorisation import longest
+
+    match = longest(music, index)
+    return None if match is None else plain(match)
+
+
+def plain(match: Match) -> dict[str, Any]:
+    """A match as plain values."""
+    return dataclasses.asdict(match)
+
+
+def report(index: Index, matches: Sequence[tuple[str, dict[str, Any] | None]], threshold: int) -> dict[str, Any]:
+    """Every piece with its match, and both distributions: of these pieces, and of music that was not trained on."""
+    from musicgen.data_prep.evaluation.memorisation import BACKGROUND_SECONDS
+
+    lengths = np.array([match["length"] if match else 0 for _, match in matches], np.int64)
+    return {
+        **_distribution(lengths, threshold),
+        "threshold": threshold,
+        "background": {**_distribution(index.background, threshold), "seconds": BACKGROUND_SECONDS},
+        "training_pieces": len(index.names),
+        "matches": [{"piece": name, "match": match} for name, match in matches],
+    }
+
+
+def _distribution(lengths: np.ndarray, threshold: int) -> dict[str, Any]:
+    above = int((lengths >= threshold).sum())
+    quantiles = np.quantile(lengths, QUANTILES).tolist() if len(lengths) else [None] * len(QUANTILES)
+    return {
+        "pieces": len(lengths),
+        "above": above,
+        "rate": above / len(lengths) if len(lengths) else None,
+        "quantiles": dict(zip((f"{q:g}" for q in QUANTILES), quantiles, strict=True)),
+    }
+
+
+def text(told: dict[str, Any]) -> str:
+    """The report as lines, the longest match first."""
+    lines = [f"{'length':>6} {'notes':>6} {'seconds':>8} {'at':>8}   piece <- training piece, at"]
+    for row in sorted(told["matches"], key=lambda row: -row["match"]["length"] if row["match"] else 0):
+        match = row["match"]
+        if match is None:
+            lines.append(f"{0:>6} {'-':>6} {'-':>8} {'-':>8}   {row['piece']} <- none of 9 notes")
+            continue
+        origin = f"{match['name']} ({match['title']})" if match["title"] else match["name"]
+        lines.append(
+            f"{match['length']:>6} {match['notes']:>6} {match['seconds']:>8.1f} {match['start']:>8.1f}   "
+            f"{row['piece']} <- {origin}, {match['from_start']:.1f}, {match['transposition']:+d} semitones"
+        )
+    background = told["background"]
+    lines += ["", _line("these pieces", told, told["threshold"])]
+    if background["pieces"]:
+        lines.append(_line(f"untrained music, {background['seconds']:g} s each", background, told["threshold"]))
+    return "\n".join(lines)
+
+
+def _line(name: str, told: dict[str, Any], threshold: int) -> str:
+    half, most = told["quantiles"]["0.5"], told["quantiles"]["1"]
+    return (
+        f"{name}: {told['above']} of {told['pieces']} ({told['rate']:.1%}) have a match of {threshold} or more;"
+        f" median {half:g}, longest {most:g}"
+    )
+
+
+def _matches(arguments: argparse.Namespace, index: Index) -> list[tuple[str, dict[str, Any] | None]]:
+    from musicgen.data_prep.dataset.splits import PrepError
+
+    matches = []
+    pieces = list(_pieces(arguments.memorisation, arguments.split))[: arguments.limit]
+    with Progress(len(pieces), "pieces", quiet=arguments.quiet) as progress:
+        for count, (name, read) in enumerate(pieces, start=1):
+            try:
+                matches.append((name, nearest(read(), index)))
+            except (MidiError, PrepError) as error:
+                print(f"musicgen: left out: {name}: {error}", file=sys.stderr)
+            except OSError as error:
+                print(f"musicgen: left out: {name}: {error.strerror or error}", file=sys.stderr)
+            progress.update(count)
+    return matches
+
+
+def _pieces(folder: str, split: str | None) -> Iterator[tuple[str, Callable[[], Performance]]]:
+    """(name, a function that reads the music), in order of the names."""
+    from musicgen.data_prep.dataset.pieces import Item
+    from musicgen.data_prep.dataset.shards import MANIFEST, ShardSet
+    from musicgen.data_prep.dataset.splits import find_midi
+
+    root = Path(folder)
+    if (root / MANIFEST).is_file():
+        if not split:
+            raise BadInput(f"{folder} is a data set: --split says which part of it, validation or test")
+        data = ShardSet(root, split)
+        yield from ((data.name(i), functools.partial(data.notes, i)) for i in range(len(data)))
+        return
+    for name in find_midi(root):
+        item = Item(name, "", str(root / name))
+        yield name, functools.partial(_read, item)
+
+
+def _read(item: Item) -> Performance:
+    return new_notes(item.read())
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from musicgen.data_prep.dataset.shards import ShardSet
+    from musicgen.data_prep.evaluation.memorisation import measured_background
+    from musicgen.data_prep.evaluation.memorisation_index import build, index_bytes
+
+    if arguments.out is None:
+        raise BadInput(f"--build-index needs --out FILE.npz, such as --out {FILE}")
+    out = checked(arguments.out, (".npz",), "--out")
+    titles = _titles(Path(arguments.csv)) if arguments.csv else {}
+    train, test = (ShardSet(arguments.build_index, split) for split in ("train", "test"))
+    names = [train.name(i) for i in range(len(train))]
+    index = build((name, titles.get(name, ""), train.notes(i)) for i, name in enumerate(names))
+    if not len(index.interval):
+        raise BadInput(f"{arguments.build_index} has no notes in its train split: is it the right data set?")
+    with Progress(len(test), "pieces of background", quiet=arguments.quiet) as progress:
+        background = measured_background((test.notes(i) for i in range(len(test))), index, progress.update)
+    content = index_bytes(dataclasses.replace(index, background=background))
+    write_bytes(out, content)
+    told = {"index": str(out), "bytes": len(content), "pieces": len(index.names), "notes": len(index.interval)}
+    told["background"] = _distribution(background, arguments.threshold)
+    if arguments.json:
+        print(json.dumps(told))
+    elif not arguments.quiet:
+        print(f"{out}: {told['pieces']:,} pieces, {told['notes']:,} notes, {len(content) / 2**20:.1f} MiB")
+    return 0
+
+
+def _titles(path: Path) -> dict[str, str]:
+    """Composer and title of every piece that the csv of a data set names."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise cannot_read(path, error, "csv") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} cannot be read as a csv: {error}") from None
+    columns = ("midi_filename", "canonical_composer", "canonical_title")
+    if not rows or any(column not in rows[0] for column in columns):
+        raise BadInput(f"{path} has no columns {', '.join(columns)}: give the csv of the data set or leave --csv out")
+    return {row["midi_filename"]: f"{row[columns[1]]}: {row[columns[2]]}".replace("\0", "") for row in rows}

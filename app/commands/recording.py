@@ -1,0 +1,93 @@
+"""`musicgen prime.wav --out new.wav`: the part of the main command that continues recordings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from musicgen.app.errors import BadInput
+from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered
+from musicgen.app.settings import Settings
+
+
+def asked_for(arguments: argparse.Namespace) -> bool:
+    """Whether the prime is a recording, or the model for recordings is asked for."""
+    named = arguments.prime is not None and Path(arguments.prime).suffix.lower() in AUDIO_SUFFIXES
+    return bool(arguments.audio_model or named)
+
+
+def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> int:
+    """Check everything that can be checked at once, then listen, go on, and tell."""
+    began = time.perf_counter()
+    _refuse(arguments, settings)
+    outs = _outputs(arguments, settings)
+
+    from musicgen.app.audio.continuation import continue_recording, facts, hear, open_audio_model
+    from musicgen.app.generate import new_seed
+    from musicgen.app.progress import Progress
+
+    with Progress(settings.seconds, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
+        progress.note("loading the model ...")
+        model = open_audio_model(arguments.checkpoint, arguments.codec)
+        released = model.released.config
+        resolved = settings.resolved(released.latents * model.codebooks, released.context * model.codebooks)
+        progress.note("listening ..." if arguments.prime is not None else "starting ...")
+        assert resolved.context is not None
+        frames = resolved.context // model.codebooks
+        heard = None if arguments.prime is None else hear(Path(arguments.prime), model, settings.prime_seconds, frames)
+        made = continue_recording(model, heard, resolved, new_seed() if seed is None else seed, outs, progress.update)
+    wall = time.perf_counter() - began
+    if arguments.json:
+        told = {"out": [str(out) for out in outs], **facts(model, made), "seconds": settings.seconds}
+        told |= {"prime_seconds": round(heard.seconds, 3) if heard is not None else 0.0}
+        told |= {"wall_seconds": round(wall, 3), "first_sound_seconds": round(made.first_sound_at - began, 3)}
+        told |= {"latents": resolved.latents, "context": resolved.context}
+        print(json.dumps(told))
+    if not arguments.quiet:
+        after = f" after {heard.seconds:.1f} s of {Path(arguments.prime).name}" if heard is not None else ""
+        print(
+            f"musicgen: {', '.join(map(str, outs))}: {settings.seconds:g} s of new sound{after}, seed {made.seed},"
+            f" {model.released.name}, {wall:.1f} s",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Raise BadInput for what makes no sense with a recording."""
+    prime = arguments.prime
+    if prime is not None and Path(prime).suffix.lower() not in AUDIO_SUFFIXES:
+        raise BadInput(
+            f"--audio-model continues recordings, and {prime} is none: leave --audio-model out, or make it sound first"
+            " (musicgen render)"
+        )
+    if prime is None and (settings.prime_seconds is not None or not settings.keep_prime):
+        raise BadInput("--prime-seconds and --no-prime need a prime: musicgen prime.wav --out new.wav")
+    for option, given in {
+        "--end": arguments.end,
+        "--audio": arguments.audio is not None,
+        "--soundfont": arguments.soundfont is not None,
+        "--no-memorised": arguments.no_memorised is not None,
+    }.items():
+        if given:
+            raise BadInput(f"{option} is for MIDI: the continuation of a recording is sound, leave {option} out")
+
+
+def _outputs(arguments: argparse.Namespace, settings: Settings) -> list[Path]:
+    from musicgen.app.audio.files import check_writable
+
+    if Path(arguments.out).suffix.lower() in MIDI_SUFFIXES:
+        raise BadInput(
+            f"a recording is continued as sound, not as notes: --out {arguments.out} must end in"
+            f" {', '.join(AUDIO_SUFFIXES[:-1])} or {AUDIO_SUFFIXES[-1]}"
+        )
+    outs = [checked(out, AUDIO_SUFFIXES, "--out") for out in numbered(Path(arguments.out), settings.num_samples)]
+    source = Path(arguments.prime) if arguments.prime is not None else None
+    for out in outs:
+        check_writable(out)
+        if source is not None and source.exists() and out.exists() and out.samefile(source):
+            raise BadInput(f"--out {out} is the prime itself: choose another name")
+    return outs

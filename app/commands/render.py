@@ -1,0 +1,55 @@
+"""`musicgen render piece.mid --out piece.wav`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from musicgen.app.output import AUDIO_SUFFIXES, checked
+from musicgen.app.shipped import find_prime
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """File, output, soundfont and renderer."""
+    add = parser.add_argument
+    add("piece", metavar="piece.mid", help="the MIDI file to play")
+    add("--out", required=True, metavar="piece.wav", help="where the sound goes: .wav, .flac, .ogg or .mp3")
+    add("--soundfont", metavar="FILE.sf2", help="the piano (the one that came with the install)")
+    add(
+        "--synth",
+        choices=("wheel", "fluidsynth"),
+        default="wheel",
+        help="what plays it: the installed wheel, or the fluidsynth program",
+    )
+    add("--json", action="store_true", help="print one JSON object on stdout")
+    add("--quiet", action="store_true", help="no progress and no summary")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, render, write."""
+    source = find_prime(arguments.piece)
+    out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
+    from musicgen.app import provenance as facts
+    from musicgen.app.performance_file import performance_in, read_bytes
+    from musicgen.app.progress import Progress
+    from musicgen.app.render import check_sound, render
+    from musicgen.data_prep.midi import read_text
+
+    check_sound(arguments.synth, out)
+    data = read_bytes(source)
+    music, remarks = performance_in(data, source)
+    more = {"soundfont": arguments.soundfont, "synth": arguments.synth, "label": facts.label_in(read_text(data))}
+    if remarks and not arguments.quiet:
+        print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)
+    began = time.perf_counter()
+    with Progress(music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
+        seconds = render(music, out, on_progress=progress.update, **more)
+    wall = time.perf_counter() - began
+    speed = seconds / wall
+    if arguments.json:
+        print(json.dumps({"out": str(out), "seconds": round(seconds, 3), "wall_seconds": round(wall, 3)}))
+    if not arguments.quiet:
+        print(f"musicgen: {out}: {seconds:.1f} s of sound in {wall:.1f} s ({speed:.0f}x real time)", file=sys.stderr)
+    return 0

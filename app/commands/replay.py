@@ -1,0 +1,82 @@
+"""`musicgen replay new.mid [--out again.mid]`: make the same bytes again, and say whether they are the same."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicgen.app import backend
+from musicgen.app.errors import BadInput
+from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
+
+if TYPE_CHECKING:
+    from musicgen.app.provenance import Facts
+    from musicgen.checkpoints import Released
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """File, output, and what the file cannot hold itself."""
+    add = parser.add_argument
+    add("piece", metavar="new.mid", help="a file that musicgen wrote")
+    add("--out", metavar="again.mid", help="where the replayed piece goes (nowhere: it is only compared)")
+    add("--prime", metavar="prime.mid", help="the prime, if it was too long to travel in the file")
+    add("--checkpoint", metavar="NAME", help="the weights, if they were not released ones")
+    add("--json", action="store_true", help="print one JSON object on stdout")
+    add("--quiet", action="store_true", help="no progress and no summary")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 if the bytes are the same, 1 if not."""
+    out = checked(arguments.out, MIDI_SUFFIXES, "--out") if arguments.out is not None else None
+    from musicgen.app.generate import open_model
+    from musicgen.app.progress import Progress
+    from musicgen.app.replay import open_recording, prime_of, replay
+    from musicgen.app.shipped import find_prime
+
+    recording = open_recording(find_prime(arguments.piece))
+    facts = recording.facts
+    prime = prime_of(recording, Path(arguments.prime) if arguments.prime is not None else None)
+    with Progress(facts.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
+        progress.note("loading the model ...")
+        model = open_model(_weights(arguments.checkpoint, facts))
+        data = replay(recording, prime, model, progress.update)
+    same = data == recording.data
+    if out is not None:
+        write_bytes(out, data)
+    if arguments.json:
+        print(
+            json.dumps({"same": same, "out": str(out) if out else None, "seed": facts.seed, "backend": model.backend})
+        )
+    if not arguments.quiet:
+        print(f"musicgen: {_verdict(same, arguments.piece, facts.backend, model.backend)}", file=sys.stderr)
+    return 0 if same else 1
+
+
+def _weights(chosen: str | None, facts: Facts) -> Released:
+    """The chosen weights, or released ones of the name in the facts."""
+    from musicgen.app.generate import open_weights
+
+    try:
+        return open_weights(chosen if chosen is not None else facts.checkpoint)
+    except BadInput as error:
+        if chosen is not None:
+            raise
+        raise BadInput(
+            f"this piece was made with weights called {facts.checkpoint}, which are not installed: give their folder"
+            f" with --checkpoint ({error})"
+        ) from None
+
+
+def _verdict(same: bool, piece: str, then: str, now: str) -> str:
+    if same:
+        return f"the same bytes as {piece}"
+    if then != now:
+        other = next(
+            (name for name in (backend.ONNX, backend.JAX) if f" {name} " in then and f" {name} " not in now), None
+        )
+        way = f": {backend.VARIABLE}={other} chooses the other engine" if other else ""
+        return f"not the same bytes as {piece}: it was made on {then}, this is {now}, which may round differently{way}"
+    return f"not the same bytes as {piece}: the file was changed after it was made, or by another musicgen version"

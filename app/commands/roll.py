@@ -1,0 +1,44 @@
+"""`musicgen roll piece.mid --out piece.svg`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from musicgen.app.arguments import whole
+from musicgen.app.errors import BadInput
+from musicgen.app.output import PICTURE_SUFFIXES, checked, write_bytes
+from musicgen.app.shipped import find_prime
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """File, output, size."""
+    add = parser.add_argument
+    add("piece", metavar="piece.mid", help="the MIDI file to draw")
+    add("--out", required=True, metavar="piece.svg", help="where the picture goes: .svg or .png")
+    add("--width", type=whole, default=1200, help="in pixels (%(default)s); a .png has twice as many")
+    add("--height", type=whole, default=360, help="in pixels (%(default)s)")
+    add("--quiet", action="store_true", help="no summary")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, draw, write."""
+    source = find_prime(arguments.piece)
+    out = checked(arguments.out, PICTURE_SUFFIXES, "--out")
+    for option in ("width", "height"):
+        if not 100 <= getattr(arguments, option) <= 10_000:
+            raise BadInput(f"--{option} must be between 100 and 10000 pixels, not {getattr(arguments, option)}")
+    from musicgen.app import provenance as facts
+    from musicgen.app import roll
+    from musicgen.app.performance_file import performance_in, read_bytes
+    from musicgen.data_prep.midi import read_text
+
+    data = read_bytes(source)
+    music, _ = performance_in(data, source)
+    size = {"width": arguments.width, "height": arguments.height}
+    events = read_text(data)
+    picture, label = roll.draw(music, prime_notes=facts.prime_notes(events), **size), facts.label_in(events)
+    write_bytes(out, roll.svg(picture, label) if out.suffix.lower() == ".svg" else roll.png(picture, told=label))
+    if not arguments.quiet:
+        print(f"musicgen: {out}: {len(music)} notes, {music.duration:.1f} s", file=sys.stderr)
+    return 0

@@ -1,0 +1,190 @@
+"""The Gradio page: dials on the left, stage and takes on the right.
+
+Dials are Gradio's; stage, keyboard and takes are drawn by the modules in `player/` and `page/`.  Buttons hand the
+dials' values to `page/main.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
+anybody's is kept in Python.  The same things are named API endpoints for programs (see `endpoints`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from musicgen.app.commands.memorisation_report import THRESHOLD
+from musicgen.app.shipped import shipped_primes
+from musicgen.app.web.dials import USUAL, Dials
+from musicgen.app.web.endpoints import add_endpoints
+from musicgen.app.web.foot import foot
+from musicgen.app.web.notes.quality import Quality
+from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
+from musicgen.app.web.service import Desk
+from musicgen.app.web.sound.tab import SOUND_HEAD, sound_tab
+
+OPENINGS = {
+    "bach": "Bach: Prelude in C",
+    "beethoven": "Beethoven: Moonlight Sonata",
+    "satie": "Satie: Gymnopédie no. 1",
+}
+STARTS = [
+    ("Nothing: a piece out of thin air", "nothing"),
+    ("A famous opening", "opening"),
+    ("A MIDI file of mine", "file"),
+    ("Something I play now", "keys"),
+]
+# The stage and the keyboard bring their own style sheets; named here they are there before anything is drawn.
+SHEETS = ("page/page.css", "player/stage.css", "player/keyboard.css")
+STYLE = "".join(f'<link rel="stylesheet" href="musicgen/{sheet}">' for sheet in SHEETS)
+HEAD = f'{STYLE}<script type="module" src="musicgen/page/main.js"></script>'
+TITLE = """<header class="mg-head"><h1>musicgen</h1>
+<p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is
+made.</p>
+</header>"""
+CHANGED = "(...values) => globalThis.musicgen?.changed(values)"
+# The module may come after the page: wait for it.
+READY = """async (...values) => {
+  while (!globalThis.musicgen) await new Promise((resolve) => setTimeout(resolve, 30));
+  globalThis.musicgen.ready(values);
+}"""
+CELL = "() => globalThis.musicgen?.chosen ?? []"
+ASK = "(...values) => globalThis.musicgen?.make(values)"
+
+
+def theme() -> gr.themes.Base:
+    """Blue of the roll on quiet grey; the fonts are the system's own, so that nothing is fetched from anywhere."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=fonts,
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+        radius_size="lg",
+    ).set(
+        button_primary_background_fill="#0b5394",
+        button_primary_background_fill_hover="#08416f",
+        button_primary_background_fill_dark="#9fceff",
+        button_primary_background_fill_hover_dark="#c3e1ff",
+        button_primary_text_color="#ffffff",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_title_padding="0px",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        checkbox_label_background_fill_selected="#0b5394",
+        checkbox_label_background_fill_selected_dark="#9fceff",
+        checkbox_label_text_color_selected="#ffffff",
+        checkbox_label_text_color_selected_dark="#0c1a28",
+        # What can be pressed or filled in is seen to be there.
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        input_border_width="1px",
+        input_border_width_dark="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_500",
+        slider_color="#0b5394",
+        slider_color_dark="#9fceff",
+        button_primary_text_color_dark="#0c1a28",
+    )
+
+
+def build(desk: Desk, dials: Dials) -> gr.Blocks:
+    """The page and its API.
+
+    Args:
+        desk: what answers.
+        dials: the settings of latents and context that are offered.
+    """
+    with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
+        html(TITLE)
+        if desk.sounds is None:
+            _piano(page, desk, dials)
+        else:
+            with gr.Tabs(elem_id="mg-tabs"):
+                with gr.Tab("Notes", id="notes", render_children=True):
+                    _piano(page, desk, dials)
+                with gr.Tab("Audio", id="audio", render_children=True):
+                    sound_tab(desk.sounds)
+        html(foot(desk.credits))
+        add_endpoints(desk)
+    return page
+
+
+def head(desk: Desk) -> str:
+    """What the page loads besides Gradio: our own style and modules."""
+    return HEAD if desk.sounds is None else HEAD + SOUND_HEAD
+
+
+def _piano(page: gr.Blocks, desk: Desk, dials: Dials) -> None:
+    """Dials on the left, stage and takes on the right, and what joins them."""
+    with gr.Row(elem_id="mg-columns", equal_height=False):
+        with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
+            values = _dials(desk, dials)
+        with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
+            html('<div id="mg-message" role="alert"></div>')
+            html('<div id="mg-stage" class="mg-frame"></div>')
+            html('<section id="mg-shelf" aria-label="Takes"></section>')
+    start, make, stop, *rest = values
+    inputs = [start, *rest]
+    make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
+    stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", api_visibility="private", queue=False)
+    told = "(...values) => globalThis.musicgen?.start(values)"
+    for dial in (start, rest[0]):
+        dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
+    for dial in inputs:
+        dial.change(None, inputs, None, js=CHANGED, api_visibility="private", queue=False)
+    page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
+
+
+def _dials(desk: Desk, dials: Dials) -> list[Any]:
+    """Start, Make, Stop, then the values that `page/main.js` takes in this order."""
+    limits = desk.limits
+    start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
+    known = [(OPENINGS.get(name, name.title()), name) for name in shipped_primes()]
+    opening = gr.Dropdown(
+        known, value=known[0][1], label="Which opening", elem_id="mg-opening", elem_classes="mg-when-opening"
+    )
+    html('<div id="mg-file"></div>', elem_classes="mg-when-file")
+    html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
+    seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
+    end = gr.Checkbox(True, label="Come to an end there", info="otherwise it is cut off at that moment")
+    preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id="mg-preset")
+    html(f'<div id="mg-cost" data-presets="{attribute(dials.presets)}"></div>')
+    takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
+    with gr.Row(elem_id="mg-buttons"):
+        make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
+        stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
+    with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
+        more = _fine(preset, dials, desk.quality, desk.open_index is not None)
+    return [start, make, stop, opening, seconds, preset, takes, end, *more]
+
+
+def _fine(preset: gr.Radio, dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
+    sampling = sampling_dials()
+    latents = gr.Dropdown(
+        [OWN, *map(str, dials.latent_choices)],
+        value=OWN,
+        label="Thinking",
+        info="latents: how many of the latest tokens it thinks hard about",
+    )
+    context = gr.Dropdown(
+        [OWN, *map(str, dials.context_choices)],
+        value=OWN,
+        label="Memory",
+        info="context: how many tokens it looks back on; a note takes about four",
+    )
+    turned_back(preset, latents, context)
+    seed = seed_dial("mg-seed", "same number, same piece; empty: any")
+    apart = gr.Checkbox(
+        False,
+        label="Not like its training pieces",
+        info=f"a take that shares {THRESHOLD} notes or more with one of them is made again",
+        visible=comparable,
+    )
+    if quality is not None:
+        html(quality.picture(dials))
+        # Only its click is used: the table's buttons are not Gradio's, and only an event of Gradio's turns its dials.
+        cell = gr.Button("Choose this setting", elem_id="mg-choose")
+        cell.click(None, None, [latents, context], js=CELL, api_visibility="private", queue=False)
+    return [*sampling, latents, context, seed, apart]

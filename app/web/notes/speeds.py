@@ -1,0 +1,134 @@
+"""How quick the presets are on this machine, found out while nobody waits, and told as exactly as that allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from musicgen.app.best_ending import CLOSINGS, endings_each, lead
+from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, finality, start
+from musicgen.app.settings import Settings
+from musicgen.app.shipped import FOLDER, shipped_primes
+from musicgen.data_prep import encode, read_midi
+from musicgen.data_prep.rules.endings import OPENS, Endings
+
+LOG = logging.getLogger("musicgen")
+ROUNDS, BLOCKS = 8, 2
+WARM_LENGTHS = (257, 65, 1)  # tokens of primes: one for each length of the engine's passes up to 1,024
+TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
+LONGEST_OF_ALL = 1.5  # endings are drawn until the last of them is over; times the tokens of as long a part before them
+ALIKE = 1.5  # speeds that differ by less may well be one: other programs come and go while they are measured
+
+Pair = tuple[int, int]  # latents and context
+
+
+@dataclasses.dataclass(frozen=True)
+class Speeds:
+    """tokens: (latents, context) -> tokens a second of one take alone; a preset that cannot be run here is not there.
+    ending: seconds that drawing and judging the endings takes; 0 if that is not known.
+    """
+
+    tokens: Mapping[Pair, float]
+    ending: float = 0.0
+
+    def seconds(self, pair: Pair, asked: float, end: bool) -> float | None:
+        """How long so many seconds of lively music take; None if that is not known."""
+        speed = alike(self.tokens).get(pair)
+        if speed is None:
+            return None
+        alone = asked - lead(asked) if end else asked
+        return alone * TOKENS_PER_SECOND / speed + (self.ending if end else 0.0)
+
+
+def alike(speeds: Mapping[Pair, float]) -> dict[Pair, float]:
+    """The same speeds, where those that differ by less than can be known are one, the mean of them."""
+    told: dict[Pair, float] = {}
+    group: list[Pair] = []
+    for pair in sorted(speeds, key=speeds.__getitem__, reverse=True):
+        if group and speeds[pair] * ALIKE < speeds[group[0]]:
+            group = []
+        group.append(pair)
+        told |= dict.fromkeys(group, sum(speeds[one] for one in group) / len(group))
+    return told
+
+
+def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], bool]) -> Iterator[Speeds | None]:
+    """Do a little of the work at each `next`, and in the end give the speeds.
+
+    All streams are begun before one is timed, and they are timed in turns, so that whatever else the machine does is
+    not charged to one of them; the best round counts, since other programs only ever make it slower.
+
+    Args:
+        model: what is measured; its functions for these settings are compiled, too.
+        pairs: of the presets; endings are measured with the first.
+        interrupted: whether there is something better to do.
+    """
+    streams: dict[Pair | str, Iterator[np.ndarray]] = {}
+    for pair in pairs:
+        try:
+            while (stream := warm(model, *pair, 1, interrupted)) is None:
+                yield None
+            streams[pair] = stream
+        except Exception:  # a preset that this machine cannot run is one whose speed is not known
+            LOG.exception("latents %d, context %d could not be measured", *pair)
+    prime = opening()
+    if pairs[0] in streams:
+        grammar = Endings(LONGEST_NOTE, 10 * OPENS)  # none is to end while it is timed
+        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, grammar=grammar, copies=CLOSINGS)
+        next(streams["endings"])
+    best: dict[Pair | str, float] = {}
+    judging = np.inf
+    for _ in range(ROUNDS):
+        for name, stream in streams.items():
+            yield None
+            began = time.perf_counter()
+            drawn = sum(next(stream).shape[1] for _ in range(BLOCKS))
+            best[name] = max(best.get(name, 0.0), drawn / max(time.perf_counter() - began, 1e-6))
+        began = time.perf_counter()
+        finality(model, np.resize(prime, JUDGED_BY["context"]))
+        judging = min(judging, time.perf_counter() - began)
+    ending = 0.0
+    if "endings" in best:
+        longest = LONGEST_OF_ALL * OPENS * TOKENS_PER_SECOND
+        ending = longest / best["endings"] + CLOSINGS * judging
+    yield Speeds({pair: best[pair] for pair in pairs if pair in best}, ending)
+
+
+def warm(
+    model: Model, latents: int, context: int, rows: int, interrupted: Callable[[], bool]
+) -> Iterator[np.ndarray] | None:
+    """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
+    somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
+    usual, tokens = _settings(latents, context), opening()
+    many = endings_each(rows)
+    primes = [tokens] * (rows if many == 1 else 1)
+    next(start(model, primes, usual, 0, grammar=Endings(LONGEST_NOTE, OPENS), copies=many))
+    finality(model, tokens)
+    for length in WARM_LENGTHS:
+        stream = start(model, [tokens[:length]] * rows, usual, 0)
+        next(stream)
+        if interrupted():
+            return None
+    return stream
+
+
+def opening() -> np.ndarray:
+    """int16[T] the tokens of an opening."""
+    music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
+    return encode(music, bos=True)
+
+
+def roughly(seconds: float) -> str:
+    """A time that is about right, in words."""
+    if seconds < 1.5:
+        return "1 second"
+    step = 1 if seconds < 9.5 else 5 if seconds < 60 else 10
+    return f"{step * round(seconds / step)} seconds"
+
+
+def _settings(latents: int, context: int) -> Settings:
+    return Settings(latents=latents, context=context)

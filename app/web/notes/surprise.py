@@ -1,0 +1,63 @@
+"""How little the model expected each note of a piece, in nats."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.data_prep import EOS, STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
+from musicgen.data_prep.rules.preamble import preamble
+from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+
+SHARE = 4  # of the model's own context: a picture needs no more, and it is asked for while others wait
+
+
+class Scorer:
+    """Scores pieces with released weights, whatever engine generates with them.  Call it from any thread."""
+
+    def __init__(self, released: Released) -> None:
+        """Nothing is loaded before the first piece."""
+        self.released = released
+        self._lock = threading.Lock()
+        self._params: dict[str, Any] | None = None
+
+    def __call__(self, performance: Performance) -> list[list[float]]:
+        """[onset in seconds, pitch, nats] of each note as it sounds, pedal applied.
+
+        The nats are those of its key and, where it differs from the one before, of its loudness.
+        """
+        from musicgen.model.evaluate import nats_of_pieces
+
+        config = self.released.config
+        tokens = encode(performance, bos=True)
+        context = max(config.context // SHARE, 4)
+        latents = min(context // 2, config.latents)
+        pieces = [np.append(tokens, np.int16(EOS))]
+        with self._lock:  # one at a time: it is the same machine that makes the music
+            (nats,) = nats_of_pieces(
+                config, self._loaded(), pieces, latents=latents, context=context, preamble=preamble()
+            )
+        return by_note(tokens, nats)
+
+    def _loaded(self) -> dict[str, Any]:
+        if self._params is None:
+            import jax.numpy as jnp
+
+            self._params = {name: jnp.asarray(x, jnp.float32) for name, x in self.released.params.items()}
+        return self._params
+
+
+def by_note(tokens: np.ndarray, nats: np.ndarray) -> list[list[float]]:
+    """[onset, pitch, nats] of each note in int16[T] tokens, BOS first, of whose tokens after it f32[T] are the nats."""
+    struck = np.flatnonzero((tokens >= NOTE_ON) & (tokens < NOTE_ON + PITCHES))
+    loudness = VOCABULARY.mask("velocity")[tokens[struck - 1]]
+    # nats[t] belongs to token t + 1: BOS is not scored.
+    score = nats[struck - 1] + np.where(loudness, nats[np.maximum(struck - 2, 0)], 0.0)
+    onsets = steps(tokens)[struck] / STEPS_PER_SECOND
+    columns = (onsets.tolist(), (tokens[struck] - NOTE_ON).tolist(), score.tolist())
+    return [[round(onset, 4), pitch, round(value, 3)] for onset, pitch, value in zip(*columns, strict=True)]

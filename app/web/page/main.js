@@ -1,0 +1,315 @@
+// Joins Gradio's dials to the stage, the takes and the server.
+
+import { Stage } from "../player/stage.js";
+import { Takes } from "../player/takes.js";
+import { calm, make, watchTheme } from "../player/theme.js";
+import { Beginnings } from "./beginnings.js";
+import { carry, linked } from "./carry.js";
+import { Run } from "./run.js";
+import { events, json, Refusal, SAMPLES } from "./server.js";
+import { Shelf } from "./shelf.js";
+import { drawn, place, Tab } from "./tab.js";
+
+const STORE = "musicgen-takes";
+
+class Page extends Tab {
+  constructor() {
+    super("mg", "music");
+    this.frame = place("mg-stage");
+    this.carried = make("div", { class: "mg-carried" });
+    const element = make("div");
+    this.frame.replaceChildren(element, this.carried);
+    this.stage = new Stage(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
+    this.store = Takes.restore(this.#stored());
+    this.selected = null;
+    this.onStage = null; // the take that the stage shows
+    this.values = null;
+    this.beginnings = new Beginnings(this.stage, {
+      file: place("mg-file"),
+      keys: place("mg-keys"),
+      shown: () => this.#turnAway(),
+      failed: (error) => this.fail(error),
+      retried: () => this.forgive(),
+      recipe: (recipe) => this.remake(recipe),
+    });
+    this.shelf = new Shelf(place("mg-shelf"), {
+      choose: (id) => this.choose(id),
+      play: (id) => this.choose(id) ?? this.stage.play(),
+      see: (number) => this.see(number),
+      keep: (id, kept) => this.#change(() => this.store.keep(id, kept)),
+      go: (id, where) => this.go(id, where),
+      remove: (id) => this.#change(() => this.store.remove(id)),
+      undo: () => this.#change(() => this.store.undo()),
+    });
+    // A browser lets sound begin in a press or a key only: the first one anywhere will do.
+    const wake = () => this.stage.sound.resume();
+    for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
+    addEventListener("storage", ({ key, newValue }) => key === STORE && this.#changedElsewhere(newValue));
+    watchTheme(() => this.draw());
+    addEventListener("click", ({ target }) => this.#chooseCell(target.closest?.(".mg-cell")));
+    this.draw();
+  }
+
+  // ---- the dials
+
+  /** @param {Array} values of all dials, in the order of page.py */
+  async ready(values) {
+    await this.start(values);
+    this.changed(values);
+    // Gradio makes what is folded away when it is unfolded.
+    new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
+    const recipe = linked();
+    if (recipe?.facts) this.#offer(recipe);
+    else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
+    this.learn(180);
+  }
+
+  learned(about) {
+    this.about = about;
+    this.beginnings.largest = about.limits.upload_bytes;
+  }
+
+  /** A setting in the table of the dials. */
+  #chooseCell(cell) {
+    if (!cell) return;
+    globalThis.musicgen.chosen = [cell.dataset.latents, cell.dataset.context];
+    place("mg-choose").click();
+  }
+
+  /** Show in the table where the dials stand, and what that costs. */
+  changed(values) {
+    const [, , , preset, , , , , , ownLatents, ownContext] = values;
+    this.cost(preset, ownLatents, ownContext);
+    const { latents, context } = this.chosen;
+    for (const cell of document.querySelectorAll(".mg-cell")) {
+      cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
+    }
+  }
+
+  start([kind, opening]) {
+    return this.beginnings.choose(kind, opening);
+  }
+
+  /** The settings in the dials' values. */
+  settings(values) {
+    const [, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed, apart] = values;
+    const chosen = { seconds, end, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
+    return { settings: chosen, takes, apart: Boolean(apart), ...this.seed(seed) };
+  }
+
+  // ---- making
+
+  /** The button. */
+  async make(values) {
+    this.values = values;
+    try {
+      const wish = { ...this.settings(values), ...(await this.beginnings.wish()) };
+      await this.perform(wish, {});
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Go on from a take: from its end, or from the playhead. */
+  async go(id, where) {
+    const take = this.store.get(id);
+    const dials = globalThis.musicgen.dials();
+    const here = this.onStage === id ? this.stage.position : 0;
+    if (where === "playhead" && here < 0.05) return this.#askWhere(id);
+    const at = where === "playhead" ? Math.min(here, take.music.seconds) : null;
+    try {
+      const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
+      await this.perform(wish, { parent: id, branched_at: at });
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Nobody has said yet from where in this take to go on. */
+  #askWhere(id) {
+    this.choose(id);
+    this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press Branch again.`);
+    place("mg-message").scrollIntoView({ block: "nearest" }); // at once: whoever presses again would end a glide half way
+  }
+
+  /** Make a take exactly once more. */
+  remake(recipe) {
+    return this.perform({ recipe, settings: { seconds: recipe.facts.settings?.seconds } }, {});
+  }
+
+  async perform(wish, { parent = null, branched_at = null }) {
+    if (this.run) return this.tell("A take is being made: press Stop first, or wait for it.");
+    // A sound may only begin in the click itself: the browser would keep it off otherwise.
+    this.stage.sound.resume();
+    this.tell("Asking for your turn …");
+    const { seconds } = wish.settings;
+    const sent = wish.recipe ? { recipe: wish.recipe } : wish;
+    this.started(new Run(this.stage, seconds));
+    const made = []; // names: by the end a take may have been removed
+    try {
+      for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
+      if (!this.alert.textContent) this.tell(this.summary(made)); // what went wrong on the way stays to be read
+    } catch (error) {
+      this.fail(error);
+    }
+    this.run.over();
+    this.ended();
+  }
+
+  #hear(event, made, family) {
+    const { run } = this;
+    if (event.event === "waiting") this.queued(event);
+    else if (event.event === "begin") {
+      this.beginnings.hidden();
+      this.selected = this.onStage = null;
+      this.carried.replaceChildren();
+      run.begin(event);
+      this.tell("Making music. It plays as soon as it can.");
+      this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+      this.draw();
+    } else if (event.event === "notes") {
+      run.grow(event);
+      this.shelf.meter(run);
+    } else if (event.event === "again") {
+      run.again(event.take);
+      this.tell(`Take ${event.take} shares ${event.shares} notes with ${event.title}, which the model was trained on: it is made again.`);
+      this.draw();
+    } else if (event.event === "take") {
+      const id = this.#keepTake(event, family);
+      if (id !== null) made.push(this.store.get(id).name);
+      const shown = run.finish(event.take, id, this.stopped);
+      if (shown) this.#finished(id, event.music);
+      this.draw();
+    }
+  }
+
+  /** The take that is heard has become one of the list. */
+  #finished(id, music) {
+    this.selected = this.onStage = id;
+    this.stage.show(music, { keep: true });
+  }
+
+  #keepTake(event, { parent, branched_at }) {
+    const { midi, recipe, music } = event;
+    const known = parent !== null && this.store.has(parent) ? parent : null;
+    try {
+      const settings = { midi, facts: recipe.facts };
+      const id = this.store.add({ music, settings, seed: recipe.facts.seed, parent: known, branched_at });
+      this.#save();
+      return id;
+    } catch (error) {
+      this.fail(new Refusal(`This take could not be put on the list (${error.message}).`));
+      return null;
+    }
+  }
+
+  // ---- takes
+
+  choose(id) {
+    if (this.onStage === id) return;
+    this.run?.unsee();
+    this.beginnings.hidden();
+    this.selected = this.onStage = id;
+    this.stage.show(this.store.get(id).music);
+    this.draw();
+  }
+
+  /** Listen to another take of those that are being made. */
+  see(number) {
+    this.selected = this.onStage = null;
+    this.beginnings.hidden();
+    this.run?.see(number);
+    this.draw();
+  }
+
+  /** The stage turns to something that is no take. */
+  #turnAway() {
+    this.run?.unsee();
+    this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  async #surprises(music) {
+    try {
+      return await json("surprise", { prime: { music } });
+    } catch (error) {
+      this.fail(error);
+      return [];
+    }
+  }
+
+  /** What a person does to the list; `act` gives it in words. */
+  #change(act) {
+    this.tell(act());
+    this.#save();
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  draw() {
+    this.shelf.draw(this.store, this.selected, this.run);
+    if (this.selected === null) return this.carried.replaceChildren();
+    const take = this.store.get(this.selected);
+    const id = this.selected;
+    if (this.carriedId === id && this.carried.childElementCount) return undefined;
+    this.carriedId = id;
+    const failed = (error) => this.fail(error);
+    this.carried.replaceChildren(carry(take, { failed, told: (text) => this.tell(text) }));
+    return undefined;
+  }
+
+  #stored() {
+    try {
+      return localStorage.getItem(STORE);
+    } catch {
+      return null; // a browser that keeps nothing
+    }
+  }
+
+  #save() {
+    try {
+      localStorage.setItem(STORE, this.store.serialise());
+    } catch {
+      this.fail(new Refusal("This browser keeps no takes (private window, or no room): download what you want to keep."));
+    }
+  }
+
+  #changedElsewhere(text) {
+    this.store = Takes.restore(text);
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    this.draw();
+  }
+
+  // ---- words
+
+  /** What has come of a run, and which takes had to go for it. */
+  summary(names) {
+    const told = super.summary(names);
+    const gone = this.store.dropped.splice(0);
+    return gone.length ? `${told} To make room, ${gone.join(", ")} left the list: press Keep on takes that must stay.` : told;
+  }
+
+  #offer(recipe) {
+    const button = make("button", { type: "button", class: "mg-plain mg-main" }, "Make the take in this link");
+    button.addEventListener("click", () => this.remake(recipe));
+    this.tell("");
+    this.status.replaceChildren("Somebody sent you a take. ", button);
+  }
+}
+
+const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-fine"];
+const page = drawn(...parts).then(() => new Page());
+let dials = null;
+
+globalThis.musicgen = {
+  ready: async (values) => (await page).ready((dials = values)),
+  changed: async (values) => {
+    dials = values;
+    (await page).changed(values);
+  },
+  start: async (values) => (await page).start(values),
+  make: async (values) => (await page).make((dials = values)),
+  stop: async () => (await page).stop(),
+  dials: () => dials,
+  page,
+};

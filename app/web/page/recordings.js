@@ -1,0 +1,172 @@
+// What a sound begins with: a file, something recorded with the microphone, or nothing; and which part of it is continued.
+
+import { decoded, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
+import { make } from "../player/theme.js";
+import { fileField } from "./file_field.js";
+import { base64, blob, Refusal } from "./server.js";
+
+const KINDS = ".wav,.flac,.mp3,.ogg,.json,audio/*";
+const ASK = "Choose a recording (WAV, FLAC, MP3 or OGG), or drop it here";
+const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // music is no telephone call
+
+export class Recordings {
+  /**
+   * @param {HTMLElement} element gets the file's field and the microphone's button
+   * @param {SoundStage} stage
+   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void,
+   *          recipe: (recipe: object) => void}} parts `retried`: what failed has been done anew
+   */
+  constructor(element, stage, parts) {
+    Object.assign(this, { element, stage, ...parts });
+    this.kind = "file";
+    this.recording = null; // settled once what the microphone hears has become a beginning
+    this.known = new Map(); // kind -> {pcm, name, from, to}
+    this.limits = { bytes: 40e6, prime_seconds: 600 }; // until the server has told its own
+    this.onStage = null;
+    this.#buildFile();
+    this.#buildMicrophone();
+    stage.element.addEventListener("musicgen-part", ({ detail }) => {
+      const beginning = this.known.get(this.onStage);
+      if (beginning) Object.assign(beginning, detail);
+    });
+    this.choose("file");
+  }
+
+  choose(kind) {
+    this.kind = kind;
+    this.file.hidden = kind !== "file";
+    this.microphone.hidden = kind !== "microphone";
+    if (kind !== "microphone") this.recorder?.stop();
+    if (this.onStage !== kind) this.show();
+  }
+
+  show() {
+    const beginning = this.known.get(this.kind);
+    if (!beginning) return;
+    this.shown();
+    this.onStage = null; // what is told of the part while it is put there is no choice of a person
+    this.stage.show(beginning.pcm, { selectable: true });
+    this.onStage = this.kind;
+    this.stage.select(beginning.from, beginning.to);
+  }
+
+  /** The stage shows something else now. */
+  hidden() {
+    this.onStage = null;
+  }
+
+  /** What is continued: {samples, name, from, to}, or null for nothing. What is being recorded ends here. */
+  async chosen() {
+    if (this.kind === "nothing") return null;
+    if (this.kind === "microphone") {
+      this.recorder?.stop();
+      await this.recording;
+    }
+    const beginning = this.known.get(this.kind);
+    if (!beginning) {
+      throw new Refusal(this.kind === "file" ? "Choose a recording first." : "Press Record and play something first.");
+    }
+    const { pcm, name, from, to } = beginning;
+    return { samples: pcm.samples(Math.round(from * RATE), Math.round(to * RATE)), name, from, to };
+  }
+
+  #keep(kind, samples, name) {
+    const pcm = new Pcm(samples);
+    if (pcm.seconds > this.limits.prime_seconds) {
+      throw new Refusal(`${name} lasts ${(pcm.seconds / 60).toFixed(0)} minutes, ${this.limits.prime_seconds / 60} are the most: cut it.`);
+    }
+    this.known.set(kind, { pcm, name, from: 0, to: pcm.seconds });
+    if (this.kind === kind) this.show();
+  }
+
+  // ---- a file
+
+  #buildFile() {
+    const field = fileField({ id: "mg-sound-input", accept: KINDS, ask: ASK, open: (file) => this.open(file) });
+    Object.assign(this, { fileText: field.text, fileMore: field.more, file: make("div", {}, field.drop, field.more) });
+    this.element.append(this.file);
+  }
+
+  /** Read a person's file: a recording, or the settings of a take. */
+  async open(file) {
+    this.retried();
+    this.fileMore.replaceChildren();
+    if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file);
+    const before = this.fileText.textContent;
+    try {
+      if (file.size > this.limits.bytes) {
+        throw new Refusal(`${file.name} is too large (${this.limits.bytes / 1e6} MB are the most): cut it, or save it as FLAC or MP3.`);
+      }
+      this.fileText.textContent = `Reading ${file.name} …`;
+      // Sent as bytes of no name and no type: what it is, the server finds out.
+      const heard = await blob("recording/heard", new Blob([file], { type: "application/octet-stream" }));
+      const samples = samplesOf(new Uint8Array(await heard.arrayBuffer()));
+      this.#keep("file", samples, file.name);
+      this.fileText.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s`;
+    } catch (error) {
+      this.fileText.textContent = before;
+      this.failed(error);
+    }
+    return undefined;
+  }
+
+  async #openRecipe(file) {
+    try {
+      const recipe = JSON.parse(await file.text());
+      if (recipe?.format !== "musicgen-sound/1") throw new Error("no recipe");
+      const button = make("button", { type: "button", class: "mg-plain" }, "Make this take again");
+      button.addEventListener("click", () => this.recipe(recipe));
+      const after = recipe.recording ? `It went on from ${recipe.recording.name}: choose that recording, then ` : "It began from nothing: ";
+      this.fileMore.replaceChildren(make("p", {}, `${file.name} has the seed ${recipe.seed}. ${after}`, button));
+    } catch {
+      this.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`));
+    }
+  }
+
+  // ---- the microphone
+
+  #buildMicrophone() {
+    this.record = make("button", { type: "button", class: "mg-plain mg-record" }, "Record");
+    this.recorded = make("p", { role: "status" }, "Play something near the microphone; it stays in this browser until you make sound of it.");
+    this.microphone = make("div", { class: "mg-file-more" }, this.record, this.recorded);
+    this.record.addEventListener("click", () => (this.recorder ? this.recorder.stop() : this.#listen().catch((error) => this.failed(error))));
+    this.element.append(this.microphone);
+  }
+
+  async #listen() {
+    if (!navigator.mediaDevices?.getUserMedia) {
+      throw new Refusal("The browser gives a page the microphone over https or on this machine only: choose a file instead.");
+    }
+    let voice;
+    try {
+      voice = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
+    } catch (error) {
+      throw new Refusal(`The microphone cannot be used (${error.message}): allow it in the browser, or choose a file instead.`);
+    }
+    const parts = [];
+    const recorder = new MediaRecorder(voice);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.start();
+    this.recorder = recorder;
+    this.recording = stopped.then(() => this.#recorded(voice, parts)).finally(() => (this.recording = null));
+    this.recording.catch((error) => this.failed(error));
+    this.record.textContent = "Stop recording";
+    this.recorded.textContent = "Recording …";
+    setTimeout(() => recorder.state === "recording" && recorder.stop(), this.limits.prime_seconds * 1000);
+  }
+
+  async #recorded(voice, parts) {
+    this.recorder = null;
+    this.record.textContent = "Record again";
+    for (const track of voice.getTracks()) track.stop();
+    const samples = await decoded(await new Blob(parts).arrayBuffer());
+    this.#keep("microphone", samples, "what you recorded");
+    this.recorded.textContent = `${(samples.length / RATE).toFixed(1)} s recorded.`;
+  }
+}
+
+/** What a wish says of the samples to be continued: the end of them as a WAV file. `most`: seconds that count. */
+export function prime(samples, most) {
+  return { sound: base64(wavOf(samples.subarray(Math.max(0, samples.length - Math.ceil(most * RATE))))) };
+}

@@ -1,0 +1,277 @@
+// The Audio tab: joins Gradio's dials to the stage of sound, its takes and the server.
+
+import { bytesOf, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
+import { SoundStage } from "../player/sound_stage.js";
+import { calm, make } from "../player/theme.js";
+import { save } from "./carry.js";
+import { prime, Recordings } from "./recordings.js";
+import { base64, blob, events, Refusal, unbase64 } from "./server.js";
+import { drawn, place, Tab } from "./tab.js";
+
+const LEAD_IN = 3; // seconds of the recording heard before new sound
+const FILES = [
+  ["WAV", "wav", "sound, as it is"],
+  ["FLAC", "flac", "sound, as it is but smaller"],
+  ["MP3", "mp3", "sound, small"],
+];
+
+class SoundPage extends Tab {
+  constructor() {
+    super("mg-sound", "sound");
+    const element = make("div");
+    this.carried = make("div", { class: "mg-carried" });
+    place("mg-sound-stage").replaceChildren(element, this.carried);
+    this.stage = new SoundStage(element);
+    this.recordings = new Recordings(place("mg-sound-source"), this.stage, {
+      shown: () => this.#turnAway(),
+      failed: (error) => this.fail(error),
+      retried: () => this.forgive(),
+      recipe: (recipe) => this.remake(recipe),
+    });
+    this.takes = [];
+    this.count = 0;
+    this.selected = null;
+    document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ stage }) => stage.pause()));
+    document.addEventListener("musicgen-state", ({ detail }) => detail.state === "playing" && this.stage.pause());
+    this.busy(false);
+    this.learn(300); // the speed of sound is measured after that of notes
+  }
+
+  learned({ sound }) {
+    if (!sound) return; // another server by now, which has no sound
+    this.about = sound;
+    this.recordings.limits = sound.limits;
+  }
+
+  // ---- making
+
+  async make(values) {
+    this.stage.stream.wake(); // a sound may begin in the click itself only
+    try {
+      const [seconds, preset, takes, temperature, top_p, min_p, latents, context, seed] = values;
+      const settings = { seconds, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
+      this.dials = { settings, takes, ...this.seed(seed) };
+      await this.#perform(this.dials, await this.recordings.chosen());
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Go on from a take's end, with the dials as they stood last. */
+  async go(take) {
+    this.stage.stream.wake();
+    const { takes, settings } = this.dials ?? {};
+    const source = { samples: take.pcm.samples(), name: take.name, from: 0, to: take.pcm.seconds };
+    await this.#perform({ takes: takes ?? 1, settings: settings ?? {} }, source);
+  }
+
+  async remake(recipe) {
+    this.stage.stream.wake();
+    try {
+      const { seconds, latents, context, temperature, top_p, top_k, min_p, num_samples } = recipe.settings;
+      const wish = { settings: { seconds, latents, context, temperature, top_p, top_k, min_p }, takes: num_samples, seed: recipe.seed };
+      let source = null;
+      if (recipe.recording) {
+        const { from, to } = recipe.recording;
+        this.recordings.kind = "file";
+        const whole = this.recordings.known.get("file")?.pcm;
+        if (!whole) throw new Refusal(`Choose the recording first (${recipe.recording.name}).`);
+        if (to > whole.seconds + 0.01) throw new Refusal(`This recording is shorter than ${recipe.recording.name} was: choose that one.`);
+        source = { samples: whole.samples(Math.round(from * RATE), Math.round(to * RATE)), name: recipe.recording.name, from, to };
+      }
+      const made = await this.#perform(wish, source);
+      const [first] = made ?? [];
+      if (first && first.facts.prime_sha256 !== recipe.prime_sha256) {
+        this.tell("These settings were made with another recording, or another part of it: this is a new take.");
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** @returns the takes, or undefined if it could not be done */
+  async #perform(dials, source) {
+    if (this.run) return this.tell("Sound is being made: press Stop first, or wait for it.");
+    this.tell("Asking for your turn …");
+    const seconds = dials.settings.seconds ?? 30;
+    const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
+    this.started(run);
+    try {
+      const wish = source ? { ...dials, prime: prime(source.samples, run.most) } : dials;
+      for await (const event of events(wish, this.aborter.signal, "recording/make")) this.#hear(event);
+      this.tell(this.summary(run.made.map(({ name }) => name)));
+    } catch (error) {
+      this.fail(error);
+    }
+    if (this.stage.making) this.stage.end();
+    this.ended();
+    return run.made;
+  }
+
+  #hear(event) {
+    const { run } = this;
+    if (event.event === "waiting") this.queued(event);
+    else if (event.event === "begin") this.#begin(event);
+    else if (event.event === "listening") this.tell(`Listening to the recording: ${event.seconds.toFixed(0)} s …`);
+    else if (event.event === "sound") {
+      const pcm = run.takes.get(event.take);
+      if (event.take === 1 && !event.seconds) return;
+      pcm.append(samplesOf(unbase64(event.sound)));
+      if (run.seen === event.take && this.stage.pcm === pcm) this.stage.grown(event.rate);
+      if (event.take === 1) this.tell("Making sound. It plays as soon as it can.");
+      this.meters?.get(event.take)?.setAttribute("value", String(event.seconds / run.seconds));
+    } else if (event.event === "take") this.#finish(event);
+  }
+
+  #begin({ takes, name, at, join }) {
+    const { run } = this;
+    run.name = name;
+    // Only the end of a long recording was sent: what is told of it counts from there.
+    const samples = run.source?.samples ?? new Int16Array(0);
+    const sent = Math.min(samples.length, Math.ceil(run.most * RATE));
+    const before = samples.length - sent;
+    for (let number = 1; number <= takes; number++) {
+      const pcm = new Pcm(samples.subarray(0, before + at), before + join);
+      run.takes.set(number, pcm);
+    }
+    this.recordings.hidden();
+    this.selected = null;
+    this.tell(run.source ? "Listening to the recording …" : "Making sound …");
+    this.see(1);
+    place("mg-sound-stage").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+  }
+
+  /** Turn the stage to a take that is being made. */
+  see(number) {
+    const { run } = this;
+    run.seen = number;
+    this.selected = null;
+    const pcm = run.takes.get(number);
+    this.stage.begin(pcm, { expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
+    this.draw();
+  }
+
+  #finish({ take: number, facts: told, label }) {
+    const { run } = this;
+    this.count += 1;
+    const { name, from, to } = run.source ?? {};
+    const pcm = run.takes.get(number);
+    const facts = { ...told, join_seconds: pcm.join / RATE }; // the server knows of the end that was sent
+    const take = { name: `Take ${this.count}`, pcm, facts, label, recording: run.source ? { name, from, to } : null };
+    this.takes.unshift(take);
+    run.made.push(take);
+    run.takes.delete(number);
+    if (this.stage.pcm === take.pcm) {
+      this.selected = take;
+      this.stage.end();
+    }
+    this.draw();
+  }
+
+  // ---- takes
+
+  choose(take) {
+    this.selected = take;
+    this.recordings.hidden();
+    if (this.stage.pcm !== take.pcm) this.stage.show(take.pcm, { from: Math.max(0, take.pcm.join / RATE - LEAD_IN) });
+    this.draw();
+  }
+
+  #turnAway() {
+    this.selected = null;
+    if (this.takes) this.draw();
+  }
+
+  #remove(take) {
+    this.takes = this.takes.filter((other) => other !== take);
+    if (this.selected === take) {
+      this.selected = null;
+      this.stage.show(null);
+    }
+    this.draw();
+  }
+
+  draw() {
+    const cards = [];
+    this.meters = new Map();
+    for (const [number] of this.run?.takes ?? []) cards.push(this.#making(number));
+    for (const take of this.takes) cards.push(this.#card(take));
+    const head = make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes of sound stay until you leave this page: download what you want to keep."));
+    const list = make("div", { class: "mg-group" }, make("h2", {}, "Takes"), make("ul", {}, ...cards));
+    place("mg-sound-shelf").replaceChildren(...(cards.length ? [head, list] : []));
+    this.carried.replaceChildren(...(this.selected ? [this.#carry(this.selected)] : []));
+  }
+
+  #making(number) {
+    const live = this.stage.pcm === this.run.takes.get(number);
+    const meter = make("progress", { max: "1", value: "0", "aria-label": `Take ${number} of these is being made` });
+    this.meters.set(number, meter);
+    const listen = button(live ? "Playing" : "Listen", "Hear it while it is made", () => this.see(number));
+    listen.disabled = live;
+    return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Being made: ${number}`), meter, make("div", { class: "mg-acts" }, listen));
+  }
+
+  #card(take) {
+    const { pcm, facts, name } = take;
+    const chosen = take === this.selected;
+    const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · seed ${facts.seed}`;
+    const acts = [
+      button("Play", "Hear this take", () => (this.choose(take), this.stage.play()), "mg-main"),
+      button("Continue", "Make new sound that goes on from its end", () => this.go(take)),
+      button("Remove", "Take it off this list", () => this.#remove(take)),
+    ];
+    const card = make("li", { class: `mg-card${chosen ? " mg-chosen" : ""}`, "aria-current": chosen ? "true" : null });
+    card.append(make("h3", {}, name), make("p", {}, about), make("div", { class: "mg-acts" }, ...acts));
+    card.addEventListener("click", (event) => event.target.closest("button") || this.choose(take));
+    return card;
+  }
+
+  /** The row of downloads for a take. */
+  #carry(take) {
+    const { facts, label: said, pcm } = take;
+    const name = `musicgen-${take.name.toLowerCase().replaceAll(" ", "-")}-seed-${facts.seed}`;
+    const files = FILES.map(([label, kind, title]) => {
+      const one = button(label, title, async () => {
+        one.disabled = true;
+        try {
+          const samples = pcm.samples();
+          const wav = kind === "wav" ? new Blob([wavOf(samples, said)], { type: "audio/wav" }) : null;
+          const made = wav ?? (await blob(`recording/written/${kind}`, { samples: base64(bytesOf(samples)), label: said }));
+          save(made, `${name}.${kind}`);
+        } catch (error) {
+          this.fail(error);
+        }
+        one.disabled = false;
+      });
+      return one;
+    });
+    const settings = button("Settings", "what makes this take again from the same recording", () =>
+      save(new Blob([JSON.stringify({ ...facts, recording: take.recording }, null, 1)], { type: "application/json" }), `${name}.json`),
+    );
+    return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, settings);
+  }
+
+  // ---- words
+
+  fail(error) {
+    super.fail(error);
+    if (this.alert.textContent) this.alert.scrollIntoView({ block: "nearest" }); // on a phone it is far below the button
+  }
+}
+
+function button(label, title, press, kind = "") {
+  const made = make("button", { type: "button", class: `mg-plain ${kind}`, title }, label);
+  made.addEventListener("click", press);
+  return made;
+}
+
+const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-preset", "mg-sound-cost"];
+const page = drawn(...parts).then(() => new SoundPage());
+
+globalThis.musicgenSound = {
+  changed: async (pair) => (await page).cost(...pair),
+  start: async (kind) => (await page).recordings.choose(kind),
+  make: async (values) => (await page).make(values),
+  stop: async () => (await page).stop(),
+  page,
+};

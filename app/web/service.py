@@ -1,0 +1,244 @@
+"""Everything a page or a program can ask for, as plain functions over JSON values and bytes; no web in here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from musicgen.app import provenance as facts_of
+from musicgen.app import roll
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.generate import Model
+from musicgen.app.provenance import Facts
+from musicgen.app.render import SUBTYPES
+from musicgen.app.shipped import shipped_primes
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes import take
+from musicgen.app.web.notes.batch import Asked, Event, Ticket
+from musicgen.app.web.notes.quality import Quality
+from musicgen.app.web.notes.request import Order, midi_bytes, music_of, order_of, parsed
+from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND, Speeds, alike, roughly
+from musicgen.app.web.renderer import Renderer
+from musicgen.app.web.scheduler import Studio
+from musicgen.app.web.sound.service import SoundDesk
+from musicgen.data_prep import MidiError, Performance
+from musicgen.data_prep.midi import read_text
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.evaluation.memorisation_index import Index
+
+Answer = TypeVar("Answer")
+Score = Callable[[Performance], list[list[float]]]
+SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
+USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
+SAME = ", whichever of these you choose"
+PICTURES = ("png", "svg")
+LITTLE = 0.005  # nats a token: what two strides make of one setting
+
+
+class Desk:
+    """Takes requests for a studio and keeps the slow ones from being done all at once."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        quality: Quality | None = None,
+        scorer: Score | None = None,
+        open_index: Callable[[], Index] | None = None,
+        credits: Sequence[str] = (),
+    ) -> None:
+        """Wait for requests.
+
+        Args:
+            studio: whose model is played.
+            quality: how well it does, if that has been measured.
+            scorer: see `Scorer`.
+            open_index: reads what the model was trained on, if that is known; called when it is first needed.
+            credits: a line about each model's weights.
+        """
+        self.studio = studio
+        self.quality = quality
+        self.scorer = scorer
+        self.open_index = open_index
+        self.credits = credits
+        self._index: Index | None = None
+        self._indexing = asyncio.Lock()
+        self.renderer = Renderer()
+        self.limits: Limits = studio.limits
+        self._parsing = asyncio.Semaphore(self.limits.parsing)
+        self._rendering = asyncio.Semaphore(self.limits.rendering)
+        self.sounds = SoundDesk(studio, self.renderer, self.told) if studio.sound is not None else None
+
+    async def model(self) -> Model:
+        """The model, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
+        if not self.studio.ready.is_set():
+            await asyncio.to_thread(self.studio.ready.wait)
+        if self.studio.model is None or self.studio.problem is not None:
+            raise EnvironmentProblem(self.studio.problem or "there is no model")
+        return self.studio.model
+
+    async def make(self, wish: object, client: str) -> AsyncIterator[Event]:
+        """The events of a wish (see `wish` and `job.Ticket`), until its takes are finished.
+
+        Whoever stops reading gives the place back.  Raises MusicgenError before the first event if it cannot be done.
+        """
+        model = await self.model()
+        dials = Dials(model.latents, model.context)
+        async with self._parsing:
+            order = await asyncio.to_thread(order_of, wish, dials, model.sha256, self.limits)
+        index = await self._compared_with(order)
+        async for event in self.told(order, client, index):
+            yield event
+
+    async def told(self, order: Asked, client: str, index: Index | None = None) -> AsyncIterator[Event]:
+        """The events of an order, until it has ended; whoever stops reading gives the place back."""
+        wake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_event() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(wake.set)
+
+        ticket: Ticket[Asked] = self.studio.submit(order, client, on_event, index)
+        try:
+            while not ticket.over or ticket.events:
+                await wake.wait()
+                wake.clear()
+                for event in ticket.taken():
+                    yield event
+        finally:
+            self.studio.leave(ticket)
+
+    async def _compared_with(self, order: Order) -> Index | None:
+        """What the takes of an order are compared with: the training set, or nothing."""
+        if not order.apart or (self.open_index is None and order.again is not None):
+            return None
+        if self.open_index is None:
+            raise BadInput("it is not known here what this model was trained on: leave out that takes are kept apart")
+        async with self._indexing:
+            if self._index is None:
+                self._index = await asyncio.to_thread(self.open_index)
+        return self._index
+
+    async def read(self, source: object) -> dict[str, Any]:
+        """What a prime (see `wish`) holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
+        async with self._parsing:
+            return await asyncio.to_thread(self._read, source)
+
+    def _read(self, source: object) -> dict[str, Any]:
+        performance, _ = music_of(source, self.limits)
+        remarks: tuple[str, ...] = ()
+        made = None
+        if isinstance(source, dict) and "midi" in source:
+            data = midi_bytes(source["midi"], self.limits)
+            remarks = parsed(data, self.limits)[1]
+            made = _recipe(data)
+        prime_seconds = made["facts"]["join_seconds"] if made else 0.0
+        music = take.music(performance, prime_seconds)
+        told = {"music": music, "remarks": list(remarks), "notes": len(performance), "seconds": music["seconds"]}
+        return told | ({"recipe": made} if made else {})
+
+    async def sound(self, midi: object, form: str) -> bytes:
+        """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
+        if form not in SOUNDS:
+            raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(SOUNDS)}")
+        performance, events = await self._performance(midi)
+        most = self.limits.prime_seconds + self.limits.seconds
+        if performance.duration > most:
+            raise BadInput(
+                f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
+            )
+        async with self._rendering:
+            return await asyncio.to_thread(self.renderer.sound, performance, form, facts_of.label_in(events))
+
+    async def picture(self, midi: object, form: str) -> bytes:
+        """A piece as a piano roll.  midi: base64; form: png or svg."""
+        if form not in PICTURES:
+            raise BadInput(f"there is no picture format {form[:20]!r}: choose one of {', '.join(PICTURES)}")
+        performance, events = await self._performance(midi)
+        async with self._parsing:
+            return await asyncio.to_thread(_drawn, performance, events, form)
+
+    async def surprise(self, source: object) -> list[list[float]]:
+        """[onset, pitch, nats] of each note of a piece (a prime, see `wish`): how little the model expected it."""
+        if self.scorer is None:
+            raise EnvironmentProblem("this server cannot say what surprises its model")
+        async with self._parsing:
+            performance, _ = await asyncio.to_thread(music_of, source, self.limits)
+        async with self._rendering:
+            return await asyncio.to_thread(self.scorer, performance)
+
+    def about(self) -> dict[str, Any]:
+        """What a page has to know before anything is asked: openings, limits, dials once there is a model, load."""
+        model = self.studio.model
+        told: dict[str, Any] = {
+            "ready": model is not None,
+            "problem": self.studio.problem,
+            "openings": shipped_primes(),
+            "limits": {
+                "upload_bytes": self.limits.upload_bytes,
+                "seconds": self.limits.seconds,
+                "takes": self.limits.takes,
+            },
+            "apart": self.open_index is not None,
+            "waiting": self.studio.load().waiting,
+        }
+        if self.sounds is not None:
+            told["sound"] = self.sounds.about()
+        if model is not None:
+            dials = Dials(model.latents, model.context)
+            told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
+            told["latents"], told["context"] = dials.latent_choices, dials.context_choices
+            told["presets"] = dials.presets
+            speeds = self.studio.speeds
+            told["costs"] = {name: cost(pair, speeds, self.quality) for name, pair in dials.presets.items()}
+            told["measured"] = speeds is not None
+        return told
+
+    async def _performance(self, midi: object) -> tuple[Performance, Sequence[str]]:
+        """The music of a MIDI file in base64, and its text events."""
+
+        def read() -> tuple[Performance, Sequence[str]]:
+            data = midi_bytes(midi, self.limits)
+            return parsed(data, self.limits)[0], read_text(data)
+
+        async with self._parsing:
+            return await asyncio.to_thread(read)
+
+
+def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) -> str:
+    """What a preset (latents, context) costs and gains, for a person; speeds: None while they are being measured."""
+    memory = f"Remembers about the last {pair[1] / TOKENS_PER_SECOND:.0f} seconds"
+    lost = quality.lost(*pair) if quality is not None else None
+    if lost is not None:
+        memory += (
+            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats a token behind the best"
+        )
+    if speeds is None:
+        return f"{memory}. Its speed here is being measured."
+    cut, ended = (speeds.seconds(pair, USUAL_SECONDS, end) for end in (False, True))
+    if cut is None or ended is None:
+        return f"{memory}. How long it takes here is not known."
+    without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
+    same = SAME if len(speeds.tokens) > 1 and len(set(alike(speeds.tokens).values())) == 1 else ""
+    times = f"about {roughly(ended)} to make{without}{same}"
+    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of lively music take {times}."
+
+
+def _drawn(performance: Performance, events: Sequence[str], form: str) -> bytes:
+    width = int(min(max(1200, 40 * performance.duration), 6000))
+    picture = roll.draw(performance, prime_notes=facts_of.prime_notes(events), width=width, height=420)
+    label = facts_of.label_in(events)
+    return roll.svg(picture, label) if form == "svg" else roll.png(picture, told=label)
+
+
+def _recipe(data: bytes) -> dict[str, Any] | None:
+    """How one of our own files was made (see `take.take`); None for any other file."""
+    try:
+        text, packed = facts_of.found(read_text(data))
+        return {"facts": json.loads(Facts.from_json(text).to_json()), "prime": packed} if text is not None else None
+    except (MidiError, BadInput):
+        return None

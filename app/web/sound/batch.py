@@ -1,0 +1,192 @@
+"""One order for sound on its way: recording to codes, codes through the engine, codes to sound, told as it comes."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from musicgen.app.audio.continuation import AudioModel, encoding, open_engine, start, tokens_of, weights
+from musicgen.app.audio.files import digest
+from musicgen.app.audio.output import Voice
+from musicgen.app.generate import new_seed
+from musicgen.app.provenance import label
+from musicgen.app.settings import Settings
+from musicgen.app.version import version
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes.batch import Ticket
+from musicgen.app.web.sound.request import SoundOrder
+from musicgen.data_prep.audio import SAMPLE_RATE, to_int16
+from musicgen.data_prep.dataset.code_rows import SPECIALS
+
+if TYPE_CHECKING:
+    from musicgen.model.codes_engine import CodesEngine
+
+FORMAT = "musicgen-sound/1"
+MEASURED_BLOCKS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundModel:
+    """Weights over codes and their codec, ready to generate; backend: what computes."""
+
+    model: AudioModel
+    engine: CodesEngine
+    backend: str
+
+    @classmethod
+    def of(cls, model: AudioModel) -> SoundModel:
+        """Raises MusicgenError if they cannot be made ready."""
+        return cls(model, *open_engine(model))
+
+
+@dataclasses.dataclass
+class SoundRow:
+    """One take of the order in one row of the batch."""
+
+    take: int  # from 1
+    voice: Voice
+    waiting: list[np.ndarray]  # sound that has not been told
+    done: bool = False
+
+
+class SoundJob:
+    """A stream of the engine for one ticket.  Its events (see `job.Ticket`), sound being int16 at 24 kHz in base64:
+
+    begin   seed, takes, name, at: where in the recording, in samples, the sound that is told begins; join: where new
+            sound begins
+    listening   seconds of the recording that have been encoded
+    sound   take, sound, seconds of new sound so far, rate: seconds of sound made in a second
+    take    take, seconds of new sound, tokens, facts, label: see `facts.label`
+    """
+
+    def __init__(self, tickets: Sequence[Ticket[SoundOrder]], model: SoundModel, limits: Limits) -> None:
+        """tickets: one of them; sound is not made together with that of others."""
+        (self.ticket,) = self.tickets = list(tickets)
+        self.order, self.model, self.limits = self.ticket.order, model, limits
+        self.began = time.perf_counter()
+        self.seed = self.order.seed if self.order.seed is not None else new_seed()
+        total = round(self.order.settings.seconds * SAMPLE_RATE)
+        self.rows: list[SoundRow] = []
+        for take in range(1, self.order.takes + 1):
+            waiting: list[np.ndarray] = []
+            self.rows.append(SoundRow(take, Voice(model.model, waiting.append, total), waiting))
+        self.tokens = 0
+        heard = self.order.heard
+        join = heard.samples if heard is not None else 0
+        at = join - model.model.late - heard.fade if heard is not None else 0
+        self.ticket.tell("begin", seed=self.seed, takes=self.order.takes, name=self.ticket.name, at=at, join=join)
+        self._making = self._steps()
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for anything in it any more."""
+        return all(row.done for row in self.rows)
+
+    def step(self) -> None:
+        """Do a part of the work, about as much as draws a block."""
+        if self.ticket.cancelled or next(self._making, self) is self:
+            self._done()
+
+    def fail(self, message: str) -> None:
+        """Tell whoever still waits that it cannot be done."""
+        self._done()
+        self.ticket.tell("error", message=message)
+
+    def _done(self) -> None:
+        self._making.close()
+        for row in self.rows:
+            row.done = True
+
+    @property
+    def _stopping(self) -> bool:
+        return self.ticket.stopping or time.perf_counter() - self.began > self.limits.wall_seconds
+
+    def _steps(self) -> Generator[None, None, None]:
+        """All of it; every `yield` lets others have their turn."""
+        order, model, settings = self.order, self.model.model, self.order.settings
+        codes = None
+        if order.heard is not None:
+            pieces = []
+            for piece in encoding(order.heard, model):
+                pieces.append(piece)
+                seconds = sum(map(len, pieces)) / model.codec.config.frame_rate
+                self.ticket.tell("listening", seconds=round(seconds, 2))
+                yield
+                if self._stopping:
+                    self.ticket.tell("end", stopped=True)
+                    return
+            codes = np.concatenate(pieces)
+        stream = start(self.model.engine, model, [tokens_of(codes, model)] * order.takes, settings, self.seed)
+        for row in self.rows:
+            row.voice.begin(order.heard, codes, settings.keep_prime)
+        drawn_since, stopped = time.perf_counter(), False
+        while self.rows[0].voice.left:
+            yield
+            if self._stopping and not stopped:
+                if not self.rows[0].voice.made:
+                    self.ticket.tell("end", stopped=True)
+                    return
+                stopped = True
+                for row in self.rows:
+                    row.voice.shorten()
+            block = next(stream)
+            self.tokens += block[0].size
+            for row, frames in zip(self.rows, block, strict=True):
+                row.voice.add(frames.astype(np.int32) - SPECIALS)
+                self._tell(row, time.perf_counter() - drawn_since)
+        for row in self.rows:
+            self._finish(row)
+        self.ticket.tell("end", stopped=stopped)
+
+    def _tell(self, row: SoundRow, seconds: float) -> None:
+        sound = to_int16(np.clip(np.concatenate(row.waiting), -1.0, 1.0))
+        row.waiting.clear()
+        self.ticket.tell(
+            "sound",
+            take=row.take,
+            sound=base64.b64encode(sound.tobytes()).decode("ascii"),
+            seconds=round(row.voice.made, 4),
+            rate=round(row.voice.made / max(seconds, 1e-3), 3),
+        )
+
+    def _finish(self, row: SoundRow) -> None:
+        """Say how a take was made: with the same recording, the same settings give the same sound."""
+        order, model = self.order, self.model.model
+        heard = order.heard
+        facts = {
+            "format": FORMAT,
+            "settings": dataclasses.replace(order.settings, seconds=row.voice.made).to_dict(),
+            "seed": self.seed,
+            "sample": row.take,
+            **weights(model),
+            "prime_sha256": digest(heard.tail) if heard is not None else None,  # of what the model was given
+            "join_seconds": round(heard.seconds, 4) if heard is not None else 0.0,
+            "backend": self.model.backend,
+            "version": version(),
+        }
+        seconds = round(row.voice.made, 4)
+        self.ticket.tell("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
+
+
+def measured_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
+    """Seconds of sound made in a second, one take alone, after a silence that fills the context; everything that a take
+    needs is compiled by then.  None if ``interrupted`` said so."""
+    settings = Settings(seconds=60.0, latents=latents, context=context)
+    silence = tokens_of(None, model.model)
+    frames = context // model.model.codebooks
+    prime = np.concatenate([silence[:-1]] * (1 + frames // len(silence)) + [silence[-1:]])
+    stream = start(model.engine, model.model, [prime], settings, 0)
+    sound: list[np.ndarray] = []
+    voice = Voice(model.model, sound.append, 60 * SAMPLE_RATE)
+    voice.add(next(stream)[0].astype(np.int32) - SPECIALS)
+    began, before = time.perf_counter(), voice.made
+    for _ in range(MEASURED_BLOCKS):
+        if interrupted():
+            return None
+        voice.add(next(stream)[0].astype(np.int32) - SPECIALS)
+    return (voice.made - before) / max(time.perf_counter() - began, 1e-6)

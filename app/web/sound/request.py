@@ -1,0 +1,147 @@
+"""What the Audio tab asks for: JSON, checked field by field, to an order for the studio.
+
+A wish for sound is an object whose fields may all be left out:
+
+    prime     {"sound": base64 of a WAV, FLAC, MP3 or OGG file}; nothing: from nothing
+    from, to  seconds: only this part of the recording is continued
+    settings  seconds, latents, context (both in codes), temperature, top_p, top_k, min_p
+    takes     how many at once
+    seed      a whole number; nothing draws one
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from musicgen.app.audio.continuation import AudioModel, Heard
+from musicgen.app.audio.output import WARM
+from musicgen.app.errors import BadInput
+from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes.request import Plain, plain_object, seconds_of, settings_of, whole
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, silent, to_float
+
+FIELDS = ("prime", "from", "to", "settings", "takes", "seed")
+
+Read = Callable[[bytes], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SoundOrder:
+    """A checked wish.
+
+    settings: resolved, latents and context in codes; ``seconds`` of each take.
+    recording: int16 [n] at 24 kHz, what is continued; None: nothing.
+    heard: what of it the model is given.
+    takes: how many.  seed: None draws one.
+    """
+
+    settings: Settings
+    recording: np.ndarray | None
+    heard: Heard | None
+    takes: int
+    seed: int | None
+
+
+def dials_of(model: AudioModel) -> Dials:
+    """The settings a model of sound is run at, in codes as on the command line."""
+    config = model.released.config
+    return Dials(config.latents * model.codebooks, config.context * model.codebooks)
+
+
+def heard_seconds(model: AudioModel) -> float:
+    """Of a recording's end, so much decides what follows; a client need not send more.
+
+    It is a frame more than the longest context and the codec's memory, so that it is told from a whole recording.
+    """
+    return (model.frames + WARM + 1) * model.codec.config.hop / SAMPLE_RATE
+
+
+def sound_order_of(wish: object, model: AudioModel, limits: Limits, read: Read) -> SoundOrder:
+    """Check a wish.
+
+    Args:
+        wish: see above.
+        model: whose settings are offered.
+        limits: what may be asked.
+        read: the bytes of a sound file to int16 [n] at 24 kHz; raises MusicgenError.
+
+    Raises:
+        BadInput: the first thing that is wrong.
+    """
+    wish = plain_object("the request", wish)
+    for name in wish:
+        if name not in FIELDS:
+            raise BadInput(f"a request for sound has no field {name[:40]!r}: it may have {', '.join(FIELDS)}")
+    asked = plain_object("settings", wish.get("settings") or {})
+    if "end" in asked:
+        raise BadInput("end is for MIDI: the continuation of a recording fades out, leave end out")
+    settings = settings_of(asked, dials_of(model), dataclasses.replace(limits, seconds=limits.sound_seconds))
+    takes = whole("takes", wish.get("takes", 1), 1, limits.sound_takes)
+    settings = dataclasses.replace(settings, num_samples=takes)
+    seed = wish.get("seed")
+    if seed is not None:
+        seed = checked_seed(whole("the seed", seed, 0, 2**31 - 1))
+    recording, heard = None, None
+    if wish.get("prime") is not None:
+        recording = _part(_recording(wish["prime"], limits, read), wish)
+        heard = heard_of(recording, model, settings)
+    return SoundOrder(settings, recording, heard, takes, seed)
+
+
+def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> Heard:
+    """What the model is given of samples int16 [n].  Raises BadInput if their end is silent."""
+    assert settings.context is not None  # resolved
+    hop = model.codec.config.hop
+    samples = len(recording) // hop * hop
+    frames = settings.context // model.codebooks + WARM
+    tail = to_float(recording[:samples][-frames * hop :])
+    if silent(tail):
+        raise BadInput("the end of this recording is silent, there is nothing to go on from: end it earlier")
+    return Heard(None, tail, samples)
+
+
+def sound_bytes(text: object, limits: Limits) -> bytes:
+    """The bytes of a sound file, or of samples, sent as base64.  Raises BadInput if it is none or too large."""
+    if not isinstance(text, str):
+        raise BadInput("a recording is sent as base64 text")
+    if len(text) > limits.sound_bytes * 4 / 3 + 4:
+        raise BadInput(too_large(limits))
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput("the recording did not arrive whole: choose it again") from None
+
+
+def too_large(limits: Limits) -> str:
+    """What is said of a recording with too many bytes."""
+    return (
+        f"this recording is too large ({limits.sound_bytes / 1e6:g} MB are the most): cut it, or save it as FLAC or MP3"
+    )
+
+
+def _recording(source: object, limits: Limits, read: Read) -> np.ndarray:
+    source = plain_object("the prime", source)
+    if list(source) != ["sound"]:
+        raise BadInput('the prime of a sound is {"sound": a WAV, FLAC, MP3 or OGG file in base64}')
+    return read(sound_bytes(source["sound"], limits))
+
+
+def _part(samples: np.ndarray, wish: Plain) -> np.ndarray:
+    """What lies between the two times of a wish.  Raises BadInput if it is too little."""
+    start, stop = seconds_of("from", wish), seconds_of("to", wish)
+    first = 0 if start is None else min(round(start * SAMPLE_RATE), len(samples))
+    last = None if stop is None else min(round(stop * SAMPLE_RATE), len(samples))
+    part = samples[first:last]
+    if len(part) < SHORTEST * SAMPLE_RATE:
+        raise BadInput(
+            f"{len(part) / SAMPLE_RATE:.2f} seconds are too few to go on from, {SHORTEST:g} are the least: choose a"
+            " longer part"
+        )
+    return part

@@ -1,0 +1,124 @@
+"""What the Audio tab can ask for, as plain functions; the counterpart of `desk` for sound."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+
+from musicgen.app.audio.continuation import AudioModel
+from musicgen.app.errors import BadInput
+from musicgen.app.provenance import as_label
+from musicgen.app.render import SUBTYPES
+from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes.batch import Event
+from musicgen.app.web.renderer import Renderer
+from musicgen.app.web.scheduler import Busy, Studio
+from musicgen.app.web.sound.request import SoundOrder, dials_of, heard_seconds, sound_bytes, sound_order_of
+from musicgen.data_prep.audio import SAMPLE_RATE
+
+Tell = Callable[[SoundOrder, str], AsyncIterator[Event]]
+FORMS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
+
+
+class SoundDesk:
+    """Takes requests for sound."""
+
+    def __init__(self, studio: Studio, renderer: Renderer, tell: Tell) -> None:
+        """Wait for requests.
+
+        Args:
+            studio: with a model of sound.
+            renderer: reads and writes sound files in a process of its own.
+            tell: the events of an order for a client.
+        """
+        assert studio.sound is not None
+        self.studio, self.renderer, self._tell = studio, renderer, tell
+        self.model: AudioModel = studio.sound
+        self.limits: Limits = studio.limits
+        self._inside = 0
+
+    @contextlib.asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """A place for one recording that arrives, is read or is written.  Raises Busy if there is none soon."""
+        for _ in range(100):
+            if self._inside < self.limits.sounds:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise Busy("many recordings are being read at the moment: try again in a few seconds")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    async def heard(self, data: bytes) -> np.ndarray:
+        """The samples of a recording's file, int16 [n], one channel, 24 kHz."""
+        return await asyncio.to_thread(self.renderer.heard, data, self.limits.sound_prime_seconds)
+
+    async def order(self, wish: object) -> SoundOrder:
+        """A checked wish (see `sound_wish`)."""
+
+        def read(data: bytes) -> np.ndarray:
+            return self.renderer.heard(data, self.limits.sound_prime_seconds)
+
+        return await asyncio.to_thread(sound_order_of, wish, self.model, self.limits, read)
+
+    def make(self, order: SoundOrder, client: str) -> AsyncIterator[Event]:
+        """The events of an order (see `sound_job`), until its takes are finished."""
+        return self._tell(order, client)
+
+    async def written(self, samples: object, form: str, label: object = None) -> bytes:
+        """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3;
+        label: as it came with the take, if it is known."""
+        check_form(form)
+        data = await asyncio.to_thread(sound_bytes, samples, self.limits)
+        if not data or len(data) % 2:
+            raise BadInput("there is no sound in this request: make some first")
+        return await self.file(np.frombuffer(data, "<i2"), form, as_label(label) if isinstance(label, str) else None)
+
+    async def file(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
+        """A sound file of samples int16 [n] at 24 kHz."""
+        check_form(form)
+        return await asyncio.to_thread(self.renderer.written, samples, form, label)
+
+    def about(self) -> dict[str, Any]:
+        """What the tab has to know before anything is asked."""
+        dials, limits, speeds = dials_of(self.model), self.limits, dict(self.studio.sound_speeds)
+        frame = self.model.codec.config.frame_rate
+        codes = frame * self.model.codebooks
+        return {
+            "checkpoint": {"name": self.model.released.name, "sha256": self.model.released.sha256},
+            "codec": {"name": self.model.codec.name, "sha256": self.model.codec.sha256},
+            "rate": SAMPLE_RATE,
+            "heard_seconds": round(heard_seconds(self.model), 3),
+            "limits": {
+                "bytes": limits.sound_bytes,
+                "prime_seconds": limits.sound_prime_seconds,
+                "seconds": limits.sound_seconds,
+                "takes": limits.sound_takes,
+            },
+            "latents": dials.latent_choices,
+            "context": dials.context_choices,
+            "presets": dials.presets,
+            "costs": {name: sound_cost(pair[1] / codes, speeds.get(pair)) for name, pair in dials.presets.items()},
+            "measured": all(pair in speeds for pair in dials.presets.values()),
+        }
+
+
+def check_form(form: str) -> None:
+    """Raise BadInput unless there is such a sound format."""
+    if form not in FORMS:
+        raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(FORMS)}")
+
+
+def sound_cost(seconds: float, speed: float | None) -> str:
+    """What a preset costs and gains, for a person; `speed`: seconds of sound a second, as measured on this machine."""
+    memory = f"Remembers the last {seconds:.0f} seconds" if seconds >= 1.5 else f"Remembers the last {seconds:.1f} s"
+    if speed is None:
+        return f"{memory}. Its speed here is being measured."
+    return f"{memory}. Here, 10 seconds of sound take about {max(1.0, 10 / speed):.0f} seconds to make."

@@ -1,0 +1,199 @@
+"""The job that turns a folder of audio into shards: `run`.  The MIDI job's rules (prep.py) hold here too.
+
+Which recording goes into which shard depends on the sorted list of recordings alone, and every runner makes a shard
+with the same `make_shard`.  So the bytes of a data set do not depend on the number of workers, or on how often the job
+was killed and started again: a shard is done when its record lies beside it, and records are written last.
+
+MAESTRO's own csv (columns audio_filename and split) names the official splits; other folders are split by a hash of
+each name.  Two files with the same sound would be one recording twice, or a test recording in the training set: the
+first in the order test, validation, train, then name, stays in the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
+from musicgen.data_prep.dataset import manifest as ledger
+from musicgen.data_prep.dataset import shards, splits
+from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, file_sha256, rows_of, totals
+from musicgen.data_prep.dataset.manifest import Ledger, ShardPlan
+from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.dataset.workers import in_order
+
+RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
+SETTINGS = {"sample_rate": SAMPLE_RATE, "chunk": CHUNK, "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
+
+Entry = dict[str, Any]  # one recording in a record or a manifest
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file to prepare."""
+
+    name: str
+    split: str
+    path: str
+
+
+@dataclass(frozen=True)
+class AudioReport:
+    """What a finished job made.  `totals`: per split the recordings and seconds; `rejected`: entries with a reason."""
+
+    out: Path
+    totals: Mapping[str, Mapping[str, float]]
+    rejected: tuple[Entry, ...]
+    shards: int
+    shards_kept: int
+    wall_seconds: float
+
+
+def plan(
+    source: str | os.PathLike[str], table: str | os.PathLike[str] | None
+) -> tuple[list[ShardPlan[Recording]], tuple[str, ...]]:
+    """The shards of a folder, and the names of files that the csv does not list.  Raises PrepError."""
+    root = Path(source).absolute()
+    names = splits.find_files(root, AUDIO_SUFFIXES, "audio")
+    assigned, unlisted = splits.assign(names, table, "audio_filename")
+    recordings = [Recording(name, assigned[name], str(root / name)) for name in sorted(assigned)]
+    return ledger.plan(recordings, RECORDINGS_PER_SHARD), unlisted
+
+
+def run(
+    audio_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    csv: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    runner: str = "local",
+    runner_options: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> AudioReport:
+    """Prepare a folder of audio into the data set `out`; started again, it makes only what is missing.
+
+    `workers` processes (None: one per core, 0: this process) or, with another `runner` than "local", Apache Beam's.
+    `on_progress` gets (shards done, shards).  Raises PrepError if the job cannot start, OSError if the disk refuses.
+    """
+    began = time.perf_counter()
+    book = Ledger(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
+    plans, unlisted = plan(audio_dir, csv)
+    book.open()
+    records = {shard.name: record for shard in plans if (record := book.finished(shard, _digest)) is not None}
+    kept, missing = len(records), [shard for shard in plans if shard.name not in records]
+    on_progress(len(records), len(plans))
+    if missing:
+        book.begin()
+    if runner != "local" and missing:
+        _with_beam(book, missing, runner, runner_options)
+        records |= {shard.name: shards.read_json(book.out / f"{shard.name}.json") for shard in missing}
+    else:
+        count = (os.cpu_count() or 1) if workers is None else workers
+        with contextlib.closing(in_order(missing, partial(make_shard, book), count, _died)) as made:
+            for shard, record in zip(missing, made, strict=True):
+                if record is None:
+                    raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
+                records[shard.name] = record
+                on_progress(len(records), len(plans))
+    in_plan = [records[shard.name] for shard in plans]
+    items, rejected = _without_copies(in_plan)
+    rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
+    rejected.sort(key=lambda entry: str(entry["name"]))
+    book.finish(in_plan, items, rejected, totals(items))
+    return AudioReport(book.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+
+
+def make_shard(book: Ledger, shard: ShardPlan[Recording]) -> dict[str, Any]:
+    """Write one shard and then its record, which is returned.  Memory does not grow with the recordings."""
+    target = book.out / f"{shard.name}.npy"
+    beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    items: list[Entry] = []
+    rejected: list[Entry] = []
+    try:
+        with beside.open("w+b") as file:
+            writer = RowWriter(file)
+            for recording in shard.items:
+                first = writer.rows
+                try:
+                    items.append({**_write(recording, writer), "shard": shard.name, "first_row": first})
+                except AudioError as error:
+                    writer.take_back(first)
+                    rejected.append({**_identity(recording), "reason": str(error)})
+            writer.finish()
+        digest, size = file_sha256(beside), beside.stat().st_size
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return book.record(shard.name, digest, size, items, rejected)
+
+
+def _write(recording: Recording, writer: RowWriter) -> Entry:
+    """Add the rows of one recording and say what they are.  Raises AudioError, possibly with some rows written."""
+    first, level, heard = writer.rows, Level(), hashlib.sha256()
+    for row in rows_of(read_blocks(recording.path, level)):
+        heard.update(row.tobytes())
+        writer.add(row)
+    return {
+        **_identity(recording),
+        "samples_sha256": heard.hexdigest(),
+        "samples": level.samples,
+        "seconds": round(level.seconds, 3),
+        "rows": writer.rows - first,
+        "peak_db": round(level.peak_db, 2),
+        "rms_db": round(level.rms_db, 2),
+        "remarks": list(level.remarks()),
+    }
+
+
+def _identity(recording: Recording) -> Entry:
+    """Which file it was."""
+    return {"name": recording.name, "split": recording.split, "sha256": _digest(recording)}
+
+
+def _digest(recording: Recording) -> str | None:
+    """The hash of its file; None if it cannot be read: the next run tries again."""
+    try:
+        return file_sha256(Path(recording.path)) if Path(recording.path).is_file() else None
+    except OSError:
+        return None
+
+
+def _without_copies(records: Sequence[Mapping[str, Any]]) -> tuple[list[Entry], list[Entry]]:
+    """(recordings, rejected) of shards in the order test, validation, train; copies of earlier ones are rejected."""
+    rejected: list[Entry] = []
+    items: list[Entry] = []
+    first: dict[str, str] = {}
+    for record in records:
+        rejected += record["rejected"]
+        for entry in record["items"]:
+            earlier = first.setdefault(entry["samples_sha256"], entry["name"])
+            if earlier == entry["name"]:
+                items.append(entry)
+            else:
+                identity = {key: entry[key] for key in ("name", "split", "sha256")}
+                rejected.append({**identity, "reason": f"the same sound as {earlier}"})
+    return items, rejected
+
+
+def _died(shard: ShardPlan[Recording]) -> None:
+    return None
+
+
+def _with_beam(book: Ledger, missing: Sequence[ShardPlan[Recording]], runner: str, options: Sequence[str]) -> None:
+    """Every shard is one element; audio and output must be paths that all workers see."""
+    from musicgen.data_prep.dataset import beam  # the `beam` extra
+
+    pipeline_of = beam.pipeline(runner, options)
+    import apache_beam
+
+    with pipeline_of as pipeline:
+        shards_to_make = pipeline | "shards" >> apache_beam.Create(list(missing)) | apache_beam.Reshuffle()
+        _ = shards_to_make | "make" >> apache_beam.Map(partial(make_shard, replace(book, out=book.out.absolute())))

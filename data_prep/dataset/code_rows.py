@@ -1,0 +1,57 @@
+"""Encoded recordings as rows of tokens: what a model over codes (model/frames.py) is trained and scored on.
+
+A token is code + 3, after PAD, BOS and EOS, whatever its codebook is; the place says which it is.  Q codebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from musicgen.data_prep.vocabulary import BOS
+
+SPECIALS = 3
+
+
+def frames_of(codes: np.ndarray) -> np.ndarray:
+    """Codes [F, Q] of a recording -> tokens int16 [1 + F, Q]: BOS in every codebook, then the codes."""
+    return np.concatenate([np.full((1, codes.shape[1]), BOS, np.int16), codes.astype(np.int16) + np.int16(SPECIALS)])
+
+
+def flattened(frames: np.ndarray) -> np.ndarray:
+    """Frames [1 + F, Q] -> tokens [1 + F * Q]: of the first frame, which is context, the last code alone."""
+    return frames.reshape(-1)[frames.shape[1] - 1 :]
+
+
+class CodeRows:
+    """Endless random rows of a set of recordings: an iterator with a state, like Grain's.
+
+    All recordings stand behind one another, each after BOS, and a row begins at any frame of them.  What comes depends
+    on the seed and the number of batches read.
+    """
+
+    def __init__(self, recordings: Sequence[np.ndarray], *, batch: int, frames: int, seed: int, flat: bool) -> None:
+        """Rows int16 [batch, frames + 1, Q], or flat [batch, frames * Q + 1].  recordings: codes [F, Q] each.
+
+        Raises ValueError if there are fewer frames than a row has.
+        """
+        order = np.random.default_rng(seed).permutation(len(recordings))
+        self._all = np.concatenate([frames_of(recordings[i]) for i in order])
+        if len(self._all) <= frames:
+            raise ValueError(f"the recordings have {len(self._all)} frames together, a row has {frames + 1}")
+        self._batch, self._frames, self._seed, self._flat, self._read = batch, frames, seed, flat, 0
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """{"tokens": the rows}."""
+        rng = np.random.default_rng([self._seed, self._read])
+        self._read += 1
+        starts = rng.integers(0, len(self._all) - self._frames, self._batch)
+        rows = [self._all[start : start + self._frames + 1] for start in starts]
+        return {"tokens": np.stack([flattened(row) for row in rows] if self._flat else rows)}
+
+    def get_state(self) -> dict[str, int]:
+        return {"read": self._read}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self._read = state["read"]

@@ -1,0 +1,222 @@
+"""What of a data set is done: plans, records beside the shards, the manifest. A restart relies on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from musicgen.data_prep import files
+from musicgen.data_prep.dataset import shards, splits
+from musicgen.data_prep.dataset.pieces import SPLIT_ORDER, Item, Prepared, Rejected
+from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.tokens import STEPS_PER_SECOND
+from musicgen.data_prep.vocabulary import VOCABULARY
+
+ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few
+ENCODING = 1  # raise it when the same file gives other notes or tokens: old data sets are then refused, not mixed
+
+
+class Piece(Protocol):
+    """What a data set is made of."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
+
+
+P = TypeVar("P", bound=Piece)
+
+
+@dataclass(frozen=True)
+class ShardPlan(Generic[P]):
+    """The pieces that belong in one shard, in order."""
+
+    name: str
+    items: tuple[P, ...] = field(repr=False)
+
+
+def plan(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
+    """Cut the ordered items of every split into shards of ``most``."""
+    plans = []
+    for split in SPLIT_ORDER:
+        members = [item for item in items if item.split == split]
+        for number, start in enumerate(range(0, len(members), most)):
+            plans.append(ShardPlan(f"{split}-{number:05d}", tuple(members[start : start + most])))
+    return plans
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The books of one data set, of notes or of audio.
+
+    settings: everything but the files themselves that decides what it contains.  suffix: of its shards' files.
+    """
+
+    out: Path
+    settings: Mapping[str, Any]
+    format: str = shards.FORMAT
+    suffix: str = ".npz"
+
+    def open(self) -> None:
+        """Make the folder, or check that it is an earlier run of the same job. Raises PrepError."""
+        if self.out.exists() and not self.out.is_dir():
+            raise PrepError(f"{self.out} is a file: give a folder for the data set")
+        self.out.mkdir(parents=True, exist_ok=True)
+        manifest = self.out / shards.MANIFEST
+        if not manifest.exists():
+            if any(not entry.name.endswith(".tmp") for entry in self.out.iterdir()):
+                raise PrepError(f"{self.out} is not empty and holds no data set: give a new folder")
+            return
+        try:
+            there = shards.read_json(manifest)
+        except shards.ShardError:
+            return  # damaged; every shard's own record says whether it is right
+        old, now = there.get("settings", {}), self.settings
+        differing = [key for key in now if old.get(key) != now[key]]
+        if there.get("format") != self.format or differing:
+            what = ", ".join(f"{key} {old.get(key)!r} there, {now[key]!r} now" for key in differing)
+            what = what if there.get("format") == self.format else f"{there.get('format')}, not {self.format}"
+            raise PrepError(f"{self.out} was made with other settings ({what}): give a new folder")
+
+    def begin(self) -> None:
+        """Say in the manifest that the data set is being made, so that nobody reads half of one."""
+        unfinished = {"format": self.format, "complete": False, "settings": dict(self.settings)}
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(unfinished))
+
+    def record(
+        self, name: str, sha256: str, size: int, items: Sequence[Mapping[str, Any]], rejected: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Write the record of a shard whose file of so many bytes is there. Without it the shard is not done."""
+        record = {"format": self.format, "settings": dict(self.settings), "name": name, "sha256": sha256, "bytes": size}
+        record |= {"items": list(items), "rejected": list(rejected)}
+        files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
+        return record
+
+    def finished(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> dict[str, Any] | None:
+        """The record of a shard that is done: made from these very files, and undamaged. None if it has to be made.
+
+        digest: the hash of an item's file, None if it cannot be read.
+        """
+        try:
+            record = shards.read_json(self.out / f"{shard.name}.json")
+            if record["format"] != self.format or record["settings"] != dict(self.settings):
+                return None
+            inputs = {entry["name"]: entry["sha256"] for entry in record["items"] + record["rejected"]}
+            if set(inputs) != {item.name for item in shard.items}:
+                return None
+            if shards.sha256(shards.map_file(self.out / f"{shard.name}{self.suffix}")) != record["sha256"]:
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if all(inputs[item.name] == digest(item) for item in shard.items) else None
+
+    def finish(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, Any]],
+        rejected: Sequence[Mapping[str, Any]],
+        totals: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Write rejects.json and the manifest, and remove shards of an earlier, longer list."""
+        rejected = sorted(rejected, key=lambda entry: str(entry["name"]))
+        manifest = {
+            "format": self.format,
+            "complete": True,
+            "settings": dict(self.settings),
+            "splits": totals,
+            "rejected": len(rejected),
+            "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
+            "items": items,
+        }
+        files.write_atomically(self.out / shards.REJECTS, shards.json_bytes(rejected))
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(manifest))
+        current = {record["name"] for record in records}
+        ours = [path for split in splits.SPLITS for path in self.out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
+        for path in ours + list(self.out.glob("*.json.*.tmp")):
+            if path.name.split(".")[0] not in current or path.suffix == ".tmp":
+                path.unlink(missing_ok=True)
+
+
+def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Everything but the files themselves that decides what a data set contains."""
+    return {
+        "encoding": ENCODING,
+        "vocabulary_size": VOCABULARY.size,
+        "steps_per_second": STEPS_PER_SECOND,
+        "items_per_shard": ITEMS_PER_SHARD,
+        "splits": "hash of the name" if table is None else "csv",
+    }
+
+
+def write_shard(book: Ledger, name: str, outcomes: Sequence[Prepared | Rejected]) -> dict[str, Any]:
+    """Write one shard of notes and, after it, its record, which is returned."""
+    kept = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
+    data = shards.shard_bytes([p.name for p in kept], [p.performance for p in kept], [p.tokens for p in kept])
+    items = [
+        {
+            "name": p.name,
+            "split": p.split,
+            "sha256": p.sha256,
+            "tokens_sha256": p.tokens_sha256,
+            "notes": len(p.performance),
+            "tokens": len(p.tokens),
+            "seconds": round(p.performance.duration, 3),
+            "shard": name,
+            "index": index,
+            "remarks": list(p.remarks),
+        }
+        for index, p in enumerate(kept)
+    ]
+    rejected = [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)]
+    files.write_atomically(book.out / f"{name}.npz", data)
+    return book.record(name, shards.sha256(data), len(data), items, rejected)
+
+
+def without_duplicates(outcomes: Iterable[Prepared | Rejected], seen: dict[str, str]) -> list[Prepared | Rejected]:
+    """Reject pieces whose music is in ``seen`` (tokens' hash -> name), which grows by the pieces that stay."""
+    result: list[Prepared | Rejected] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Prepared):
+            first = seen.setdefault(outcome.tokens_sha256, outcome.name)
+            if first != outcome.name:
+                reason = f"the same music as {first}"
+                outcome = Rejected(outcome.name, outcome.split, reason, outcome.sha256, outcome.tokens_sha256, first)
+        result.append(outcome)
+    return result
+
+
+def digest(item: Item) -> str | None:
+    """The hash of a piece's bytes; None if they cannot be read."""
+    try:
+        return shards.sha256(item.read())
+    except (OSError, PrepError):
+        return None
+
+
+def first_stale(plans: Sequence[ShardPlan[Item]], done: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The first shard whose choice between equal pieces contradicts the shards before it; None if all agree."""
+    seen: dict[str, str] = {}
+    for shard in plans:
+        record = done[shard.name]
+        kept = all(seen.setdefault(entry["tokens_sha256"], entry["name"]) == entry["name"] for entry in record["items"])
+        duplicates = [entry for entry in record["rejected"] if entry["duplicate_of"]]
+        if not kept or any(seen.get(entry["tokens_sha256"]) != entry["duplicate_of"] for entry in duplicates):
+            return shard.name
+    return None
+
+
+def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Per split: pieces, notes, tokens, seconds."""
+    return {
+        split: {"pieces": sum(entry["split"] == split for entry in items)}
+        | {
+            key: round(sum(entry[key] for entry in items if entry["split"] == split), 3)
+            for key in ("notes", "tokens", "seconds")
+        }
+        for split in splits.SPLITS
+    }

@@ -1,0 +1,114 @@
+"""One piece of a data set: where it is, and the pure function that prepares it, the same for every runner."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from musicgen.data_prep.dataset import shards, splits
+from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.midi import MidiError, read_midi
+from musicgen.data_prep.performance import Performance, sustained
+from musicgen.data_prep.tokens import encode
+
+LARGEST_FILE = 64 << 20  # bytes read at the most; what a MIDI file may hold is decided by the parser
+SPLIT_ORDER = ("test", "validation", "train")  # the order of a data set, see `prep`
+
+
+@dataclass(frozen=True)
+class Item:
+    """One piece to prepare: where its bytes are, their form ("midi" or "notesequence"), the split it belongs to."""
+
+    name: str
+    split: str
+    path: str
+    form: str = "midi"
+    start: int = 0
+    size: int | None = None  # None: to the end of the file
+    data: bytes | None = None  # filled in by a runner that has read the file already
+
+    def read(self) -> bytes:
+        """The bytes of the piece. Raises OSError, or PrepError if there are too many."""
+        if self.data is not None:
+            return self.data
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise PrepError("not a regular file")  # reading a pipe would wait for ever
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            data = file.read(LARGEST_FILE + 1 if self.size is None else self.size)
+        if len(data) > LARGEST_FILE:
+            raise PrepError(f"larger than {LARGEST_FILE >> 20} MiB, which no piece of music is")
+        return data
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A piece ready for a shard: notes with pedal-extended ends, and their tokens i16[T] without BOS and EOS."""
+
+    name: str
+    split: str
+    sha256: str
+    performance: Performance
+    tokens: np.ndarray
+    tokens_sha256: str
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that is not in the data set, and why. ``sha256`` is None if it was not read: the next run tries again."""
+
+    name: str
+    split: str
+    reason: str
+    sha256: str | None = None
+    tokens_sha256: str | None = None
+    duplicate_of: str | None = None
+
+
+def prepare(item: Item) -> Prepared | Rejected:
+    """Bytes of one piece -> notes and tokens, or why not. Never raises: one bad file must not end the job."""
+    digest = None
+    try:
+        data = item.read()
+        digest = shards.sha256(data)
+        if item.form == "notesequence":
+            from musicgen.data_prep import noteseq  # the `data` extra: only needed for NoteSequences
+
+            played, remarks = noteseq.parse(data)
+        else:
+            played, remarks = read_midi(data)
+        performance = sustained(played)
+        tokens = encode(performance)
+    except OSError as error:
+        return Rejected(item.name, item.split, f"cannot be read: {error.strerror or error}")
+    except (MidiError, PrepError) as error:
+        return Rejected(item.name, item.split, str(error), digest)
+    except Exception as error:  # a fault of ours on a strange file: reported with its kind, and the other files go on
+        return Rejected(item.name, item.split, f"unexpected {type(error).__name__}: {error}", digest)
+    if not len(performance):
+        return Rejected(item.name, item.split, "no notes", digest)
+    return Prepared(item.name, item.split, digest, performance, tokens, shards.sha256(tokens.tobytes()), tuple(remarks))
+
+
+def find_items(
+    source: str | os.PathLike[str], table: str | os.PathLike[str] | None
+) -> tuple[list[Item], list[Rejected]]:
+    """Pieces of a folder of MIDI files, or of one TFRecord file of NoteSequences, in the order of the data set.
+
+    Also the files that the csv does not name, as rejected. Raises PrepError.
+    """
+    path = Path(source).absolute()
+    if path.is_file():
+        from musicgen.data_prep import noteseq
+
+        found = [Item(name, "", str(path), "notesequence", start, size) for name, start, size in noteseq.index(path)]
+    else:
+        found = [Item(name, "", str(path / name)) for name in splits.find_midi(path)]
+    assigned, unlisted = splits.assign(tuple(sorted(item.name for item in found)), table)
+    items = [replace(item, split=assigned[item.name]) for item in found if item.name in assigned]
+    items.sort(key=lambda item: (SPLIT_ORDER.index(item.split), item.name))
+    return items, [Rejected(name, "", f"not named in {Path(str(table)).name}") for name in unlisted]

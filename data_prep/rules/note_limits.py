@@ -1,0 +1,87 @@
+"""The grammar with two more rules, for sampling only: no key sounds and no silence lasts longer than with pianists.
+
+In MAESTRO one note in a thousand sounds for more than ten seconds. A sampler that once misses a note-off has made a
+context no player ever made, in which the model has not learnt to end that note: without the rule such notes pile up.
+A piano's strings are all but silent by then. Wherever a note-off may stand and keys are overdue, only the note-off of
+the oldest is allowed.
+
+A silence of more than three seconds is where the model would end the piece, if it were asked to (benchmarks/endings).
+Who asks for more music gets it after as much: no shift is allowed that would make the rest longer.
+
+The rules are no part of the grammar, since performances with longer notes and rests exist and must be readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musicgen.data_prep.rules import grammar
+from musicgen.data_prep.tokens import STEPS_PER_SECOND, steps
+from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VOCABULARY
+
+NEVER = 2**31 - 1  # no number of an onset
+REST = 3.0  # seconds
+
+
+class ReleaseState(NamedTuple):
+    """The grammar's state; i32[B, 128] for how many steps each key has sounded, 0 for silent ones; i32[B] for how many
+    none has."""
+
+    grammar: grammar.GrammarState
+    age: Any
+    rest: Any
+
+
+class Releases:
+    """What an engine asks of a grammar: `after`, `advance` and `allowed`."""
+
+    def __init__(self, longest: float, rest: float = REST) -> None:
+        """longest: seconds that a key may sound.  rest: seconds of silence."""
+        self.longest, self.rest = round(longest * STEPS_PER_SECOND), round(rest * STEPS_PER_SECOND)
+
+    def after(self, streams: Sequence[np.ndarray], xp: Any = np) -> ReleaseState:
+        """The state after whole streams, one row each."""
+        state = grammar.after(streams, np)
+        age, rest = np.zeros((len(streams), PITCHES), np.int32), np.zeros(len(streams), np.int32)
+        for row, stream in enumerate(map(np.asarray, streams)):
+            now = steps(stream)
+            for key in np.flatnonzero(state.sounding[row] >= 0):
+                struck = np.flatnonzero(stream == NOTE_ON + key)[-1]
+                age[row, key] = now[-1] - now[struck]
+            if len(stream) and (state.sounding[row] < 0).all():
+                ends = np.flatnonzero((stream >= NOTE_OFF) & (stream < NOTE_OFF + PITCHES))
+                rest[row] = now[-1] - (now[ends[-1]] if ends.size else 0)
+        return ReleaseState(grammar.GrammarState(*map(xp.asarray, state)), xp.asarray(age), xp.asarray(rest))
+
+    def advance(self, state: ReleaseState, token: Any) -> ReleaseState:
+        """The state after one more token i32[B] of each stream."""
+        inner = grammar.advance(state.grammar, token)
+        xp = state.age.__array_namespace__()
+        token = xp.asarray(token, dtype=xp.int32)
+        shift = token - TIME_SHIFT + 1
+        passed = xp.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0)
+        age = xp.where(inner.sounding >= 0, state.age + passed[:, None], 0)
+        struck = token[:, None] - NOTE_ON == xp.arange(PITCHES, dtype=xp.int32)[None, :]
+        rest = xp.where(xp.any(inner.sounding >= 0, axis=1), 0, state.rest + passed)
+        return ReleaseState(inner, xp.where(struck, 0, age), rest)
+
+    def allowed(self, state: ReleaseState) -> Any:
+        """bool[B, V]: what the grammar allows without making a silence too long, or only the oldest overdue note-off
+        where there is one."""
+        xp = state.age.__array_namespace__()
+        shift = xp.arange(VOCABULARY.size, dtype=xp.int32)[None, :] - TIME_SHIFT + 1
+        silent = ~xp.any(state.grammar.sounding >= 0, axis=1, keepdims=True)
+        waits = silent & (shift >= 1) & (shift <= MAX_SHIFT) & (state.rest[:, None] + shift > self.rest)
+        allowed = grammar.allowed(state.grammar) & ~waits
+        offs = allowed[:, NOTE_OFF : NOTE_OFF + PITCHES]
+        # The oldest alone: after a younger key's note-off it could not follow in the same step.
+        order = xp.where(offs & (state.age >= self.longest), state.grammar.sounding, NEVER)
+        oldest = xp.min(order, axis=1, keepdims=True)
+        due = (order == oldest) & (order < NEVER)
+        before = xp.zeros_like(allowed[:, :NOTE_OFF])
+        past = xp.zeros_like(allowed[:, NOTE_OFF + PITCHES :])
+        only = xp.concat([before, due, past], axis=1)
+        return xp.where(xp.any(due, axis=1, keepdims=True), only, allowed)

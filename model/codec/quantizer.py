@@ -1,0 +1,161 @@
+"""Residual vector quantisation, codebooks kept as running means (SoundStream, section III.C; Zeghidour et al., 2021).
+
+    residual = z
+    for each codebook:
+        code = the entry nearest to the residual
+        residual -= entry
+    z is about the sum of the entries
+
+The first q codebooks alone are a codec of a lower bitrate: training leaves out the last ones for a part of the rows
+(quantizer dropout).  Entries begin as the means of what there is to quantise (`first_entries`) and follow it as running
+means.  DAC's lookup by direction in eight dimensions is another way; benchmarks/codec says what either does on piano.
+
+Letters: B batch, F frames, D width, Q codebooks, S entries of a codebook.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen.model.codec.config import CodecConfig
+
+ROUNDS = 8  # of k-means, for a fresh codebook
+
+
+class Quantized(NamedTuple):
+    """What training needs to know of a quantisation."""
+
+    latents: jax.Array  # f32 [B, F, D], quantised; its gradient goes straight through to the input
+    codes: jax.Array  # i32 [B, F, Q]
+    residuals: jax.Array  # f32 [Q, B, F, D], what was looked up in each codebook
+    commitment: jax.Array  # f32 [], moves the encoder towards the entries
+
+
+def nearest(x: jax.Array, entries: jax.Array) -> jax.Array:
+    """The entry [S, D] nearest to each x [..., D], i32 [...]."""
+    products = jnp.einsum("...d,sd->...s", x, entries, precision="highest")
+    return jnp.argmax(products - 0.5 * jnp.sum(jnp.square(entries), axis=-1), axis=-1)
+
+
+class ResidualVectorQuantizer(nnx.Module):
+    """Q codebooks, each quantising what the ones before it have left over.  All of it is float32."""
+
+    def __init__(self, rngs: nnx.Rngs, config: CodecConfig):
+        shape = (config.codebooks, config.codebook_size, config.width)
+        self.config = config
+        self.entries = nnx.Param(jax.random.normal(rngs.params(), shape))
+
+    def encode(self, z: jax.Array, codebooks: int | None = None) -> jax.Array:
+        """Latents [B, F, D] -> codes i32 [B, F, Q'] of the first Q' = `codebooks` codebooks (None: all)."""
+        residual, codes = z.astype(jnp.float32), []
+        for q in range(self.config.codebooks if codebooks is None else codebooks):
+            codes.append(nearest(residual, self.entries[q]))
+            residual = residual - self.entries[q][codes[-1]]
+        return jnp.stack(codes, axis=-1)
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Codes i32 [B, F, Q'] -> latents f32 [B, F, D]; Q' may be fewer than all codebooks."""
+        quantised = jnp.zeros((*codes.shape[:2], self.config.width))
+        for q in range(codes.shape[-1]):
+            quantised = quantised + self.entries[q][codes[..., q]]
+        return quantised
+
+    def __call__(self, z: jax.Array, used: jax.Array) -> Quantized:
+        """Quantise z [B, F, D] for training, row b with its first used[b] codebooks (used i32 [B], 1..Q).
+
+        The gradient of the latents with respect to z is the identity (straight-through); the commitment is a mean over
+        the rows that use a codebook, summed over the codebooks.
+        """
+        z = residual = z.astype(jnp.float32)
+        quantised, commitment, codes, looked_up = jnp.zeros_like(z), jnp.zeros(()), [], []
+        stop = jax.lax.stop_gradient
+        for q in range(self.config.codebooks):
+            code = nearest(stop(residual), self.entries[q])
+            entry = stop(self.entries[q][code])
+            mine = (used > q).astype(jnp.float32)[:, None]  # [B, 1]
+            share = mine / jnp.maximum(mine.sum() * z.shape[1], 1.0)
+            commitment += jnp.sum(share * jnp.mean(jnp.square(residual - entry), axis=-1))
+            quantised = quantised + mine[..., None] * entry
+            codes.append(code)
+            looked_up.append(stop(residual))
+            residual = residual - entry
+        return Quantized(z + stop(quantised - z), jnp.stack(codes, axis=-1), jnp.stack(looked_up), commitment)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def first_entries(z: jax.Array, key: jax.Array, config: CodecConfig) -> jax.Array:
+    """Entries f32 [Q, S, D] by k-means on latents [N, D], codebook after codebook on what is left over."""
+    S = config.codebook_size
+
+    def codebook(residual: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start = residual[jax.random.choice(key, residual.shape[0], (S,), replace=residual.shape[0] < S)]
+
+        def better(_: int, entries: jax.Array) -> jax.Array:
+            sums, counts = gathered(residual, nearest(residual, entries), S)
+            return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], entries)
+
+        entries = jax.lax.fori_loop(0, ROUNDS, better, start)
+        return residual - entries[nearest(residual, entries)], entries
+
+    return jax.lax.scan(codebook, z.astype(jnp.float32), jax.random.split(key, config.codebooks))[1]
+
+
+def gathered(x: jax.Array, code: jax.Array, size: int, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """(sum of the x [N, D] of each code f32 [S, D], how many they are f32 [S]), each x counted `weight` [N] times."""
+    weight = jnp.ones(x.shape[0]) if weight is None else weight
+    sums = jnp.zeros((size, x.shape[1])).at[code].add(weight[:, None] * x)
+    return sums, jnp.zeros(size).at[code].add(weight)
+
+
+def followed(
+    entries: jax.Array, use: jax.Array, quantized: Quantized, used: jax.Array, decay: float
+) -> tuple[jax.Array, jax.Array]:
+    """The entries [Q, S, D] as running means of what chose them, and their use [Q, S].
+
+    Use is each entry's running share of its codebook's choices, S times over (1 is even use), in the rows that use the
+    codebook.
+    """
+    Q, S, D = entries.shape
+    means, uses = [], []
+    for q in range(Q):
+        weight = jnp.repeat((used > q).astype(jnp.float32), quantized.codes.shape[1])
+        sums, counts = gathered(quantized.residuals[q].reshape(-1, D), quantized.codes[..., q].reshape(-1), S, weight)
+        share = (1 - decay) * S / jnp.maximum(weight.sum(), 1.0)
+        new = decay * use[q] + share * counts
+        means.append((decay * use[q][:, None] * entries[q] + share * sums) / jnp.maximum(new, 1e-9)[:, None])
+        uses.append(new)
+    return jnp.stack(means), jnp.stack(uses)
+
+
+def codebooks_used(key: jax.Array, rows: int, codebooks: int, dropout: float) -> jax.Array:
+    """Quantizer dropout: i32 [rows], all codebooks, or for a share `dropout` of the rows a random number 1..Q."""
+    drop_key, number_key = jax.random.split(key)
+    number = jax.random.randint(number_key, (rows,), 1, codebooks + 1)
+    return jnp.where(jax.random.bernoulli(drop_key, dropout, (rows,)), number, codebooks)
+
+
+def perplexity(counts: jax.Array) -> jax.Array:
+    """exp of the entropy of each codebook's use: counts [Q, S] -> f32 [Q], between 1 and S."""
+    p = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1e-9)
+    return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.maximum(p, 1e-30)), 0.0), axis=-1))
+
+
+def revive(
+    entries: jax.Array, use: jax.Array, residuals: jax.Array, key: jax.Array, threshold: float
+) -> tuple[jax.Array, jax.Array]:
+    """Put dead entries where there is something to quantise (SoundStream, section III.C).
+
+    entries f32 [Q, S, D]; use f32 [Q, S] of `followed`; residuals f32 [Q, ..., D].  An entry whose use is below
+    `threshold` becomes a random one of the residuals.  Returns (entries, which were dead bool [Q, S]).
+    """
+    Q, S, D = entries.shape
+    candidates = residuals.reshape(Q, -1, D)
+    chosen = jax.random.randint(key, (Q, S), 0, candidates.shape[1])
+    fresh = jnp.take_along_axis(candidates, chosen[..., None], axis=1)
+    dead = use < threshold
+    return jnp.where(dead[..., None], fresh, entries), dead

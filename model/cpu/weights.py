@@ -1,0 +1,112 @@
+"""The matrices of a checkpoint as a CPU reads them: a row of bytes for each output, the very bytes that are stored.
+
+`Packed` hands them to ONNX Runtime's operators, for passes, and `Stacked` also to model/cpu/step.py, for steps: both
+read the same memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musicgen.model.config import ModelConfig
+from musicgen.model.cpu.memory import KINDS
+from musicgen.model.cpu.memory import Weights as StepWeights
+from musicgen.model.int8 import SCALE, Weights
+
+EPSILON = 1e-6  # of rms_norm
+
+
+def local_names(config: ModelConfig) -> list[str]:
+    """The blocks over the inputs."""
+    return [f"local.{i}" for i in range(config.local_layers)]
+
+
+def decode_names(config: ModelConfig) -> list[str]:
+    """Cross-attend and self-attend blocks in the order of the forward pass."""
+    return [
+        name
+        for layer in range(config.layers)
+        for name in (*(f"cross.{i}" for i in config.crosses_before(layer)), f"layers.{layer}")
+    ]
+
+
+def embeddings(weights: Weights) -> np.ndarray:
+    """f32 [V, D]: the rows of the table, normalised once."""
+    table = weights["embedding"].astype(np.float32)
+    return table / np.sqrt((table * table).mean(axis=-1, keepdims=True) + EPSILON)
+
+
+class Packed:
+    """Matrices as `MatMulNBits` wants them, made once for all graphs."""
+
+    def __init__(self, weights: Weights):
+        self.weights = weights
+        self._packed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def is_int8(self, *names: str) -> bool:
+        """Whether these matrices are bytes with scales."""
+        return all(self.weights[f"{name}.kernel"].dtype == np.int8 for name in names)
+
+    def beside(self, what: str, *names: str) -> np.ndarray:
+        """The kernels of these names side by side, or their scales."""
+        return np.concatenate([self.weights[f"{name}.{what}"] for name in names], axis=-1)
+
+    def rows(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
+        """Kernels one below the other, f32 or u8 [outputs, inputs], and f32 [outputs], the scales of bytes.
+
+        Bytes have 128 for zero, and 16, 32, 64 or 128 of them divide a row, which zeros may end.
+        """
+        if not self.is_int8(*names):
+            kernel = np.ascontiguousarray(self.beside("kernel", *names).T, np.float32)
+            return kernel, np.ones(len(kernel), np.float32)
+        kernel = self.beside("kernel", *names)
+        inputs, outputs = kernel.shape
+        padded = np.full((outputs, -(-inputs // 16) * 16), 128, np.uint8)
+        np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
+        return padded, self.beside(f"kernel{SCALE}", *names).astype(np.float32)
+
+    def packed(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
+        """int8 kernels as u8 [outputs, blocks, block], 128 for zero, and their f32 scales [outputs, blocks]."""
+        key = " ".join(names)
+        if key not in self._packed:
+            kernel, scale = self.rows(*names)
+            outputs, inputs = kernel.shape
+            block = next(size for size in (128, 64, 32, 16) if inputs % size == 0)
+            scales = np.repeat(scale[:, None], inputs // block, axis=1)
+            self._packed[key] = kernel.reshape(outputs, -1, block), scales
+        return self._packed[key]
+
+
+class Stacked(Packed):
+    """The same, with the matrices of all blocks in one array for each kind: steps take them from there, too."""
+
+    def __init__(self, weights: Weights, config: ModelConfig):
+        super().__init__(weights)
+        self.config = config
+        self.blocks = [*local_names(config), *decode_names(config)]
+        self.stacks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for parts in (("query", "key", "value"), ("out",), ("up",), ("down",)):
+            rows = [super(Stacked, self).rows(*(f"{block}.{part}" for part in parts)) for block in self.blocks]
+            kernels, scales = zip(*rows, strict=True)
+            self.stacks[parts[0]] = np.stack(kernels), np.stack(scales)
+
+    def rows(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
+        """See Packed; matrices of one block."""
+        block, _, part = names[0].rpartition(".")
+        if block not in self.blocks:
+            return super().rows(*names)
+        c = self.config
+        q, kv = c.heads * c.head_size, c.kv_heads * c.head_size
+        within = {"query": 0, "key": q, "value": q + kv}
+        first = within.get(part, 0)
+        count = sum(self.weights[f"{name}.kernel"].shape[1] for name in names)
+        kernel, scale = self.stacks["query" if part in within else part]
+        at = self.blocks.index(block)
+        return kernel[at, first : first + count], scale[at, first : first + count]
+
+    def for_steps(self) -> StepWeights:
+        """What a step reads."""
+        kinds = [(KINDS.index(kind), int(which)) for kind, which in (block.split(".") for block in self.blocks)]
+        scales = [[self.weights[f"{block}.{part}_scale"] for part in ("query", "key")] for block in self.blocks]
+        matrices = [array for stack in (*self.stacks.values(), self.rows("logits")) for array in stack]
+        return StepWeights._make([np.array(kinds), *matrices[:2], np.array(scales, np.float32), *matrices[2:]])
