@@ -1,4 +1,4 @@
-// What the roll is put down with: a canvas or SVG.
+// What the roll is drawn with: boxes and short texts on a canvas.
 
 const FONT = "system-ui, sans-serif";
 
@@ -38,37 +38,5 @@ export class CanvasPen {
     context.fillStyle = this.colour = colour;
     context.textAlign = align;
     context.fillText(text, x, y);
-  }
-}
-
-const escaped = (text) => text.replace(/[<>&"]/g, (letter) => `&#${letter.charCodeAt(0)};`).replace(/[^\t\n\r -\uFFFD]/g, "");
-const short = (value) => String(Math.round(value * 100) / 100);
-
-/** Writes an SVG document. */
-export class SvgPen {
-  constructor(width, height, title) {
-    this.lines = [
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">`,
-      `<title>${escaped(title)}</title>`,
-    ];
-  }
-
-  box(x, y, width, height, colour, opacity = 1, round = 0) {
-    if (width <= 0 || height <= 0) return;
-    const faint = opacity < 1 ? ` fill-opacity="${opacity}"` : "";
-    const soft = round && width > 5 && height > 5 ? ` rx="${round}"` : "";
-    const where = `x="${short(x)}" y="${short(y)}" width="${short(width)}" height="${short(height)}"`;
-    this.lines.push(`<rect ${where} fill="${colour}"${faint}${soft}/>`);
-  }
-
-  text(x, y, text, colour, align) {
-    const anchor = align === "center" ? ' text-anchor="middle"' : "";
-    this.lines.push(
-      `<text x="${short(x)}" y="${short(y)}" font-family="${FONT}" font-size="11" fill="${colour}"${anchor}>${escaped(text)}</text>`,
-    );
-  }
-
-  done() {
-    return `${this.lines.join("\n")}\n</svg>\n`;
   }
 }

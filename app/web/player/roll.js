@@ -1,4 +1,4 @@
-// The piano roll as rectangles and short texts, put down with a pen: a canvas on the screen, a canvas for PNG, or SVG.
+// The piano roll as boxes and short texts, drawn on a canvas.
 //
 // Time runs to the right, pitch upwards, as in `musicgen roll`.  A faint tail shows how long the pedal lets a note ring; below
 // lie the lane of the pedal and, if it is shown, the lane of surprise.
@@ -98,7 +98,7 @@ function drawStretches(pen, music, place, colours, edge) {
   if (edge !== null) stretch(edge, place.to, colours.unmade);
 }
 
-export function timeStep(across) {
+function timeStep(across) {
   return STEPS.find((step) => step * across >= LABEL_ROOM) ?? STEPS[STEPS.length - 1];
 }
 

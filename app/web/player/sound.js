@@ -18,7 +18,7 @@ const OUTPUT_HANGS = typeof CSS !== "undefined" && CSS.supports("-moz-appearance
 const rates = (a, b) => 2 ** ((a - b) / 12);
 
 /** The sampled key nearest to a pitch. */
-export function sampledKey(pitch) {
+function sampledKey(pitch) {
   const step = Math.round((Math.min(Math.max(pitch, LOWEST), HIGHEST) - LOWEST) / STEP);
   return Math.min(LOWEST + step * STEP, HIGHEST);
 }

@@ -8,7 +8,6 @@
 //   stage.end({ stopped: false })                               nothing more comes
 //   stage.play() pause() seek(s) zoom(factor | "whole") layer("surprise", true) select(from, to)
 //   stage.selectable = true; stage.selection                    {from, to} in seconds
-//   await stage.png(); stage.svg()
 //
 // A note may be appended while it is held, with null for its end, and again with its end once that is known.
 // `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
@@ -25,7 +24,6 @@ import { clock, Music } from "./music.js";
 import { drawOverlay } from "./overlay.js";
 import { palette } from "./palette.js";
 import { CanvasPen } from "./pens.js";
-import { picturePng, pictureSvg } from "./picture.js";
 import { Player } from "./player.js";
 import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
@@ -375,18 +373,6 @@ export class Stage {
     if (this.scroller.getAttribute("aria-valuetext") === value) return;
     this.scroller.setAttribute("aria-valuenow", position.toFixed(1));
     this.scroller.setAttribute("aria-valuetext", value);
-  }
-
-  // ---- pictures
-
-  /** The whole piece as a PNG. @returns {Promise<Blob>} */
-  png(options = {}) {
-    return picturePng(this.music, { theme: "light", surprise: this.surprise, ...options });
-  }
-
-  /** The whole piece as an SVG document. @returns {string} */
-  svg(options = {}) {
-    return pictureSvg(this.music, { theme: "light", surprise: this.surprise, ...options });
   }
 
   /** Let go of everything outside the element. */

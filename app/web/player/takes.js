@@ -19,7 +19,7 @@ export class TakesFull extends Error {}
 const whole = (value, low, high) => (Number.isFinite(value) ? Math.min(Math.max(Math.round(value), low), high) : null);
 
 /** The music object as whole numbers in flat lists: milliseconds, hundredths of a nat; -1 for none. */
-export function packMusic(music) {
+function packMusic(music) {
   const notes = [];
   for (const [onset, end, pitch, velocity, surprise] of music.notes ?? []) {
     const known = Number.isFinite(surprise) ? Math.round(surprise * 100) : -1;
@@ -30,7 +30,7 @@ export function packMusic(music) {
 }
 
 /** The music object again, or null if this is none. */
-export function unpackMusic(packed) {
+function unpackMusic(packed) {
   if (typeof packed !== "object" || packed === null || !Array.isArray(packed.notes) || !Array.isArray(packed.pedal)) return null;
   if (packed.notes.length > MOST_NOTES * 5 || packed.pedal.length > MOST_NOTES * 2) return null;
   const notes = [];
@@ -50,7 +50,7 @@ export function unpackMusic(packed) {
   return { notes, pedal, prime_seconds: (whole(packed.prime, 0, LONGEST) ?? 0) / MS, seconds: (whole(packed.length, 0, LONGEST) ?? 0) / MS };
 }
 
-/** Characters that a take costs, with room for a parent, a mark and a name that change later. */
+/** Characters that a take costs, with room for a parent and a mark that change later. */
 const sizeOf = (take) => JSON.stringify({ ...take, name: "" }).length + 6 * NAME + 20;
 
 /** A take as a caller sees it; changing it changes nothing in the store. */
@@ -97,19 +97,6 @@ export class Takes {
     return id;
   }
 
-  /**
-   * What a new take needs that goes on from this one: the music up to `seconds`, the settings and the parent.
-   * Nothing is stored until the take has been made and is given to add().
-   */
-  branch(id, seconds = null) {
-    const { music, settings, seed } = this.get(id);
-    const at = seconds === null ? music.seconds : Math.min(Math.max(seconds, 0), music.seconds);
-    const notes = music.notes.filter((note) => note[0] < at).map(([onset, end, ...rest]) => [onset, end === null ? at : Math.min(end, at), ...rest]);
-    const pedal = music.pedal.filter((event) => event[0] < at);
-    if (pedal.length && pedal[pedal.length - 1][1] > 0) pedal.push([at, 0]);
-    return { parent: id, branched_at: at, settings, seed, prime: { notes, pedal, prime_seconds: at, seconds: at } };
-  }
-
   get(id) {
     const take = this.takes.get(id);
     if (!take) throw new Error(`there is no take ${id}`);
@@ -144,14 +131,6 @@ export class Takes {
     take.kept = Boolean(kept);
     this.sizes.delete(id);
     return `${take.name} is ${kept ? "kept" : "no longer kept"}.`;
-  }
-
-  rename(id, name) {
-    const take = this.takes.get(id);
-    if (!take) throw new Error(`there is no take ${id}`);
-    this.#remember({ id, name: take.name });
-    take.name = String(name).trim().slice(0, NAME) || `Take ${id}`;
-    this.sizes.delete(id);
   }
 
   /** Take one out; what continued it continues its parent. @returns {string} what has been done, in words */
@@ -190,7 +169,7 @@ export class Takes {
     return this.undos.length > 0;
   }
 
-  /** Take back the last keep, rename or remove. @returns {string | null} what has been done, in words; null if there was nothing */
+  /** Take back the last keep or remove. @returns {string | null} what has been done, in words; null if there was nothing */
   undo() {
     const step = this.undos.pop();
     if (!step) return null;
@@ -199,10 +178,6 @@ export class Takes {
     const take = this.takes.get(step.id);
     const { name } = take;
     if (step.removed) return `${name} is back.`;
-    if (step.name !== undefined) {
-      take.name = step.name;
-      return `${name} is called ${step.name} again.`;
-    }
     take.kept = step.kept;
     return `${name} is ${step.kept ? "kept again" : "no longer kept"}.`;
   }

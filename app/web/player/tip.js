@@ -7,7 +7,7 @@ import { make } from "./theme.js";
 const NEAR = 0.03; // seconds: short notes are hard to hit
 
 /** The index of the note at a time and pitch, the one that began last, or null. */
-export function noteAt(music, seconds, pitch) {
+function noteAt(music, seconds, pitch) {
   let found = null;
   music.between(seconds - NEAR, seconds + NEAR, (index) => {
     if (music.notes[index][2] === pitch) found = index;
@@ -16,7 +16,7 @@ export function noteAt(music, seconds, pitch) {
 }
 
 /** "E♭4, velocity 64, 0.8 s, 3.2 nats". */
-export function describe([onset, end, pitch, velocity, surprise]) {
+function describe([onset, end, pitch, velocity, surprise]) {
   const parts = [pitchName(pitch), `velocity ${velocity}`];
   if (end !== null) parts.push(`${(end - onset).toFixed(2)} s`);
   if (surprise !== null) parts.push(`${surprise.toFixed(1)} nats`);
