@@ -7,7 +7,8 @@
     SHA256SUMS                         of those files; the hash of its lines, the card's apart, names the checkpoint
     memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
 
-`load` gives them back, as stored or as float32 arrays, after checking every sum.
+`load` gives them back, as stored or as float32 arrays, after checking every sum.  `write` replaces a folder as one
+(replace.py): a training that is killed while it writes leaves the weights of before.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from musicgen.checkpoints.replace import current, replacing
 from musicgen.model import int8
 from musicgen.model.config import ModelConfig
 from musicgen.model.int8 import dequantised
@@ -72,6 +75,7 @@ def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "che
     """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
     for folder in ((shipped or FOLDER) / str(name_or_path), Path(name_or_path)):
         try:
+            folder = current(folder, SUMS)
             if (folder / SUMS).is_file():
                 return folder
         except OSError:  # a name no file can have
@@ -85,7 +89,28 @@ def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "che
 
 
 def verified(folder: Path) -> dict[str, bytes]:
-    """Every file of a checkpoint by name, its sum checked; SHA256SUMS too.  Raises CheckpointError."""
+    """Every file of a checkpoint by name, its sum checked; SHA256SUMS too.  Raises CheckpointError.
+
+    Where a training replaces the weights while they are read, the new ones are read.
+    """
+    while True:
+        before = _sums(folder)
+        try:
+            return _read(current(folder, SUMS))
+        except CheckpointError:
+            if _sums(folder) == before:
+                raise
+
+
+def _sums(folder: Path) -> bytes | None:
+    """What SHA256SUMS holds at this moment; None where it cannot be read."""
+    try:
+        return (current(folder, SUMS) / SUMS).read_bytes()
+    except OSError:
+        return None
+
+
+def _read(folder: Path) -> dict[str, bytes]:
     try:
         files = {SUMS: (folder / SUMS).read_bytes()}
         for line in files[SUMS].decode().splitlines():
@@ -170,17 +195,21 @@ def release(
 
 
 def write(folder: Path, stored: dict[str, np.ndarray], documents: Mapping[str, Any], card: str) -> str:
-    """Write weights as they are stored, JSON documents by name, the card and the sums of all; returns the sha256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("model-*.safetensors"):
-        old.unlink()
+    """Write weights as they are stored, JSON documents by name, the card and the sums of all; returns the sha256.
+
+    At any moment `load` finds the weights of before or these.
+    """
     shards = list(shards_of(stored))
     files = {shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
     files |= {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in documents.items()}
     files[CARD] = card.encode()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return write_sums(folder)
+    with replacing(folder) as new:
+        if folder.exists():  # what else lies there stays, an index of the training set say
+            others = shutil.ignore_patterns("model-*.safetensors", SUMS, *files)
+            shutil.copytree(folder, new, ignore=others, dirs_exist_ok=True)
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+        return write_sums(new)
 
 
 def identity(sums: str) -> str:
@@ -193,5 +222,7 @@ def write_sums(folder: Path) -> str:
     """Write SHA256SUMS anew, after an edit of the card say; returns the checkpoint's sha256."""
     paths = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".md"))
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
-    (folder / SUMS).write_text(sums)
+    beside = folder / f"{SUMS}.tmp"
+    beside.write_text(sums)
+    beside.replace(folder / SUMS)
     return identity(sums)
