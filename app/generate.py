@@ -20,9 +20,9 @@ from musicgen.app.prime import Prime
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
 from musicgen.app.version import version
-from musicgen.data_prep import BOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
+from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
+from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.rules.endings import Endings
-from musicgen.data_prep.vocabulary import EOS, NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -247,7 +247,7 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
         arrivals.append(time.perf_counter())
         now += np.array([steps(row)[-1] for row in block])
         now[(block == EOS).any(axis=1)] = limit
-        if first_note_at is None and ((block >= NOTE_ON) & (block < NOTE_ON + PITCHES)).any():
+        if first_note_at is None and (KINDS[block] == Kind.NOTE_ON).any():
             first_note_at = arrivals[-1]
         on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
     warm = sum(int((block != PAD).sum()) for block in blocks[1:])
@@ -291,7 +291,7 @@ def finished(
         version=version(),
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
     )
-    notes = int(((tokens >= NOTE_ON) & (tokens < NOTE_ON + PITCHES)).sum())
+    notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
     return Sample(music, tokens, facts, notes)
 
 

@@ -5,26 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from musicgen.app.prime import TICK, Prime
-from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, decode, steps
+from musicgen.data_prep.events import KINDS, Kind, NoteDecoder
 from musicgen.data_prep.performance import empty, joined, shifted
-from musicgen.data_prep.tokens import DEFAULT_VELOCITY, velocity_of
-from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT
+from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, TIME_SHIFT
 
-VELOCITIES = VOCABULARY.mask("velocity")
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
 
 
 def sounding(tokens: np.ndarray) -> np.ndarray:
     """The pitches, ascending, that a token stream leaves sounding."""
-    last = np.full(PITCHES, -1)
-    on = np.zeros(PITCHES, bool)
-    for first, state in ((NOTE_ON, True), (NOTE_OFF, False)):
-        at = np.flatnonzero((tokens >= first) & (tokens < first + PITCHES))
-        newest = np.full(PITCHES, -1)
-        newest[tokens[at] - first] = at  # later positions overwrite earlier ones
-        on[newest > last] = state
-        last = np.maximum(last, newest)
-    return np.flatnonzero(on)
+    return np.array(sorted(NoteDecoder(tokens).sounding), np.int64)
 
 
 def closed(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
@@ -56,24 +47,13 @@ def ended(tokens: np.ndarray) -> np.ndarray:
     if not over.size:
         return tokens
     kept = tokens[: over[0]]
-    sounds = np.flatnonzero((kept < TIME_SHIFT) | (kept >= TIME_SHIFT + MAX_SHIFT))
+    sounds = np.flatnonzero(KINDS[kept] != Kind.TIME_SHIFT)
     return kept[: sounds[-1] + 1] if sounds.size else kept[:0]
-
-
-def velocity_after(tokens: np.ndarray) -> int:
-    """The velocity of a note struck after a token stream, if no other is named before it."""
-    last = _last_velocity(tokens)
-    return velocity_of(int(last[0])) if last.size else DEFAULT_VELOCITY
-
-
-def _last_velocity(tokens: np.ndarray) -> np.ndarray:
-    """The last velocity token of a stream, int16[1]; int16[0] if it has none."""
-    return tokens[VELOCITIES[tokens]][-1:]
 
 
 def new_music(tokens: np.ndarray, before: np.ndarray) -> Performance:
     """The notes that new tokens strike, at new time; ``before`` says which velocity is in force at the start."""
-    return decode(np.concatenate([_last_velocity(before), tokens]))
+    return decode(tokens, before)
 
 
 def join(prime: Prime, tokens: np.ndarray) -> Performance:
@@ -89,11 +69,12 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
     music = prime.performance
     new = _after(music.onset[-1], shifted(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
     end = music.end.copy()
-    for pitch in sounding(prime.tokens):
+    decoder = NoteDecoder(prime.tokens)
+    held = decoder.sounding.copy()
+    ended_at = {event.note: event.step for event in decoder.feed(tokens)}
+    for pitch, number in held.items():
         note = np.flatnonzero(music.pitch == pitch)[-1]
-        ends = np.flatnonzero((tokens == NOTE_OFF + pitch) | (tokens == NOTE_ON + pitch))
-        when = steps(tokens)[ends[0]] if ends.size else steps(tokens)[-1] if tokens.size else 0
-        end[note] = prime.seconds + when / STEPS_PER_SECOND
+        end[note] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
     old = Performance(
         music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music, prime.seconds)
     )

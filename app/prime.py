@@ -13,7 +13,8 @@ import numpy as np
 
 from musicgen.app.errors import BadInput
 from musicgen.app.performance_file import performance_in, read_bytes
-from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, encode, steps
+from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.performance import PEDAL_DOWN
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
@@ -58,7 +59,7 @@ def make_prime(performance: Performance, seconds: float | None, sha256: str) -> 
         tokens = encode(performance, bos=True)
         tokens = tokens[steps(tokens) <= np.floor(cut * STEPS_PER_SECOND + 0.5)]
     # A time shift that no event follows says nothing yet: the model decides how long the pause is.
-    shift = VOCABULARY.mask("time_shift")[tokens]
+    shift = KINDS[tokens] == Kind.TIME_SHIFT
     tokens = tokens[: int(np.flatnonzero(~shift)[-1]) + 1]
     return Prime(performance, tokens, float(steps(tokens)[-1]) / STEPS_PER_SECOND, sha256)
 

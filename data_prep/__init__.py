@@ -4,9 +4,10 @@ numpy only: nothing here imports JAX or `musicgen.model`. Import the dataset's m
 ...) by name: some of them need an extra.
 """
 
+from musicgen.data_prep.events import STEPS_PER_SECOND, steps
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
 from musicgen.data_prep.performance import Performance, cut, empty, joined, shifted, sustained
-from musicgen.data_prep.tokens import STEPS_PER_SECOND, decode, encode, steps
+from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, Vocabulary
 
 __all__ = [

@@ -22,8 +22,11 @@ files of MAESTRO v3 each of them touches three notes, in four files together, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from musicgen.data_prep.events import STEPS_PER_SECOND, VELOCITY_BIN, NoteDecoder
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, next_onset, sustained
 from musicgen.data_prep.vocabulary import (
     BOS,
@@ -31,22 +34,15 @@ from musicgen.data_prep.vocabulary import (
     MAX_SHIFT,
     NOTE_OFF,
     NOTE_ON,
-    PITCHES,
     TIME_SHIFT,
     VELOCITY,
-    VOCABULARY,
 )
-
-STEPS_PER_SECOND = VOCABULARY.steps_per_second
-VELOCITY_BIN = 4
-"""MIDI velocities per bin: ceil(127 / 32)."""
 
 TICKS_PER_STEP = 400
 """Onsets inside one step are told apart by ticks of 25 microseconds: 128 of them are 3.2 ms, well inside half a
 step."""
 
-DEFAULT_VELOCITY = 65
-"""For notes of a stream that names no velocity before them."""
+STILL_SOUNDING = 2**62  # steps: the end of a note that has none yet
 
 
 def encode(performance: Performance, *, bos: bool = False, eos: bool = False) -> np.ndarray:
@@ -90,69 +86,42 @@ def _step(seconds: np.ndarray) -> np.ndarray:
     return np.minimum(seconds * STEPS_PER_SECOND + 0.5, 2.0**52).astype(np.int64)
 
 
-def steps(tokens: np.ndarray) -> np.ndarray:
-    """int64[T]: the time, in steps from the start, at which each token happens; for a time shift, the time after it."""
-    tokens = np.asarray(tokens)
-    shift = tokens.astype(np.int64) - (TIME_SHIFT - 1)
-    return np.cumsum(np.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0))
+def decode(tokens: np.ndarray, before: np.ndarray | Sequence[int] = ()) -> Performance:
+    """The notes that a token stream int[T] strikes, their pedal in their ends.
 
+    Read as `events.NoteDecoder` does; every note lasts a step at the least, and what still sounds at the end of the
+    stream ends there. Raises ValueError for ids outside the vocabulary only.
 
-def velocity_of(token: int) -> int:
-    """The MIDI velocity that a velocity token says: the softest of its bin."""
-    return 1 + (token - VELOCITY) * VELOCITY_BIN
-
-
-def decode(tokens: np.ndarray) -> Performance:
-    """The notes of a token stream, their pedal in their ends.
-
-    Forgiving, since a model may have written the stream: BOS and PAD say nothing, EOS ends it, a note-off without a
-    note is ignored, a note-on ends the note that its key still sounds, every note lasts a step at the least, and what
-    still sounds at the end of the stream ends there. Raises ValueError for ids outside the vocabulary only.
+    before: int[P] tokens that these continue. They say which velocity is in force; their own notes are left out.
 
     Onsets in one step are placed on the step's own time and, where the order of the stream is not that of the
     pitches, on the following ticks of 25 microseconds: the order survives `encode` and MIDI files.
     """
-    ids = np.asarray(tokens)
-    if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY.size):
-        raise ValueError(f"tokens lie in 0..{VOCABULARY.size - 1}, not {int(ids.min())}..{int(ids.max())}")
+    decoder = NoteDecoder(before)
+    onsets: list[int] = []  # in steps, as the ends
+    ends: list[int] = []
     pitches: list[int] = []
     velocities: list[int] = []
-    onset_ticks: list[int] = []
-    end_steps: list[int] = []  # -1 while the note sounds
-    onset_steps: list[int] = []
-    sounding = [-1] * PITCHES
-    step, velocity = 0, DEFAULT_VELOCITY
-    tick, highest = 0, -1
-    for token in ids.tolist():
-        if NOTE_ON <= token < NOTE_ON + PITCHES:
-            pitch = token - NOTE_ON
-            note = sounding[pitch]
-            if note >= 0:
-                end_steps[note] = step
-            sounding[pitch] = len(pitches)
-            if pitch <= highest:
-                tick = min(tick + 1, TICKS_PER_STEP // 2 - 1)
-            highest = pitch
+    for note, step, pitch, velocity in decoder.feed(tokens):
+        if velocity:
+            onsets.append(step)
+            ends.append(STILL_SOUNDING)
             pitches.append(pitch)
             velocities.append(velocity)
-            onset_ticks.append(step * TICKS_PER_STEP + tick)
-            onset_steps.append(step)
-            end_steps.append(-1)
-        elif NOTE_OFF <= token < NOTE_OFF + PITCHES:
-            note = sounding[token - NOTE_OFF]
-            if note >= 0:
-                end_steps[note] = step
-                sounding[token - NOTE_OFF] = -1
-        elif TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
-            step += token - TIME_SHIFT + 1
-            tick, highest = 0, -1
-        elif token >= VELOCITY:
-            velocity = velocity_of(token)
-        elif token == EOS:
-            break
+        elif note >= 0:
+            ends[note] = step
     if not pitches:
         return empty()
-    end = np.array(end_steps)
-    end = np.maximum(np.where(end < 0, step, end), np.array(onset_steps) + 1)
-    onset = np.array(onset_ticks) / (STEPS_PER_SECOND * TICKS_PER_STEP)
-    return Performance(onset, end / STEPS_PER_SECOND, np.array(pitches), np.array(velocities), NO_PEDAL)
+    onset, pitch_of = np.array(onsets), np.array(pitches)
+    end = np.maximum(np.minimum(ends, decoder.step), onset + 1)
+    ticks = onset * TICKS_PER_STEP + _ticks(onset, pitch_of)
+    return Performance(
+        ticks / (STEPS_PER_SECOND * TICKS_PER_STEP), end / STEPS_PER_SECOND, pitch_of, np.array(velocities), NO_PEDAL
+    )
+
+
+def _ticks(onset: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+    """i64[n]: how many notes in its step, up to and with this one, are not above the note struck before them."""
+    falls = np.cumsum(np.append(False, (np.diff(onset) == 0) & (np.diff(pitch) <= 0)))
+    before = falls[np.searchsorted(onset, onset)]
+    return np.minimum(falls - before, TICKS_PER_STEP // 2 - 1)

@@ -1,8 +1,8 @@
 """The token vocabulary: one table of named ranges from which everything else derives.
 
 Sizes, encoding, decoding, masks and the JSON that travels with a checkpoint all come from `TABLE`; no other module
-spells a token number. A token is the first id of its range plus the distance of its value from the first value of the
-range.
+here spells a token number. A token is the first id of its range plus the distance of its value from the first value of
+the range.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ VOCABULARY = Vocabulary()
 PAD = VOCABULARY.first("pad")
 BOS = VOCABULARY.first("bos")
 EOS = VOCABULARY.first("eos")
+SPECIALS = 3  # these; the codes of a codec stand behind them, too
 NOTE_ON = VOCABULARY.first("note_on")
 NOTE_OFF = VOCABULARY.first("note_off")
 TIME_SHIFT = VOCABULARY.first("time_shift")

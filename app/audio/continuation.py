@@ -24,7 +24,8 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.provenance import label
 from musicgen.app.settings import Settings, checked_seed
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, read_blocks, silent
-from musicgen.data_prep.dataset.code_rows import SPECIALS, frames_of
+from musicgen.data_prep.dataset.code_rows import frames_of
+from musicgen.data_prep.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released

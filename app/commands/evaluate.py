@@ -84,9 +84,8 @@ def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespa
     import jax
 
     from musicgen.app.progress import Progress
+    from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
     from musicgen.data_prep.rules.preamble import preamble
-    from musicgen.data_prep.tokens import STEPS_PER_SECOND, steps
-    from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
     from musicgen.model.evaluate import nats_of_pieces
 
     N = arguments.context or model.config.context
@@ -111,7 +110,7 @@ def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespa
             for piece, of_piece in zip(pieces, scored, strict=True):
                 nats += float(of_piece.astype(np.float64).sum())
                 tokens += len(of_piece)
-                notes += int(((piece >= NOTE_ON) & (piece < NOTE_ON + PITCHES)).sum())
+                notes += int((KINDS[piece] == Kind.NOTE_ON).sum())
                 ticks += int(steps(piece)[-1])
                 progress.update(tokens, f"{nats / tokens:.4f} nats/token")
     except ValueError as error:

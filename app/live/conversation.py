@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from musicgen.app.join import velocity_after
-from musicgen.data_prep import EOS, STEPS_PER_SECOND, Performance, encode, joined, sustained
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, encode, joined, sustained
+from musicgen.data_prep.events import NoteDecoder
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN
-from musicgen.data_prep.tokens import velocity_of
-from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VELOCITY
 
 Message = tuple[int, ...]  # the bytes of a MIDI channel message: status, then data
 Key = tuple[int, int]  # channel, pitch
@@ -122,39 +120,39 @@ class Answer:
         self.began: float | None = None  # when its time 0 is
         self.latency = self.waited = 0.0  # seconds, before the first note and for later ones
         self.struck = 0  # notes sent
-        self._velocity = velocity_after(prime)
-        self._step = 0
+        self._decoder = NoteDecoder(prime)
         self._first: int | None = None  # step of the first note: the silence before it has been waited for already
         self._down: set[int] = set()
 
-    def take(self, tokens: Iterable[int]) -> None:
+    def take(self, tokens: Sequence[int]) -> None:
         """Read some more tokens."""
-        for token in tokens:
-            at = (self._step - (self._first or 0)) / STEPS_PER_SECOND
-            if self.whole:
-                return
-            if token == EOS or at >= self.seconds:
-                self._end(min(at, self.seconds))
-            elif NOTE_ON <= token < NOTE_ON + PITCHES:
-                self._strike(token - NOTE_ON, at)
-            elif NOTE_OFF <= token < NOTE_OFF + PITCHES:
-                self._release(token - NOTE_OFF, at)
-            elif TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
-                self._step += token - TIME_SHIFT + 1
-            elif token >= VELOCITY:
-                self._velocity = velocity_of(token)
+        if self.whole:
+            return
+        for note, step, pitch, velocity in self._decoder.feed(tokens):
+            at = self._since_first(step)
+            if at >= self.seconds:
+                break
+            if velocity:
+                self._strike(pitch, velocity, step)
+            elif note >= 0:
+                self._release(pitch, at)
+        at = self._since_first(self._decoder.step)
+        if self._decoder.ended or at >= self.seconds:
+            self._end(min(at, self.seconds))
 
-    def _strike(self, pitch: int, at: float) -> None:
+    def _since_first(self, step: int) -> float:
+        """Seconds since the first note, or since the beginning before there is one."""
+        return (step - (self._first or 0)) / STEPS_PER_SECOND
+
+    def _strike(self, pitch: int, velocity: int, step: int) -> None:
         if self._first is None:
-            self._first, at = self._step, 0.0
-        self._release(pitch, at)
+            self._first = step
         self._down.add(pitch)
-        self.queue.append((at, pitch, self._velocity))
+        self.queue.append((self._since_first(step), pitch, velocity))
 
     def _release(self, pitch: int, at: float) -> None:
-        if pitch in self._down:
-            self._down.remove(pitch)
-            self.queue.append((at, pitch, 0))
+        self._down.remove(pitch)
+        self.queue.append((at, pitch, 0))
 
     def _end(self, at: float) -> None:
         for pitch in sorted(self._down):
@@ -261,7 +259,7 @@ class Conversation:
             self.player.release_all(now)
         self._watch_hands(now)
 
-    def draw(self, number: int, tokens: Iterable[int], now: float) -> None:
+    def draw(self, number: int, tokens: Sequence[int], now: float) -> None:
         """More tokens of the answer of this number; of an answer that is over they are too late."""
         now = self._later(now)
         answer = self.answer

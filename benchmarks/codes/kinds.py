@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from render_pieces import spectra
 
-from musicgen.data_prep.dataset.code_rows import SPECIALS, CodeRows, flattened, frames_of
+from musicgen.data_prep.dataset.code_rows import CodeRows, flattened, frames_of
+from musicgen.data_prep.vocabulary import SPECIALS
 from musicgen.model.config import ModelConfig
 from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.training.optimizer import OptimizerConfig

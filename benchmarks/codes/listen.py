@@ -119,7 +119,7 @@ def measure(arguments: argparse.Namespace) -> None:
     """Make and measure each set; lines are added as they come."""
     from musicgen.app.audio import codes_file
     from musicgen.app.audio import continuation as recording
-    from musicgen.data_prep.dataset.code_rows import SPECIALS
+    from musicgen.data_prep.vocabulary import SPECIALS
     from musicgen.model.codec.loudness import Loudness
     from musicgen.model.sampler import Sampling
 

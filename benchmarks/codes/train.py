@@ -31,9 +31,10 @@ import jax
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.dataset.code_rows import SPECIALS, CodeRows
+from musicgen.data_prep.dataset.code_rows import CodeRows
 from musicgen.data_prep.dataset.codes import CodeSet
 from musicgen.data_prep.dataset.shards import MANIFEST, read_json
+from musicgen.data_prep.vocabulary import SPECIALS
 from musicgen.model.config import ModelConfig
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh

@@ -1,6 +1,7 @@
 """Encoded recordings as rows of tokens: what a model over codes (model/frames.py) is trained and scored on.
 
-A token is code + 3, after PAD, BOS and EOS, whatever its codebook is; the place says which it is.  Q codebooks.
+A token is code + `SPECIALS` (PAD, BOS and EOS come first), whatever its codebook is; the place says which it is.
+Q codebooks.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from musicgen.data_prep.vocabulary import BOS
-
-SPECIALS = 3
+from musicgen.data_prep.vocabulary import BOS, SPECIALS
 
 
 def frames_of(codes: np.ndarray) -> np.ndarray:

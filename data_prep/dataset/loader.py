@@ -24,12 +24,11 @@ import numpy as np
 from musicgen.data_prep.dataset.augment import Augmentation, augment
 from musicgen.data_prep.dataset.shards import ShardError, ShardSet
 from musicgen.data_prep.tokens import encode
-from musicgen.data_prep.vocabulary import VOCABULARY
+from musicgen.data_prep.vocabulary import BOS, EOS
 
 if TYPE_CHECKING:
     import grain
 
-BOS, EOS = VOCABULARY.first("bos"), VOCABULARY.first("eos")
 WINDOW_STRIDE = 1024  # targets per slot: sets the length of an epoch, nothing else
 BATCHES_AHEAD = 4
 

@@ -12,7 +12,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards, splits
 from musicgen.data_prep.dataset.pieces import SPLIT_ORDER, Item, Prepared, Rejected
 from musicgen.data_prep.dataset.splits import PrepError
-from musicgen.data_prep.tokens import STEPS_PER_SECOND
+from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.vocabulary import VOCABULARY
 
 ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from musicgen.data_prep.events import STEPS_PER_SECOND, VELOCITY_BIN
 from musicgen.data_prep.performance import PEDAL_DOWN, Performance, cut, shifted, sustained
-from musicgen.data_prep.tokens import STEPS_PER_SECOND, VELOCITY_BIN, decode, encode
+from musicgen.data_prep.tokens import decode, encode
 
 UNITS = {
     "seconds": "s",

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen.data_prep.evaluation.memorisation_index import BORDER, SEED, Index, Notes, in_order, seeds_of
+from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import Performance, cut
-from musicgen.data_prep.tokens import STEPS_PER_SECOND
 
 FAULTS = 3  # notes in a row, on either side, that may differ within a match
 RESUMED = 4  # notes that must agree behind them

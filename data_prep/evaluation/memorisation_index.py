@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.files import npz_bytes
 from musicgen.data_prep.performance import Performance
-from musicgen.data_prep.tokens import STEPS_PER_SECOND
 
 FORMAT = "musicgen-memorisation/1"
 CHORD = 3  # steps of 10 ms from a chord's first note to its last

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.rules.note_limits import Releases, ReleaseState
-from musicgen.data_prep.tokens import STEPS_PER_SECOND
-from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_ON, PITCHES, TIME_SHIFT, VELOCITY, VOCABULARY
+from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, TIME_SHIFT, VOCABULARY
 
 OPENS = 10.0  # seconds before the chosen time
 PART = 0.5  # but no longer than this share of it
@@ -69,7 +69,7 @@ class Endings:
         """bool[B, V]: what `Releases` allows, EOS in its time, and towards the end nothing that strikes a note."""
         xp = state.now.__array_namespace__()
         ids = xp.arange(VOCABULARY.size, dtype=xp.int32)[None, :]
-        strikes = ((ids >= NOTE_ON) & (ids < NOTE_ON + PITCHES)) | (ids >= VELOCITY)
+        strikes = xp.asarray(VOCABULARY.mask("note_on", "velocity"))[None, :]
         # A player who lets a chord ring does not count its beats: only the longest shift stays.
         beats = (ids >= TIME_SHIFT) & (ids < TIME_SHIFT + MAX_SHIFT - 1)
         rules = Releases(self.longest)

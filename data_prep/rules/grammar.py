@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep.events import KINDS, VALUES, Kind
 from musicgen.data_prep.vocabulary import (
     EOS,
     MAX_SHIFT,
@@ -108,8 +109,6 @@ def allowed(state: GrammarState) -> Any:
     bins = xp.arange(1, BINS + 1, dtype=xp.int32)[None, :]
     releasable = ~silent & (state.sounding > state.ended[:, None])
     masks = {
-        "pad": none,
-        "bos": none,
         "eos": ~playing | ((phase == OPEN) & xp.all(silent, axis=1, keepdims=True)),
         "note_on": silent & playing & (state.velocity > 0)[:, None],
         "note_off": releasable & ((phase == OPEN) | (phase == DUE) | (phase == WAITING)),
@@ -118,7 +117,9 @@ def allowed(state: GrammarState) -> Any:
         ),
         "velocity": (bins != state.velocity[:, None]) & some_silent & playing & (phase != PENDING),
     }
-    return xp.concat([masks[entry.name] for entry in VOCABULARY.table], axis=1)
+    # What the grammar does not know never comes.
+    columns = [masks.get(entry.name, xp.tile(none, (1, entry.size))) for entry in VOCABULARY.table]
+    return xp.concat(columns, axis=1)
 
 
 def after(streams: Sequence[np.ndarray], xp: Any = np) -> GrammarState:
@@ -126,26 +127,26 @@ def after(streams: Sequence[np.ndarray], xp: Any = np) -> GrammarState:
 
     The streams are integer arrays of any lengths, BOS and PAD in them change nothing.
     """
-    rows = [_replayed(np.asarray(stream).tolist()) for stream in streams]
+    rows = [_replayed(np.asarray(stream, np.int64)) for stream in streams]
     columns = zip(*rows, strict=True) if rows else ([], [], [], [], [])
     arrays = [np.array(list(column), np.int32) for column in columns]
     arrays[0] = arrays[0].reshape(len(rows), PITCHES)
     return GrammarState(*(xp.asarray(array) for array in arrays))
 
 
-def _replayed(tokens: list[int]) -> tuple[list[int], int, int, int, int]:
+def _replayed(tokens: np.ndarray) -> tuple[list[int], int, int, int, int]:
     sounding, onsets, ended, velocity, phase = [-1] * PITCHES, 0, -1, 0, OPEN
-    for token in tokens:
-        if NOTE_ON <= token < NOTE_ON + PITCHES:
-            sounding[token - NOTE_ON] = onsets
+    for kind, value in zip(KINDS[tokens].tolist(), VALUES[tokens].tolist(), strict=True):
+        if kind == Kind.NOTE_ON:
+            sounding[value] = onsets
             onsets, phase = onsets + 1, STRIKING
-        elif NOTE_OFF <= token < NOTE_OFF + PITCHES:
-            ended, phase = sounding[token - NOTE_OFF], OPEN
-            sounding[token - NOTE_OFF] = -1
-        elif TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
-            ended, phase = -1, WAITING if token == TIME_SHIFT + MAX_SHIFT - 1 else DUE
-        elif VELOCITY <= token < VELOCITY + BINS:
-            velocity, phase = token - VELOCITY + 1, PENDING
-        elif token == EOS:
+        elif kind == Kind.NOTE_OFF:
+            ended, phase = sounding[value], OPEN
+            sounding[value] = -1
+        elif kind == Kind.TIME_SHIFT:
+            ended, phase = -1, WAITING if value == MAX_SHIFT else DUE
+        elif kind == Kind.VELOCITY:
+            velocity, phase = value, PENDING
+        elif kind == Kind.EOS:
             phase = DONE
     return sounding, onsets, ended, velocity, phase

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
 from musicgen.data_prep.rules import grammar
-from musicgen.data_prep.tokens import STEPS_PER_SECOND, steps
 from musicgen.data_prep.vocabulary import MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VOCABULARY
 
 NEVER = 2**31 - 1  # no number of an onset
@@ -52,7 +52,7 @@ class Releases:
                 struck = np.flatnonzero(stream == NOTE_ON + key)[-1]
                 age[row, key] = now[-1] - now[struck]
             if len(stream) and (state.sounding[row] < 0).all():
-                ends = np.flatnonzero((stream >= NOTE_OFF) & (stream < NOTE_OFF + PITCHES))
+                ends = np.flatnonzero(KINDS[stream] == Kind.NOTE_OFF)
                 rest[row] = now[-1] - (now[ends[-1]] if ends.size else 0)
         return ReleaseState(grammar.GrammarState(*map(xp.asarray, state)), xp.asarray(age), xp.asarray(rest))
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen.data_prep.events import steps
 from musicgen.data_prep.midi import read_midi, write_midi
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty
-from musicgen.data_prep.tokens import decode, encode, steps
+from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import (
     BOS,
     EOS,

@@ -19,7 +19,7 @@ from musicgen.app.generate import Model, Sample, begin, finished, new_seed
 from musicgen.app.novelty import ATTEMPTS
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
-from musicgen.app.web.notes.decoder import Listener
+from musicgen.app.web.notes.decoder import NoteStream
 from musicgen.app.web.notes.request import Order
 from musicgen.data_prep import EOS, STEPS_PER_SECOND
 
@@ -87,7 +87,7 @@ class Row:
     ticket: Ticket[Order]
     take: int  # number among the ticket's takes, from 1
     row: int  # in the batch, from 0
-    listener: Listener
+    listener: NoteStream
     tokens: list[np.ndarray] = dataclasses.field(default_factory=list)
     done: bool = False
     near: Sample | None = None  # what was made, if it is too near to the training set
@@ -174,7 +174,7 @@ class Job:
         settings = row.ticket.order.settings
         row.tokens.append(tokens)
         over = np.flatnonzero(tokens == EOS)
-        notes = row.listener.hear(tokens[: over[0]].tolist() if over.size else tokens.tolist())
+        notes = row.listener.feed(tokens[: over[0]].tolist() if over.size else tokens.tolist())
         limit = settings.seconds + (RINGS_ON if settings.end else 0.0)
         stop = row.listener.offset + limit
         inside = [note for note in notes if note[0] is not None and note[0] < stop]
@@ -268,8 +268,8 @@ def _nearest(sample: Sample) -> tuple[int, str]:
     return apart.length(sample), str(match.get("title") or match.get("name"))
 
 
-def _listener(order: Order, shown: dict[str, Any] | None) -> Listener:
+def _listener(order: Order, shown: dict[str, Any] | None) -> NoteStream:
     if order.prime is None or shown is None:
-        return Listener(order.before, 0.0)
+        return NoteStream(order.before, 0.0)
     held = {pitch: (onset, velocity) for onset, end, pitch, velocity, _ in shown["notes"] if end is None}
-    return Listener(order.before, order.prime.seconds, held)
+    return NoteStream(order.before, order.prime.seconds, held)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.data_prep import EOS, STEPS_PER_SECOND, VOCABULARY, Performance, encode, steps
+from musicgen.data_prep import EOS, STEPS_PER_SECOND, Performance, encode, steps
+from musicgen.data_prep.events import KINDS, VALUES, Kind
 from musicgen.data_prep.rules.preamble import preamble
-from musicgen.data_prep.vocabulary import NOTE_ON, PITCHES
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -54,10 +54,10 @@ class Scorer:
 
 def by_note(tokens: np.ndarray, nats: np.ndarray) -> list[list[float]]:
     """[onset, pitch, nats] of each note in int16[T] tokens, BOS first, of whose tokens after it f32[T] are the nats."""
-    struck = np.flatnonzero((tokens >= NOTE_ON) & (tokens < NOTE_ON + PITCHES))
-    loudness = VOCABULARY.mask("velocity")[tokens[struck - 1]]
+    struck = np.flatnonzero(KINDS[tokens] == Kind.NOTE_ON)
+    loudness = KINDS[tokens[struck - 1]] == Kind.VELOCITY
     # nats[t] belongs to token t + 1: BOS is not scored.
     score = nats[struck - 1] + np.where(loudness, nats[np.maximum(struck - 2, 0)], 0.0)
     onsets = steps(tokens)[struck] / STEPS_PER_SECOND
-    columns = (onsets.tolist(), (tokens[struck] - NOTE_ON).tolist(), score.tolist())
+    columns = (onsets.tolist(), VALUES[tokens[struck]].tolist(), score.tolist())
     return [[round(onset, 4), pitch, round(value, 3)] for onset, pitch, value in zip(*columns, strict=True)]

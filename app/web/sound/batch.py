@@ -21,7 +21,7 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes.batch import Ticket
 from musicgen.app.web.sound.request import SoundOrder
 from musicgen.data_prep.audio import SAMPLE_RATE, to_int16
-from musicgen.data_prep.dataset.code_rows import SPECIALS
+from musicgen.data_prep.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
     from musicgen.model.codes_engine import CodesEngine

@@ -10,7 +10,7 @@ import pytest
 from musicgen.app.join import closed
 from musicgen.app.prime import make_prime
 from musicgen.app.shipped import FOLDER
-from musicgen.app.web.notes.decoder import Listener
+from musicgen.app.web.notes.decoder import NoteStream
 from musicgen.app.web.notes.take import opening
 from musicgen.data_prep import BOS, decode, read_midi
 
@@ -26,11 +26,11 @@ def test_told_notes_are_the_decoded_ones(fake: ModuleType, seed: int, size: int)
     """However the tokens are cut into blocks, and with the same end."""
     bos = np.array([BOS], np.int16)
     tokens = drawn(fake, bos, seed, 30)
-    listener = Listener(bos, 0.0)
+    listener = NoteStream(bos, 0.0)
     notes: dict[tuple[float, int], list[float]] = {}
     for start in range(0, len(tokens), size):
         before = listener.seconds
-        for onset, end, pitch, velocity, _ in listener.hear(tokens[start : start + size].tolist()):
+        for onset, end, pitch, velocity, _ in listener.feed(tokens[start : start + size].tolist()):
             assert end is None or end > onset
             if (onset, pitch) in notes:
                 assert notes[onset, pitch][0] is None, "a note is told again only while it is held"
@@ -55,7 +55,7 @@ def test_a_held_key_of_the_prime_is_told_when_it_ends(fake: ModuleType) -> None:
     shown = opening(prime)
     held = {pitch: (onset, velocity) for onset, end, pitch, velocity, _ in shown["notes"] if end is None}
     assert held, "the test needs a prime that is cut through a note"
-    listener = Listener(prime.tokens, prime.seconds, held)
+    listener = NoteStream(prime.tokens, prime.seconds, held)
     told = listener.close(0.5)
     assert {note[2]: note[0] for note in told} == {pitch: onset for pitch, (onset, _) in held.items()}
     assert all(note[1] == pytest.approx(prime.seconds + 0.5) for note in told)

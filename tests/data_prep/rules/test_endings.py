@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.data_prep.events import steps
 from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.rules.endings import OPENS, PUSH, RING, Endings, EndingState
-from musicgen.data_prep.tokens import decode, steps
+from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS, EOS, MAX_SHIFT, NOTE_ON, TIME_SHIFT, VELOCITY, VOCABULARY
 
 LONGEST = 8.0  # seconds

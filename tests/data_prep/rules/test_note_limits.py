@@ -6,10 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.rules.note_limits import Releases
-from musicgen.data_prep.tokens import STEPS_PER_SECOND, decode, encode
+from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, PITCHES, TIME_SHIFT, VOCABULARY
 
 LONGEST = 1.5  # seconds
