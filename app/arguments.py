@@ -1,9 +1,31 @@
-"""Argument types that say what they expected when they are given something else."""
+"""Flags of the command line: those of the controls, and argument types that say what they expected."""
 
 from __future__ import annotations
 
 import argparse
 import math
+
+from musicgen.model.control import Control
+
+METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T"}
+
+
+def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
+    """Add the flags of these controls; each stores its value under the control's name."""
+    for control in controls:
+        if control.kind is bool:
+            action = "store_false" if control.default else "store_true"
+            parser.add_argument(control.option, dest=control.name, action=action, help=control.help)
+            continue
+        shown = control.unset if control.default is None else f"{control.default:g}"
+        parser.add_argument(
+            control.option,
+            dest=control.name,
+            type=whole if control.kind is int else number,
+            default=control.default,
+            metavar=METAVARS.get(control.name, "K" if control.kind is int else "P"),
+            help=f"{control.help} (default: {shown})" if shown else control.help,
+        )
 
 
 def number(text: str) -> float:

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,34 +26,11 @@ from musicgen.data_prep.rules.endings import Endings
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
+    from musicgen.model.engine import Engine
 
 Report = Callable[[float], None]
 JUDGED_BY = {"read": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
 LONGEST_NOTE = 8.0  # seconds; see data_prep/rules/note_limits.py and benchmarks/sampling
-
-
-class Engine(Protocol):
-    """What is asked of `musicgen.model.engine.Engine`: integers in, integers out."""
-
-    def start(
-        self,
-        primes: Sequence[np.ndarray],
-        *,
-        latents: int,
-        context: int,
-        sampling: Any,
-        seed: int,
-        grammar: Any = None,
-        copies: int = 1,
-    ) -> Iterable[np.ndarray]:
-        """Read the primes, int16[T] each; give an endless stream of blocks int16[B, k] of new tokens.
-
-        grammar: rules in place of the engine's own, such as `Endings`, under which a row may end with EOS.
-        copies: rows of a single prime, which is read once.
-        """
-
-    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
-        """What the model gives to a token after a stream int16[T]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +38,6 @@ class Model:
     """An engine with the facts about the weights in it.
 
     latents, context: M and N that it was released with.
-    sampling: makes the engine's sampling settings from (temperature, top_p, top_k, min_p).
     backend: what computes, and its version; see app/backend.py.
     """
 
@@ -70,7 +46,6 @@ class Model:
     sha256: str
     latents: int
     context: int
-    sampling: Callable[[float, float, int, float], Any]
     backend: str
 
 
@@ -146,10 +121,6 @@ def open_model(released: Released) -> Model:
     """
     from musicgen.app import backend
     from musicgen.data_prep.rules.note_limits import Releases
-    from musicgen.model.sampler import Sampling
-
-    def sampling(temperature: float, top_p: float, top_k: int, min_p: float) -> Sampling:
-        return Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
 
     engine, described = backend.open_engine(released, Releases(LONGEST_NOTE))
     return Model(
@@ -158,7 +129,6 @@ def open_model(released: Released) -> Model:
         sha256=released.sha256,
         latents=released.config.latents,
         context=released.config.context,
-        sampling=sampling,
         backend=described,
     )
 
@@ -226,7 +196,7 @@ def start(
         primes,
         latents=settings.latents,
         context=settings.context,
-        sampling=model.sampling(settings.temperature, settings.top_p, settings.top_k, settings.min_p),
+        sampling=settings.sampling,
         seed=seed,
         **more,
     )
@@ -327,11 +297,7 @@ def pieces(
     from musicgen.app.prime import pack, read_prime
     from musicgen.app.shipped import find_prime
 
-    try:
-        chosen = Settings(**settings)
-    except TypeError:
-        known = ", ".join(field.name for field in dataclasses.fields(Settings))
-        raise BadInput(f"there is no such setting among {', '.join(settings)}: there are {known}") from None
+    chosen = Settings.of(**settings)
     read = read_prime(find_prime(str(prime)), chosen.prime_seconds)[0] if prime is not None else None
     result = generate(Request(chosen, read, checked_seed(seed) if seed is not None else None), _kept_model(checkpoint))
     packed = pack(read) if read is not None else None

@@ -48,7 +48,7 @@ class Facts:
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
-        values = {"format": FORMAT, **dataclasses.asdict(self)}
+        values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
         return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod

@@ -2,64 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from musicgen.app.errors import BadInput
+from musicgen.model.control import check, setting
+from musicgen.model.sampler import Sampling
 
 LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
-HIGHEST_TEMPERATURE = 100.0
 FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, sections 7 and 9)
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
-LATER_FIELDS = {"end"}  # that files of earlier versions lack
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
+
+# The settings that every file holds.  One that is added later is written only where it is not off, and off where it is
+# missing, so that files from before it still replay to the same bytes.
+IN_EVERY_FILE = (
+    *("seconds", "prime_seconds", "keep_prime", "latents", "context"),
+    *("temperature", "top_p", "top_k", "min_p", "num_samples"),
+)
+WRITTEN = (*IN_EVERY_FILE, "end")  # the oldest files lack `end`
+
+
+@contextlib.contextmanager
+def complaints() -> Iterator[None]:
+    """A value that a control does not accept becomes BadInput that begins with the flag."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadInput(f"--{error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One generation.  ``None`` is what the model was released with (latents, context), or the whole (prime)."""
+    """One generation.  ``None`` is what the model was released with (latents, context), or the whole (prime).
 
-    seconds: float = 30.0  # of new music
-    prime_seconds: float | None = None  # how much of the prime's beginning is used, counted from its first note
-    keep_prime: bool = True  # the output begins with the prime
-    latents: int | None = None  # M
-    context: int | None = None  # N
-    temperature: float = 1.0  # this and top_p: see benchmarks/quality
-    top_p: float = 1.0
-    top_k: int = 0  # 0: off
-    min_p: float = 0.0
-    num_samples: int = 1
-    end: bool = False  # let the piece end near ``seconds``, instead of cutting it there
+    `Settings.of` takes the fields of `Sampling` along with its own.
+    """
+
+    seconds: float = setting(
+        30.0,
+        label="How much new music",
+        help="seconds of new music",
+        maximum=LONGEST_SECONDS,
+        excluded=(0.0,),
+        step=5,
+    )
+    prime_seconds: float | None = setting(
+        None,
+        label="How much of the prime",
+        help="use only the first seconds of the prime, counted from its first note",
+        unset="all of it",
+        maximum=LONGEST_SECONDS,
+        excluded=(0.0,),
+    )
+    keep_prime: bool = setting(
+        True, label="Begin with the prime", help="leave the prime out of the output", flag="--no-prime"
+    )
+    latents: int | None = setting(
+        None,
+        label="Thinking",
+        help="number of latents: how many of the latest tokens are processed in depth",
+        unset="the model's own",
+        minimum=FEWEST,
+    )
+    context: int | None = setting(
+        None,
+        label="Memory",
+        help=f"context length: how many tokens the model looks back on, up to {FARTHER} times its own",
+        unset="its own",
+        minimum=FEWEST,
+    )
+    sampling: Sampling = Sampling()  # its defaults: see benchmarks/quality
+    num_samples: int = setting(
+        1, label="Takes", help="how many pieces to make at once", minimum=1, maximum=MOST_SAMPLES
+    )
+    end: bool = setting(
+        False, label="Come to an end there", help="end musically near the asked time instead of cutting off"
+    )
 
     def __post_init__(self) -> None:
         """Raise BadInput for the first setting that cannot be meant."""
-        _between("--seconds", self.seconds, 0.0, LONGEST_SECONDS, "seconds of music")
-        if self.prime_seconds is not None:
-            _between("--prime-seconds", self.prime_seconds, 0.0, LONGEST_SECONDS, "seconds of music")
-        if not 0.0 <= self.temperature <= HIGHEST_TEMPERATURE:
-            raise BadInput(
-                f"--temperature must be between 0 (always the likeliest) and {HIGHEST_TEMPERATURE:g}, not"
-                f" {self.temperature:g}; 1 is the model as trained"
-            )
-        _between("--top-p", self.top_p, 0.0, 1.0, "a share of the probability; 1 turns it off")
-        if not 0.0 <= self.min_p < 1.0:
-            raise BadInput(f"--min-p must be at least 0 and below 1, not {self.min_p}; 0 turns it off")
-        if self.top_k < 0:
-            raise BadInput(f"--top-k must be 0 (off) or a number of tokens, not {self.top_k}")
-        if not 1 <= self.num_samples <= MOST_SAMPLES:
-            raise BadInput(f"--num-samples must be between 1 and {MOST_SAMPLES}, not {self.num_samples}")
-        for name in ("latents", "context"):
-            value = getattr(self, name)
-            if value is not None and value < FEWEST:
-                raise BadInput(f"--{name} must be at least {FEWEST}, not {value}")
+        with complaints():
+            check(self)
         if self.latents is not None and self.context is not None and self.latents > self.context:
             raise BadInput(
                 f"--latents {self.latents} is more than --context {self.context}: the latents are the last positions"
                 " of the context; lower --latents or raise --context"
             )
+
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """Settings by the names of all fields, those of `Sampling` among them; what is left out is as usual.
+
+        Raises BadInput for a name that is none, or for the first value that cannot be meant.
+        """
+        if unknown := [name for name in values if name not in NAMES]:
+            raise BadInput(f"there is no setting {', '.join(unknown)}: there are {', '.join(NAMES)}")
+        own = {name: value for name, value in values.items() if name not in SAMPLING}
+        with complaints():
+            sampling = Sampling(**{name: value for name, value in values.items() if name in SAMPLING})
+        return cls(**own, sampling=sampling)
 
     def resolved(self, latents: int, context: int) -> Settings:
         """These settings with a model's own M and N filled in where none were chosen.
@@ -83,21 +128,31 @@ class Settings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
+        """Plain JSON values, those of `sampling` side by side with the others; see IN_EVERY_FILE."""
+        usual = _flat(Settings())
+        return {name: value for name, value in _flat(self).items() if name in WRITTEN or value != usual[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Inverse of `to_dict`; what older files lack is off.  Raises BadInput for unknown fields or types."""
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        if odd := ", ".join(sorted((set(values) - set(fields)) | (set(fields) - set(values) - LATER_FIELDS))):
+        """Inverse of `to_dict`.  Raises BadInput for unknown fields or types."""
+        if odd := ", ".join(sorted((set(values) - set(NAMES)) | (set(IN_EVERY_FILE) - set(values)))):
             raise BadInput(f"the settings in this file are of another musicgen version (differs in: {odd})")
-        kinds = {"float": (float, int), "int": (int,), "bool": (bool,), "None": (type(None),)}
-        for name, value in values.items():
-            allowed = tuple(kind for part in str(fields[name].type).split(" | ") for kind in kinds[part])
-            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-                raise BadInput(f"the settings in this file are damaged: {name} is {value!r}")
-        return cls(**values)
+        try:
+            return cls.of(**values)
+        except BadInput as error:
+            raise BadInput(f"the settings in this file are damaged: {error}") from None
+
+
+def _flat(settings: Settings) -> dict[str, Any]:
+    """All values by name, those of `sampling` in its place."""
+    flat: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(settings).items():
+        flat |= value if name == "sampling" else {name: value}
+    return flat
+
+
+SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
+NAMES = tuple(_flat(Settings()))
 
 
 def checked_seed(seed: int) -> int:
@@ -112,8 +167,3 @@ def derived_seed(*path: int) -> int:
     import numpy as np  # here: the command's --help needs nothing slow
 
     return int(np.random.SeedSequence(path).generate_state(1)[0]) & LARGEST_SEED
-
-
-def _between(option: str, value: float, above: float, most: float, meaning: str) -> None:
-    if not (math.isfinite(value) and above < value <= most):
-        raise BadInput(f"{option} must be more than {above:g} and at most {most:g} ({meaning}), not {value:g}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from musicgen.model.control import check, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,21 +17,37 @@ class Sampling:
     together.  min_p: those at least this likely relative to the likeliest.
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
+    temperature: float = setting(
+        1.0,
+        label="Daring",
+        help="low is safe, high is wild; 1 is the model as trained",
+        maximum=100,
+        step=0.01,
+        slider=(0.5, 1.3),
+    )
+    top_p: float = setting(
+        1.0,
+        label="Leave out the unlikeliest",
+        help="nucleus sampling: keep the likeliest tokens whose probabilities add up to this; 1 keeps all",
+        maximum=1,
+        excluded=(0.0,),
+        step=0.01,
+        slider=(0.5, 1.0),
+    )
+    top_k: int = setting(0, label="Likeliest only", help="keep this many of the likeliest tokens; 0 keeps all")
+    min_p: float = setting(
+        0.0,
+        label="Leave out the far-fetched",
+        help="keep tokens at least this likely relative to the likeliest; 0 keeps all",
+        maximum=1,
+        excluded=(1.0,),
+        step=0.005,
+        slider=(0.0, 0.2),
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the setting that makes no sense."""
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p must lie in (0, 1], not {self.top_p}")
-        if self.top_k < 0:
-            raise ValueError(f"top-k must be 0 (all) or more, not {self.top_k}")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError(f"min-p must lie in [0, 1], not {self.min_p}")
+        check(self)
 
 
 def sample(noise: Any, logits: Any, allowed: Any, sampling: Mapping[str, Any]) -> Any:

@@ -260,11 +260,7 @@ def sounds(
     """
     from musicgen.app.generate import new_seed
 
-    try:
-        chosen = Settings(**settings)
-    except TypeError:
-        known = ", ".join(field.name for field in dataclasses.fields(Settings) if field.name != "end")
-        raise BadInput(f"there is no such setting among {', '.join(settings)}: there are {known}") from None
+    chosen = Settings.of(**settings)
     if chosen.end:
         raise BadInput("end is for MIDI: the continuation of a recording is cut off softly, leave end out")
     model = _kept_model(checkpoint, codec)
@@ -318,11 +314,10 @@ def start(
 ) -> Iterator[np.ndarray]:
     """The stream of frames int16 [B, k, Q] that follow primes [F, Q] each; settings: resolved, in codes."""
     from musicgen.model.codec.loudness import Loudness
-    from musicgen.model.sampler import Sampling
 
     Q = model.codebooks
     assert settings.latents is not None and settings.context is not None  # resolved
-    sampling = Sampling(CALM * settings.temperature, settings.top_p, settings.top_k, settings.min_p)
+    sampling = dataclasses.replace(settings.sampling, temperature=CALM * settings.sampling.temperature)
     context = max(2, settings.context // Q)
     latents = min(context, max(2, settings.latents // Q))
     loudness = Loudness.of_codec(model.codec.config, model.codec.params)

@@ -97,8 +97,7 @@ def measure(model: Model, prime: Any, latents: int, context: int, seconds: float
     full = np.concatenate([prime, np.resize(prime[1:], context)])  # the stream takes as much of its end as it holds
 
     def start() -> Any:
-        sampling = model.sampling(1.0, 1.0, 0, 0.0)
-        return model.engine.start([full], latents=latents, context=context, sampling=sampling, seed=0)
+        return model.engine.start([full], latents=latents, context=context, seed=0)
 
     began = time.perf_counter()
     stream = start()

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.arguments import number, whole
+from musicgen.app.arguments import add_flags
 from musicgen.app.commands import recording as recording_command
+from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered, write_bytes
-from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.settings import NAMES, Settings, checked_seed, complaints
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Result, Sample
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of DESIGN.md; their defaults are those of Settings."""
-    usual = Settings()
+    """Files, the controls, and how to report."""
     add = parser.add_argument
     add(
         "prime",
@@ -33,61 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", required=True, metavar="new.mid", help="where the piece goes; several go to new-1.mid, new-2.mid ...")
     add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
-    add("--seconds", type=number, default=usual.seconds, metavar="S", help="seconds of new music (%(default)g)")
-    add("--end", action="store_true", help="let the piece come to its end near that time, instead of cutting it there")
-    add("--prime-seconds", type=number, metavar="S", help="use the first S seconds of the prime only (all of it)")
-    add("--no-prime", action="store_true", help="leave the prime out of the output")
-    add("--seed", type=whole, help="same seed, same piece (a random one, which is printed)")
-    add("--num-samples", type=whole, default=usual.num_samples, metavar="K", help="pieces at once (%(default)s)")
-    _add_model_arguments(parser, usual)
-    add(
-        "--no-memorised",
-        type=whole,
-        metavar="K",
-        help="draw pieces again that share K notes or more with a training piece; below 32 is usual for any music",
-    )
+    add_flags(parser, *CONTROLS)
+    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add("--audio-model", action="store_true", help="the model of sound; a prime that is a recording implies it")
+    add("--codec", metavar="NAME", help="the codec that the model of sound knows (the one that comes with it)")
     add("--soundfont", metavar="FILE.sf2", help="the piano of --audio (the one that came with the install)")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser, usual: Settings) -> None:
-    add = parser.add_argument
-    add("--temperature", type=number, default=usual.temperature, metavar="T", help="higher is bolder (%(default)g)")
-    add("--top-p", type=number, default=usual.top_p, metavar="P", help="the likeliest P of probability (%(default)g)")
-    add("--top-k", type=whole, default=usual.top_k, metavar="K", help="the K likeliest tokens; 0: off (%(default)s)")
-    add(
-        "--min-p",
-        type=number,
-        default=usual.min_p,
-        metavar="P",
-        help="at least P of the likeliest; 0: off (%(default)g)",
-    )
-    add("--latents", type=whole, metavar="M", help="positions that think: more is better and slower (the model's own)")
-    add("--context", type=whole, metavar="N", help="tokens the model looks back on, up to four times its own (its own)")
-    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
-    add("--audio-model", action="store_true", help="the model of sound; a prime that is a recording implies it")
-    add("--codec", metavar="NAME", help="the codec that the model of sound knows (the one that comes with it)")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Check everything that can be checked at once, then do the work."""
     began = time.perf_counter()
-    settings = Settings(
-        seconds=arguments.seconds,
-        prime_seconds=arguments.prime_seconds,
-        keep_prime=not arguments.no_prime,
-        latents=arguments.latents,
-        context=arguments.context,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        top_k=arguments.top_k,
-        min_p=arguments.min_p,
-        num_samples=arguments.num_samples,
-        end=arguments.end,
-    )
-    if arguments.no_memorised is not None and arguments.no_memorised < 1:
-        raise BadInput(f"--no-memorised must be at least 1 note, not {arguments.no_memorised}; 32 is a copy")
+    settings = Settings.of(**{name: getattr(arguments, name) for name in NAMES})
+    with complaints():
+        AVOID_COPIES.check(arguments.avoid_copies)
     seed = checked_seed(arguments.seed) if arguments.seed is not None else None
     if recording_command.asked_for(arguments):
         return recording_command.run(arguments, settings, seed)
@@ -145,7 +105,7 @@ def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | 
     from musicgen.app.novelty import compared, generate_apart
     from musicgen.app.progress import Progress
 
-    quiet, limit = arguments.quiet, arguments.no_memorised
+    quiet, limit = arguments.quiet, arguments.avoid_copies
     with Progress(settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
         progress.note("loading the model ...")
         released = open_weights(arguments.checkpoint)

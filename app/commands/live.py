@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen.app.arguments import number, whole
+from musicgen.app.arguments import add_flags, number
+from musicgen.app.controls import SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
 from musicgen.app.settings import Settings, checked_seed
@@ -28,7 +29,6 @@ SIGNALLED = 128  # and the signal's number, as shells report it; Ctrl-C is the u
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Ports, turns, and how the model plays."""
-    usual = Settings()
     add = parser.add_argument
     add("--list", action="store_true", help="list the MIDI ports and stop")
     add("--input", metavar="NAME", help="the keyboard, by a part of its name (the only one there is)")
@@ -40,26 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send your own notes on to the output (unless it is the very device they come from)",
     )
     add("--pause", type=number, default=PAUSE, metavar="S", help="seconds of silence that end your turn (%(default)g)")
-    add("--seconds", type=number, default=SECONDS, metavar="S", help="of an answer, at most (%(default)g)")
     add("--save", metavar="session.mid", help="keep the whole session, both players, as MIDI")
-    add("--seed", type=whole, help="of the first answer; the next one has the next (a random one)")
-    add("--temperature", type=number, default=usual.temperature, metavar="T", help="higher is bolder (%(default)g)")
-    add("--top-p", type=number, default=usual.top_p, metavar="P", help="the likeliest P of probability (%(default)g)")
-    add("--latents", type=whole, metavar="M", help=f"positions that think ({LATENTS})")
-    add("--context", type=whole, metavar="N", help=f"tokens of the conversation that are remembered ({CONTEXT})")
+    add_flags(
+        parser,
+        dataclasses.replace(control("seconds"), default=SECONDS, help="longest answer, in seconds"),
+        dataclasses.replace(SEED, help="of the first answer; the next one has the next", unset="a random one"),
+        dataclasses.replace(control("latents"), unset=str(LATENTS)),
+        dataclasses.replace(control("context"), unset=str(CONTEXT)),
+        *SAMPLING,
+    )
     add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
     add("--quiet", action="store_true", help="no line for each turn")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, warm up, play, save."""
-    settings = Settings(
-        seconds=arguments.seconds,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        latents=arguments.latents,
-        context=arguments.context,
-    )
+    asked = ("seconds", "latents", "context", *(control.name for control in SAMPLING))
+    settings = Settings.of(**{name: getattr(arguments, name) for name in asked})
     if not SHORTEST_PAUSE <= arguments.pause <= LONGEST_PAUSE:
         raise BadInput(
             f"--pause must be between {SHORTEST_PAUSE:g} and {LONGEST_PAUSE:g} seconds, not {arguments.pause:g}"

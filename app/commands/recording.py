@@ -70,7 +70,7 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
         "--end": arguments.end,
         "--audio": arguments.audio is not None,
         "--soundfont": arguments.soundfont is not None,
-        "--no-memorised": arguments.no_memorised is not None,
+        "--no-memorised": arguments.avoid_copies is not None,
     }.items():
         if given:
             raise BadInput(f"{option} is for MIDI: the continuation of a recording is sound, leave {option} out")

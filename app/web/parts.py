@@ -16,7 +16,7 @@ ROLL = "() => String(Math.floor(Math.random() * 1e9))"
 
 def sampling_dials() -> list[gr.Slider]:
     """Temperature, top-p, min-p."""
-    usual = Settings()
+    usual = Settings().sampling
     temperature = gr.Slider(
         0.5, 1.3, value=usual.temperature, step=0.01, label="Daring", info="temperature: low is safe, high is wild"
     )

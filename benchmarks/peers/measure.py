@@ -52,6 +52,7 @@ def run_musicgen(count: int, _arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.model.sampler import Sampling
 
     released = open_weights(None)
     model = open_model(released)
@@ -59,7 +60,7 @@ def run_musicgen(count: int, _arguments: argparse.Namespace) -> None:
     tokens[0] = 1
 
     def start() -> Any:
-        sampling = model.sampling(0.0, 1.0, 0, 0.0)
+        sampling = Sampling(temperature=0.0)
         return model.engine.start([tokens], latents=M, context=N, sampling=sampling, seed=0)
 
     next(iter(start()))  # compile

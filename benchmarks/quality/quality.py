@@ -101,6 +101,7 @@ def generate(
     """Write a piece for every prime, without the prime."""
     from musicgen.app.join import closed, new_music
     from musicgen.data_prep import write_midi
+    from musicgen.model.sampler import Sampling
 
     began, tokens, short = time.perf_counter(), 0, 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def generate(
             batch,
             latents=arguments.latents or model.latents,
             context=arguments.context or model.context,
-            sampling=model.sampling(setting.temperature, setting.top_p, 0, setting.min_p),
+            sampling=Sampling(temperature=setting.temperature, top_p=setting.top_p, min_p=setting.min_p),
             seed=arguments.seed + first,
         )
         rows, late = drawn(stream, len(batch), arguments.seconds)

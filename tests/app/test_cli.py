@@ -11,7 +11,7 @@ import pytest
 
 from musicgen.app import cli
 
-SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model")
+SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model.engine")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

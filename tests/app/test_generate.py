@@ -18,6 +18,7 @@ from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.midi import read_text
+from musicgen.model.sampler import Sampling
 
 
 @pytest.fixture
@@ -89,14 +90,14 @@ def test_json_has_the_documented_keys(
 def test_dials_reach_the_engine(fake: ModuleType, music: Performance) -> None:
     """Latents, context, sampling, seed and one prime per sample, exactly as asked."""
     model = fake.fake_model()
-    settings = Settings(
+    settings = Settings.of(
         seconds=1, latents=10, context=20, temperature=0.7, top_p=0.5, top_k=9, min_p=0.1, num_samples=3
     )
     prime = make_prime(music, 2.0, "")
     generate.generate(generate.Request(settings, prime, 42), model)
     asked = model.engine.asked
     assert (asked["latents"], asked["context"], asked["seed"]) == (10, 20, 42)
-    assert asked["sampling"] == (0.7, 0.5, 9, 0.1)
+    assert asked["sampling"] == Sampling(0.7, 0.5, 9, 0.1)
     assert len(asked["primes"]) == 3 and all(np.array_equal(given, prime.tokens) for given in asked["primes"])
 
 

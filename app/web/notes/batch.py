@@ -251,10 +251,9 @@ def batch_key(order: object) -> tuple[object, ...] | None:
         return None
     settings = order.settings
     assert settings.latents is not None and settings.context is not None
-    sampling = (settings.temperature, settings.top_p, settings.top_k, settings.min_p)
     read = min(len(order.before), settings.context - settings.latents // 2)
     ending = settings.seconds if settings.end else None
-    return (settings.latents, settings.context, *sampling, read, ending)
+    return (settings.latents, settings.context, settings.sampling, read, ending)
 
 
 def padded(rows: int) -> int:

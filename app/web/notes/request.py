@@ -230,7 +230,7 @@ def settings_of(values: Plain, dials: Dials, limits: Limits) -> Settings:
         raise BadInput(f"{chosen['seconds']:g} seconds are too long, {limits.seconds:g} are the most: ask for less")
     M, N = dials.checked(chosen.pop("latents", None), chosen.pop("context", None))
     try:
-        return Settings(**chosen, latents=M, context=N)
+        return Settings.of(**chosen, latents=M, context=N)
     except BadInput as error:
         raise BadInput(str(error).removeprefix("--")) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ def test_a_chosen_seed_is_the_command_lines_piece(make_studio: Any) -> None:
     fixture = make_studio()
     order = fixture.order(prime={"shipped": "bach"}, to=6.0, settings={"seconds": 4.0}, takes=2, seed=5)
     takes = only(heard(fixture.studio.submit(order, "a")), "take")
-    settings = order.settings.__class__(**{**order.settings.to_dict(), "num_samples": 2})
+    settings = dataclasses.replace(order.settings, num_samples=2)
     result = generate(Request(settings, order.prime, 5), fixture.model)
     assert order.prime is not None
     expected = [midi_file(sample, pack(order.prime)) for sample in result.samples]

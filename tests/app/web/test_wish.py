@@ -48,7 +48,7 @@ def test_every_setting_arrives() -> None:
         "end": True,
     }
     made = order({"settings": values, "takes": 2, "seed": 7})
-    assert {name: getattr(made.settings, name) for name in values} == values
+    assert {name: made.settings.to_dict()[name] for name in values} == values
     assert (made.takes, made.seed) == (2, 7)
 
 
