@@ -16,23 +16,20 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
-from musicgen.data_prep.dataset import manifest as ledger
-from musicgen.data_prep.dataset import shards, splits
+from musicgen.data_prep.dataset import splits
 from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, file_sha256, rows_of, totals
-from musicgen.data_prep.dataset.manifest import Ledger, ShardPlan
+from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards, without_copies
 from musicgen.data_prep.dataset.splits import PrepError
 from musicgen.data_prep.dataset.workers import in_order
 
 RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
 SETTINGS = {"sample_rate": SAMPLE_RATE, "chunk": CHUNK, "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
-
-Entry = dict[str, Any]  # one recording in a record or a manifest
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def plan(
     names = splits.find_files(root, AUDIO_SUFFIXES, "audio")
     assigned, unlisted = splits.assign(names, table, "audio_filename")
     recordings = [Recording(name, assigned[name], str(root / name)) for name in sorted(assigned)]
-    return ledger.plan(recordings, RECORDINGS_PER_SHARD), unlisted
+    return plan_shards(recordings, RECORDINGS_PER_SHARD), unlisted
 
 
 def run(
@@ -83,36 +80,37 @@ def run(
     `on_progress` gets (shards done, shards).  Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
-    book = Ledger(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
+    job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
-    book.open()
-    records = {shard.name: record for shard in plans if (record := book.finished(shard, _digest)) is not None}
+    job.open()
+    records = job.finished(plans, _digest)
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     on_progress(len(records), len(plans))
     if missing:
-        book.begin()
+        job.begin()
     if runner != "local" and missing:
-        _with_beam(book, missing, runner, runner_options)
-        records |= {shard.name: shards.read_json(book.out / f"{shard.name}.json") for shard in missing}
+        from musicgen.data_prep.dataset import beam  # the `beam` extra
+
+        records |= beam.make_shards(job, make_shard, missing, runner, runner_options)
     else:
         count = (os.cpu_count() or 1) if workers is None else workers
-        with contextlib.closing(in_order(missing, partial(make_shard, book), count, _died)) as made:
+        with contextlib.closing(in_order(missing, partial(make_shard, job), count, _died)) as made:
             for shard, record in zip(missing, made, strict=True):
                 if record is None:
                     raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
                 records[shard.name] = record
                 on_progress(len(records), len(plans))
     in_plan = [records[shard.name] for shard in plans]
-    items, rejected = _without_copies(in_plan)
+    items, rejected = without_copies(in_plan, "samples_sha256", _reject_copy)
     rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
     rejected.sort(key=lambda entry: str(entry["name"]))
-    book.finish(in_plan, items, rejected, totals(items))
-    return AudioReport(book.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+    job.finish(in_plan, items, rejected, totals(items))
+    return AudioReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
-def make_shard(book: Ledger, shard: ShardPlan[Recording]) -> dict[str, Any]:
+def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
     """Write one shard and then its record, which is returned.  Memory does not grow with the recordings."""
-    target = book.out / f"{shard.name}.npy"
+    target = job.out / f"{shard.name}.npy"
     beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     items: list[Entry] = []
     rejected: list[Entry] = []
@@ -132,7 +130,7 @@ def make_shard(book: Ledger, shard: ShardPlan[Recording]) -> dict[str, Any]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    return book.record(shard.name, digest, size, items, rejected)
+    return job.record(shard.name, digest, size, items, rejected)
 
 
 def _write(recording: Recording, writer: RowWriter) -> Entry:
@@ -166,34 +164,9 @@ def _digest(recording: Recording) -> str | None:
         return None
 
 
-def _without_copies(records: Sequence[Mapping[str, Any]]) -> tuple[list[Entry], list[Entry]]:
-    """(recordings, rejected) of shards in the order test, validation, train; copies of earlier ones are rejected."""
-    rejected: list[Entry] = []
-    items: list[Entry] = []
-    first: dict[str, str] = {}
-    for record in records:
-        rejected += record["rejected"]
-        for entry in record["items"]:
-            earlier = first.setdefault(entry["samples_sha256"], entry["name"])
-            if earlier == entry["name"]:
-                items.append(entry)
-            else:
-                identity = {key: entry[key] for key in ("name", "split", "sha256")}
-                rejected.append({**identity, "reason": f"the same sound as {earlier}"})
-    return items, rejected
+def _reject_copy(entry: Entry, first: str) -> Entry:
+    return {key: entry[key] for key in ("name", "split", "sha256")} | {"reason": f"the same sound as {first}"}
 
 
 def _died(shard: ShardPlan[Recording]) -> None:
     return None
-
-
-def _with_beam(book: Ledger, missing: Sequence[ShardPlan[Recording]], runner: str, options: Sequence[str]) -> None:
-    """Every shard is one element; audio and output must be paths that all workers see."""
-    from musicgen.data_prep.dataset import beam  # the `beam` extra
-
-    pipeline_of = beam.pipeline(runner, options)
-    import apache_beam
-
-    with pipeline_of as pipeline:
-        shards_to_make = pipeline | "shards" >> apache_beam.Create(list(missing)) | apache_beam.Reshuffle()
-        _ = shards_to_make | "make" >> apache_beam.Map(partial(make_shard, replace(book, out=book.out.absolute())))

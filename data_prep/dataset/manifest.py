@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards, splits
-from musicgen.data_prep.dataset.pieces import SPLIT_ORDER, Item, Prepared, Rejected
+from musicgen.data_prep.dataset.pieces import SPLIT_ORDER
 from musicgen.data_prep.dataset.splits import PrepError
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.vocabulary import VOCABULARY
 
 ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few
 ENCODING = 1  # raise it when the same file gives other notes or tokens: old data sets are then refused, not mixed
+
+
+Entry = dict[str, Any]  # a record, or one piece of it: JSON
 
 
 class Piece(Protocol):
@@ -40,7 +43,7 @@ class ShardPlan(Generic[P]):
     items: tuple[P, ...] = field(repr=False)
 
 
-def plan(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
+def plan_shards(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
     """Cut the ordered items of every split into shards of ``most``."""
     plans = []
     for split in SPLIT_ORDER:
@@ -51,8 +54,8 @@ def plan(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """The books of one data set, of notes or of audio.
+class JobState:
+    """How far the making of one data set has come, of notes or of audio: all of it lies in the data set's folder.
 
     settings: everything but the files themselves that decides what it contains.  suffix: of its shards' files.
     """
@@ -90,22 +93,28 @@ class Ledger:
 
     def record(
         self, name: str, sha256: str, size: int, items: Sequence[Mapping[str, Any]], rejected: Sequence[Any]
-    ) -> dict[str, Any]:
+    ) -> Entry:
         """Write the record of a shard whose file of so many bytes is there. Without it the shard is not done."""
         record = {"format": self.format, "settings": dict(self.settings), "name": name, "sha256": sha256, "bytes": size}
         record |= {"items": list(items), "rejected": list(rejected)}
         files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
         return record
 
-    def finished(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> dict[str, Any] | None:
-        """The record of a shard that is done: made from these very files, and undamaged. None if it has to be made.
+    def finished(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
+        """The records, by name, of the shards that are done: made from these very files, and undamaged.
 
         digest: the hash of an item's file, None if it cannot be read.
         """
+        records = ((shard.name, self._record_of(shard, digest)) for shard in plans)
+        return {name: record for name, record in records if record is not None}
+
+    def _record_of(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> Entry | None:
         try:
             record = shards.read_json(self.out / f"{shard.name}.json")
             if record["format"] != self.format or record["settings"] != dict(self.settings):
                 return None
+            if any(entry.get("duplicate_of") for entry in record["rejected"]):
+                return None  # earlier versions left copies out of the shard itself, and the choice may have changed
             inputs = {entry["name"]: entry["sha256"] for entry in record["items"] + record["rejected"]}
             if set(inputs) != {item.name for item in shard.items}:
                 return None
@@ -153,70 +162,25 @@ def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
     }
 
 
-def write_shard(book: Ledger, name: str, outcomes: Sequence[Prepared | Rejected]) -> dict[str, Any]:
-    """Write one shard of notes and, after it, its record, which is returned."""
-    kept = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
-    data = shards.shard_bytes([p.name for p in kept], [p.performance for p in kept], [p.tokens for p in kept])
-    items = [
-        {
-            "name": p.name,
-            "split": p.split,
-            "sha256": p.sha256,
-            "tokens_sha256": p.tokens_sha256,
-            "notes": len(p.performance),
-            "tokens": len(p.tokens),
-            "seconds": round(p.performance.duration, 3),
-            "shard": name,
-            "index": index,
-            "remarks": list(p.remarks),
-        }
-        for index, p in enumerate(kept)
-    ]
-    rejected = [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)]
-    files.write_atomically(book.out / f"{name}.npz", data)
-    return book.record(name, shards.sha256(data), len(data), items, rejected)
+def without_copies(
+    records: Sequence[Mapping[str, Any]], key: str, reject: Callable[[Entry, str], Entry]
+) -> tuple[list[Entry], list[Entry]]:
+    """(items, rejected) of shards in the order test, validation, train; copies of earlier items are rejected.
 
+    The copies lie in their shards, but no item of the manifest leads there.
 
-def without_duplicates(outcomes: Iterable[Prepared | Rejected], seen: dict[str, str]) -> list[Prepared | Rejected]:
-    """Reject pieces whose music is in ``seen`` (tokens' hash -> name), which grows by the pieces that stay."""
-    result: list[Prepared | Rejected] = []
-    for outcome in outcomes:
-        if isinstance(outcome, Prepared):
-            first = seen.setdefault(outcome.tokens_sha256, outcome.name)
-            if first != outcome.name:
-                reason = f"the same music as {first}"
-                outcome = Rejected(outcome.name, outcome.split, reason, outcome.sha256, outcome.tokens_sha256, first)
-        result.append(outcome)
-    return result
-
-
-def digest(item: Item) -> str | None:
-    """The hash of a piece's bytes; None if they cannot be read."""
-    try:
-        return shards.sha256(item.read())
-    except (OSError, PrepError):
-        return None
-
-
-def first_stale(plans: Sequence[ShardPlan[Item]], done: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The first shard whose choice between equal pieces contradicts the shards before it; None if all agree."""
-    seen: dict[str, str] = {}
-    for shard in plans:
-        record = done[shard.name]
-        kept = all(seen.setdefault(entry["tokens_sha256"], entry["name"]) == entry["name"] for entry in record["items"])
-        duplicates = [entry for entry in record["rejected"] if entry["duplicate_of"]]
-        if not kept or any(seen.get(entry["tokens_sha256"]) != entry["duplicate_of"] for entry in duplicates):
-            return shard.name
-    return None
-
-
-def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Per split: pieces, notes, tokens, seconds."""
-    return {
-        split: {"pieces": sum(entry["split"] == split for entry in items)}
-        | {
-            key: round(sum(entry[key] for entry in items if entry["split"] == split), 3)
-            for key in ("notes", "tokens", "seconds")
-        }
-        for split in splits.SPLITS
-    }
+    key: where an entry holds the hash that copies share.  reject: (entry, name of the first) -> the entry of a copy.
+    """
+    first: dict[str, str] = {}
+    items: list[Entry] = []
+    rejected: list[Entry] = []
+    for record in records:
+        out = list(record["rejected"])
+        for entry in record["items"]:
+            earlier = first.setdefault(entry[key], entry["name"])
+            if earlier == entry["name"]:
+                items.append(entry)
+            else:
+                out.append(reject(entry, earlier))
+        rejected += sorted(out, key=lambda entry: str(entry["name"]))
+    return items, rejected

@@ -5,7 +5,7 @@ which piece goes into which shard depends on the sorted list of pieces alone. So
 on who made it, on how many workers there were, or on how often the job was killed and started again.
 
 Two files with the same music (the same token stream) would be one piece twice, or worse a test piece in the training
-set: the first in the order test, validation, train, then name, stays and the other is rejected.
+set: the first in the order test, validation, train, then name, stays in the manifest and the other is rejected.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from musicgen.data_prep.dataset import manifest as ledger
+from musicgen.data_prep import files
+from musicgen.data_prep.dataset import manifest, shards
+from musicgen.data_prep.dataset.manifest import JobState, ShardPlan, without_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.dataset.splits import SPLITS, PrepError
 from musicgen.data_prep.dataset.workers import in_order
 
 __all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "Report", "find_items", "prepare", "run"]
@@ -68,58 +69,99 @@ def run(
     input files have not changed. Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
-    book = ledger.Ledger(Path(out), ledger.settings(csv))
+    job = JobState(Path(out), manifest.settings(csv))
     items, unlisted = find_items(midi_dir, csv)
-    plans = ledger.plan(items, ledger.ITEMS_PER_SHARD)
-    book.open()
-    done = {shard.name: record for shard in plans if (record := book.finished(shard, ledger.digest)) is not None}
-    kept = set(done)
+    plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
+    job.open()
+    records = job.finished(plans, digest)
+    kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     tally = Tally(len(items), on_progress)
+    for record in records.values():
+        tally.add_record(record)
+    if missing:
+        job.begin()
     if runner == "local":
-        make = partial(_make_here, workers=workers)
-    else:
+        records |= _make_here(job, missing, tally, workers)
+    elif missing:
         from musicgen.data_prep.dataset import beam  # the `beam` extra
 
-        make = partial(beam.make, runner=runner, runner_options=runner_options)
-    while True:
-        if len(done) == len(plans):
-            stale = ledger.first_stale(plans, done)
-            if stale is None:
-                break
-            del done[stale]  # an earlier shard has changed, and with it the choice between equal pieces
-            kept.discard(stale)
-        book.begin()
-        make(book, plans, done, tally)
-    records = [done[name] for name in sorted(done)]
-    kept_items = [entry for record in records for entry in record["items"]]
-    totals = ledger.totals(kept_items)
-    rejected = [Rejected(**entry) for shard in plans for entry in done[shard.name]["rejected"]] + list(unlisted)
-    book.finish(records, kept_items, [vars(entry) for entry in rejected], totals)
-    return Report(book.out, totals, tuple(rejected), len(plans), len(kept), time.perf_counter() - began)
+        made = beam.make_shards(job, make_shard, missing, runner, runner_options)
+        for record in made.values():
+            tally.add_record(record)
+        records |= made
+    entries, rejects = without_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
+    rejected = [Rejected(**entry) for entry in rejects] + list(unlisted)
+    in_order_of_names = [records[name] for name in sorted(records)]
+    entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
+    job.finish(in_order_of_names, entries, [vars(entry) for entry in rejected], totals(entries))
+    return Report(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
 def _make_here(
-    book: ledger.Ledger,
-    plans: Sequence[ledger.ShardPlan[Item]],
-    done: dict[str, dict[str, Any]],
-    tally: Tally,
-    workers: int | None = None,
-    prepare_one: Callable[[Item], Prepared | Rejected] = prepare,
-) -> None:
-    """Make the shards that are not in ``done`` with processes on this machine, in order; their records go into it."""
-    missing = [item for shard in plans if shard.name not in done for item in shard.items]
+    job: JobState, missing: Sequence[ShardPlan[Item]], tally: Tally, workers: int | None
+) -> dict[str, dict[str, Any]]:
+    """Make shards with processes on this machine, in order; their records."""
     count = (os.cpu_count() or 1) if workers is None else workers
-    seen: dict[str, str] = {}
-    tally.restart()
-    with contextlib.closing(in_order(missing, prepare_one, count, _died)) as outcomes:
-        for shard in plans:
-            if shard.name in done:
-                tally.add_record(done[shard.name])
-                for entry in done[shard.name]["items"]:
-                    seen.setdefault(entry["tokens_sha256"], entry["name"])
-            else:
-                mine = (tally.add(next(outcomes)) for _ in shard.items)
-                done[shard.name] = ledger.write_shard(book, shard.name, ledger.without_duplicates(mine, seen))
+    pieces = [item for shard in missing for item in shard.items]
+    with contextlib.closing(in_order(pieces, prepare, count, _died)) as outcomes:
+        return {
+            shard.name: write_shard(job, shard.name, [tally.add(next(outcomes)) for _ in shard.items])
+            for shard in missing
+        }
+
+
+def make_shard(job: JobState, shard: ShardPlan[Item]) -> dict[str, Any]:
+    """Prepare the pieces of a shard, write it and then its record, which is returned."""
+    return write_shard(job, shard.name, [prepare(item) for item in shard.items])
+
+
+def write_shard(job: JobState, name: str, outcomes: Sequence[Prepared | Rejected]) -> dict[str, Any]:
+    """Write one shard and, after it, its record, which is returned."""
+    kept = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
+    data = shards.shard_bytes([p.name for p in kept], [p.performance for p in kept], [p.tokens for p in kept])
+    items = [
+        {
+            "name": p.name,
+            "split": p.split,
+            "sha256": p.sha256,
+            "tokens_sha256": p.tokens_sha256,
+            "notes": len(p.performance),
+            "tokens": len(p.tokens),
+            "seconds": round(p.performance.duration, 3),
+            "shard": name,
+            "index": index,
+            "remarks": list(p.remarks),
+        }
+        for index, p in enumerate(kept)
+    ]
+    rejected = [vars(outcome) for outcome in outcomes if isinstance(outcome, Rejected)]
+    files.write_atomically(job.out / f"{name}.npz", data)
+    return job.record(name, shards.sha256(data), len(data), items, rejected)
+
+
+def digest(item: Item) -> str | None:
+    """The hash of a piece's bytes; None if they cannot be read."""
+    try:
+        return shards.sha256(item.read())
+    except (OSError, PrepError):
+        return None
+
+
+def _reject_copy(entry: dict[str, Any], first: str) -> dict[str, Any]:
+    reason = f"the same music as {first}"
+    return vars(Rejected(entry["name"], entry["split"], reason, entry["sha256"], entry["tokens_sha256"], first))
+
+
+def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Per split: pieces, notes, tokens, seconds."""
+    return {
+        split: {"pieces": sum(entry["split"] == split for entry in items)}
+        | {
+            key: round(sum(entry[key] for entry in items if entry["split"] == split), 3)
+            for key in ("notes", "tokens", "seconds")
+        }
+        for split in SPLITS
+    }
 
 
 def _died(item: Item) -> Rejected:
@@ -131,27 +173,34 @@ class Tally:
 
     def __init__(self, total: int, tell: Callable[[Progress], None] | None) -> None:
         self._total, self._tell = total, tell
-        self.restart()
-
-    def restart(self) -> None:
         self._done = self._notes = self._tokens = self._rejected = 0
+        self._music: set[str] = set()  # hashes of the tokens so far: a copy counts as rejected
 
     def add(self, outcome: Prepared | Rejected) -> Prepared | Rejected:
+        """Count one piece, which is returned."""
         if isinstance(outcome, Prepared):
-            self._count(1, len(outcome.performance), len(outcome.tokens), 0)
+            self._add_music(outcome.tokens_sha256, len(outcome.performance), len(outcome.tokens))
         else:
-            self._count(1, 0, 0, 1)
+            self._rejected += 1
+        self._report(1)
         return outcome
 
     def add_record(self, record: Mapping[str, Any]) -> None:
-        items, rejected = record["items"], len(record["rejected"])
-        notes, tokens = (sum(entry[key] for entry in items) for key in ("notes", "tokens"))
-        self._count(len(items) + rejected, notes, tokens, rejected)
+        """Count the pieces of a finished shard."""
+        for entry in record["items"]:
+            self._add_music(entry["tokens_sha256"], entry["notes"], entry["tokens"])
+        self._rejected += len(record["rejected"])
+        self._report(len(record["items"]) + len(record["rejected"]))
 
-    def _count(self, done: int, notes: int, tokens: int, rejected: int) -> None:
-        self._done += done
+    def _add_music(self, tokens_sha256: str, notes: int, tokens: int) -> None:
+        if tokens_sha256 in self._music:
+            self._rejected += 1
+            return
+        self._music.add(tokens_sha256)
         self._notes += notes
         self._tokens += tokens
-        self._rejected += rejected
+
+    def _report(self, done: int) -> None:
+        self._done += done
         if self._tell is not None:
             self._tell(Progress(self._done, self._total, self._notes, self._tokens, self._rejected))

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from musicgen.data_prep.dataset import manifest as ledger
-from musicgen.data_prep.dataset import prep
+from musicgen.data_prep.dataset import manifest, prep
 from musicgen.data_prep.dataset.prep import PrepError, Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Beam warns of much, none of it ours
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Beam warns of much, none of
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ITEMS_PER_SHARD", 3)
+    monkeypatch.setattr(manifest, "ITEMS_PER_SHARD", 3)
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.data_prep import files
-from musicgen.data_prep.dataset import manifest as ledger
-from musicgen.data_prep.dataset import prep, shards
+from musicgen.data_prep.dataset import manifest, prep, shards
 from musicgen.data_prep.dataset.prep import Item, Prepared, PrepError, Progress, Rejected
 from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.dataset.workers import in_order
@@ -30,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ITEMS_PER_SHARD", 3)
+    monkeypatch.setattr(manifest, "ITEMS_PER_SHARD", 3)
 
 
 @pytest.fixture
@@ -279,7 +278,7 @@ def test_equal_pieces_are_one(folder: Path, tmp_path: Path) -> None:
 
 def test_other_settings_need_another_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prep.run(folder, tmp_path / "set", workers=0)
-    monkeypatch.setattr(ledger, "ITEMS_PER_SHARD", 4)
+    monkeypatch.setattr(manifest, "ITEMS_PER_SHARD", 4)
     with pytest.raises(PrepError, match=r"other settings \(items_per_shard 3 there, 4 now\): give a new folder"):
         prep.run(folder, tmp_path / "set", workers=0)
 
