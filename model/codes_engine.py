@@ -28,9 +28,6 @@ class CodesEngine:
     block = 8  # frames a dispatch
 
     def __init__(self, config: ModelConfig):
-        """Raises ValueError if it is no model of frames."""
-        if not config.depth_layers:
-            raise ValueError("this model goes code by code: only models of frames are made for generation")
         self.config = config
 
     def fill(self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int) -> tuple[Any, Any]:

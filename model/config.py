@@ -29,7 +29,7 @@ class ModelConfig:
     # Over the codes of a codec (model/frames.py); S = vocab_size - 3.
     channels: int = 1  # Q: codebooks
     code_width: int = 128  # E
-    depth_layers: int = 0  # more than 0: inputs and latents are frames of Q codes, N and M count frames
+    depth_layers: int = 0  # blocks that go through a frame's codes; inputs, latents, N and M are frames then
     depth_width: int = 384  # W
 
     def __post_init__(self) -> None:
@@ -40,6 +40,8 @@ class ModelConfig:
             raise ValueError(f"cross_attends must be between 1 and layers ({self.layers}), not {self.cross_attends}")
         if not 1 <= self.latents <= self.context:
             raise ValueError(f"latents ({self.latents}) must be between 1 and context ({self.context})")
+        if self.channels > 1 and self.depth_layers < 1:
+            raise ValueError("a model of codes goes frame by frame: depth_layers must be at least 1")
 
     @property
     def specials(self) -> int:

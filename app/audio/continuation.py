@@ -117,8 +117,6 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
         raise EnvironmentProblem(str(error)) from None
     if released.tokenizer.get("format") != CODES:
         raise BadInput(f"the weights {released.name} write MIDI, not sound: leave --checkpoint out for {MODEL}")
-    if not released.config.depth_layers:
-        raise BadInput(f"the weights {released.name} go code by code, which is too slow to be made use of")
     opened = codes_file.open_codec(codec)
     if released.tokenizer["codec_sha256"] != opened.sha256:
         raise BadInput(

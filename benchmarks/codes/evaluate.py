@@ -20,7 +20,7 @@ import numpy as np
 from train import read_set
 
 from musicgen import checkpoints
-from musicgen.data_prep.dataset.code_rows import flattened, frames_of
+from musicgen.data_prep.dataset.code_rows import frames_of
 from musicgen.data_prep.dataset.shards import MANIFEST, read_json
 from musicgen.model.evaluate import nats_of_pieces
 
@@ -28,9 +28,9 @@ from musicgen.model.evaluate import nats_of_pieces
 def score(released: checkpoints.Released, pieces: list[np.ndarray], context: int, batch: int) -> dict[str, Any]:
     """The figures at a context of so many codes, with the weights' own latents or, if it is less, the context."""
     config, Q = released.config, released.config.channels
-    N = context // Q if config.depth_layers else context // Q * Q
+    N = context // Q
     M = min(config.latents, N)
-    rows = [frames_of(piece) if config.depth_layers else flattened(frames_of(piece)) for piece in pieces]
+    rows = [frames_of(piece) for piece in pieces]
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     total, count, began = np.zeros(Q), 0, time.monotonic()
     for nats in nats_of_pieces(
@@ -41,7 +41,7 @@ def score(released: checkpoints.Released, pieces: list[np.ndarray], context: int
     per_codebook = total / count
     return {
         "context": context,
-        "latents": M * (Q if config.depth_layers else 1),
+        "latents": M * Q,
         "nats_per_token": float(per_codebook.mean()),
         "bits_per_second": float(per_codebook.sum() * released.tokenizer["frame_rate"] / math.log(2)),
         "per_codebook": [round(float(x), 4) for x in per_codebook],

@@ -49,7 +49,7 @@ from musicgen.model.training.train import (
 
 LONGEST = 65_536  # codes of context
 # Steps a second on one H200 as predicted (README.md); what is measured decides.
-PREDICTED = {"frames": 14.0, "flat": 12.0}
+PREDICTED = {"frames": 14.0}
 COMPILING, STARTING = 60, 20  # seconds; the second is what is left of the first after a rehearsal
 TIMED = (10, 30)  # dispatches between which the speed is taken
 
@@ -91,16 +91,14 @@ def read_set(folder: Path, split: str) -> list[np.ndarray]:
 
 
 def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
-    """The shape of either kind; about 42 M parameters each."""
+    """The shape; about 42 M parameters."""
     Q = codebooks
     shape: dict[str, Any]
     if toy:
         shape = {"width": 64, "heads": 2, "kv_heads": 1, "widening": 2, "code_width": 16, "layers": 2}
-        flat = {"context": 32 * Q, "latents": 4 * Q}
         frames = {"local_window": 8, "context": 32, "latents": 8, "depth_layers": 1, "depth_width": 32}
     else:
         shape = {"width": 512, "heads": 8, "kv_heads": 2}
-        flat = {"layers": 10, "context": LONGEST // (8 * Q) * 8 * Q, "latents": 128 * Q}
         frames = {
             "layers": 6,
             "local_window": 64,
@@ -108,10 +106,8 @@ def model_of(kind: str, codebooks: int, size: int, toy: bool) -> ModelConfig:
             "latents": LONGEST // (8 * Q) * 2,
             "depth_layers": 3,
         }
-    flat |= {"local_layers": 0, "cross_attends": 1}
     frames |= {"local_layers": 1, "cross_attends": 2}
-    chosen = frames if kind == "frames" else flat
-    return ModelConfig(vocab_size=size + SPECIALS, channels=Q, **shape, **chosen)
+    return ModelConfig(vocab_size=size + SPECIALS, channels=Q, **shape, **frames)
 
 
 def config_of(kind: str, model: ModelConfig, steps: int, toy: bool, chosen: Chosen = Chosen()) -> TrainConfig:
@@ -184,9 +180,7 @@ def plan(run: Path, steps: int) -> None:
 
 def rows_of(kind: str, config: TrainConfig, recordings: list[np.ndarray]) -> CodeRows:
     """The rows of a run."""
-    model = config.model
-    frames = model.context if kind == "frames" else model.context // model.channels
-    return CodeRows(recordings, batch=config.batch, frames=frames, seed=config.seed, flat=kind == "flat")
+    return CodeRows(recordings, batch=config.batch, frames=config.model.context, seed=config.seed)
 
 
 def rehearse(
@@ -244,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--kind", choices=("frames", "flat"), default="frames")
+    parser.add_argument("--kind", choices=("frames",), default="frames")
     parser.add_argument("--seconds", type=float, default=560.0)
     parser.add_argument("--drawn", type=float, default=0.0, help="most of a row that is its own draws (TrainConfig)")
     parser.add_argument("--draws", type=int, default=2)

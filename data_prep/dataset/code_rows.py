@@ -18,11 +18,6 @@ def frames_of(codes: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full((1, codes.shape[1]), BOS, np.int16), codes.astype(np.int16) + np.int16(SPECIALS)])
 
 
-def flattened(frames: np.ndarray) -> np.ndarray:
-    """Frames [1 + F, Q] -> tokens [1 + F * Q]: of the first frame, which is context, the last code alone."""
-    return frames.reshape(-1)[frames.shape[1] - 1 :]
-
-
 class CodeRows:
     """Endless random rows of a set of recordings: an iterator with a state, like Grain's.
 
@@ -30,8 +25,8 @@ class CodeRows:
     on the seed and the number of batches read.
     """
 
-    def __init__(self, recordings: Sequence[np.ndarray], *, batch: int, frames: int, seed: int, flat: bool) -> None:
-        """Rows int16 [batch, frames + 1, Q], or flat [batch, frames * Q + 1].  recordings: codes [F, Q] each.
+    def __init__(self, recordings: Sequence[np.ndarray], *, batch: int, frames: int, seed: int) -> None:
+        """Rows int16 [batch, frames + 1, Q].  recordings: codes [F, Q] each.
 
         Raises ValueError if there are fewer frames than a row has.
         """
@@ -39,15 +34,14 @@ class CodeRows:
         self._all = np.concatenate([frames_of(recordings[i]) for i in order])
         if len(self._all) <= frames:
             raise ValueError(f"the recordings have {len(self._all)} frames together, a row has {frames + 1}")
-        self._batch, self._frames, self._seed, self._flat, self._read = batch, frames, seed, flat, 0
+        self._batch, self._frames, self._seed, self._read = batch, frames, seed, 0
 
     def __next__(self) -> dict[str, np.ndarray]:
         """{"tokens": the rows}."""
         rng = np.random.default_rng([self._seed, self._read])
         self._read += 1
         starts = rng.integers(0, len(self._all) - self._frames, self._batch)
-        rows = [self._all[start : start + self._frames + 1] for start in starts]
-        return {"tokens": np.stack([flattened(row) for row in rows] if self._flat else rows)}
+        return {"tokens": np.stack([self._all[start : start + self._frames + 1] for start in starts])}
 
     def get_state(self) -> dict[str, int]:
         return {"read": self._read}

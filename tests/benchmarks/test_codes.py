@@ -24,7 +24,7 @@ def codes(program: Callable[[str], ModuleType]) -> ModuleType:
     return program("benchmarks/codes/train.py")
 
 
-@pytest.mark.parametrize("kind", ["frames", "flat"])
+@pytest.mark.parametrize("kind", ["frames"])
 @pytest.mark.parametrize("codebooks", [16, 24])
 def test_weights_that_can_ship(codes: ModuleType, kind: str, codebooks: int) -> None:
     """At 16 codebooks at most 45 MiB as int8; contexts up to 65,536 codes in whole frames."""
@@ -33,7 +33,7 @@ def test_weights_that_can_ship(codes: ModuleType, kind: str, codebooks: int) -> 
     for name, shape in parameters.shapes(model).items():
         size += math.prod(shape) * (1 if name.endswith(".kernel") else 2)
     assert codebooks > 16 or size <= 45 * 2**20
-    N = model.context * codebooks if kind == "frames" else model.context
+    N = model.context * codebooks
     assert 65_000 < N <= 65_536 and N % (8 * codebooks) == 0
     dials_of(codes.config_of(kind, model, 100, False))  # whole decks
 
@@ -53,7 +53,7 @@ def test_a_plan_that_does_not_end_in_time(
     clock, sent = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
-    rows = CodeRows([np.zeros((200, 2), np.int16)], batch=1, frames=32, seed=0, flat=False)
+    rows = CodeRows([np.zeros((200, 2), np.int16)], batch=1, frames=32, seed=0)
     timed = codes.Timed(rows, config, deadline=1000.0, may_stop=True)
     for _ in range(codes.TIMED[1] * config.steps_per_dispatch + 1):
         next(timed)

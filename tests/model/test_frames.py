@@ -1,4 +1,4 @@
-"""Perceiver AR over codes: what each latent sees, what each codebook's logits know, and that both kinds learn."""
+"""Perceiver AR over codes: what each latent sees, what each codebook's logits know, and that it learns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import assert_close
+from toys import TOY, assert_close
 
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.evaluate import nats_of_pieces
-from musicgen.model.frames import FlatCodes, FrameCodes
+from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import Masked
 from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.training.cuts import Dials, all_contexts
@@ -31,23 +31,23 @@ from musicgen.model.training.train import (
 )
 
 Q, S = 4, 8
-FLAT = ModelConfig(
+FRAMES = ModelConfig(
     vocab_size=S + 3,
     width=32,
     heads=4,
     kv_heads=2,
-    local_layers=0,
+    local_layers=1,
     local_window=5,
     cross_attends=1,
     layers=2,
     widening=2,
-    context=64,
-    latents=8,
+    context=16,
+    latents=4,
     channels=Q,
     code_width=8,
+    depth_layers=2,
+    depth_width=24,
 )
-FRAMES = dataclasses.replace(FLAT, local_layers=1, context=16, latents=4, depth_layers=2, depth_width=24)
-KINDS = pytest.mark.parametrize("config", [FLAT, FRAMES], ids=["flat", "frames"])
 
 
 def random_parameters(config: ModelConfig) -> dict[str, np.ndarray]:
@@ -60,9 +60,8 @@ def random_parameters(config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def rows(config: ModelConfig, count: int = 2, seed: int = 0) -> np.ndarray:
-    """Tokens i32 [B, N+1] or [B, N+1, Q] of random codes."""
-    shape = (config.context + 1, Q) if config.depth_layers else (config.context + 1,)
-    return np.random.default_rng(seed).integers(3, S + 3, (count, *shape), dtype=np.int32)
+    """Tokens i32 [B, N+1, Q] of random codes."""
+    return np.random.default_rng(seed).integers(3, S + 3, (count, config.context + 1, Q), dtype=np.int32)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "latents"))
@@ -85,61 +84,40 @@ def logits_of(config: ModelConfig, tokens: np.ndarray, params: Mapping[str, np.n
     return np.asarray(logits).reshape(len(tokens), -1, S)
 
 
-@KINDS
-def test_causality(config: ModelConfig) -> None:
+def test_causality() -> None:
     """Another code changes no logits up to its own, and the first that may know it."""
-    tokens = rows(config, 1)
-    before = logits_of(config, tokens)
+    tokens = rows(FRAMES, 1)
+    before = logits_of(FRAMES, tokens)
     flat = tokens.reshape(-1)
     scored = before.shape[1]
     for back in (1, 2, Q, Q + 1, scored):  # how many codes from the end
         other = flat.copy()
         other[-back] = 3 + (other[-back] - 3 + 1) % S
-        after = logits_of(config, other.reshape(tokens.shape))
+        after = logits_of(FRAMES, other.reshape(tokens.shape))
         own = scored - back
         np.testing.assert_array_equal(before[:, : own + 1], after[:, : own + 1])
         if back > 1:
             assert np.abs(before[:, own + 1] - after[:, own + 1]).max() > 1e-5
 
 
-@KINDS
-def test_logits_are_of_the_right_codebook(config: ModelConfig) -> None:
+def test_logits_are_of_the_right_codebook() -> None:
     """Without the output kernel of codebook q, all logits of codebook q are zero and all others as they were."""
-    tokens, params = rows(config, 1), random_parameters(config)
-    before = logits_of(config, tokens)
+    tokens, params = rows(FRAMES, 1), random_parameters(FRAMES)
+    before = logits_of(FRAMES, tokens)
     for q in range(Q):
         changed = dict(params)
         changed["readout.kernel"] = params["readout.kernel"].copy()
         changed["readout.kernel"][q] = 0
-        after = logits_of(config, tokens, changed).reshape(1, -1, Q, S)
+        after = logits_of(FRAMES, tokens, changed).reshape(1, -1, Q, S)
         assert (after[:, :, q] == 0).all()
         others = [other for other in range(Q) if other != q]
         assert_close(after[:, :, others], before.reshape(1, -1, Q, S)[:, :, others])
 
 
-def test_a_flat_input_is_of_the_codebook_before() -> None:
-    """The embedding of a single code at its position is what the whole row has there."""
-    tokens = rows(FLAT, 2)[:, :-1]
-    model = parameters.bind(FLAT, random_parameters(FLAT))
-    assert isinstance(model, FlatCodes)
-    whole = np.asarray(model.embed(tokens, jnp.arange(FLAT.context)[None], jnp.float32))
-    for t in range(FLAT.context):
-        alone = model.embed(tokens[:, t : t + 1], jnp.full((1, 1), t), jnp.float32)
-        assert_close(np.asarray(alone), whole[:, t : t + 1])
-    table = np.asarray(model.table[...])
-    x = table[Q - 1, tokens[0, 0] - 3] @ np.asarray(model.widen.kernel[...])[Q - 1]
-    assert_close(whole[0, 0], x / np.sqrt((x**2).mean() + 1e-6))
-
-
-def test_flat_logits_one_by_one() -> None:
-    """Reading one latent at its position is what the whole row has there; pieces of frames are refused."""
-    model = parameters.bind(FLAT, random_parameters(FLAT))
-    x = np.random.default_rng(0).normal(size=(2, 2 * Q, FLAT.width)).astype(np.float32)
-    whole = np.asarray(model.read(x, jnp.arange(2 * Q)[None]))
-    for t in range(2 * Q):
-        assert_close(np.asarray(model.read(x[:, t : t + 1], jnp.full((1, 1), t))), whole[:, t : t + 1])
-    with pytest.raises(ValueError, match="not whole frames of 4"):
-        model.read(x[:, :3], jnp.arange(3)[None])
+def test_a_model_of_codes_goes_frame_by_frame() -> None:
+    """Without blocks that go through a frame there is no model."""
+    with pytest.raises(ValueError, match="depth_layers must be at least 1"):
+        dataclasses.replace(FRAMES, depth_layers=0)
 
 
 def test_a_frame_is_drawn_by_the_logits_of_read() -> None:
@@ -157,11 +135,10 @@ def test_a_frame_is_drawn_by_the_logits_of_read() -> None:
         np.testing.assert_array_equal(choose(jnp.int32(q), whole[:, q]) + 3, tokens[:, q])
 
 
-@KINDS
-def test_bos_has_a_vector_of_its_own(config: ModelConfig) -> None:
+def test_bos_has_a_vector_of_its_own() -> None:
     """And it is the same for every codebook; hidden inputs have none."""
-    model = parameters.bind(config, random_parameters(config))
-    tokens = np.full((1, *rows(config).shape[1:]), 1, np.int32)[:, :-1]
+    model = parameters.bind(FRAMES, random_parameters(FRAMES))
+    tokens = np.full((1, *rows(FRAMES).shape[1:]), 1, np.int32)[:, :-1]
     x = np.asarray(model.embed(tokens, jnp.arange(tokens.shape[1])[None], jnp.float32))
     assert_close(x[0, 1], x[0, 0])
     assert np.abs(x).max() > 0.1
@@ -182,14 +159,13 @@ def run_of(config: ModelConfig, **changes: object) -> TrainConfig:
     return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
 
 
-@KINDS
-def test_gradients_are_finite_and_reach_everything(config: ModelConfig) -> None:
+def test_gradients_are_finite_and_reach_everything() -> None:
     """Also with BOS and PAD among the inputs, dropout and hidden tokens."""
-    run = run_of(config, dropout=0.1, token_dropout=0.1)
-    tokens = rows(config, 8)
+    run = run_of(FRAMES, dropout=0.1, token_dropout=0.1)
+    tokens = rows(FRAMES, 8)
     tokens[:, 3] = 1
     tokens[0, :2] = 0
-    params = {name: jnp.asarray(x) for name, x in random_parameters(config).items()}
+    params = {name: jnp.asarray(x) for name, x in random_parameters(FRAMES).items()}
     gradient = jax.jit(lambda p: jax.grad(loss_of, has_aux=True)(p, tokens, jax.random.key(0), run, dials_of(run)))
     grads, figures = gradient(params)
     for name, value in grads.items():
@@ -198,23 +174,18 @@ def test_gradients_are_finite_and_reach_everything(config: ModelConfig) -> None:
     assert 0 < float(figures["nats_full"]) < 20
 
 
-@KINDS
-def test_contexts_of_a_deck(config: ModelConfig) -> None:
-    """Every context from the latents' own to N; codes stay in whole frames."""
-    N, M = config.context, config.latents
+def test_contexts_of_a_deck() -> None:
+    """Every context from the latents' own to N."""
+    N, M = FRAMES.context, FRAMES.latents
     dials = Dials(all_contexts(N, M), N, M)
     assert dials.rows == 8 and dials.full.sum() == 2
     assert {cut.context for cut in dials.cuts} == {N, N // 2, N // 4, N // 8, M}
-    if not config.depth_layers:
-        assert (np.asarray(dials.positions(1))[:, 0] % Q == 0).all()
 
 
 def counting(config: ModelConfig, seed: int) -> np.ndarray:
     """Eight rows of frames whose first code counts on and whose others follow from it."""
-    frames = config.context + 1 if config.depth_layers else config.context // Q + 1
-    first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(frames)) % S
-    tokens = 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
-    return tokens if config.depth_layers else tokens.reshape(8, -1)[:, Q - 1 :]
+    first = (np.random.default_rng(seed).integers(0, S, (8, 1)) + np.arange(config.context + 1)) % S
+    return 3 + (first[..., None] * (1 + np.arange(Q)) + np.arange(Q)) % S
 
 
 def learnt(run: TrainConfig) -> tuple[TrainState, list[float]]:
@@ -227,17 +198,15 @@ def learnt(run: TrainConfig) -> tuple[TrainState, list[float]]:
     return state, told
 
 
-@KINDS
-def test_it_learns_what_is_there(config: ModelConfig) -> None:
+def test_it_learns_what_is_there() -> None:
     """Rows of which nearly nothing is left to know."""
-    state, told = learnt(run_of(config))
+    state, told = learnt(run_of(FRAMES))
     assert told[0] > 0.5 and told[-1] < 0.12, told
     # The same figure from scoring held-out pieces window by window, and none of them twice.
-    piece = counting(config, 10_000)[0]
+    piece = counting(FRAMES, 10_000)[0]
     piece[0] = 1
-    size = {"latents": config.latents, "context": config.context, "stride": config.latents // 2 or 1}
-    size["stride"] = Q if not config.depth_layers else 2
-    (nats,) = nats_of_pieces(config, state.params, [piece], **size)
+    size = {"latents": FRAMES.latents, "context": FRAMES.context, "stride": 2}
+    (nats,) = nats_of_pieces(FRAMES, state.params, [piece], **size)
     assert nats.shape == piece[1:].shape and (nats[2 * Q :] > 0).all()
     assert nats[len(nats) // 2 :].mean() < 0.2
 
@@ -281,17 +250,16 @@ def test_draws_are_likely_frames() -> None:
     _, told = learnt(run_of(FRAMES, drawn=1.0))
     assert told[0] > 0.5 and told[-1] < 0.2, told
     with pytest.raises(ValueError, match="only a model of frames"):
-        make_train_steps(run_of(FLAT, drawn=0.5))
+        make_train_steps(run_of(TOY, drawn=0.5, all_settings=False))
 
 
-@KINDS
-def test_scores_are_those_of_the_forward_pass(config: ModelConfig) -> None:
+def test_scores_are_those_of_the_forward_pass() -> None:
     """A piece as long as one window."""
-    params = random_parameters(config)
-    tokens = rows(config, 1)[0][: config.latents + 1]
+    params = random_parameters(FRAMES)
+    tokens = rows(FRAMES, 1)[0][: FRAMES.latents + 1]
     tokens[0] = 1
-    logits = np.asarray(forward(config, params, tokens[None, :-1], tokens[None, 1:], config.latents))[0]
+    logits = np.asarray(forward(FRAMES, params, tokens[None, :-1], tokens[None, 1:], FRAMES.latents))[0]
     at = (tokens[1:] - 3)[..., None]
     expected = jax.nn.logsumexp(logits, axis=-1) - np.take_along_axis(logits, at, axis=-1)[..., 0]
-    (nats,) = nats_of_pieces(config, params, [tokens], latents=config.latents, context=config.context)
+    (nats,) = nats_of_pieces(FRAMES, params, [tokens], latents=FRAMES.latents, context=FRAMES.context)
     assert_close(nats, np.asarray(expected))

@@ -137,7 +137,7 @@ def test_three_hours_in_bounded_memory(model: AudioModel, tmp_path: Path) -> Non
 
 
 def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path: Path) -> None:
-    """Weights of MIDI, weights of another codec, a codec that is none, a model that goes code by code."""
+    """Weights of MIDI, weights of another codec, a codec that is none."""
     model, codec, other = (str(released / name) for name in ("model", "codec", "other"))
     with pytest.raises(BadInput, match="another codec than other"):
         open_audio_model(model, other)
@@ -149,7 +149,3 @@ def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path
         open_audio_model("nowhere", codec)
     with pytest.raises(EnvironmentProblem, match="holds a model and no codec"):
         open_audio_model(model, model)
-    flat = dataclasses.replace(toy.MODEL, depth_layers=0, local_layers=0)
-    toy.release_model(tmp_path / "flat", "0" * 64, flat)
-    with pytest.raises(BadInput, match="code by code"):
-        open_audio_model(str(tmp_path / "flat"), codec)
