@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a shipped prime"
 	@echo "make test          an environment, then the whole test suite"
-	@echo "make lint          style, types, import rules, file sizes"
+	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
 	@echo "make fix           what ruff can mend by itself"
 	@echo "make constraints   resolve constraints.txt anew"
 	@echo "make clean         remove the environment and everything built"
@@ -46,12 +46,15 @@ test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) $(TESTS)
 
-lint: $(VENV)/dev.stamp .tree/musicgen
+# npm and Node come with the environment.
+lint node_modules/made.stamp: export PATH := $(abspath $(BIN)):$(PATH)
+lint: $(VENV)/dev.stamp .tree/musicgen node_modules/made.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy -p musicgen
 	PYTHONPATH=.tree $(BIN)/lint-imports --no-cache
 	$(BIN)/python .ci/sizes.py $(PACKAGES)
+	npm run --silent lint
 
 fix: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
@@ -62,6 +65,11 @@ fix: $(VENV)/dev.stamp
 	mkdir -p .tree/musicgen
 	for package in $(PACKAGES); do ln -sfn "../../$$package" ".tree/musicgen/$$package"; done
 
+# Biome lints the page's JavaScript and holds its sizes, TypeScript checks it by its JSDoc.
+node_modules/made.stamp: package.json | $(VENV)/dev.stamp
+	@npm install --silent --no-package-lock --no-audit --no-fund
+	@touch $@
+
 # PYTHON311 and PYTHON312 name the two interpreters; nothing is installed, pip only resolves.
 PYTHON311 ?= python3.11
 PYTHON312 ?= python3.12
@@ -70,7 +78,7 @@ constraints:
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) .tree build dist perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tree node_modules build dist perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f demo.mid demo.wav constraints.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,7 +1,7 @@
-"""The Gradio page: dials on the left, stage and takes on the right.
+"""The Gradio page: controls on the left, roll player and takes on the right.
 
-Dials are Gradio's; stage, keyboard and takes are drawn by the modules in `player/` and `page/`.  Buttons hand the
-dials' values to `page/main.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
+Controls are Gradio's; roll player, keyboard and takes are drawn by the modules in `player/` and `page/`.  Buttons hand
+the values to `page/main.js`, which asks the server (see `routes`) and shows the notes as they come: nothing of
 anybody's is kept in Python.  The same things are named API endpoints for programs (see `endpoints`).
 """
 
@@ -32,7 +32,7 @@ STARTS = [
     ("A MIDI file of mine", "file"),
     ("Something I play now", "keys"),
 ]
-# The stage and the keyboard bring their own style sheets; named here they are there before anything is drawn.
+# The players and the keyboard bring their own style sheets; named here they are there before anything is drawn.
 SHEETS = ("page/page.css", "player/stage.css", "player/keyboard.css")
 STYLE = "".join(f'<link rel="stylesheet" href="musicgen/{sheet}">' for sheet in SHEETS)
 HEAD = f'{STYLE}<script type="module" src="musicgen/page/main.js"></script>'
@@ -117,7 +117,7 @@ def head(desk: Desk) -> str:
 
 
 def _piano(page: gr.Blocks, desk: Desk, dials: Dials) -> None:
-    """Dials on the left, stage and takes on the right, and what joins them."""
+    """Controls on the left, roll player and takes on the right, and what joins them."""
     with gr.Row(elem_id="mg-columns", equal_height=False):
         with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
             values = _dials(desk, dials)

@@ -1,13 +1,13 @@
-// Joins Gradio's dials to the stage, the takes and the server.
+// Joins Gradio's dials to the roll player, the takes and the server.
 
-import { Stage } from "../player/stage.js";
+import { RollPlayer } from "../player/roll_player.js";
 import { Takes } from "../player/takes.js";
 import { calm, make, watchTheme } from "../player/theme.js";
-import { Beginnings } from "./beginnings.js";
-import { carry, linked } from "./carry.js";
+import { PrimeSource } from "./prime_source.js";
+import { downloads, linked } from "./download.js";
 import { Run } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
-import { Shelf } from "./shelf.js";
+import { TakesList } from "./takes_list.js";
 import { drawn, place, Tab } from "./tab.js";
 
 const STORE = "musicgen-takes";
@@ -16,25 +16,24 @@ class Page extends Tab {
   constructor() {
     super("mg", "music");
     this.frame = place("mg-stage");
-    this.carried = make("div", { class: "mg-carried" });
+    this.downloads = make("div", { class: "mg-carried" });
     const element = make("div");
-    this.frame.replaceChildren(element, this.carried);
-    this.stage = new Stage(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
+    this.frame.replaceChildren(element, this.downloads);
+    this.rollPlayer = new RollPlayer(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
     this.store = Takes.restore(this.#stored());
     this.selected = null;
-    this.onStage = null; // the take that the stage shows
+    this.showing = null; // the take that the roll player shows
     this.values = null;
-    this.beginnings = new Beginnings(this.stage, {
-      file: place("mg-file"),
-      keys: place("mg-keys"),
+    const places = { file: place("mg-file"), keys: place("mg-keys") };
+    this.primeSource = new PrimeSource(this.rollPlayer, places, {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
       retried: () => this.forgive(),
       recipe: (recipe) => this.remake(recipe),
     });
-    this.shelf = new Shelf(place("mg-shelf"), {
+    this.takesList = new TakesList(place("mg-shelf"), {
       choose: (id) => this.choose(id),
-      play: (id) => this.choose(id) ?? this.stage.play(),
+      play: (id) => this.choose(id) ?? this.rollPlayer.play(),
       see: (number) => this.see(number),
       keep: (id, kept) => this.#change(() => this.store.keep(id, kept)),
       go: (id, where) => this.go(id, where),
@@ -42,11 +41,11 @@ class Page extends Tab {
       undo: () => this.#change(() => this.store.undo()),
     });
     // A browser lets sound begin in a press or a key only: the first one anywhere will do.
-    const wake = () => this.stage.sound.resume();
+    const wake = () => this.rollPlayer.sound.resume();
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
     addEventListener("storage", ({ key, newValue }) => key === STORE && this.#changedElsewhere(newValue));
     watchTheme(() => this.draw());
-    addEventListener("click", ({ target }) => this.#chooseCell(target.closest?.(".mg-cell")));
+    addEventListener("click", ({ target }) => this.#chooseCell(/** @type {Element} */ (target).closest?.(".mg-cell")));
     this.draw();
   }
 
@@ -54,7 +53,7 @@ class Page extends Tab {
 
   /** @param {Array} values of all dials, in the order of page.py */
   async ready(values) {
-    await this.start(values);
+    await this.start([values[0], values[1]]);
     this.changed(values);
     // Gradio makes what is folded away when it is unfolded.
     new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
@@ -66,7 +65,7 @@ class Page extends Tab {
 
   learned(about) {
     this.about = about;
-    this.beginnings.largest = about.limits.upload_bytes;
+    this.primeSource.largest = about.limits.upload_bytes;
   }
 
   /** A setting in the table of the dials. */
@@ -81,13 +80,13 @@ class Page extends Tab {
     const [, , , preset, , , , , , ownLatents, ownContext] = values;
     this.cost(preset, ownLatents, ownContext);
     const { latents, context } = this.chosen;
-    for (const cell of document.querySelectorAll(".mg-cell")) {
+    for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mg-cell"))) {
       cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
     }
   }
 
   start([kind, opening]) {
-    return this.beginnings.choose(kind, opening);
+    return this.primeSource.choose(kind, opening);
   }
 
   /** The settings in the dials' values. */
@@ -103,7 +102,7 @@ class Page extends Tab {
   async make(values) {
     this.values = values;
     try {
-      const wish = { ...this.settings(values), ...(await this.beginnings.wish()) };
+      const wish = { ...this.settings(values), ...(await this.primeSource.wish()) };
       await this.perform(wish, {});
     } catch (error) {
       this.fail(error);
@@ -114,7 +113,7 @@ class Page extends Tab {
   async go(id, where) {
     const take = this.store.get(id);
     const dials = globalThis.musicgen.dials();
-    const here = this.onStage === id ? this.stage.position : 0;
+    const here = this.showing === id ? this.rollPlayer.position : 0;
     if (where === "playhead" && here < 0.05) return this.#askWhere(id);
     const at = where === "playhead" ? Math.min(here, take.music.seconds) : null;
     try {
@@ -140,11 +139,11 @@ class Page extends Tab {
   async perform(wish, { parent = null, branched_at = null }) {
     if (this.run) return this.tell("A take is being made: press Stop first, or wait for it.");
     // A sound may only begin in the click itself: the browser would keep it off otherwise.
-    this.stage.sound.resume();
+    this.rollPlayer.sound.resume();
     this.tell("Asking for your turn …");
     const { seconds } = wish.settings;
     const sent = wish.recipe ? { recipe: wish.recipe } : wish;
-    this.started(new Run(this.stage, seconds));
+    this.started(new Run(this.rollPlayer, seconds));
     const made = []; // names: by the end a take may have been removed
     try {
       for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
@@ -160,16 +159,16 @@ class Page extends Tab {
     const { run } = this;
     if (event.event === "waiting") this.queued(event);
     else if (event.event === "begin") {
-      this.beginnings.hidden();
-      this.selected = this.onStage = null;
-      this.carried.replaceChildren();
+      this.primeSource.hidden();
+      this.selected = this.showing = null;
+      this.downloads.replaceChildren();
       run.begin(event);
       this.tell("Making music. It plays as soon as it can.");
       this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
       this.draw();
     } else if (event.event === "notes") {
       run.grow(event);
-      this.shelf.meter(run);
+      this.takesList.meter(run);
     } else if (event.event === "again") {
       run.again(event.take);
       this.tell(`Take ${event.take} shares ${event.shares} notes with ${event.title}, which the model was trained on: it is made again.`);
@@ -185,8 +184,8 @@ class Page extends Tab {
 
   /** The take that is heard has become one of the list. */
   #finished(id, music) {
-    this.selected = this.onStage = id;
-    this.stage.show(music, { keep: true });
+    this.selected = this.showing = id;
+    this.rollPlayer.show(music, { keep: true });
   }
 
   #keepTake(event, { parent, branched_at }) {
@@ -206,26 +205,26 @@ class Page extends Tab {
   // ---- takes
 
   choose(id) {
-    if (this.onStage === id) return;
+    if (this.showing === id) return;
     this.run?.unsee();
-    this.beginnings.hidden();
-    this.selected = this.onStage = id;
-    this.stage.show(this.store.get(id).music);
+    this.primeSource.hidden();
+    this.selected = this.showing = id;
+    this.rollPlayer.show(this.store.get(id).music);
     this.draw();
   }
 
   /** Listen to another take of those that are being made. */
   see(number) {
-    this.selected = this.onStage = null;
-    this.beginnings.hidden();
+    this.selected = this.showing = null;
+    this.primeSource.hidden();
     this.run?.see(number);
     this.draw();
   }
 
-  /** The stage turns to something that is no take. */
+  /** The roll player turns to something that is no take. */
   #turnAway() {
     this.run?.unsee();
-    this.selected = this.onStage = null;
+    this.selected = this.showing = null;
     this.draw();
   }
 
@@ -242,19 +241,19 @@ class Page extends Tab {
   #change(act) {
     this.tell(act());
     this.#save();
-    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
     this.draw();
   }
 
   draw() {
-    this.shelf.draw(this.store, this.selected, this.run);
-    if (this.selected === null) return this.carried.replaceChildren();
+    this.takesList.draw(this.store, this.selected, this.run);
+    if (this.selected === null) return this.downloads.replaceChildren();
     const take = this.store.get(this.selected);
     const id = this.selected;
-    if (this.carriedId === id && this.carried.childElementCount) return undefined;
-    this.carriedId = id;
+    if (this.downloadsOf === id && this.downloads.childElementCount) return undefined;
+    this.downloadsOf = id;
     const failed = (error) => this.fail(error);
-    this.carried.replaceChildren(carry(take, { failed, told: (text) => this.tell(text) }));
+    this.downloads.replaceChildren(downloads(take, { failed, told: (text) => this.tell(text) }));
     return undefined;
   }
 
@@ -276,7 +275,7 @@ class Page extends Tab {
 
   #changedElsewhere(text) {
     this.store = Takes.restore(text);
-    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.onStage = null;
+    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
     this.draw();
   }
 
@@ -301,14 +300,17 @@ const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-p
 const page = drawn(...parts).then(() => new Page());
 let dials = null;
 
+/** An act of the page that takes the dials' values; they are kept for what begins elsewhere than at a dial. */
+const taking = (act) => async (values) => {
+  dials = values;
+  return act(await page, values);
+};
+
 globalThis.musicgen = {
-  ready: async (values) => (await page).ready((dials = values)),
-  changed: async (values) => {
-    dials = values;
-    (await page).changed(values);
-  },
+  ready: taking((at, values) => at.ready(values)),
+  changed: taking((at, values) => at.changed(values)),
   start: async (values) => (await page).start(values),
-  make: async (values) => (await page).make((dials = values)),
+  make: taking((at, values) => at.make(values)),
   stop: async () => (await page).stop(),
   dials: () => dials,
   page,

@@ -9,24 +9,29 @@ const KINDS = ".wav,.flac,.mp3,.ogg,.json,audio/*";
 const ASK = "Choose a recording (WAV, FLAC, MP3 or OGG), or drop it here";
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // music is no telephone call
 
+/** @import { SoundPlayer } from "../player/sound_player.js" */
+
 export class Recordings {
   /**
    * @param {HTMLElement} element gets the file's field and the microphone's button
-   * @param {SoundStage} stage
-   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void,
-   *          recipe: (recipe: object) => void}} parts `retried`: what failed has been done anew
+   * @param {SoundPlayer} soundPlayer
+   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void, recipe: (recipe: object) => void}} tell
+   *   `retried`: what failed has been done anew
    */
-  constructor(element, stage, parts) {
-    Object.assign(this, { element, stage, ...parts });
+  constructor(element, soundPlayer, tell) {
+    this.soundPlayer = soundPlayer;
+    this.tell = tell;
     this.kind = "file";
     this.recording = null; // settled once what the microphone hears has become a beginning
     this.known = new Map(); // kind -> {pcm, name, from, to}
     this.limits = { bytes: 40e6, prime_seconds: 600 }; // until the server has told its own
-    this.onStage = null;
-    this.#buildFile();
+    this.showing = null;
+    this.field = fileField({ id: "mg-sound-input", accept: KINDS, ask: ASK, open: (file) => this.open(file) });
+    this.file = make("div", {}, this.field.drop, this.field.more);
     this.#buildMicrophone();
-    stage.element.addEventListener("musicgen-part", ({ detail }) => {
-      const beginning = this.known.get(this.onStage);
+    element.append(this.file, this.microphone);
+    soundPlayer.element.addEventListener("musicgen-part", (/** @type {CustomEvent} */ { detail }) => {
+      const beginning = this.known.get(this.showing);
       if (beginning) Object.assign(beginning, detail);
     });
     this.choose("file");
@@ -37,22 +42,22 @@ export class Recordings {
     this.file.hidden = kind !== "file";
     this.microphone.hidden = kind !== "microphone";
     if (kind !== "microphone") this.recorder?.stop();
-    if (this.onStage !== kind) this.show();
+    if (this.showing !== kind) this.show();
   }
 
   show() {
     const beginning = this.known.get(this.kind);
     if (!beginning) return;
-    this.shown();
-    this.onStage = null; // what is told of the part while it is put there is no choice of a person
-    this.stage.show(beginning.pcm, { selectable: true });
-    this.onStage = this.kind;
-    this.stage.select(beginning.from, beginning.to);
+    this.tell.shown();
+    this.showing = null; // what is told of the part while it is put there is no choice of a person
+    this.soundPlayer.show(beginning.pcm, { selectable: true });
+    this.showing = this.kind;
+    this.soundPlayer.select(beginning.from, beginning.to);
   }
 
-  /** The stage shows something else now. */
+  /** The sound player shows something else now. */
   hidden() {
-    this.onStage = null;
+    this.showing = null;
   }
 
   /** What is continued: {samples, name, from, to}, or null for nothing. What is being recorded ends here. */
@@ -81,31 +86,25 @@ export class Recordings {
 
   // ---- a file
 
-  #buildFile() {
-    const field = fileField({ id: "mg-sound-input", accept: KINDS, ask: ASK, open: (file) => this.open(file) });
-    Object.assign(this, { fileText: field.text, fileMore: field.more, file: make("div", {}, field.drop, field.more) });
-    this.element.append(this.file);
-  }
-
   /** Read a person's file: a recording, or the settings of a take. */
   async open(file) {
-    this.retried();
-    this.fileMore.replaceChildren();
+    this.tell.retried();
+    this.field.more.replaceChildren();
     if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file);
-    const before = this.fileText.textContent;
+    const before = this.field.text.textContent;
     try {
       if (file.size > this.limits.bytes) {
         throw new Refusal(`${file.name} is too large (${this.limits.bytes / 1e6} MB are the most): cut it, or save it as FLAC or MP3.`);
       }
-      this.fileText.textContent = `Reading ${file.name} …`;
+      this.field.text.textContent = `Reading ${file.name} …`;
       // Sent as bytes of no name and no type: what it is, the server finds out.
       const heard = await blob("recording/heard", new Blob([file], { type: "application/octet-stream" }));
       const samples = samplesOf(new Uint8Array(await heard.arrayBuffer()));
       this.#keep("file", samples, file.name);
-      this.fileText.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s`;
+      this.field.text.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s`;
     } catch (error) {
-      this.fileText.textContent = before;
-      this.failed(error);
+      this.field.text.textContent = before;
+      this.tell.failed(error);
     }
     return undefined;
   }
@@ -115,11 +114,11 @@ export class Recordings {
       const recipe = JSON.parse(await file.text());
       if (recipe?.format !== "musicgen-sound/1") throw new Error("no recipe");
       const button = make("button", { type: "button", class: "mg-plain" }, "Make this take again");
-      button.addEventListener("click", () => this.recipe(recipe));
+      button.addEventListener("click", () => this.tell.recipe(recipe));
       const after = recipe.recording ? `It went on from ${recipe.recording.name}: choose that recording, then ` : "It began from nothing: ";
-      this.fileMore.replaceChildren(make("p", {}, `${file.name} has the seed ${recipe.seed}. ${after}`, button));
+      this.field.more.replaceChildren(make("p", {}, `${file.name} has the seed ${recipe.seed}. ${after}`, button));
     } catch {
-      this.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`));
+      this.tell.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`));
     }
   }
 
@@ -129,8 +128,7 @@ export class Recordings {
     this.record = make("button", { type: "button", class: "mg-plain mg-record" }, "Record");
     this.recorded = make("p", { role: "status" }, "Play something near the microphone; it stays in this browser until you make sound of it.");
     this.microphone = make("div", { class: "mg-file-more" }, this.record, this.recorded);
-    this.record.addEventListener("click", () => (this.recorder ? this.recorder.stop() : this.#listen().catch((error) => this.failed(error))));
-    this.element.append(this.microphone);
+    this.record.addEventListener("click", () => (this.recorder ? this.recorder.stop() : this.#listen().catch((error) => this.tell.failed(error))));
   }
 
   async #listen() {
@@ -150,7 +148,7 @@ export class Recordings {
     recorder.start();
     this.recorder = recorder;
     this.recording = stopped.then(() => this.#recorded(voice, parts)).finally(() => (this.recording = null));
-    this.recording.catch((error) => this.failed(error));
+    this.recording.catch((error) => this.tell.failed(error));
     this.record.textContent = "Stop recording";
     this.recorded.textContent = "Recording …";
     setTimeout(() => recorder.state === "recording" && recorder.stop(), this.limits.prime_seconds * 1000);

@@ -1,4 +1,6 @@
-// One click on its way: the takes that are being made, and the one of them that the stage shows.
+// One click on its way: the takes that are being made, and the one of them that the roll player shows.
+
+/** @import { RollPlayer } from "../player/roll_player.js" */
 
 /** Music of a take that grows. */
 class Growing {
@@ -23,7 +25,7 @@ class Growing {
     this.rate = rate;
   }
 
-  /** What the stage begins with when it turns to this take. */
+  /** What the roll player begins with when it turns to this take. */
   music() {
     const known = new Map((this.prime.notes ?? []).map((note) => [`${note[0]} ${note[2]}`, note]));
     for (const [key, note] of this.notes) known.set(key, note);
@@ -37,16 +39,16 @@ class Growing {
 }
 
 export class Run {
-  /** @param {Stage} stage @param {number} seconds of new music */
-  constructor(stage, seconds) {
-    this.stage = stage;
+  /** @param {RollPlayer} rollPlayer @param {number} seconds of new music */
+  constructor(rollPlayer, seconds) {
+    this.rollPlayer = rollPlayer;
     this.seconds = seconds;
     this.takes = new Map();
     this.seen = 1;
     this.name = null; // by which the server stops it
     this.place = null;
     this.begun = false;
-    this.live = false; // whether the stage shows a take of this run that is still being made
+    this.live = false; // whether the roll player shows a take of this run that is still being made
   }
 
   begin({ takes, music, name }) {
@@ -58,18 +60,18 @@ export class Run {
     this.see(1);
   }
 
-  /** Turn the stage to a take of this run. */
+  /** Turn the roll player to a take of this run. */
   see(number) {
     const take = this.takes.get(number);
     if (!take || take.id !== null) return;
     this.seen = number;
     this.live = true;
-    this.stage.selectable = false;
-    this.stage.begin({ ...take.music(), label: `Take ${number}` });
-    if (take.rate !== null) this.stage.append({ notes: [], seconds: take.seconds, rate: take.rate });
+    this.rollPlayer.selectable = false;
+    this.rollPlayer.begin({ ...take.music(), label: `Take ${number}` });
+    if (take.rate !== null) this.rollPlayer.append({ notes: [], seconds: take.seconds, rate: take.rate });
   }
 
-  /** The stage shows something else now. */
+  /** The roll player shows something else now. */
   unsee() {
     this.live = false;
   }
@@ -77,7 +79,7 @@ export class Run {
   grow(event) {
     const take = this.takes.get(event.take);
     take.add(event);
-    if (this.live && this.seen === event.take) this.stage.append(event);
+    if (this.live && this.seen === event.take) this.rollPlayer.append(event);
   }
 
   /** What was told of a take is void: it begins anew. */
@@ -86,12 +88,12 @@ export class Run {
     if (this.live && this.seen === number) this.see(number);
   }
 
-  /** A take is finished and in the store. Returns whether the stage shows it. */
+  /** A take is finished and in the store. Returns whether the roll player shows it. */
   finish(number, id, stopped) {
     this.takes.get(number).id = id;
     const shown = this.live && this.seen === number;
     if (shown) {
-      this.stage.end({ stopped });
+      this.rollPlayer.end({ stopped });
       this.live = false;
     }
     return shown;
@@ -99,7 +101,7 @@ export class Run {
 
   /** Nothing more comes, whatever the reason. */
   over() {
-    if (this.live) this.stage.end({ stopped: true });
+    if (this.live) this.rollPlayer.end({ stopped: true });
     this.live = false;
   }
 }

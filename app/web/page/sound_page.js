@@ -1,9 +1,9 @@
-// The Audio tab: joins Gradio's dials to the stage of sound, its takes and the server.
+// The Audio tab: joins Gradio's dials to the sound player, its takes and the server.
 
 import { bytesOf, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
-import { SoundStage } from "../player/sound_stage.js";
+import { SoundPlayer } from "../player/sound_player.js";
 import { calm, make } from "../player/theme.js";
-import { save } from "./carry.js";
+import { save } from "./download.js";
 import { prime, Recordings } from "./recordings.js";
 import { base64, blob, events, Refusal, unbase64 } from "./server.js";
 import { drawn, place, Tab } from "./tab.js";
@@ -19,10 +19,10 @@ class SoundPage extends Tab {
   constructor() {
     super("mg-sound", "sound");
     const element = make("div");
-    this.carried = make("div", { class: "mg-carried" });
-    place("mg-sound-stage").replaceChildren(element, this.carried);
-    this.stage = new SoundStage(element);
-    this.recordings = new Recordings(place("mg-sound-source"), this.stage, {
+    this.downloads = make("div", { class: "mg-carried" });
+    place("mg-sound-stage").replaceChildren(element, this.downloads);
+    this.soundPlayer = new SoundPlayer(element);
+    this.recordings = new Recordings(place("mg-sound-source"), this.soundPlayer, {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
       retried: () => this.forgive(),
@@ -31,8 +31,8 @@ class SoundPage extends Tab {
     this.takes = [];
     this.count = 0;
     this.selected = null;
-    document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ stage }) => stage.pause()));
-    document.addEventListener("musicgen-state", ({ detail }) => detail.state === "playing" && this.stage.pause());
+    document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
+    document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
     this.busy(false);
     this.learn(300); // the speed of sound is measured after that of notes
   }
@@ -46,7 +46,7 @@ class SoundPage extends Tab {
   // ---- making
 
   async make(values) {
-    this.stage.stream.wake(); // a sound may begin in the click itself only
+    this.soundPlayer.stream.wake(); // a sound may begin in the click itself only
     try {
       const [seconds, preset, takes, temperature, top_p, min_p, latents, context, seed] = values;
       const settings = { seconds, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
@@ -59,14 +59,14 @@ class SoundPage extends Tab {
 
   /** Go on from a take's end, with the dials as they stood last. */
   async go(take) {
-    this.stage.stream.wake();
+    this.soundPlayer.stream.wake();
     const { takes, settings } = this.dials ?? {};
     const source = { samples: take.pcm.samples(), name: take.name, from: 0, to: take.pcm.seconds };
     await this.#perform({ takes: takes ?? 1, settings: settings ?? {} }, source);
   }
 
   async remake(recipe) {
-    this.stage.stream.wake();
+    this.soundPlayer.stream.wake();
     try {
       const { seconds, latents, context, temperature, top_p, top_k, min_p, num_samples } = recipe.settings;
       const wish = { settings: { seconds, latents, context, temperature, top_p, top_k, min_p }, takes: num_samples, seed: recipe.seed };
@@ -80,7 +80,7 @@ class SoundPage extends Tab {
         source = { samples: whole.samples(Math.round(from * RATE), Math.round(to * RATE)), name: recipe.recording.name, from, to };
       }
       const made = await this.#perform(wish, source);
-      const [first] = made ?? [];
+      const first = made?.[0];
       if (first && first.facts.prime_sha256 !== recipe.prime_sha256) {
         this.tell("These settings were made with another recording, or another part of it: this is a new take.");
       }
@@ -89,9 +89,12 @@ class SoundPage extends Tab {
     }
   }
 
-  /** @returns the takes, or undefined if it could not be done */
+  /** @returns {Promise<Record<string, any>[] | undefined>} the takes; undefined while others are being made */
   async #perform(dials, source) {
-    if (this.run) return this.tell("Sound is being made: press Stop first, or wait for it.");
+    if (this.run) {
+      this.tell("Sound is being made: press Stop first, or wait for it.");
+      return undefined;
+    }
     this.tell("Asking for your turn …");
     const seconds = dials.settings.seconds ?? 30;
     const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
@@ -103,7 +106,7 @@ class SoundPage extends Tab {
     } catch (error) {
       this.fail(error);
     }
-    if (this.stage.making) this.stage.end();
+    if (this.soundPlayer.making) this.soundPlayer.end();
     this.ended();
     return run.made;
   }
@@ -117,7 +120,7 @@ class SoundPage extends Tab {
       const pcm = run.takes.get(event.take);
       if (event.take === 1 && !event.seconds) return;
       pcm.append(samplesOf(unbase64(event.sound)));
-      if (run.seen === event.take && this.stage.pcm === pcm) this.stage.grown(event.rate);
+      if (run.seen === event.take && this.soundPlayer.pcm === pcm) this.soundPlayer.grown(event.rate);
       if (event.take === 1) this.tell("Making sound. It plays as soon as it can.");
       this.meters?.get(event.take)?.setAttribute("value", String(event.seconds / run.seconds));
     } else if (event.event === "take") this.#finish(event);
@@ -141,13 +144,13 @@ class SoundPage extends Tab {
     place("mg-sound-stage").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
-  /** Turn the stage to a take that is being made. */
+  /** Turn the sound player to a take that is being made. */
   see(number) {
     const { run } = this;
     run.seen = number;
     this.selected = null;
     const pcm = run.takes.get(number);
-    this.stage.begin(pcm, { expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
+    this.soundPlayer.begin(pcm, { expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
     this.draw();
   }
 
@@ -161,9 +164,9 @@ class SoundPage extends Tab {
     this.takes.unshift(take);
     run.made.push(take);
     run.takes.delete(number);
-    if (this.stage.pcm === take.pcm) {
+    if (this.soundPlayer.pcm === take.pcm) {
       this.selected = take;
-      this.stage.end();
+      this.soundPlayer.end();
     }
     this.draw();
   }
@@ -173,8 +176,13 @@ class SoundPage extends Tab {
   choose(take) {
     this.selected = take;
     this.recordings.hidden();
-    if (this.stage.pcm !== take.pcm) this.stage.show(take.pcm, { from: Math.max(0, take.pcm.join / RATE - LEAD_IN) });
+    if (this.soundPlayer.pcm !== take.pcm) this.soundPlayer.show(take.pcm, { from: Math.max(0, take.pcm.join / RATE - LEAD_IN) });
     this.draw();
+  }
+
+  #play(take) {
+    this.choose(take);
+    this.soundPlayer.play();
   }
 
   #turnAway() {
@@ -186,7 +194,7 @@ class SoundPage extends Tab {
     this.takes = this.takes.filter((other) => other !== take);
     if (this.selected === take) {
       this.selected = null;
-      this.stage.show(null);
+      this.soundPlayer.show(null);
     }
     this.draw();
   }
@@ -199,11 +207,11 @@ class SoundPage extends Tab {
     const head = make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes of sound stay until you leave this page: download what you want to keep."));
     const list = make("div", { class: "mg-group" }, make("h2", {}, "Takes"), make("ul", {}, ...cards));
     place("mg-sound-shelf").replaceChildren(...(cards.length ? [head, list] : []));
-    this.carried.replaceChildren(...(this.selected ? [this.#carry(this.selected)] : []));
+    this.downloads.replaceChildren(...(this.selected ? [this.#downloads(this.selected)] : []));
   }
 
   #making(number) {
-    const live = this.stage.pcm === this.run.takes.get(number);
+    const live = this.soundPlayer.pcm === this.run.takes.get(number);
     const meter = make("progress", { max: "1", value: "0", "aria-label": `Take ${number} of these is being made` });
     this.meters.set(number, meter);
     const listen = button(live ? "Playing" : "Listen", "Hear it while it is made", () => this.see(number));
@@ -216,7 +224,7 @@ class SoundPage extends Tab {
     const chosen = take === this.selected;
     const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · seed ${facts.seed}`;
     const acts = [
-      button("Play", "Hear this take", () => (this.choose(take), this.stage.play()), "mg-main"),
+      button("Play", "Hear this take", () => this.#play(take), "mg-main"),
       button("Continue", "Make new sound that goes on from its end", () => this.go(take)),
       button("Remove", "Take it off this list", () => this.#remove(take)),
     ];
@@ -227,7 +235,7 @@ class SoundPage extends Tab {
   }
 
   /** The row of downloads for a take. */
-  #carry(take) {
+  #downloads(take) {
     const { facts, label: said, pcm } = take;
     const name = `musicgen-${take.name.toLowerCase().replaceAll(" ", "-")}-seed-${facts.seed}`;
     const files = FILES.map(([label, kind, title]) => {

@@ -16,7 +16,7 @@ export async function drawn(...ids) {
   while (!ids.every(place)) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-/** A subclass gives draw(), which shows the takes, and learned(about), which keeps in `about` what the server tells of it. */
+/** A subclass gives draw(), and learned() if it keeps something else in `about`. */
 export class Tab {
   /**
    * @param {string} id what the ids of the tab's parts begin with: "mg" or "mg-sound"
@@ -25,6 +25,7 @@ export class Tab {
   constructor(id, makes) {
     this.id = id;
     this.makes = makes;
+    /** @type {Record<string, any> | null} */
     this.about = null; // limits and costs, once the server has told them
     this.chosen = null; // {latents, context} at which the dials stand
     this.run = null; // what is being made; it has a `name` once the server knows of it
@@ -45,6 +46,14 @@ export class Tab {
       else last = event.timeStamp;
     };
     addEventListener("click", press, { capture: true });
+  }
+
+  /** Show the takes. */
+  draw() {}
+
+  /** @param {Record<string, any>} about what the server tells of itself */
+  learned(about) {
+    this.about = about;
   }
 
   // ---- words
@@ -144,7 +153,7 @@ export class Tab {
 
   /** Ask the server about itself, for some seconds again as long as it measures; show what the dials' setting costs. */
   async learn(seconds) {
-    this.chosen ??= this.pair(document.querySelector(`#${this.id}-preset input:checked`).value, OWN, OWN);
+    this.chosen ??= this.pair(/** @type {HTMLInputElement} */ (document.querySelector(`#${this.id}-preset input:checked`)).value, OWN, OWN);
     for (let waited = 0; waited < seconds && !this.about?.measured; waited += LOOK) {
       if (waited) await new Promise((resolve) => setTimeout(resolve, LOOK * 1000));
       const about = await json("about").catch(() => null);

@@ -4,6 +4,8 @@ import { css, MOST_SURPRISE, THEMES } from "./palette.js";
 import { make } from "./theme.js";
 import { volumeSlider } from "./volume.js";
 
+/** @import { RollPlayer } from "./roll_player.js" */
+
 const ICONS = {
   play: "M7 4.5v15l12-7.5z",
   pause: "M6.5 5h4v14h-4zM13.5 5h4v14h-4z",
@@ -33,9 +35,9 @@ export function button(name, label, press) {
 }
 
 export class Controls {
-  /** @param {Stage} stage whose buttons these are. */
-  constructor(stage) {
-    this.play = button("play", "Play", () => stage.toggle());
+  /** @param {RollPlayer} rollPlayer whose buttons these are. */
+  constructor(rollPlayer) {
+    this.play = button("play", "Play", () => rollPlayer.toggle());
     this.play.append(make("span", {}, "Play"));
     this.now = make("span");
     this.total = make("span", { class: "mg-total" });
@@ -43,8 +45,8 @@ export class Controls {
     this.surprise = make("button", { type: "button", class: "mg-button mg-toggle", "aria-pressed": "false", hidden: "" });
     this.surprise.append("Surprise");
     this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
-    this.surprise.addEventListener("click", () => stage.layer("surprise", !stage.surprise));
-    this.volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(stage.sound));
+    this.surprise.addEventListener("click", () => rollPlayer.surprise.show(!rollPlayer.surprise.on));
+    this.volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(rollPlayer.sound));
     this.bar = make(
       "div",
       { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
@@ -53,9 +55,9 @@ export class Controls {
       make("span", { class: "mg-space" }),
       this.volume,
       this.surprise,
-      button("out", "Zoom out", () => stage.zoom(0.5)),
-      button("whole", "Show the whole piece", () => stage.zoom("whole")),
-      button("in", "Zoom in", () => stage.zoom(2)),
+      button("out", "Zoom out", () => rollPlayer.zoom(0.5)),
+      button("whole", "Show the whole piece", () => rollPlayer.zoom("whole")),
+      button("in", "Zoom in", () => rollPlayer.zoom(2)),
     );
     this.legend = make("div", { class: "mg-legend", "aria-hidden": "true" });
     this.status = make("p", { class: "mg-status" });

@@ -1,20 +1,21 @@
 // A piano to play on: with the pointer or fingers, the computer's keys, or a MIDI keyboard. What is played can be recorded.
 //
-//   const keyboard = new Keyboard(element, stage.sound)
+//   const keyboard = new Keyboard(element, rollPlayer.sound)
 //   keyboard.record(); const music = keyboard.stop()     the music object, or null when nothing was played
 //   await keyboard.connect()                             MIDI keyboards
 //
 // Events on the element, bubbling: "musicgen-recorded" {music} after stop() or when the record button is pressed again.
 
-import { drawKeys, LETTERS } from "./keys.js";
+import { Letters, PLAIN, Pointers } from "./keyboard_input.js";
+import { drawKeys } from "./keys.js";
 import { MidiInput } from "./midi_input.js";
 import { clock, pitchName } from "./music.js";
 import { LONGEST, Recorder } from "./recorder.js";
 import { fit, make, style, themeOf, watchTheme } from "./theme.js";
 
-const SOFT = 42; // velocity at the upper end of a key, where the finger has little leverage
-const LOUD = 112;
-const PLAIN = 80;
+/** @import { PlainMusic } from "./music.js" */
+/** @import { Sound } from "./sound.js" */
+
 const LOWEST_BASE = 24;
 const HIGHEST_BASE = 96;
 const LETTERLESS = "(pointer: coarse), (hover: none)"; // a touch screen: keyboard.css hides the letters there
@@ -39,8 +40,6 @@ export class Keyboard {
     this.current = 60; // the key that Enter strikes
     this.recorder = null;
     this.pressed = new Map(); // pitch -> how many fingers, letters and MIDI keys hold it
-    this.pointers = new Map(); // pointer -> pitch
-    this.letters = new Map(); // key code -> pitch
     this.midi = new MidiInput({
       down: (pitch, velocity, seconds) => this.down(pitch, velocity, seconds),
       up: (pitch, seconds) => this.up(pitch, seconds),
@@ -88,14 +87,9 @@ export class Keyboard {
 
   #listen() {
     const { keys } = this;
-    keys.addEventListener("pointerdown", (event) => this.#touch(event));
-    keys.addEventListener("pointermove", (event) => this.#slide(event));
-    for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      keys.addEventListener(kind, (event) => this.#lift(event));
-    }
+    this.pointers = new Pointers(this);
+    this.letters = new Letters(this);
     keys.addEventListener("contextmenu", (event) => event.preventDefault());
-    keys.addEventListener("keydown", (event) => this.#keyDown(event));
-    keys.addEventListener("keyup", (event) => this.#keyUp(event));
     // Keys that are let go elsewhere are never heard of: nothing may go on sounding then.
     this.away = () => this.release();
     this.hidden = () => document.hidden && this.release();
@@ -134,8 +128,8 @@ export class Keyboard {
 
   /** Let everything go. */
   release() {
-    this.pointers.clear();
-    this.letters.clear();
+    this.pointers.pitches.clear();
+    this.letters.pitches.clear();
     for (const pitch of [...this.pressed.keys()]) {
       this.pressed.set(pitch, 1);
       this.up(pitch);
@@ -163,7 +157,7 @@ export class Keyboard {
     this.timer = setInterval(() => this.#tick(), 500);
   }
 
-  /** End the recording. @returns {object | null} the music object, or null when nothing was played */
+  /** End the recording. @returns {PlainMusic | null} null when nothing was played */
   stop() {
     if (!this.recorder) return null;
     clearInterval(this.timer);
@@ -204,83 +198,10 @@ export class Keyboard {
     this.status.textContent = text;
   }
 
-  // ---- pointer
+  // ---- which keys
 
-  #keyAt(event) {
-    const key = document.elementFromPoint(event.clientX, event.clientY)?.closest?.("[data-pitch]");
-    return key && this.keys.contains(key) ? key : null;
-  }
-
-  #velocityAt(key, event) {
-    const box = key.getBoundingClientRect();
-    const part = Math.min(Math.max((event.clientY - box.top) / box.height, 0), 1);
-    return Math.round(SOFT + (LOUD - SOFT) * part);
-  }
-
-  #touch(event) {
-    if (event.button !== 0) return;
-    const key = this.#keyAt(event);
-    if (!key) return;
-    event.preventDefault();
-    this.keys.focus({ preventScroll: true });
-    this.keys.setPointerCapture(event.pointerId);
-    this.pointers.set(event.pointerId, Number(key.dataset.pitch));
-    this.down(Number(key.dataset.pitch), this.#velocityAt(key, event), event.timeStamp / 1000);
-  }
-
-  /** Gliding over the keys plays each of them. */
-  #slide(event) {
-    const before = this.pointers.get(event.pointerId);
-    if (before === undefined) return;
-    const key = this.#keyAt(event);
-    if (!key || Number(key.dataset.pitch) === before) return;
-    this.up(before, event.timeStamp / 1000);
-    this.pointers.set(event.pointerId, Number(key.dataset.pitch));
-    this.down(Number(key.dataset.pitch), this.#velocityAt(key, event), event.timeStamp / 1000);
-  }
-
-  #lift(event) {
-    const pitch = this.pointers.get(event.pointerId);
-    if (pitch === undefined) return;
-    this.pointers.delete(event.pointerId);
-    this.up(pitch, event.timeStamp / 1000);
-  }
-
-  // ---- the computer's keys
-
-  #keyDown(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = {
-      Space: () => this.pedal(127),
-      KeyZ: () => this.shift(-12),
-      KeyX: () => this.shift(12),
-      ArrowLeft: () => this.#choose(this.current - 1),
-      ArrowRight: () => this.#choose(this.current + 1),
-      Enter: () => this.#letterDown("Enter", this.current, event),
-    }[event.code];
-    const note = LETTERS.indexOf(event.code);
-    if (!act && note < 0) return;
-    event.preventDefault();
-    if (event.repeat && !event.code.startsWith("Arrow")) return;
-    if (act) act();
-    else this.#letterDown(event.code, this.base + note, event);
-  }
-
-  #letterDown(code, pitch, event) {
-    if (this.letters.has(code) || pitch > 127) return;
-    this.letters.set(code, pitch);
-    this.down(pitch, event.shiftKey ? LOUD - 6 : PLAIN, event.timeStamp / 1000);
-  }
-
-  #keyUp(event) {
-    if (event.code === "Space") return this.pedal(0, event.timeStamp / 1000);
-    const pitch = this.letters.get(event.code);
-    if (pitch === undefined) return;
-    this.letters.delete(event.code);
-    this.up(pitch, event.timeStamp / 1000);
-  }
-
-  #choose(pitch) {
+  /** Choose the key that Enter strikes. */
+  choose(pitch) {
     this.current = Math.min(Math.max(pitch, 21), 108);
     if (!this.keyOf.has(this.current)) this.shift(this.current < this.base ? -12 : 12);
     this.#mark();

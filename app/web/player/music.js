@@ -1,9 +1,14 @@
 // The music object that every part of the page shares, and what can be worked out from it without a canvas or a sound.
-//
-//   { notes: [[onset_s, end_s, pitch, velocity, surprise_nats | null], ...], pedal: [[time_s, value], ...],
-//     prime_seconds: number, seconds: number, expected_seconds?: number, label?: string }
-//
-// A note whose end is null is still held: its end is not known yet, and comes later in a note of the same onset and pitch.
+
+/**
+ * A note [onset_s, end_s, pitch, velocity, surprise_nats | null]. One whose end is null is still held: its end is not known
+ * yet, and comes later in a note of the same onset and pitch.
+ * @typedef {(number | null)[]} Note
+ *
+ * The music object; pedal: [time_s, value] each.
+ * @typedef {{notes: Note[], pedal: number[][], prime_seconds: number, seconds: number, expected_seconds?: number,
+ *            play_from?: number, label?: string}} PlainMusic
+ */
 
 const PEDAL_DOWN = 64; // MIDI's own threshold
 const TOKEN_GRID = 0.011; // seconds: tokens know time in steps of 10 ms
@@ -29,7 +34,7 @@ const byOnset = (a, b) => a[0] - b[0] || a[2] - b[2];
 
 /** Music that grows: notes sorted by onset, with how long each of them sounds when the pedal is honoured. */
 export class Music {
-  /** @param {object} [plain] a music object; fields that are missing or broken are left out. */
+  /** @param {Partial<PlainMusic>} [plain] fields that are missing or broken are left out. */
   constructor(plain = {}) {
     this.notes = (plain.notes ?? []).map(cleanNote).filter(Boolean).sort(byOnset);
     this.primeSeconds = number(plain.prime_seconds, 0, LONGEST, 0);
@@ -63,7 +68,7 @@ export class Music {
     this.struckAgain = new Array(this.notes.length).fill(Infinity);
     this.held = new Set();
     const latest = new Map();
-    this.notes.forEach((note, index) => this.#strikeOne(note, index, latest));
+    for (const [index, note] of this.notes.entries()) this.#strikeOne(note, index, latest);
     this.latest = latest;
   }
 
@@ -122,7 +127,7 @@ export class Music {
       return { fresh: fresh.map(index), closed: closed.map(index) };
     }
     const first = this.notes.length - fresh.length;
-    fresh.forEach((note, number) => this.#strikeOne(note, first + number, this.latest));
+    for (const [number, note] of fresh.entries()) this.#strikeOne(note, first + number, this.latest);
     return { fresh: fresh.map((_, number) => first + number), closed: closed.map((note) => this.notes.indexOf(note)) };
   }
 
@@ -196,7 +201,7 @@ export class Music {
     return this.notes[index][0] < this.primeSeconds - 1e-6;
   }
 
-  /** The plain object again, as the seam knows it. */
+  /** The plain object again. @returns {PlainMusic} */
   plain() {
     return {
       notes: this.notes.map((note) => [...note]),

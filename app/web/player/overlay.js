@@ -1,19 +1,19 @@
 // What moves over the roll: the playhead, the notes and keys that sound, and the veil over what is not chosen.
 
-import { CanvasPen } from "./pens.js";
+import { CanvasPen } from "./canvas.js";
 import { drawLitKeys, PEDAL_LANE } from "./roll.js";
 
 const LIT = 11; // the shade of a key that sounds
 
-/** Draw a stage's overlay for a position in seconds. */
-export function drawOverlay(stage, place, colours, scale, position) {
-  const { overlay, trim, player } = stage;
+/** Draw a roll player's overlay for a position in seconds. */
+export function drawOverlay(rollPlayer, place, colours, scale, position) {
+  const { overlay, trim, player } = rollPlayer;
   const pen = new CanvasPen(overlay, place.width, place.height, scale);
   overlay.style.width = `${place.width}px`;
   overlay.style.height = `${place.height}px`;
   pen.clear();
   if (trim.on) veil(pen, place, colours, trim);
-  if (player.state === "playing") drawSounding(pen, stage.music, place, colours, position);
+  if (player.state === "playing") drawSounding(pen, rollPlayer.music, place, colours, position);
   const x = place.x(position);
   if (x < place.gutter - 1 || x > place.width) return;
   pen.box(x - 1, 0, 2, place.pedalTop + PEDAL_LANE, colours.playhead);

@@ -71,10 +71,12 @@ export function samplesOf(bytes) {
 /** A whole WAV file, Uint8Array; `label`, in ASCII, is its comment. */
 export function wavOf(samples, label = "") {
   const data = bytesOf(samples);
-  const comment = label && label.padEnd(label.length + 2 - (label.length % 2), "\0"); // ends with a zero, at an even place
+  const comment = label ? label.padEnd(label.length + 2 - (label.length % 2), "\0") : ""; // ends with a zero, at an even place
   const file = new Uint8Array(44 + data.length + (comment ? 20 + comment.length : 0));
   const view = new DataView(file.buffer);
-  const text = (at, word) => [...word].forEach((letter, step) => view.setUint8(at + step, letter.charCodeAt(0)));
+  const text = (at, word) => {
+    for (const [step, letter] of [...word].entries()) view.setUint8(at + step, letter.charCodeAt(0));
+  };
   text(0, "RIFF");
   view.setUint32(4, file.length - 8, true);
   text(8, "WAVEfmt ");

@@ -2,6 +2,8 @@
 
 import { AHEAD, Transport } from "./transport.js";
 
+/** @import { Sound } from "./sound.js" */
+
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.08; // seconds between asking for sound and the first note
 const CAUTION = 0.9; // a rate is trusted to this part
@@ -84,7 +86,11 @@ export class Player extends Transport {
     for (const index of closed) this.strings.get(this.music.notes[index][2])?.release(this.#when(this.music.soundingEnd(index)));
     if (this.state === "playing") {
       // A note that came after its time sounds at once rather than never.
-      for (const index of fresh) if (index < this.next) this.#strike(index, this.#when(this.music.notes[index][0]), 0), (this.next += 1);
+      for (const index of fresh) {
+        if (index >= this.next) continue;
+        this.#strike(index, this.#when(this.music.notes[index][0]), 0);
+        this.next += 1;
+      }
       this.#schedule();
     }
     if (this.state === "buffering" && this.sound.running) this.#maybeStart();

@@ -1,5 +1,7 @@
 // Turns what a person plays into the music object.  Pure: times come in, in seconds of any clock.
 
+/** @import { PlainMusic } from "./music.js" */
+
 export const LONGEST = 600; // seconds
 export const MOST_NOTES = 10_000;
 const SHORTEST = 0.03; // seconds that a note lasts at least
@@ -46,7 +48,7 @@ export class Recorder {
     if (this.began !== null && this.events.length < 10 * MOST_NOTES) this.events.push([this.seconds(now), value]);
   }
 
-  /** Close what is held. @returns {object} the music object: all of it is prime */
+  /** Close what is held. @returns {PlainMusic} all of it is prime */
   stop(now) {
     for (const pitch of [...this.held.keys()]) this.up(pitch, now);
     if (this.foot && this.began !== null) this.events.push([this.seconds(now), 0]);

@@ -6,6 +6,8 @@
 import { MOST_SURPRISE, SHADES } from "./palette.js";
 import { isBlack, pitchName, upTo } from "./music.js";
 
+/** @import { Music } from "./music.js" */
+
 const STEPS = [0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200]; // seconds between lines
 const LABEL_ROOM = 64; // pixels
 const TOP = 6;
@@ -40,7 +42,8 @@ export function pitchRange(music, growing = false) {
 
 /**
  * Where everything lies.
- * @param {object} view {width, height, from, to} in pixels and seconds; low, high pitch; surprise: show its lane.
+ * @param {{width: number, height: number, from: number, to: number, low: number, high: number, surprise?: boolean}} view
+ *   pixels, seconds and pitches; surprise: show its lane.
  */
 export function layout(view) {
   const { width, height, from, to, low, high, surprise = false } = view;

@@ -38,8 +38,14 @@ function measure(buffer) {
 
 /** One sounding string. */
 class Voice {
-  constructor(sound, source, gain, level, start, pitch) {
-    Object.assign(this, { sound, source, gain, level, start, pitch, over: false, releasedAt: Infinity });
+  constructor(sound, source, gain, start, pitch) {
+    this.sound = sound;
+    this.source = source;
+    this.gain = gain;
+    this.start = start;
+    this.pitch = pitch;
+    this.over = false;
+    this.releasedAt = Infinity;
     source.onended = () => this.#forget();
   }
 
@@ -137,14 +143,14 @@ export class Sound {
   /** Resolves once the audio clock runs, however long that takes. */
   whenRunning() {
     if (this.running) return Promise.resolve();
-    return new Promise((done) => {
+    return /** @type {Promise<void>} */ (new Promise((done) => {
       const look = () => {
         if (!this.running) return;
         this.context.removeEventListener("statechange", look);
         done();
       };
       this.context.addEventListener("statechange", look);
-    });
+    }));
   }
 
   set volume(value) {
@@ -275,7 +281,7 @@ export class Sound {
     } else gain.gain.value = level;
     source.connect(dull).connect(gain).connect(this.master);
     source.start(at, Math.min(sample.from + into * source.playbackRate.value, sample.buffer.duration));
-    const voice = new Voice(this, source, gain, level, at, pitch);
+    const voice = new Voice(this, source, gain, at, pitch);
     this.voices.add(voice);
     this.#spare();
     return voice;

@@ -4,6 +4,8 @@
 import { RATE } from "./pcm.js";
 import { AHEAD, Transport } from "./transport.js";
 
+/** @import { Pcm } from "./pcm.js" */
+
 const PIECE = 0.5; // seconds in one piece, while there is so much
 const TICK = 60; // ms between two looks
 const STARTUP = 0.06; // seconds between asking for sound and its beginning
@@ -26,10 +28,19 @@ export class Stream extends Transport {
     if (this.context) this.master.gain.value = value;
   }
 
-  /** Take other sound. @param {Pcm} pcm @param {number} [expected] seconds it will have when it is complete */
+  /**
+   * Take other sound. `expected`: seconds it will have when it is complete.
+   * @param {Pcm | null} pcm @param {boolean} complete @param {{from?: number, expected?: number}} [options]
+   */
   load(pcm, complete, { from = 0, expected = pcm?.seconds ?? 0 } = {}) {
     this.halt();
-    Object.assign(this, { pcm, complete, expected, at: from, rate: null, heard: false, asked: performance.now() });
+    this.pcm = pcm;
+    this.complete = complete;
+    this.expected = expected;
+    this.at = from;
+    this.rate = null;
+    this.heard = false;
+    this.asked = performance.now();
     this.become("stopped");
   }
 
@@ -62,8 +73,8 @@ export class Stream extends Transport {
     if (this.state !== "buffering") return;
     if (this.context.state === "running") return this.#maybeStart();
     this.become("blocked");
-    await awake; // a slow device: begin once there is sound, if nobody has changed their mind
-    if (this.state === "blocked") this.play();
+    // A slow device: begin once there is sound, if nobody has changed their mind.
+    await awake.then(() => this.state === "blocked" && this.play());
   }
 
   /** Go to a time; keeps playing if it plays. */
@@ -128,7 +139,10 @@ export class Stream extends Transport {
       buffer.copyToChannel(Float32Array.from(piece, (value) => value / 32767), 0);
       const source = new AudioBufferSourceNode(context, { buffer });
       source.connect(this.gate);
-      source.onended = () => (source.disconnect(), this.sources?.delete(source));
+      source.onended = () => {
+        source.disconnect();
+        this.sources?.delete(source);
+      };
       source.start(due);
       this.sources.add(source);
       this.next += piece.length;

@@ -41,7 +41,9 @@ export function fit(element) {
 /** Load a style sheet that lies beside the modules, once. */
 export function style(name) {
   const address = new URL(name, import.meta.url).href;
-  for (const link of document.querySelectorAll('link[rel="stylesheet"]')) if (link.href === address) return;
+  /** @type {NodeListOf<HTMLLinkElement>} */
+  const known = document.querySelectorAll('link[rel="stylesheet"]');
+  for (const link of known) if (link.href === address) return;
   const link = document.createElement("link");
   link.rel = "stylesheet";
   link.href = address;

@@ -3,17 +3,29 @@
 
 export const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
 
-/**
- * A subclass gives `now`, the time of the audio clock, `end`, the position up to which it may play, and halt(), which ends
- * what has been handed to the clock; and it notes in `startedAt` when of the clock it began to play.
- */
+/** A subclass gives `now`, `end` and halt(). */
 export class Transport {
   /** @param {(kind: string, detail?: object) => void} tell called with "state", and with what the subclass adds */
   constructor(tell) {
     this.tell = tell;
-    this.state = "stopped"; // stopped, playing, buffering (wants to play), blocked (the browser allows no sound yet)
+    /** @type {"stopped" | "playing" | "buffering" | "blocked"} */
+    this.state = "stopped"; // buffering: wants to play; blocked: the browser allows no sound yet
+    this.startedAt = 0; // time of the audio clock at which it began to play
     this.at = 0; // position while it stands; while it plays, where it began
   }
+
+  /** The time of the audio clock. */
+  get now() {
+    return 0;
+  }
+
+  /** The position up to which it may play. */
+  get end() {
+    return 0;
+  }
+
+  /** End what has been handed to the audio clock. */
+  halt() {}
 
   /** The musical time that is heard now, in seconds. */
   get position() {

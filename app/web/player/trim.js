@@ -2,14 +2,16 @@
 
 import { make } from "./theme.js";
 
+/** @import { RollPlayer } from "./roll_player.js" */
+
 const SHORTEST = 0.5; // seconds
 const FINE = 0.1;
 const COARSE = 1;
 
 export class Trim {
-  /** @param {Stage} stage on whose roll the handles lie; @param {() => void} chosen called after each change. */
-  constructor(stage, chosen) {
-    this.stage = stage;
+  /** @param {RollPlayer} rollPlayer on whose roll the handles lie; @param {() => void} chosen called after each change. */
+  constructor(rollPlayer, chosen) {
+    this.rollPlayer = rollPlayer;
     this.chosen = chosen;
     this.from = 0;
     this.to = 0;
@@ -43,7 +45,7 @@ export class Trim {
     const shortest = Math.min(SHORTEST, this.length);
     if (end === "from") this.from = Math.min(Math.max(seconds, 0), this.to - shortest);
     else this.to = Math.max(Math.min(seconds, this.length), this.from + shortest);
-    this.stage.redraw(false);
+    this.rollPlayer.redraw(false);
   }
 
   #handle(end, label) {
@@ -65,14 +67,14 @@ export class Trim {
     handle.focus();
     handle.setPointerCapture(down.pointerId);
     // A handle whose place is out of sight is picked up where it is shown.
-    const shown = handle.classList.contains("mg-away") ? down.clientX : this.stage.xOf(this[end]);
+    const shown = handle.classList.contains("mg-away") ? down.clientX : this.rollPlayer.xOf(this[end]);
     const grip = down.clientX - shown;
     let x = shown;
     const move = (event) => {
       x = event.clientX - grip;
-      this.move(end, this.stage.timeAt(x));
+      this.move(end, this.rollPlayer.timeAt(x));
     };
-    const along = setInterval(() => this.stage.scrollAt(x) && this.move(end, this.stage.timeAt(x)), 30);
+    const along = setInterval(() => this.rollPlayer.scrollAt(x) && this.move(end, this.rollPlayer.timeAt(x)), 30);
     const stop = () => {
       clearInterval(along);
       handle.removeEventListener("pointermove", move);
@@ -98,7 +100,7 @@ export class Trim {
     event.preventDefault();
     event.stopPropagation();
     this.move(end, target);
-    this.stage.reveal(this[end]);
+    this.rollPlayer.reveal(this[end]);
     this.chosen();
   }
 

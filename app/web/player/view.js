@@ -15,7 +15,14 @@ export class View {
    * @param {() => void} moved called when another part is seen.
    */
   constructor(scroller, spacer, moved) {
-    Object.assign(this, { scroller, spacer, moved, total: AT_LEAST, scale: null, from: 0, width: 0, height: 0 });
+    this.scroller = scroller;
+    this.spacer = spacer;
+    this.moved = moved;
+    this.total = AT_LEAST; // seconds of music
+    this.scale = null; // pixels a second; null: as fits
+    this.from = 0; // seconds at the left edge
+    this.width = 0;
+    this.height = 0;
     this.handsOff = 0; // time until which following the playhead leaves the person's own scrolling alone
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     for (const kind of ["wheel", "touchmove"]) {

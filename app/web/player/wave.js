@@ -4,6 +4,8 @@ import { css, THEMES } from "./palette.js";
 import { RATE } from "./pcm.js";
 import { make } from "./theme.js";
 
+/** @import { Pcm } from "./pcm.js" */
+
 const HEIGHT = 150; // pixels
 const FOOT = 18; // pixels below, for the time
 const GAPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300]; // seconds between two marks of time

@@ -57,7 +57,7 @@ def test_a_branch_is_asked_for_where_it_begins(browser: Any, site: Site) -> None
         assert page.inner_text("#mg-message").strip() == asked
         assert page.get_attribute("[data-take='2']", "aria-current") == "true"
     page.wait_for_function("document.querySelector('#mg-message').getBoundingClientRect().top > -1")
-    page.evaluate("async () => (await musicgen.page).stage.seek(2)")
+    page.evaluate("async () => (await musicgen.page).rollPlayer.seek(2)")
     branch.click()
     page.wait_for_selector("[data-take='3']")
     visit.finished()

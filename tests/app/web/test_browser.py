@@ -96,7 +96,7 @@ class Visit:
 
     def _staged(self, condition: str, count: int) -> None:
         # What is waited for must not be a promise: that one is true whatever comes of it.
-        self.page.evaluate("async () => void (globalThis.stage = (await musicgen.page).stage)")
+        self.page.evaluate("async () => void (globalThis.stage = (await musicgen.page).rollPlayer)")
         self.page.wait_for_function(condition, arg=count)
 
     def overflowing(self) -> list[str]:
@@ -166,7 +166,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
     assert 60 < made.prime_notes < 128, "the handle has chosen a part"
     assert len(music) > made.prime_notes
 
-    page.evaluate("async () => (await musicgen.page).stage.seek(12)")
+    page.evaluate("async () => (await musicgen.page).rollPlayer.seek(12)")
     page.click(".mg-card >> button:text-is('Branch')")
     page.wait_for_selector("text=Being made")
     page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.02")
@@ -262,7 +262,7 @@ def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
     assert text is not None
     made = facts.Facts.from_json(text)
     assert made.seed == next_seed(77, 1) and made.memorisation == {"length": 0}
-    shown = page.evaluate("async () => (await musicgen.page).stage.music.notes.length")
+    shown = page.evaluate("async () => (await musicgen.page).rollPlayer.music.notes.length")
     assert shown == len(read_midi(data)[0])
     assert not visit.complaints
     visit.context.close()
@@ -300,12 +300,12 @@ def test_hostile_files_through_the_page(browser: Any, slow_site: Site) -> None:
     page.click("text=A MIDI file of mine")
     outcomes = page.evaluate(
         """async (files) => {
-          const { beginnings } = await musicgen.page;
+          const { primeSource } = await musicgen.page;
           const outcomes = { shown: 0, refused: 0 };
           for (const text of files) {
             const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
             document.querySelector(".mg-failed").textContent = "";
-            await beginnings.open(new File([bytes], "hostile.mid"));
+            await primeSource.open(new File([bytes], "hostile.mid"));
             const said = document.querySelector(".mg-failed").textContent;
             const shown = document.querySelector(".mg-file-name").textContent.startsWith("hostile.mid:");
             const wrong = said.startsWith("Something went wrong") || Boolean(said) === shown;

@@ -43,7 +43,7 @@ def test_the_page_fetches_nothing_from_elsewhere(site: Any) -> None:
     """No address of another host in the page or in our own files (the browser's test watches what it really asks)."""
     page = site.ask("").body.decode()
     assert "musicgen/page/main.js" in page
-    for path in ("page/main.js", "page/page.css", "player/stage.js", "player/stage.css"):
+    for path in ("page/main.js", "page/page.css", "player/roll_player.js", "player/stage.css"):
         answer = site.ask(f"musicgen/{path}")
         assert answer.status == 200
         assert not re.findall(rb"https?://(?!www\.w3\.org/2000/svg)", answer.body), path

@@ -113,7 +113,7 @@ def test_without_samples_plain_tones_play_and_it_says_so(stage: Any) -> None:
 
 def test_samples_that_are_slow_to_come_are_waited_for(stage: Any) -> None:
     page = stage()
-    page.evaluate("() => { window.other = new Stage(document.querySelector('p'), { sounds: 'slow' }); }")
+    page.evaluate("() => { window.other = new RollPlayer(document.querySelector('p'), { sounds: 'slow' }); }")
     page.evaluate("music => { other.show(music); other.play(); }", stage.one)
     assert page.evaluate("other.state") == "buffering"
     page.wait_for_function("other.state === 'playing'")
@@ -184,7 +184,7 @@ def test_sound_that_is_allowed_late_begins_by_itself(stage: Any) -> None:
 
 def test_one_stage_plays_at_a_time(stage: Any) -> None:
     page = stage(stage.steady)
-    page.evaluate("() => { window.other = new Stage(document.querySelector('p')); }")
+    page.evaluate("() => { window.other = new RollPlayer(document.querySelector('p')); }")
     page.evaluate("music => other.show(music)", stage.steady)
     page.evaluate("async () => { await stage.play(); await other.play(); }")
     assert page.evaluate("[stage.state, other.state]") == ["stopped", "playing"]

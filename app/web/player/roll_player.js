@@ -1,46 +1,49 @@
-// The stage: a piano roll that plays, also while the music is still being made.
+// The roll player: a piano roll that plays, also while the music is still being made.
 //
-//   const stage = new Stage(element, { sounds: "samples" })     samples/21.mp3, samples/24.mp3, ... samples/108.mp3
-//   stage.show(music)                                           a finished piece (the music object: see music.js)
-//   stage.show(music, { keep: true })                           the same take in its final form: it plays on
-//   stage.begin({ ...prime, expected_seconds: 30 })             a take begins; what is known so far is the prime
-//   stage.append({ notes, seconds, rate })                      more notes; every onset up to `seconds` is known now
-//   stage.end({ stopped: false })                               nothing more comes
-//   stage.play() pause() seek(s) zoom(factor | "whole") layer("surprise", true) select(from, to)
-//   stage.selectable = true; stage.selection                    {from, to} in seconds
+//   const roll = new RollPlayer(element, { sounds: "samples" })  samples/21.mp3, samples/24.mp3, ... samples/108.mp3
+//   roll.show(music)                                            a finished piece (the music object: see music.js)
+//   roll.show(music, { keep: true })                            the same take in its final form: it plays on
+//   roll.begin({ ...prime, expected_seconds: 30 })              a take begins; what is known so far is the prime
+//   roll.append({ notes, seconds, rate })                       more notes; every onset up to `seconds` is known now
+//   roll.end({ stopped: false })                                nothing more comes
+//   roll.play() pause() seek(s) zoom(factor | "whole") select(from, to) surprise.show(true)
+//   roll.selectable = true; roll.selection                      {from, to} in seconds
 //
 // A note may be appended while it is held, with null for its end, and again with its end once that is known.
 // `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
-// How little the model expected each note is in the notes, or is told later by stage.surprises([[onset, pitch, nats], ...]),
-// or is asked for when it is wanted: new Stage(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
+// How little the model expected each note is in the notes, or is told later by roll.surprise.set([[onset, pitch, nats], ...]),
+// or is asked for when it is wanted: new RollPlayer(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
 // `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
 //
 // Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-playing" {seconds, since_begin_ms, prime},
 // "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
 
 import { Controls } from "./controls.js";
-import { listen } from "./hands.js";
+import { listen } from "./input.js";
 import { clock, Music } from "./music.js";
 import { drawOverlay } from "./overlay.js";
 import { palette } from "./palette.js";
-import { CanvasPen } from "./pens.js";
+import { CanvasPen } from "./canvas.js";
 import { Player } from "./player.js";
 import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { sharedSound } from "./sound.js";
+import { Surprise } from "./surprise.js";
 import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { Trim } from "./trim.js";
 import { View } from "./view.js";
-import { words } from "./words.js";
+import { statusText } from "./status_text.js";
+
+/** @import { Sound } from "./sound.js" */
 
 const LEAD_IN = 4; // seconds of the prime heard before new music
 const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
 const EDGE = 16; // pixels from the side of the roll in which dragging scrolls
 const SPEAK_EVERY = 10; // seconds between two spoken positions
 
-export class Stage {
+export class RollPlayer {
   /**
-   * @param {HTMLElement} element becomes the stage.
-   * @param {{sounds?: string, sound?: Sound, surprises?: Function, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
+   * @param {HTMLElement} element becomes the roll player.
+   * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
    */
   constructor(element, options = {}) {
     style("stage.css");
@@ -50,7 +53,7 @@ export class Stage {
     this.player = new Player(this.sound, (kind, detail) => this.#heard(kind, detail));
     this.music = new Music();
     this.making = false;
-    this.surprise = false;
+    this.surprise = new Surprise(this, options.surprises);
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
     this.trim = new Trim(this, () => this.#chosen());
@@ -86,7 +89,7 @@ export class Stage {
   // ---- music
 
   /**
-   * Show a finished piece in place of what was there. `keep`: it is the final form of the take on the stage, so position,
+   * Show a finished piece in place of what was there. `keep`: it is the final form of the take on the roll player, so position,
    * zoom and playing stay as they are.
    */
   show(music, { keep = false } = {}) {
@@ -130,7 +133,7 @@ export class Stage {
     this.player.finish();
     this.trim.reset(this.music.seconds);
     this.#grown();
-    this.#speak(true);
+    this.speak(true);
   }
 
   #take(music, complete, from = 0) {
@@ -141,11 +144,11 @@ export class Stage {
     this.view.scale = null;
     this.view.from = 0;
     this.range = null;
-    if (!this.#knowsSurprise()) this.layer("surprise", false);
+    if (!this.surprise.known) this.surprise.show(false);
     this.sound.load(music.notes.slice(0, 200).map((note) => note[2]));
     this.#grown();
     this.view.follow(from, false);
-    this.#speak(true);
+    this.speak(true);
   }
 
   #grown() {
@@ -155,7 +158,7 @@ export class Stage {
     this.range = this.range ? [Math.min(low, this.range[0]), Math.max(high, this.range[1])] : [low, high];
     const unknown = this.making && !music.expectedSeconds ? Math.ceil((music.seconds + 5) / 15) * 15 : 0;
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
-    this.#offerSurprise();
+    this.surprise.offer();
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
     const prime = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
     this.scroller.setAttribute("aria-label", `${music.label || "Piano roll"}: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
@@ -187,7 +190,7 @@ export class Stage {
     this.player.seek(seconds);
     this.view.handsOff = 0;
     this.reveal(this.player.position);
-    this.#speak(false);
+    this.speak(false);
   }
 
   get position() {
@@ -204,7 +207,7 @@ export class Stage {
     else if (kind === "underrun") this.#emit("musicgen-underrun", detail);
     else if (kind === "state") {
       this.#emit("musicgen-state", { state: this.player.state, seconds: this.player.position });
-      this.#speak(this.player.state !== this.spokenState);
+      this.speak(this.player.state !== this.spokenState);
       this.spokenState = this.player.state;
     }
     this.redraw(false);
@@ -250,43 +253,6 @@ export class Stage {
     this.view.zoom(whole ? null : factor, inSight ? this.position : undefined);
   }
 
-  /** Show or hide a layer; the one there is is "surprise". It is asked for if need be. */
-  async layer(name, on) {
-    if (name !== "surprise") throw new Error(`no layer ${name}: there is "surprise"`);
-    this.surprise = Boolean(on);
-    this.controls.surprise.setAttribute("aria-pressed", String(this.surprise));
-    this.redraw();
-    const { music } = this;
-    if (!this.surprise || this.#knowsSurprise() || !this.options.surprises || this.asked === music) return;
-    this.asked = music;
-    this.#speak(true);
-    try {
-      const told = await this.options.surprises(music.plain());
-      if (this.music === music) this.surprises(told);
-    } catch {
-      // Whoever was asked says why there is no answer.
-    }
-    if (this.asked === music) this.asked = null;
-    if (this.music === music && !this.#knowsSurprise()) this.layer("surprise", false);
-    this.#speak(true);
-  }
-
-  /** Tell how little notes were expected: [onset in seconds, pitch, nats] each. */
-  surprises(told) {
-    this.music.surprise(told);
-    this.#offerSurprise();
-    this.redraw();
-  }
-
-  #knowsSurprise() {
-    return this.music.notes.some((note) => note[4] !== null);
-  }
-
-  #offerSurprise() {
-    const askable = this.options.surprises && !this.making && this.music.notes.length > 0;
-    this.controls.surprise.hidden = !askable && !this.#knowsSurprise();
-  }
-
   /** Bring a time into sight. */
   reveal(seconds) {
     if (seconds < this.view.from || seconds > this.view.to) this.view.show(seconds - (this.view.to - this.view.from) * 0.2);
@@ -306,7 +272,7 @@ export class Stage {
   place() {
     const [low, high] = this.range ?? pitchRange(this.music);
     const { width, height, from, to } = this.view;
-    const surprise = this.surprise && this.#knowsSurprise();
+    const surprise = this.surprise.on && this.surprise.known;
     return layout({ width, height, from, to, low, high, surprise });
   }
 
@@ -357,18 +323,19 @@ export class Stage {
     if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
     drawOverlay(this, place, colours, scale, position);
     this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
-    this.#speak(false);
+    this.speak(false);
     if (moving) this.redraw(false);
   }
 
   // ---- words
 
-  #speak(aloud) {
+  /** Write the line below the roll anew, and say it aloud too if `aloud`. */
+  speak(aloud) {
     const position = this.position;
     const tens = Math.floor(position / SPEAK_EVERY);
     const far = this.player.state === "playing" && tens !== this.spokenTens;
     this.spokenTens = tens;
-    this.controls.say(words(this, position), aloud || far);
+    this.controls.say(statusText(this, position), aloud || far);
     const value = `${clock(position)} of ${clock(this.music.seconds)}`;
     if (this.scroller.getAttribute("aria-valuetext") === value) return;
     this.scroller.setAttribute("aria-valuenow", position.toFixed(1));

@@ -67,7 +67,7 @@ async function copy(address) {
 }
 
 /** The row of buttons for one take. */
-export function carry(take, { failed, told }) {
+export function downloads(take, { failed, told }) {
   const { midi, facts } = take.settings;
   const name = `musicgen-${take.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-seed-${facts.seed}`;
   const busy = (button, work) => async () => {

@@ -36,8 +36,14 @@ function thumbnail(music, dark) {
   return canvas;
 }
 
-export class Shelf {
-  /** @param {HTMLElement} element @param {object} act what the buttons do: see main.js */
+/** @returns {NodeListOf<HTMLButtonElement>} */
+const buttonsOf = (element, take) => element.querySelectorAll(`[data-take="${take}"] button`);
+
+export class TakesList {
+  /**
+   * @param {HTMLElement} element
+   * @param {Record<string, (...values: any[]) => void>} act what the buttons do: see main.js
+   */
   constructor(element, act) {
     this.element = element;
     this.act = act;
@@ -61,10 +67,10 @@ export class Shelf {
       const name = parent === null ? "Takes" : `After ${store.get(parent).name}`;
       parts.push(this.#group(name, members.reverse().map((take) => this.#card(store, take, selected))));
     }
-    const focused = document.activeElement?.closest?.("[data-take]")?.dataset.take;
+    const focused = /** @type {HTMLElement} */ (document.activeElement?.closest("[data-take]"))?.dataset.take;
     const label = document.activeElement?.textContent;
     this.element.replaceChildren(...parts.filter(Boolean));
-    if (focused) [...this.element.querySelectorAll(`[data-take="${focused}"] button`)].find((one) => one.textContent === label)?.focus();
+    if (focused) [...buttonsOf(this.element, focused)].find((one) => one.textContent === label)?.focus();
     if (undoing) this.undo.focus();
   }
 

@@ -23,22 +23,22 @@ function describe([onset, end, pitch, velocity, surprise]) {
   return parts.join(", ");
 }
 
-/** Let a stage show what the note under the mouse is. */
-export function hover(stage) {
+/** Let a roll player show what the note under the mouse is. */
+export function hover(rollPlayer) {
   const tip = make("div", { class: "mg-tip", "aria-hidden": "true", hidden: "" });
-  stage.roll.append(tip);
+  rollPlayer.roll.append(tip);
   const hide = () => (tip.hidden = true);
-  stage.scroller.addEventListener("pointerleave", hide);
-  stage.scroller.addEventListener("scroll", hide, { passive: true });
-  stage.scroller.addEventListener("pointermove", (event) => {
+  rollPlayer.scroller.addEventListener("pointerleave", hide);
+  rollPlayer.scroller.addEventListener("scroll", hide, { passive: true });
+  rollPlayer.scroller.addEventListener("pointermove", (event) => {
     if (event.pointerType !== "mouse" || event.buttons) return hide();
-    const place = stage.place();
-    const box = stage.scroller.getBoundingClientRect();
+    const place = rollPlayer.place();
+    const box = rollPlayer.scroller.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const pitch = Math.floor(place.low + (place.floor - y) / place.row);
-    const index = x > GUTTER && y < place.floor ? noteAt(stage.music, place.time(x), pitch) : null;
+    const index = x > GUTTER && y < place.floor ? noteAt(rollPlayer.music, place.time(x), pitch) : null;
     if (index === null) return hide();
-    tip.textContent = describe(stage.music.notes[index]);
+    tip.textContent = describe(rollPlayer.music.notes[index]);
     tip.hidden = false;
     const left = Math.min(Math.max(x - tip.offsetWidth / 2, 2), place.width - tip.offsetWidth - 2);
     const above = place.y(pitch) - tip.offsetHeight - 4;

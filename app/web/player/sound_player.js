@@ -1,8 +1,8 @@
-// The stage of a sound: its picture, a player, and two sliders that choose a part of it.
+// The sound player: the picture of a sound, its playback, and two sliders that choose a part of it.
 //
-//   stage.show(pcm, { selectable: true })      a whole sound
-//   stage.begin(pcm, { expected, from })       one that grows: append to the Pcm, then stage.grown(rate), at last stage.end()
-//   stage.play() pause() toggle() seek(s) select(from, to); stage.selection
+//   sound.show(pcm, { selectable: true })      a whole sound
+//   sound.begin(pcm, { expected, from })       one that grows: append to the Pcm, then sound.grown(rate), at last sound.end()
+//   sound.play() pause() toggle() seek(s) select(from, to); sound.selection
 //
 // Events on the element, bubbling: "musicgen-playing" {seconds, since_begin_ms}, "musicgen-underrun" {seconds},
 // "musicgen-part" {from, to}.
@@ -13,9 +13,11 @@ import { RATE } from "./pcm.js";
 import { Stream } from "./stream.js";
 import { volumeSlider } from "./volume.js";
 import { Wave } from "./wave.js";
-import { silenced } from "./words.js";
+import { silenced } from "./status_text.js";
 
-export class SoundStage {
+/** @import { Pcm } from "./pcm.js" */
+
+export class SoundPlayer {
   constructor(element) {
     style("stage.css");
     this.element = element;

@@ -1,4 +1,4 @@
-// What the stage says about itself: the line below the roll, which is also what a screen reader hears.
+// What the roll player says about itself: the line below the roll, which is also what a screen reader hears.
 
 import { clock } from "./music.js";
 
@@ -8,28 +8,28 @@ export function silenced() {
   return "Waiting for the sound of this device: playing begins as soon as there is any.";
 }
 
-/** One sentence or two about what the stage does now, at a position in seconds. */
-export function words(stage, position) {
-  const { music, player, making } = stage;
+/** One sentence or two about what the roll player does now, at a position in seconds. */
+export function statusText(rollPlayer, position) {
+  const { music, player, making } = rollPlayer;
   const whole = clock(music.seconds);
-  const silent = player.state === "buffering" ? waiting(stage) : null;
-  const lost = stage.sound.base && stage.sound.missing.size && !stage.sound.samples.size;
+  const silent = player.state === "buffering" ? waiting(rollPlayer) : null;
+  const lost = rollPlayer.sound.base && rollPlayer.sound.missing.size && !rollPlayer.sound.samples.size;
   const plain = lost ? " The piano's sound could not be loaded: plain tones play." : "";
   if (player.state === "blocked") return silenced();
-  if (stage.asked === music) return "Asking the model what surprised it …";
+  if (rollPlayer.surprise.asked === music) return "Asking the model what surprised it …";
   if (silent) return silent + plain;
   if (player.state === "playing") {
     return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${plain}`;
   }
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
-  if (stage.selectable) {
-    const { from, to } = stage.selection;
+  if (rollPlayer.selectable) {
+    const { from, to } = rollPlayer.selection;
     const all = from < 0.05 && to > music.seconds - 0.05;
     const part = `${from.toFixed(1)} s to ${to.toFixed(1)} s, which is ${(to - from).toFixed(1)} s`;
     return `Chosen: ${all ? `all of it, ${whole}` : part}. Move the handles to choose a part.`;
   }
-  return `${music.notes.length} notes, ${whole}${stage.stopped ? ", stopped early" : ""}.${plain}`;
+  return `${music.notes.length} notes, ${whole}${rollPlayer.stopped ? ", stopped early" : ""}.${plain}`;
 }
 
 function soFar(music) {

@@ -86,7 +86,7 @@ def test_the_legend_names_the_colours_that_notes_have(stage: Any) -> None:
     names = "() => [...document.querySelectorAll('.mg-legend > span')].map((one) => one.firstChild.data.trim())"
     legend = lambda: page.evaluate(names)  # noqa: E731
     assert legend() == ["prime", "new"]
-    page.evaluate("stage.layer('surprise', true)")
+    page.evaluate("stage.surprise.show(true)")
     page.settle()
     assert legend() == ["surprise"], "the prime's notes show their surprise, too"
     half = {**stage.steady, "notes": [[*note[:4], None if note[0] < 1 else note[4]] for note in stage.steady["notes"]]}
@@ -98,13 +98,13 @@ def test_the_legend_names_the_colours_that_notes_have(stage: Any) -> None:
 def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
     page = stage(stage.one)
     assert not page.get_by_role("button", name="Surprise").is_visible()
-    page.evaluate("() => { stage.options.surprises = async () => [[0.004, 60, 9.5], [7, 1, 2]]; }")
+    page.evaluate("() => { stage.surprise.ask = async () => [[0.004, 60, 9.5], [7, 1, 2]]; }")
     page.evaluate("music => stage.show(music)", stage.one)
     page.get_by_role("button", name="Surprise").click()
     page.wait_for_function("stage.music.notes[0][4] === 9.5")
-    page.evaluate("() => { stage.options.surprises = async () => []; }")
+    page.evaluate("() => { stage.surprise.ask = async () => []; }")
     page.evaluate("music => stage.show(music)", stage.one)
-    page.evaluate("stage.layer('surprise', true)")
+    page.evaluate("stage.surprise.show(true)")
     button = page.get_by_role("button", name="Surprise")
     assert button.get_attribute("aria-pressed") == "false", "there is nothing to show"
 
@@ -207,7 +207,7 @@ def test_colours_have_the_contrast_that_wcag_asks_for(stage: Any, theme: str) ->
         for shade in np.linspace(*map(np.array, colours[hue]), 16):
             for ground in [*grounds, *([colours["prime"]] if hue != "new" else [])]:
                 assert contrast(shade.tolist(), ground) >= 3, (hue, shade, ground)
-    page.evaluate("stage.layer('surprise', true)")
+    page.evaluate("stage.surprise.show(true)")
     texts = page.evaluate(
         """() => {
             const look = (element, name) => getComputedStyle(element)[name];

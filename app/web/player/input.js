@@ -1,0 +1,99 @@
+// Keys, wheel and pointer on the roll.
+
+import { GUTTER } from "./roll.js";
+import { hover } from "./tooltip.js";
+
+const STILL = 6; // pixels: a press that moves less is a click
+
+/** Let a roll player's roll answer to the keyboard and the pointer. */
+export function listen(rollPlayer) {
+  const { scroller } = rollPlayer;
+  scroller.addEventListener("keydown", (event) => key(rollPlayer, event));
+  scroller.addEventListener("wheel", (event) => wheel(rollPlayer, event), { passive: false });
+  scroller.addEventListener("pointerdown", (event) => press(rollPlayer, event));
+  pinch(rollPlayer, scroller);
+  hover(rollPlayer);
+}
+
+/** Two fingers zoom around the middle between them. */
+function pinch(rollPlayer, scroller) {
+  let before = null;
+  const spread = ([one, other]) => Math.max(Math.abs(one.clientX - other.clientX), 10);
+  const move = (event) => {
+    if (event.touches.length !== 2) {
+      before = null;
+      return;
+    }
+    if (event.cancelable) event.preventDefault();
+    const now = spread(event.touches);
+    const middle = (event.touches[0].clientX + event.touches[1].clientX) / 2;
+    if (before !== null) rollPlayer.view.zoom(now / before, rollPlayer.timeAt(middle));
+    before = now;
+  };
+  scroller.addEventListener("touchstart", move, { passive: false });
+  scroller.addEventListener("touchmove", move, { passive: false });
+  for (const kind of ["touchend", "touchcancel"]) scroller.addEventListener(kind, () => (before = null));
+}
+
+function key(rollPlayer, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const step = event.shiftKey ? 1 : 5;
+  const by = (seconds) => () => rollPlayer.seek(rollPlayer.position + seconds);
+  const act = {
+    " ": () => rollPlayer.toggle(),
+    k: () => rollPlayer.toggle(),
+    ArrowLeft: by(-step),
+    ArrowDown: by(-step),
+    ArrowRight: by(step),
+    ArrowUp: by(step),
+    PageDown: by(-30),
+    PageUp: by(30),
+    Home: () => rollPlayer.seek(0),
+    End: () => rollPlayer.seek(rollPlayer.music.seconds),
+    "+": () => rollPlayer.zoom(2),
+    "=": () => rollPlayer.zoom(2),
+    "-": () => rollPlayer.zoom(0.5),
+    0: () => rollPlayer.zoom("whole"),
+    "[": () => rollPlayer.trim.put("from", rollPlayer.position),
+    "]": () => rollPlayer.trim.put("to", rollPlayer.position),
+    s: () => !rollPlayer.controls.surprise.hidden && rollPlayer.surprise.show(!rollPlayer.surprise.on),
+  }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+}
+
+/** Ctrl and wheel, which is also what pinching a touchpad sends. */
+function wheel(rollPlayer, event) {
+  if (!event.ctrlKey && !event.metaKey) return;
+  event.preventDefault();
+  rollPlayer.view.zoom(2 ** (-event.deltaY / 200), rollPlayer.timeAt(event.clientX));
+}
+
+/** A click goes there; on the keys at the left it strikes one. */
+function press(rollPlayer, down) {
+  const { scroller } = rollPlayer;
+  const box = scroller.getBoundingClientRect();
+  const y = down.clientY - box.top;
+  if (down.button !== 0 || y > rollPlayer.view.height) return; // below lies the scroll bar
+  if (down.clientX - box.left < GUTTER) return strike(rollPlayer, y);
+  const scrolled = scroller.scrollLeft;
+  const up = (event) => {
+    window.removeEventListener("pointerup", up);
+    window.removeEventListener("pointercancel", up);
+    const moved = Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY);
+    const still = moved < STILL && Math.abs(scroller.scrollLeft - scrolled) < STILL;
+    if (event.type === "pointerup" && still) rollPlayer.seek(rollPlayer.timeAt(event.clientX));
+  };
+  window.addEventListener("pointerup", up);
+  window.addEventListener("pointercancel", up);
+}
+
+function strike(rollPlayer, y) {
+  const place = rollPlayer.place();
+  const pitch = Math.floor(place.low + (place.floor - y) / place.row);
+  if (pitch < place.low || pitch > place.high) return;
+  rollPlayer.sound.resume();
+  rollPlayer.sound.down(pitch, 80);
+  setTimeout(() => rollPlayer.sound.up(pitch), 400);
+}
