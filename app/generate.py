@@ -285,7 +285,7 @@ def pieces(
     """Continue a MIDI file, or invent pieces: what `musicgen [prime.mid] --out new.mid` does, without the files.
 
     Args:
-        prime: a MIDI file or the name of a shipped prime; None begins from nothing.
+        prime: a MIDI file or the name of a bundled prime; None begins from nothing.
         seed: the same seed gives the same pieces; None draws one, which is in the facts.
         checkpoint: released weights by name, or a folder of weights; they are loaded once in a process.
         settings: fields of `Settings`, such as ``seconds``, ``temperature`` or ``num_samples``.
@@ -294,8 +294,8 @@ def pieces(
         BadInput: a setting or the prime cannot be used.
         EnvironmentProblem: the weights or JAX are not as they should be.
     """
+    from musicgen.app.bundled import find_prime
     from musicgen.app.prime import pack, read_prime
-    from musicgen.app.shipped import find_prime
 
     chosen = Settings.of(**settings)
     read = read_prime(find_prime(str(prime)), chosen.prime_seconds)[0] if prime is not None else None

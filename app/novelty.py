@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.commands.memorisation_report import find_index, nearest, open_index, without_prime
 from musicgen.app.errors import BadInput, MusicgenError
+from musicgen.app.evaluation.memorisation_report import find_index, nearest, open_index, without_prime
 from musicgen.app.generate import Model, Report, Request, Result, Sample, generate
 from musicgen.app.settings import derived_seed
 

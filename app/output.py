@@ -1,10 +1,9 @@
-"""Files appear whole or not at all: written beside their place under a temporary name, then renamed over it."""
+"""Where files go: checked before the work is done, and written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,22 +49,14 @@ def checked(path: str | os.PathLike[str], suffixes: Sequence[str], option: str) 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of ``path``; rename it over ``path`` when the body ends well, else remove it.
+    """`musicgen.data_prep.files.replacing`, whose OSError becomes EnvironmentProblem."""
+    from musicgen.data_prep import files  # here: a complaint about a mistyped path needs no NumPy
 
-    The temporary name keeps the suffix of ``path``, since audio libraries choose the format by it.
-    """
-    # The name is known before the file is there: a signal at any moment finds what to remove.
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
-        temporary.replace(path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise cannot_write(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

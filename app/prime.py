@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from musicgen.app.errors import BadInput
-from musicgen.app.performance_file import performance_in, read_bytes
-from musicgen.data_prep import STEPS_PER_SECOND, Performance, encode, steps
+from musicgen.app.errors import BadInput, cannot_read
+from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.performance import PEDAL_DOWN
+from musicgen.data_prep.smf import MAX_BYTES
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
@@ -37,6 +37,29 @@ class Prime:
     tokens: np.ndarray
     seconds: float
     sha256: str
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a MIDI file, at most one more than `read_midi` accepts, so that it can say so.
+
+    Raises BadInput or EnvironmentProblem if there is nothing to read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise cannot_read(path, error, "MIDI file") from None
+
+
+def performance_in(data: bytes, path: Path) -> tuple[Performance, tuple[str, ...]]:
+    """The music in the bytes of a MIDI file, and remarks on what else was in it; ``path`` is for the message.
+
+    Raises BadInput if it is not MIDI with notes.
+    """
+    try:
+        return read_midi(data)
+    except MidiError as error:
+        raise BadInput(f"{path}: {error}") from None
 
 
 def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...]]:

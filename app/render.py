@@ -11,13 +11,13 @@ import io
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.output import replacing
 from musicgen.app.soundfont import find_soundfont
 from musicgen.data_prep import Performance, sustained, write_midi
 
@@ -27,7 +27,6 @@ TAIL = 2.5  # seconds after the last note's end: its damping and the room
 LONGEST = 6 * 3600.0  # seconds; a WAV file cannot hold more than 4 GiB
 PEAK = 0.891  # -1 dBFS
 KEPT = 300.0  # seconds of sound kept in memory between measuring the peak and writing; longer music is rendered twice
-SUBTYPES = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", None)}
 SYNTHS = ("wheel", "fluidsynth")
 FLUIDSYNTH_RATE = 48000
 
@@ -83,12 +82,9 @@ def check_sound(synth: str, out: Path) -> None:
 
     try:
         import midirenderer  # noqa: F401
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError: soundfile's library does not load
-        name = getattr(error, "name", None) or "soundfile"
-        raise EnvironmentProblem(f"sound needs {name}, which is not installed: pip install {name}") from None
-    if SUBTYPES[out.suffix.lower()][0] not in soundfile.available_formats():
-        raise EnvironmentProblem(f"the installed libsndfile cannot write {out.suffix}: choose .wav or .flac")
+    except ImportError:
+        raise EnvironmentProblem("sound needs midirenderer, which is not installed: pip install midirenderer") from None
+    check_writable(out)
     if synth == "fluidsynth" and shutil.which("fluidsynth") is None:
         raise EnvironmentProblem("the fluidsynth program is not installed: install it, or leave --synth out")
 
@@ -206,29 +202,10 @@ def _write(
             written += len(segment)
             on_progress((done + written) / rate / 2)
 
-    _encode(scaled(), rate, done, out, label)
+    with sound_file(out, label, rate=rate, channels=2) as write:
+        for segment in scaled():
+            write(segment)
     return done / rate
-
-
-def _encode(sound: Iterable[np.ndarray], rate: int, frames: int, out: Path, label: str | None) -> None:
-    """Write float32[T, 2] pieces in the format of ``out``'s suffix, whole or not at all."""
-    import soundfile
-
-    form, subtype = SUBTYPES[out.suffix.lower()]
-    with replacing(out) as temporary:
-        try:
-            with soundfile.SoundFile(temporary, "w", rate, 2, subtype, format=form) as file:
-                if label is not None:
-                    file.comment = label
-                for segment in sound:
-                    for at in range(0, len(segment), rate):  # libsndfile's Vorbis keeps a whole write on its stack
-                        file.write(segment[at : at + rate])
-            written = soundfile.info(temporary).frames
-        except (soundfile.SoundFileError, RuntimeError, AssertionError):
-            written = -1
-        # The library reports a full disk as a short write or not at all.  MP3 pads to whole frames.
-        if written < frames:
-            raise EnvironmentProblem(f"cannot write {out}: is the disk full? Free some space or choose another folder")
 
 
 def _with_fluidsynth(performance: Performance, out: Path, font: Path, label: str | None) -> float:

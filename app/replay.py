@@ -9,8 +9,7 @@ from pathlib import Path
 from musicgen.app import provenance as facts_of
 from musicgen.app.errors import BadInput
 from musicgen.app.generate import Model, Request, generate, midi_file
-from musicgen.app.performance_file import read_bytes
-from musicgen.app.prime import Prime, pack, read_prime, unpack
+from musicgen.app.prime import Prime, pack, read_bytes, read_prime, unpack
 from musicgen.app.provenance import Facts
 from musicgen.data_prep import MidiError
 from musicgen.data_prep.midi import read_text

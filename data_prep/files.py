@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +31,28 @@ def npz_bytes(arrays: Mapping[str, np.ndarray], level: int | None = None) -> byt
     return buffer.getvalue()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a kill or a full disk leaves the old file or none, never a part of one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+@contextlib.contextmanager
+def replacing(path: Path, beside: str | None = None) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; rename it over ``path`` when the body ends well, else remove it.
+
+    beside: its name; None for a hidden one with the suffix of ``path``, since audio libraries choose the format by it.
+
+    Raises OSError; a kill or a full disk leaves the old file or none, never a part of one.
+    """
+    # The name is known before the file is there: a signal at any moment finds what to remove.
+    temporary = path.with_name(beside or f".{path.name[:40]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # some file systems report a full disk only here
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all; what a killed process leaves ends in .tmp."""
+    with replacing(path, f"{path.name}.{os.getpid()}.tmp") as temporary:
+        temporary.write_bytes(data)

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure each setting for an equal time."""
+    from musicgen.app.bundled import find_prime
     from musicgen.app.generate import open_model, open_weights
-    from musicgen.app.shipped import find_prime
 
     chosen = Settings(latents=arguments.latents, context=arguments.context)
     released = open_weights(arguments.checkpoint)

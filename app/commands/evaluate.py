@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen.app.arguments import whole
-from musicgen.app.commands import memorisation_report, samples_report
 from musicgen.app.errors import BadInput
+from musicgen.app.evaluation import memorisation_report, samples_report
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prime",
         nargs="?",
         metavar="prime.mid",
-        help="the music to continue, or a shipped prime by its name; a recording (.wav ...) goes on as sound",
+        help="the music to continue, or a bundled prime by its name; a recording (.wav ...) goes on as sound",
     )
     add("--out", required=True, metavar="new.mid", help="where the piece goes; several go to new-1.mid, new-2.mid ...")
     add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
@@ -73,7 +73,7 @@ def _prime_path(arguments: argparse.Namespace, settings: Settings) -> Path | Non
         if settings.prime_seconds is not None or not settings.keep_prime:
             raise BadInput("--prime-seconds and --no-prime need a prime: musicgen prime.mid --out new.mid")
         return None
-    from musicgen.app.shipped import find_prime
+    from musicgen.app.bundled import find_prime
 
     return find_prime(arguments.prime)
 
@@ -100,7 +100,7 @@ def _read(source: Path, settings: Settings, quiet: bool) -> Prime:
 
 
 def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | None, seed: int | None) -> Result:
-    from musicgen.app.commands.memorisation_report import open_index
+    from musicgen.app.evaluation.memorisation_report import open_index
     from musicgen.app.generate import Request, generate, open_model, open_weights
     from musicgen.app.novelty import compared, generate_apart
     from musicgen.app.progress import Progress
@@ -210,7 +210,7 @@ def _tell(
 
 def _warn(result: Result, outs: list[Path]) -> None:
     """A line for every piece that has too much in common with a training piece."""
-    from musicgen.app.commands.memorisation_report import THRESHOLD
+    from musicgen.app.evaluation.memorisation_report import THRESHOLD
 
     for sample, out in zip(result.samples, outs, strict=True):
         match = sample.facts.memorisation

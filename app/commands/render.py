@@ -7,8 +7,8 @@ import json
 import sys
 import time
 
+from musicgen.app.bundled import find_prime
 from musicgen.app.output import AUDIO_SUFFIXES, checked
-from musicgen.app.shipped import find_prime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = find_prime(arguments.piece)
     out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
     from musicgen.app import provenance as facts
-    from musicgen.app.performance_file import performance_in, read_bytes
+    from musicgen.app.prime import performance_in, read_bytes
     from musicgen.app.progress import Progress
     from musicgen.app.render import check_sound, render
     from musicgen.data_prep.midi import read_text

@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 if the bytes are the same, 1 if not."""
     out = checked(arguments.out, MIDI_SUFFIXES, "--out") if arguments.out is not None else None
+    from musicgen.app.bundled import find_prime
     from musicgen.app.generate import open_model
     from musicgen.app.progress import Progress
     from musicgen.app.replay import open_recording, prime_of, replay
-    from musicgen.app.shipped import find_prime
 
     recording = open_recording(find_prime(arguments.piece))
     facts = recording.facts

@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from musicgen.app.arguments import whole
+from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput
 from musicgen.app.output import PICTURE_SUFFIXES, checked, write_bytes
-from musicgen.app.shipped import find_prime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise BadInput(f"--{option} must be between 100 and 10000 pixels, not {getattr(arguments, option)}")
     from musicgen.app import provenance as facts
     from musicgen.app import roll
-    from musicgen.app.performance_file import performance_in, read_bytes
+    from musicgen.app.prime import performance_in, read_bytes
     from musicgen.data_prep.midi import read_text
 
     data = read_bytes(source)

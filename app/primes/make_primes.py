@@ -1,4 +1,4 @@
-"""Writes the shipped primes: ``python app/primes/make_primes.py``.  Notes from public-domain scores, see README.md.
+"""Writes the bundled primes: ``python app/primes/make_primes.py``.  Notes from public-domain scores, see README.md.
 
 A score says which notes and roughly how long; how they are played (tempo, loudness, pedal, unevenness) is set here
 by plain rules without chance, so that the same files come out every time.

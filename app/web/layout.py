@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen.app.commands.memorisation_report import THRESHOLD
-from musicgen.app.shipped import shipped_primes
+from musicgen.app.bundled import bundled_primes
+from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.web.dials import USUAL, Dials
 from musicgen.app.web.endpoints import add_endpoints
 from musicgen.app.web.foot import foot
@@ -141,7 +141,7 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
     """Start, Make, Stop, then the values that `page/main.js` takes in this order."""
     limits = desk.limits
     start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
-    known = [(OPENINGS.get(name, name.title()), name) for name in shipped_primes()]
+    known = [(OPENINGS.get(name, name.title()), name) for name in bundled_primes()]
     opening = gr.Dropdown(
         known, value=known[0][1], label="Which opening", elem_id="mg-opening", elem_classes="mg-when-opening"
     )

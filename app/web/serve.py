@@ -76,7 +76,7 @@ def serve(
         BadInput: unknown weights, or an address that is none.
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
-    from musicgen.app.commands.memorisation_report import find_index, open_index
+    from musicgen.app.evaluation.memorisation_report import find_index, open_index
     from musicgen.app.generate import open_model, open_weights
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.foot import credit

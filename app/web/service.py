@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from musicgen.app import provenance as facts_of
 from musicgen.app import roll
+from musicgen.app.audio.files import SUBTYPES
+from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.generate import Model
 from musicgen.app.provenance import Facts
-from musicgen.app.render import SUBTYPES
-from musicgen.app.shipped import shipped_primes
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
@@ -177,7 +177,7 @@ class Desk:
         told: dict[str, Any] = {
             "ready": model is not None,
             "problem": self.studio.problem,
-            "openings": shipped_primes(),
+            "openings": bundled_primes(),
             "limits": {
                 "upload_bytes": self.limits.upload_bytes,
                 "seconds": self.limits.seconds,

@@ -20,12 +20,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from musicgen.app.bundled import find_prime
 from musicgen.app.commands.live import CONTEXT, LATENTS, PAUSE, SECONDS
 from musicgen.app.generate import open_model, open_weights
 from musicgen.app.live.conversation import Conversation, Message, Turn
 from musicgen.app.live.session import Inbox, Sampler, converse
 from musicgen.app.settings import Settings
-from musicgen.app.shipped import find_prime
 from musicgen.data_prep import Performance, cut, read_midi
 from musicgen.data_prep.performance import shifted
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app.commands.memorisation_report import THRESHOLD
+from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.data_prep import Performance, cut, decode, encode, joined, shifted
 from musicgen.data_prep.dataset.augment import stretch, transpose
 from musicgen.data_prep.dataset.shards import ShardSet

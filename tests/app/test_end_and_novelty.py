@@ -13,8 +13,8 @@ import pytest
 from musicgen.app import cli, generate
 from musicgen.app import novelty as apart
 from musicgen.app import provenance as facts
-from musicgen.app.commands import memorisation_report
 from musicgen.app.errors import BadInput
+from musicgen.app.evaluation import memorisation_report
 from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen.app import prime as primes
+from musicgen.app.bundled import FOLDER, bundled_primes, find_prime
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import make_prime, pack, read_prime, unpack
-from musicgen.app.shipped import FOLDER, find_prime, shipped_primes
 from musicgen.data_prep import Performance, read_midi, steps
 
 
@@ -80,8 +80,8 @@ def test_reading_hashes_the_file(prime_file: Path, music: Performance) -> None:
     assert len(prime.performance) == len(music)
 
 
-@pytest.mark.parametrize("name", shipped_primes())
-def test_shipped_primes_are_found_by_name_and_long_enough(name: str) -> None:
+@pytest.mark.parametrize("name", bundled_primes())
+def test_bundled_primes_are_found_by_name_and_long_enough(name: str) -> None:
     """`musicgen bach` works anywhere, and a file of that name in the folder comes first."""
     path = find_prime(name)
     assert path.parent == FOLDER
@@ -91,7 +91,7 @@ def test_shipped_primes_are_found_by_name_and_long_enough(name: str) -> None:
     assert len(music.pedal)
 
 
-def test_shipped_primes_are_what_the_script_makes(tmp_path: Path) -> None:
+def test_bundled_primes_are_what_the_script_makes(tmp_path: Path) -> None:
     """The .mid files are not edited by hand."""
     import importlib.util
 
@@ -99,8 +99,8 @@ def test_shipped_primes_are_what_the_script_makes(tmp_path: Path) -> None:
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert shipped_primes() == ["bach", "beethoven", "satie"]
-    for name in shipped_primes():
+    assert bundled_primes() == ["bach", "beethoven", "satie"]
+    for name in bundled_primes():
         music, _ = read_midi(FOLDER / f"{name}.mid")
         made = primes._in_ticks(getattr(script, name)())
         assert np.allclose(music.onset, made.onset) and np.array_equal(music.velocity, made.velocity)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from musicgen import checkpoints
+from musicgen.app.bundled import find_prime
 from musicgen.app.prime import read_prime
-from musicgen.app.shipped import find_prime
 from musicgen.data_prep import VOCABULARY, encode, read_midi
 from musicgen.model.config import ModelConfig
 

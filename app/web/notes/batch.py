@@ -14,7 +14,7 @@ import numpy as np
 
 from musicgen.app import novelty as apart
 from musicgen.app.best_ending import RINGS_ON, lead
-from musicgen.app.commands.memorisation_report import THRESHOLD
+from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Model, Sample, begin, finished, new_seed
 from musicgen.app.novelty import ATTEMPTS
 from musicgen.app.web.limits import Limits

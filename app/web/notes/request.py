@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import LARGEST_PACKED, Prime, make_prime, unpack
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import Settings, checked_seed
-from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.data_prep import BOS, MidiError, Performance, cut, read_midi, shifted, write_midi
@@ -122,8 +122,8 @@ def music_of(source: object, limits: Limits) -> tuple[Performance, str]:
         raise BadInput("a prime is one of shipped, midi and music")
     ((kind, value),) = source.items()
     if kind == "shipped":
-        if value not in shipped_primes():
-            raise BadInput(f"there is no opening {str(value)[:40]!r} here: choose one of {', '.join(shipped_primes())}")
+        if value not in bundled_primes():
+            raise BadInput(f"there is no opening {str(value)[:40]!r} here: choose one of {', '.join(bundled_primes())}")
         data = (FOLDER / f"{value}.mid").read_bytes()
     elif kind == "midi":
         data = midi_bytes(value, limits)

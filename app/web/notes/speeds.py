@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from musicgen.app.best_ending import CLOSINGS, endings_each, lead
+from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, finality, start
 from musicgen.app.settings import Settings
-from musicgen.app.shipped import FOLDER, shipped_primes
 from musicgen.data_prep import encode, read_midi
 from musicgen.data_prep.rules.endings import OPENS, Endings
 
@@ -118,7 +118,7 @@ def warm(
 
 def opening() -> np.ndarray:
     """int16[T] the tokens of an opening."""
-    music, _ = read_midi(FOLDER / f"{shipped_primes()[0]}.mid")
+    music, _ = read_midi(FOLDER / f"{bundled_primes()[0]}.mid")
     return encode(music, bos=True)
 
 

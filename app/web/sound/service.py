@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.audio.continuation import AudioModel
+from musicgen.app.audio.files import SUBTYPES
 from musicgen.app.errors import BadInput
 from musicgen.app.provenance import as_label
-from musicgen.app.render import SUBTYPES
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes.batch import Event
 from musicgen.app.web.renderer import Renderer

@@ -21,7 +21,7 @@ import numpy as np
 from musicgen import checkpoints
 from musicgen.app import cli, generate
 from musicgen.app.audio import continuation as recording
-from musicgen.app.commands import memorisation_report
+from musicgen.app.evaluation import memorisation_report
 from musicgen.app.settings import Settings
 from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits

@@ -7,9 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from musicgen.app.bundled import FOLDER
 from musicgen.app.join import closed
 from musicgen.app.prime import make_prime
-from musicgen.app.shipped import FOLDER
 from musicgen.app.web.notes.decoder import NoteStream
 from musicgen.app.web.notes.take import opening
 from musicgen.data_prep import BOS, decode, read_midi

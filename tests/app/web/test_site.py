@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from musicgen.app.bundled import FOLDER
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.shipped import FOLDER
 from musicgen.app.web.serve import listen
 from musicgen.data_prep import read_midi, write_midi
 

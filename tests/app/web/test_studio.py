@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.commands.memorisation_report import THRESHOLD
 from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Request, generate, midi_file
 from musicgen.app.novelty import generate_apart
 from musicgen.app.prime import pack

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from musicgen import checkpoints
+from musicgen.app.bundled import FOLDER
 from musicgen.app.generate import open_model, open_weights
-from musicgen.app.shipped import FOLDER
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import LIMITS
 from musicgen.app.web.notes.batch import Ticket

@@ -14,7 +14,7 @@ import pytest
 from musicgen import checkpoints
 from musicgen.app import provenance as facts
 from musicgen.app.cli import main
-from musicgen.app.commands import memorisation_report
+from musicgen.app.evaluation import memorisation_report
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, cut, joined, shifted, write_midi

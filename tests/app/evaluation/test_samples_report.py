@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.app import cli
-from musicgen.app.commands import samples_report
+from musicgen.app.evaluation import samples_report
 from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.evaluation.measures import UNITS
 

@@ -9,13 +9,13 @@ from musicgen.app.errors import BadInput
 FOLDER = Path(__file__).with_name("primes")
 
 
-def shipped_primes() -> list[str]:
+def bundled_primes() -> list[str]:
     """The names of the primes that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.mid"))
 
 
 def find_prime(name: str) -> Path:
-    """The path of a prime: a file, or else a shipped prime by its name ('bach' or 'bach.mid').
+    """The path of a prime: a file, or else a bundled prime by its name ('bach' or 'bach.mid').
 
     Raises BadInput if there is neither, or only a folder.
     """
@@ -27,7 +27,7 @@ def find_prime(name: str) -> Path:
             return path
     except (OSError, ValueError) as error:  # a name no file can have
         raise BadInput(f"{name[:80]!r} cannot be a file name ({error}): give a MIDI file") from None
-    if path.parent == Path() and path.suffix in ("", ".mid") and path.stem in shipped_primes():
+    if path.parent == Path() and path.suffix in ("", ".mid") and path.stem in bundled_primes():
         return FOLDER / f"{path.stem}.mid"
-    known = ", ".join(shipped_primes())
-    raise BadInput(f"no such MIDI file: {path} (shipped primes: {known}; for the commands: musicgen --help)")
+    known = ", ".join(bundled_primes())
+    raise BadInput(f"no such MIDI file: {path} (bundled primes: {known}; for the commands: musicgen --help)")
