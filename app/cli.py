@@ -25,7 +25,7 @@ COMMANDS = {
     "render": "turn a MIDI file into sound",
     "codec": "turn a recording into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",
-    "prep": "turn a folder of MIDI files into a data set",
+    "prep": "turn a folder of MIDI files or recordings into a data set",
     "train": "train a model",
     "evaluate": "score a model on MIDI files",
     "bench": "measure how fast this machine generates",

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
-from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
+from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks, to_float
+from musicgen.data_prep.dataset import codes
+from musicgen.data_prep.dataset.codes import CodesReport
 from musicgen.data_prep.files import npz_bytes
 from musicgen.model.codec.config import CodecConfig
 
@@ -29,6 +32,7 @@ SUFFIX = ".codes.npz"
 FORMAT = "musicgen-codes-file/1"
 MOST_BYTES = 1 << 30  # unpacked; 12 hours at 12 kbps are a tenth of it
 FRAMES_AT_ONCE = 512
+SIDE_BY_SIDE = (4, 16)  # recordings of a set that are encoded at a time: on a CPU, on a GPU
 
 Report = Callable[[float], None]
 
@@ -156,3 +160,43 @@ def decode(
         left -= len(sound)
         write(sound)
         on_progress((made.samples - left) / SAMPLE_RATE)
+
+
+def encode_set(
+    audio: str | os.PathLike[str], out: Path, codec: ReleasedCodec, on_progress: Callable[[float, float], None]
+) -> CodesReport:
+    """Encode an audio data set into a data set of codes; started again, it encodes only what is missing.
+
+    on_progress: gets the seconds of sound that are encoded, and all of them.
+
+    Raises PrepError if the folder holds something else, ShardError if the audio is no data set.
+    """
+    import jax
+
+    from musicgen.model.codec.side_by_side import encode_side_by_side
+
+    done = total = 0
+
+    def report(samples: int, of: int) -> None:
+        nonlocal done, total
+        done, total = samples, of
+        on_progress(done / SAMPLE_RATE, total / SAMPLE_RATE)
+
+    with _ready(codec) as params:
+        rows = SIDE_BY_SIDE[jax.default_backend() != "cpu"]
+
+        def encode(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return encode_side_by_side(
+                codec.config,
+                params,
+                waves,
+                to_float,
+                rows=rows,
+                frames=FRAMES_AT_ONCE,
+                on_progress=lambda samples: report(done + samples, total),
+            )
+
+        config = codec.config
+        facts = {name: getattr(config, name) for name in ("frame_rate", "codebooks", "codebook_size")}
+        about = {"codec": config.to_dict(), "codec_sha256": codec.sha256, **facts}
+        return codes.run(codes.sources_of(audio), out, encode, about, report)

@@ -1,4 +1,4 @@
-"""`musicgen prep --midi-dir DIR --out DIR`: a folder of MIDI files becomes a data set."""
+"""`musicgen prep --midi-dir DIR --out DIR`, or `prep --audio-dir DIR --out DIR [--codec NAME]`: make a data set."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import argparse
 import importlib.util
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
+from musicgen.app.progress import Progress
 
 if TYPE_CHECKING:
-    from musicgen.data_prep.dataset.prep import Report
+    from musicgen.data_prep.dataset import prep
 
 SHOWN_REJECTS = 10
+WIDTHS = {"pieces": 6, "recordings": 6, "notes": 11, "tokens": 12}  # of the columns in the report
+CODES = "codes"  # the folder of a data set of audio in which its codes lie
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Source, target, splits, and where the work is done."""
     add = parser.add_argument
-    add("--midi-dir", required=True, metavar="DIR", help="folder of MIDI files, or one TFRecord file of NoteSequences")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--midi-dir", metavar="DIR", help="folder of MIDI files, or one TFRecord file of NoteSequences")
+    source.add_argument("--audio-dir", metavar="DIR", help="folder of .wav, .flac, .mp3 and .ogg files")
     add("--csv", metavar="FILE", help="official splits, such as maestro-v3.0.0.csv (none: by a hash of each name)")
     add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished one is finished")
+    add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
     add("--workers", type=whole, metavar="N", help="processes (one per core)")
     add("--runner", default="local", help="local, or one of Apache Beam: direct, FlinkRunner, DataflowRunner ...")
     add(
@@ -38,64 +44,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the job, show where it is, report what it made and what it left out."""
-    from musicgen.app.progress import Progress
-    from musicgen.data_prep.dataset import prep
+    from musicgen.data_prep.dataset.shards import ShardError
+    from musicgen.data_prep.dataset.splits import PrepError
 
     if arguments.workers is not None and arguments.workers < 0:
         raise BadInput(f"--workers must be 0 or more, not {arguments.workers}")
+    if arguments.codec is not None and arguments.audio_dir is None:
+        raise BadInput("--codec encodes audio: give --audio-dir, or leave it out")
     if arguments.runner != "local" and importlib.util.find_spec("apache_beam") is None:
         raise EnvironmentProblem(
             f"--runner {arguments.runner} needs Apache Beam: pip install 'perceiver-musicgen[beam]', or leave it out"
         )
-    progress = Progress(0, "files", quiet=arguments.quiet)
-
-    def report(state: prep.Progress) -> None:
-        progress.total = state.total
-        rejected = f", {state.rejected} rejected" if state.rejected else ""
-        progress.update(state.done, f"{state.notes:,} notes, {state.tokens:,} tokens{rejected}")
-
     try:
-        with progress:
-            made = prep.run(
-                arguments.midi_dir,
-                arguments.out,
-                csv=arguments.csv,
-                workers=arguments.workers,
-                runner=arguments.runner,
-                runner_options=arguments.runner_option,
-                on_progress=report,
-            )
-    except prep.PrepError as error:
+        report = _prepare_midi(arguments) if arguments.midi_dir is not None else _prepare_audio(arguments)
+    except (PrepError, ShardError) as error:
         raise BadInput(str(error)) from None
     except OSError as error:
         raise cannot_write(error.filename or arguments.out, error) from None
-    _tell(made, arguments)
+    if arguments.json:
+        print(json.dumps(report))
+    if not arguments.quiet:
+        _print_report(report)
     return 0
 
 
-def _tell(made: Report, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        told = {
-            "out": str(made.out),
-            "splits": {split: dict(totals) for split, totals in made.totals.items()},
-            "rejected": [{"name": item.name, "reason": item.reason} for item in made.rejected],
-            "shards": made.shards,
-            "shards_kept": made.shards_kept,
-            "wall_seconds": round(made.wall_seconds, 3),
-        }
-        print(json.dumps(told))
-    if arguments.quiet:
-        return
-    kept = f" ({made.shards_kept} were there already)" if made.shards_kept else ""
-    print(f"musicgen: {made.out}: {made.shards} shards{kept} in {made.wall_seconds:.1f} s", file=sys.stderr)
-    for split, totals in made.totals.items():
-        hours = totals["seconds"] / 3600
-        print(
-            f"  {split:<10} {totals['pieces']:>6,.0f} pieces {totals['notes']:>11,.0f} notes"
-            f" {totals['tokens']:>12,.0f} tokens {hours:>7.1f} h",
-            file=sys.stderr,
-        )
-    if made.rejected:
-        print(f"  {len(made.rejected)} files are not in it (all in {made.out}/rejects.json):", file=sys.stderr)
-        for item in made.rejected[:SHOWN_REJECTS]:
-            print(f"    {item.name}: {item.reason}", file=sys.stderr)
+def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
+    from musicgen.data_prep.dataset import prep
+
+    with Progress(0, "files", quiet=arguments.quiet) as progress:
+
+        def show(state: prep.Progress) -> None:
+            progress.total = state.total
+            rejected = f", {state.rejected} rejected" if state.rejected else ""
+            progress.update(state.done, f"{state.notes:,} notes, {state.tokens:,} tokens{rejected}")
+
+        made = prep.run(arguments.midi_dir, arguments.out, **_how(arguments), on_progress=show)
+    rejected = [{"name": item.name, "reason": item.reason} for item in made.rejected]
+    return _report_of(made, rejected)
+
+
+def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
+    from musicgen.app.audio.codes_file import encode_set, open_codec
+    from musicgen.data_prep.dataset import audio_prep
+
+    codec = open_codec(arguments.codec) if arguments.codec is not None else None
+    with Progress(0, "shards", quiet=arguments.quiet) as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done)
+
+        made = audio_prep.run(arguments.audio_dir, arguments.out, **_how(arguments), on_progress=show)
+    report = _report_of(made, [{key: entry[key] for key in ("name", "reason")} for entry in made.rejected])
+    if codec is None:
+        return report
+    with Progress(0, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
+
+        def show_seconds(done: float, total: float) -> None:
+            progress.total = total
+            progress.update(done)
+
+        encoded = encode_set(made.out, made.out / CODES, codec, show_seconds)
+    return report | {"codes": _report_of(encoded, []) | {"codec_sha256": codec.sha256}}
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "csv": arguments.csv,
+        "workers": arguments.workers,
+        "runner": arguments.runner,
+        "runner_options": arguments.runner_option,
+    }
+
+
+def _report_of(made: Any, rejected: list[dict[str, str]]) -> dict[str, Any]:
+    """What --json prints of a data set."""
+    return {
+        "out": str(made.out),
+        "splits": {split: dict(totals) for split, totals in made.totals.items()},
+        "rejected": rejected,
+        "shards": made.shards,
+        "shards_kept": made.shards_kept,
+        "wall_seconds": round(made.wall_seconds, 3),
+    }
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    kept = f" ({report['shards_kept']} were there already)" if report["shards_kept"] else ""
+    shards, seconds = report["shards"], report["wall_seconds"]
+    print(f"musicgen: {report['out']}: {shards} shards{kept} in {seconds:.1f} s", file=sys.stderr)
+    for split, totals in report["splits"].items():
+        counts = "".join(f" {totals[key]:>{width},.0f} {key}" for key, width in WIDTHS.items() if key in totals)
+        print(f"  {split:<10}{counts} {totals['seconds'] / 3600:>7.1f} h", file=sys.stderr)
+    rejected = report["rejected"]
+    if rejected:
+        print(f"  {len(rejected)} files are not in it (all in {report['out']}/rejects.json):", file=sys.stderr)
+        for entry in rejected[:SHOWN_REJECTS]:
+            print(f"    {entry['name']}: {entry['reason']}", file=sys.stderr)
+    if "codes" in report:
+        _print_report(report["codes"])

@@ -6,10 +6,12 @@ python benchmarks/codes/make_toy.py FOLDER
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset import codes
 from musicgen.model.codec.config import CODEC_PRESETS
 
@@ -21,17 +23,20 @@ def main() -> None:
     folder, codec = Path(sys.argv[1]), CODEC_PRESETS[sys.argv[2] if len(sys.argv) > 2 else "toy"]
     rng = np.random.default_rng(0)
     Q, S, rate = codec.codebooks, codec.codebook_size, codec.frame_rate
-    items = []
-    for split, lengths in SECONDS.items():
-        recordings = []
-        for number, seconds in enumerate(lengths):
-            F = seconds * rate
+
+    def encode(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        for wave in waves:
+            F = len(wave) * rate // SAMPLE_RATE
             steps = rng.choice([1, 1, 1, 2, 5], F).cumsum()
-            made = (steps[:, None] * (1 + np.arange(Q)) + rng.integers(0, 2, (F, Q))) % S
-            recordings.append((f"{split}-{number}.wav", made))
-        items += codes.write_split(folder, split, recordings, rate)
+            yield (steps[:, None] * (1 + np.arange(Q)) + rng.integers(0, 2, (F, Q))) % S
+
+    sources = [
+        codes.Source(f"{split}-{number}.wav", split, "", np.zeros(seconds * SAMPLE_RATE, np.int16))
+        for split, lengths in SECONDS.items()
+        for number, seconds in enumerate(lengths)
+    ]
     facts = {"codec_sha256": "0" * 64, "frame_rate": rate, "codebooks": Q, "codebook_size": S}
-    codes.write_manifest(folder, codec.to_dict(), facts, items)
+    codes.run(sources, folder, encode, {"codec": codec.to_dict(), **facts})
 
 
 if __name__ == "__main__":

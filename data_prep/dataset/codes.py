@@ -2,49 +2,123 @@
 
 A data set is a folder::
 
-    train.npy      int16 [F, Q], the recordings of a split one after the other, in the order of the manifest
-    manifest.json  the codec (its config and the hash of its weights), and every recording with its split, its first
-                   frame and the number of its frames; written last
+    train-00000.npy   int16 [F, Q], the recordings of this shard one after the other
+    train-00000.json  what is in it: every recording with the hash of its samples, its first frame and their number
+    manifest.json     the whole: the codec (its config and the hash of its weights), every recording with its shard
 
-Column q is codebook q: the first columns alone are the codec at a lower bitrate.
+Column q is codebook q: the first columns alone are the codec at a lower bitrate.  `run` makes it from an audio data set
+and, started again after a kill, goes on behind the last shard that is whole.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from musicgen.data_prep import files
-from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, json_bytes, manifest_of
+from musicgen.data_prep.dataset import shards
+from musicgen.data_prep.dataset.audio_shards import AudioSet, totals
+from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards
+from musicgen.data_prep.dataset.pieces import SPLIT_ORDER
+from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, manifest_of
 
 CODES_FORMAT = "musicgen-codes/1"
+RECORDINGS_PER_SHARD = 64  # nine hours of MAESTRO: what a killed job loses at the most
+CODEC_KEYS = ("codec", "codec_sha256", "frame_rate", "codebooks", "codebook_size")
 
 
-def write_split(folder: Path, split: str, recordings: Iterable[tuple[str, np.ndarray]], rate: float) -> list[Any]:
-    """Write the (name, codes [F, Q]) of a split; returns their entries of the manifest.  `rate`: frames a second."""
-    items: list[dict[str, Any]] = []
-    first, parts = 0, []
-    for name, codes in recordings:
-        seconds = round(len(codes) / rate, 3)
-        items.append({"name": name, "split": split, "first": first, "frames": len(codes), "seconds": seconds})
-        parts.append(np.asarray(codes, np.int16))
+@dataclass(frozen=True)
+class Source:
+    """A recording to encode: int16 [T] samples, which may be a view of a file, and their hash."""
+
+    name: str
+    split: str
+    sha256: str
+    samples: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CodesReport:
+    """What a finished job made.  `totals`: per split the recordings and seconds."""
+
+    out: Path
+    totals: Mapping[str, Mapping[str, float]]
+    shards: int
+    shards_kept: int
+    wall_seconds: float
+
+
+def sources_of(audio: str | os.PathLike[str]) -> list[Source]:
+    """The recordings of an audio data set in its order.  Raises ShardError if the folder is none."""
+    sets = [AudioSet(audio, split) for split in SPLIT_ORDER]
+    return [
+        Source(each.name(i), each.split, each.items[i]["samples_sha256"], each.samples(i))
+        for each in sets
+        for i in range(len(each))
+    ]
+
+
+def run(
+    sources: Sequence[Source],
+    out: str | os.PathLike[str],
+    encode: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]],
+    codec: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CodesReport:
+    """Encode recordings into the data set `out`; started again, it encodes only what is missing.
+
+    Args:
+        sources: ordered by split.
+        out: a new folder, or one of an earlier run with the same codec.
+        encode: int16 [T] samples of some recordings -> their codes [F, Q], in their order.
+        codec: the `CODEC_KEYS`: config as a dictionary, hash of the weights, frames a second, codebooks, their size.
+        on_progress: gets (samples done, samples), at first and after every shard.
+
+    Raises PrepError if the folder holds something else, OSError if the disk refuses.
+    """
+    began = time.perf_counter()
+    settings = {"codec_sha256": codec["codec_sha256"], "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
+    job = JobState(Path(out), settings, CODES_FORMAT, ".npy")
+    plans = plan_shards(sources, RECORDINGS_PER_SHARD)
+    job.open()
+    records = job.finished(plans, lambda source: source.sha256)
+    kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
+    done, total = sum(samples[name] for name in records), sum(samples.values())
+    on_progress(done, total)
+    if kept < len(plans):
+        job.begin()
+    for shard in plans:
+        if shard.name not in records:
+            made = encode([source.samples for source in shard.items])
+            records[shard.name] = _write_shard(job, shard, list(made), codec["frame_rate"])
+            done += samples[shard.name]
+            on_progress(done, total)
+    in_plan = [records[shard.name] for shard in plans]
+    items = [entry for record in in_plan for entry in record["items"]]
+    job.finish(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
+    return CodesReport(job.out, totals(items), len(plans), kept, time.perf_counter() - began)
+
+
+def _write_shard(job: JobState, shard: ShardPlan[Source], made: Sequence[np.ndarray], rate: float) -> Entry:
+    """Write the codes of a shard's recordings and then its record, which is returned."""
+    items: list[Entry] = []
+    first = 0
+    for source, codes in zip(shard.items, made, strict=True):
+        entry = {"name": source.name, "split": source.split, "sha256": source.sha256, "shard": shard.name}
+        items.append(entry | {"first": first, "frames": len(codes), "seconds": round(len(codes) / rate, 3)})
         first += len(codes)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{split}.npy.tmp"
-    with beside.open("wb") as file:
-        np.save(file, np.concatenate(parts) if parts else np.zeros((0, 1), np.int16))
-    beside.replace(folder / f"{split}.npy")
-    return items
-
-
-def write_manifest(folder: Path, codec: Mapping[str, Any], facts: Mapping[str, Any], items: list[Any]) -> None:
-    """`codec`: the config as a dictionary; `facts`: frame_rate, codebooks, codebook_size, codec_sha256."""
-    manifest = {"format": CODES_FORMAT, "codec": dict(codec), **facts, "items": items}
-    files.write_atomically(folder / MANIFEST, json_bytes(manifest))
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate(made).astype("<i2"))
+    data = buffer.getvalue()
+    files.write_atomically(job.out / f"{shard.name}.npy", data)
+    return job.record(shard.name, shards.sha256(data), len(data), items, [])
 
 
 class CodeSet:
@@ -53,15 +127,9 @@ class CodeSet:
     def __init__(self, folder: str | os.PathLike[str], split: str) -> None:
         """Raises ShardError if `folder` holds no codes or has no such split."""
         self.folder, self.split = Path(folder), split
-        otherwise = "holds no codes: encode audio into a new folder"
+        otherwise = "holds no codes: `musicgen prep --audio-dir DIR --codec piano` makes them"
         self.manifest, self.items = manifest_of(self.folder, split, CODES_FORMAT, otherwise)
-        path = self.folder / f"{split}.npy"
-        try:
-            self._codes: np.ndarray = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise ShardError(f"{path} cannot be read ({error}): encode the audio again") from None
-        if len(self._codes) != sum(item["frames"] for item in self.items):
-            raise ShardError(f"{path} is of another job than {MANIFEST}: encode the audio again")
+        self._codes = {name: self._map(name) for name in sorted({self._shard(item) for item in self.items})}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -73,4 +141,17 @@ class CodeSet:
     def codes(self, i: int) -> np.ndarray:
         """int16 [F, Q], recording i; a view of the file."""
         item = self.items[i]
-        return self._codes[item["first"] : item["first"] + item["frames"]]
+        return self._codes[self._shard(item)][item["first"] : item["first"] + item["frames"]]
+
+    def _shard(self, item: Entry) -> str:
+        return str(item.get("shard", self.split))  # at first a whole split was one file
+
+    def _map(self, shard: str) -> np.ndarray:
+        path = self.folder / f"{shard}.npy"
+        try:
+            mapped: np.ndarray = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise ShardError(f"{path} cannot be read ({error}): encode the audio again") from None
+        if len(mapped) != sum(item["frames"] for item in self.items if self._shard(item) == shard):
+            raise ShardError(f"{path} is of another job than {MANIFEST}: encode the audio again")
+        return mapped

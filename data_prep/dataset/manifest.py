@@ -130,13 +130,15 @@ class JobState:
         items: Sequence[Mapping[str, Any]],
         rejected: Sequence[Mapping[str, Any]],
         totals: Mapping[str, Mapping[str, float]],
+        more: Mapping[str, Any] = {},
     ) -> None:
-        """Write rejects.json and the manifest, and remove shards of an earlier, longer list."""
+        """Write rejects.json and the manifest, with `more` in it, and remove shards of an earlier, longer list."""
         rejected = sorted(rejected, key=lambda entry: str(entry["name"]))
         manifest = {
             "format": self.format,
             "complete": True,
             "settings": dict(self.settings),
+            **more,
             "splits": totals,
             "rejected": len(rejected),
             "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],

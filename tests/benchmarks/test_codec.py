@@ -146,7 +146,6 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (tmp_path / "run" / "config.json").write_text("{}")
     run_program("release.py", tmp_path / "run", tmp_path / "codec")
-    run_program("encode.py", tmp_path / "set", tmp_path / "codec", tmp_path / "codes", "--rows", 2, "--frames", 100)
     run_program(
         "evaluate.py",
         tmp_path / "set",
@@ -169,18 +168,6 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     assert opus["si_sdr"] > ours["si_sdr"]  # the one is a codec, the other has random weights
     assert len(result["perplexity"]) == 14
     assert all(1 <= value <= 64 for value in result["perplexity"])
-
-    from musicgen.checkpoints import codec_release
-    from musicgen.data_prep.audio import to_float
-    from musicgen.data_prep.dataset.codes import CodeSet
-    from musicgen.model.codec.streaming import StreamingEncoder
-
-    released, recordings = codec_release.load(tmp_path / "codec"), AudioSet(tmp_path / "set", "test")
-    encoder = StreamingEncoder(released.config, released.params)
-    codes = CodeSet(tmp_path / "codes", "test").codes(0)
-    alone = np.concatenate([encoder.push(to_float(recordings.samples(0))), encoder.finish()])
-    assert codes.shape == alone.shape
-    assert np.mean(codes == alone) > 0.999  # sums in another order now and then find another nearest entry
 
 
 def record(step: int, **figures: float) -> str:

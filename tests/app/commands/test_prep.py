@@ -7,10 +7,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from musicgen.app import cli
+from musicgen.checkpoints import codec_release
 from musicgen.data_prep import Performance, write_midi
+from musicgen.data_prep.audio import SAMPLE_RATE, to_float
+from musicgen.data_prep.dataset.audio_shards import AudioSet
+from musicgen.data_prep.dataset.codes import CodeSet
+from musicgen.model.codec import weight_norm
+from musicgen.model.codec.config import CODEC_PRESETS
+from musicgen.model.codec.soundstream import SoundStream
+from musicgen.model.codec.streaming import StreamingEncoder
 
 
 @pytest.fixture
@@ -55,4 +65,87 @@ def test_beam_is_an_extra(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     command = ["prep", "--midi-dir", str(folder), "--out", str(tmp_path / "data"), "--runner", "direct"]
     assert cli.main(command) == 1
     assert "perceiver-musicgen[beam]" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Three recordings, one of them in the test split, a copy and a file that is none."""
+    soundfile = pytest.importorskip("soundfile")
+    source = tmp_path / "audio"
+    source.mkdir()
+    for i in range(3):
+        noise = np.random.default_rng(i).uniform(-0.5, 0.5, SAMPLE_RATE * (1 + i))
+        soundfile.write(source / f"{i}.wav", noise, SAMPLE_RATE, "PCM_16")
+    (source / "copy.wav").write_bytes((source / "0.wav").read_bytes())
+    (source / "noise.wav").write_bytes(b"noise")
+    rows = "".join(f"{name}.wav,{split}\n" for name, split in SPLITS.items())
+    (source / "splits.csv").write_text("audio_filename,split\n" + rows)
+    return source
+
+
+SPLITS = {"0": "train", "1": "train", "2": "test", "copy": "train", "noise": "train"}
+
+
+@pytest.fixture
+def toy_codec(tmp_path: Path) -> Path:
+    """A released codec that has learnt nothing."""
+    config = CODEC_PRESETS["toy-mdct"]
+    params = {name: np.asarray(x) for name, x in weight_norm.initial(SoundStream, config, 0).items()}
+    codec_release.release(tmp_path / "codec", config, params, {}, "# toy\n")
+    return tmp_path / "codec"
+
+
+def test_audio_and_its_codes(
+    recordings: Path, toy_codec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data set of audio, and with --codec that of codes beside it; the second run keeps both."""
+    out = tmp_path / "data"
+    command = ["prep", "--audio-dir", str(recordings), "--csv", str(recordings / "splits.csv"), "--out", str(out)]
+    command += ["--workers", "0"]
+    assert cli.main([*command, "--json"]) == 0
+    text = capsys.readouterr()
+    told = json.loads(text.out)
+    assert told["splits"]["train"] == {"recordings": 2, "seconds": 3.0} and "codes" not in told
+    assert [item["name"] for item in told["rejected"]] == ["copy.wav", "noise.wav"]
+    assert "copy.wav: the same sound as 0.wav" in text.err
+    assert [AudioSet(out, "train").name(i) for i in range(2)] == ["0.wav", "1.wav"]
+
+    command += ["--codec", str(toy_codec), "--json", "--quiet"]
+    assert cli.main(command) == 0
+    text = capsys.readouterr()
+    told = json.loads(text.out)
+    assert text.err == "" and told["shards_kept"] == told["shards"]
+    assert told["codes"]["out"] == str(out / "codes") and told["codes"]["shards_kept"] == 0
+    assert told["codes"]["splits"]["test"]["recordings"] == 1
+
+    released, sound = codec_release.load(toy_codec), AudioSet(out, "test")
+    encoder = StreamingEncoder(released.config, {name: jnp.asarray(x) for name, x in released.params.items()})
+    alone = encoder.push(np.pad(to_float(sound.samples(0)), (0, -len(sound.samples(0)) % released.config.hop)))
+    codes = CodeSet(out / "codes", "test")
+    assert codes.manifest["codec_sha256"] == released.sha256 and codes.codes(0).shape == alone.shape
+    assert np.mean(codes.codes(0) == alone) > 0.99  # sums in another order now and then find another nearest entry
+
+    assert cli.main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["codes"]["shards_kept"] == told["codes"]["shards"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--midi-dir", "x", "--codec", "piano"], "--codec encodes audio: give --audio-dir, or leave it out"),
+        (["--audio-dir", "{folder}", "--codec", "tuba"], "no codec tuba: give one"),
+        (["--audio-dir", "nowhere"], "nowhere is not a folder: give the folder that holds the audio files"),
+        (["--audio-dir", "{folder}", "--csv", "{folder}/splits.csv.no"], "splits.csv.no does not exist"),
+    ],
+)
+def test_audio_that_cannot_be_prepared(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    """One line, exit code 2, and nothing is written."""
+    given = [option.format(folder=recordings) for option in options]
+    assert cli.main(["prep", *given, "--out", str(tmp_path / "data")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
     assert not (tmp_path / "data").exists()
