@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, joined, sustained
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the job, show where it is, report what it made and what it left out."""
     from musicgen.data_prep.dataset.shards import ShardError
-    from musicgen.data_prep.dataset.splits import PrepError
+    from musicgen.data_prep.errors import PrepError
 
     if arguments.workers is not None and arguments.workers < 0:
         raise BadInput(f"--workers must be 0 or more, not {arguments.workers}")

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, source: argparse._MutuallyExc
 def run(arguments: argparse.Namespace) -> int:
     """Build an index, or report."""
     from musicgen.data_prep.dataset.shards import ShardError
-    from musicgen.data_prep.dataset.splits import PrepError
+    from musicgen.data_prep.errors import PrepError
 
     try:
         if arguments.build_index:
@@ -174,7 +174,7 @@ def _line(name: str, told: dict[str, Any], threshold: int) -> str:
 
 
 def _matches(arguments: argparse.Namespace, index: Index) -> list[tuple[str, dict[str, Any] | None]]:
-    from musicgen.data_prep.dataset.splits import PrepError
+    from musicgen.data_prep.errors import PrepError
 
     matches = []
     pieces = list(_pieces(arguments.memorisation, arguments.split))[: arguments.limit]

@@ -4,7 +4,7 @@
 
 PIECES is a folder of long generated MIDI files (benchmarks/quality draws some).  Those whose minute before second
 `--at` holds eight chords in a row eight times or more are gone on with from there, with `data_prep/rules/loops.py` and
-without it: a JSON line for each, with the repeats a minute (`measures.most_repeats`) before and in each minute after.
+without it: a JSON line for each, with the repeats a minute (`repetition.most_repeats`) before and in each minute after.
 The last line says how often music that pianists played looks like a loop: in stretches of LOOKED_AT tokens of SHARDS'
 validation and test splits.
 """
@@ -23,8 +23,8 @@ from musicgen.app.generate import draw, open_model, open_weights, start
 from musicgen.app.settings import Settings
 from musicgen.data_prep import PAD, decode, encode, read_midi
 from musicgen.data_prep.dataset.loader import evaluation_pieces
-from musicgen.data_prep.evaluation.measures import most_repeats
 from musicgen.data_prep.performance import cut
+from musicgen.data_prep.repetition import most_repeats
 from musicgen.data_prep.rules.loops import LOOKED_AT, REPEATS, memory
 
 

@@ -21,12 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from musicgen.data_prep import files
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
 from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, file_sha256, rows_of, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards, without_copies
-from musicgen.data_prep.dataset.splits import PrepError
 from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.errors import PrepError
 
 RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
 SETTINGS = {"sample_rate": SAMPLE_RATE, "chunk": CHUNK, "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
@@ -111,10 +112,9 @@ def run(
 def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
     """Write one shard and then its record, which is returned.  Memory does not grow with the recordings."""
     target = job.out / f"{shard.name}.npy"
-    beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     items: list[Entry] = []
     rejected: list[Entry] = []
-    try:
+    with files.replacing(target, f"{target.name}.{os.getpid()}.tmp") as beside:
         with beside.open("w+b") as file:
             writer = RowWriter(file)
             for recording in shard.items:
@@ -126,10 +126,6 @@ def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
                     rejected.append({**_identity(recording), "reason": str(error)})
             writer.finish()
         digest, size = file_sha256(beside), beside.stat().st_size
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
     return job.record(shard.name, digest, size, items, rejected)
 
 

@@ -12,6 +12,7 @@ A data set is a folder::
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,17 +60,13 @@ class RowWriter:
         self._file.truncate()
 
     def finish(self) -> None:
-        """Write the header and flush everything to the disk."""
-        import io
-
+        """Write the header."""
         header = io.BytesIO()
         npy.write_array_header_1_0(header, {"descr": "<i2", "fortran_order": False, "shape": (self.rows, CHUNK)})
         if header.tell() != _HEADER:  # numpy leaves room for a longer shape in all versions known
             raise AssertionError(f"a .npy header of {header.tell()} bytes")
         self._file.seek(0)
         self._file.write(header.getvalue())
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from musicgen.data_prep.dataset import shards
 from musicgen.data_prep.dataset.manifest import Entry, JobState, P, ShardPlan
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 
 RUNNERS = {"direct": "DirectRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 

@@ -26,8 +26,8 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards
 from musicgen.data_prep.dataset.audio_shards import AudioSet, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards
-from musicgen.data_prep.dataset.pieces import SPLIT_ORDER
 from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, manifest_of
+from musicgen.data_prep.dataset.splits import SPLIT_ORDER
 
 CODES_FORMAT = "musicgen-codes/1"
 RECORDINGS_PER_SHARD = 64  # nine hours of MAESTRO: what a killed job loses at the most

@@ -10,8 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards, splits
-from musicgen.data_prep.dataset.pieces import SPLIT_ORDER
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.vocabulary import VOCABULARY
 
@@ -46,7 +45,7 @@ class ShardPlan(Generic[P]):
 def plan_shards(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
     """Cut the ordered items of every split into shards of ``most``."""
     plans = []
-    for split in SPLIT_ORDER:
+    for split in splits.SPLIT_ORDER:
         members = [item for item in items if item.split == split]
         for number, start in enumerate(range(0, len(members), most)):
             plans.append(ShardPlan(f"{split}-{number:05d}", tuple(members[start : start + most])))

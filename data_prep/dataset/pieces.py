@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from musicgen.data_prep.dataset import shards, splits
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.midi import MidiError, read_midi
 from musicgen.data_prep.performance import Performance, sustained
 from musicgen.data_prep.tokens import encode
 
 LARGEST_FILE = 64 << 20  # bytes read at the most; what a MIDI file may hold is decided by the parser
-SPLIT_ORDER = ("test", "validation", "train")  # the order of a data set, see `prep`
 
 
 @dataclass(frozen=True)
@@ -110,5 +109,5 @@ def find_items(
         found = [Item(name, "", str(path / name)) for name in splits.find_midi(path)]
     assigned, unlisted = splits.assign(tuple(sorted(item.name for item in found)), table)
     items = [replace(item, split=assigned[item.name]) for item in found if item.name in assigned]
-    items.sort(key=lambda item: (SPLIT_ORDER.index(item.split), item.name))
+    items.sort(key=lambda item: (splits.SPLIT_ORDER.index(item.split), item.name))
     return items, [Rejected(name, "", f"not named in {Path(str(table)).name}") for name in unlisted]

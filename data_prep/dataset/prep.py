@@ -22,8 +22,9 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, shards
 from musicgen.data_prep.dataset.manifest import JobState, ShardPlan, without_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
-from musicgen.data_prep.dataset.splits import SPLITS, PrepError
+from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.errors import PrepError
 
 __all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "Report", "find_items", "prepare", "run"]
 

@@ -13,14 +13,13 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+from musicgen.data_prep.errors import PrepError
+
 SPLITS = ("train", "validation", "test")
+SPLIT_ORDER = ("test", "validation", "train")  # of a data set: of equal pieces the first stays, see `prep`
 MIDI_SUFFIXES = (".mid", ".midi")
 VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
-
-
-class PrepError(ValueError):
-    """The job as a whole cannot start or finish: one line that says what is wrong and what to do."""
 
 
 def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:

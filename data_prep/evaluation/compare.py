@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.evaluation.frechet import frechet
 from musicgen.data_prep.evaluation.measures import BY_MINUTE, EDGES, FRAME, FRAMES_BACK, UNITS, Measured, major_keys
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.data_prep.evaluation.measures import most_repeats
+from musicgen.data_prep.repetition import most_repeats
 from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS
 

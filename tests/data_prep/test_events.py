@@ -134,7 +134,7 @@ import numpy as np
 
 from musicgen.data_prep import vocabulary
 
-vocabulary.VOCABULARY = vocabulary.Vocabulary((*vocabulary.TABLE, vocabulary.EventRange("gap", 1, 9)))
+vocabulary.VOCABULARY = vocabulary.Vocabulary((*vocabulary.TABLE, vocabulary.EventRange("unheard-of", 1, 9)))
 for name in [name for name in sys.modules if name.startswith("musicgen.") and name != vocabulary.__name__]:
     del sys.modules[name]
 
@@ -149,11 +149,11 @@ from musicgen.data_prep.rules.endings import Endings
 from musicgen.data_prep.rules.grammar import advance, after, allowed
 from musicgen.data_prep.rules.note_limits import Releases
 
-assert VOCABULARY.size == 400
-GAP = VOCABULARY.first("gap")
+V = VOCABULARY.size
+FIRST = VOCABULARY.first("unheard-of")
 music = Performance(np.arange(8) / 4, np.arange(8) / 4 + 0.4, np.arange(60, 68), np.full(8, 100), NO_PEDAL)
 plain = encode(music, bos=True)
-strewn = np.insert(plain, np.arange(1, len(plain)), GAP + np.arange(len(plain) - 1) % 9).astype(np.int16)
+strewn = np.insert(plain, np.arange(1, len(plain)), FIRST + np.arange(len(plain) - 1) % 9).astype(np.int16)
 
 assert decode(strewn).equals(decode(plain))
 assert NoteDecoder().feed(strewn) == NoteDecoder().feed(plain)
@@ -162,12 +162,12 @@ for rules in (None, Releases(8.0), Endings(8.0, 20.0)):
     state = after([strewn]) if rules is None else rules.after([strewn])
     wanted = after([plain]) if rules is None else rules.after([plain])
     may = allowed(state) if rules is None else rules.allowed(state)
-    assert may.shape == (1, 400) and not may[0, GAP:].any() and may.any()
-    stepped = advance(state, np.array([GAP])) if rules is None else rules.advance(state, np.array([GAP]))
+    assert may.shape == (1, V) == (1, FIRST + 9) and not may[0, FIRST:].any() and may.any()
+    stepped = advance(state, np.array([FIRST])) if rules is None else rules.advance(state, np.array([FIRST]))
     assert repr(state) == repr(wanted) == repr(stepped)
 late = Endings(8.0, 0.02).after([plain])
 late = Endings(8.0, 0.02).advance(late, np.array([VOCABULARY.encode("time_shift", 100)]))
-assert not Endings(8.0, 0.02).allowed(late)[0, VOCABULARY.mask("note_on", "velocity", "gap")].any()
+assert not Endings(8.0, 0.02).allowed(late)[0, VOCABULARY.mask("note_on", "velocity", "unheard-of")].any()
 
 half = len(plain) // 2
 assert sounding(strewn[: 2 * half]).tolist() == sounding(plain[:half]).tolist() != []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from musicgen.data_prep import noteseq
 from musicgen.data_prep.dataset import prep
 from musicgen.data_prep.dataset.shards import ShardSet
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.noteseq import RecordError, crc32c
 from musicgen.data_prep.performance import Performance, empty, sustained

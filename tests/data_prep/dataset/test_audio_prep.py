@@ -14,7 +14,7 @@ from musicgen.data_prep.audio import SAMPLE_RATE, read_audio, to_int16
 from musicgen.data_prep.dataset import audio_prep
 from musicgen.data_prep.dataset.audio_shards import CHUNK, AudioSet, Crops
 from musicgen.data_prep.dataset.shards import ShardError
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 
 
 def contents(folder: Path) -> dict[str, bytes]:

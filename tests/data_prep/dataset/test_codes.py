@@ -14,7 +14,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import codes
 from musicgen.data_prep.dataset.codes import CodeSet, Source
 from musicgen.data_prep.dataset.shards import ShardError
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 
 Encode = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]
 CODEC = {"codec": {"codebooks": 4}, "codec_sha256": "c0dec", "frame_rate": 75, "codebooks": 4, "codebook_size": 1024}

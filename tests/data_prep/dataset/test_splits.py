@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.data_prep.dataset.splits import PrepError, assign, find_midi, hashed_split, official_splits
+from musicgen.data_prep.dataset.splits import assign, find_midi, hashed_split, official_splits
+from musicgen.data_prep.errors import PrepError
 
 
 def touch(folder: Path, *names: str) -> Path:

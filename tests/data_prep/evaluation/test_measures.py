@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from musicgen.data_prep.dataset.splits import PrepError
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.evaluation.compare import compare, means, overlap_and_kl, overlaps, resampled, shares
 from musicgen.data_prep.evaluation.measures import (
     BY_MINUTE,
@@ -20,11 +20,11 @@ from musicgen.data_prep.evaluation.measures import (
     by_minute,
     chroma,
     measure,
-    most_repeats,
     on_the_grid,
     self_similarity,
 )
 from musicgen.data_prep.performance import NO_PEDAL, Performance, shifted
+from musicgen.data_prep.repetition import most_repeats
 
 Notes = list[tuple[float, float, int, int]]
 
