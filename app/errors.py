@@ -32,6 +32,10 @@ class EnvironmentProblem(MusicgenError):
     exit_code = ENVIRONMENT
 
 
+class Busy(MusicgenError):
+    """There is no room for one more at the moment."""
+
+
 _WRITE_ADVICE = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",

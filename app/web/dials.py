@@ -37,6 +37,11 @@ class Dials:
         pairs = {name: (self.latents // m, self.context // n) for name, (m, n) in PRESETS.items()}
         return {name: (max(min(m, n), FEWEST), max(n, FEWEST)) for name, (m, n) in pairs.items()}
 
+    @property
+    def preset_pairs(self) -> list[tuple[int, int]]:
+        """(M, N) of the presets, the page's own first, each once."""
+        return list(dict.fromkeys([self.presets[USUAL], *self.presets.values()]))
+
     def checked(self, latents: int | None, context: int | None) -> tuple[int, int]:
         """(M, N) with the model's own filled in.  Raises BadInput for what this server does not offer."""
         N = self.context if context is None else context

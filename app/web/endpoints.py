@@ -24,9 +24,9 @@ import numpy as np
 from gradio.events import api
 
 from musicgen.app.errors import MusicgenError
-from musicgen.app.web.service import Desk
-from musicgen.app.web.sound.request import SoundOrder
-from musicgen.app.web.sound.service import SoundDesk, check_form
+from musicgen.app.web.service import Service
+from musicgen.app.web.sound.request import SoundRequest
+from musicgen.app.web.sound.service import SoundService, check_form
 
 
 @contextlib.contextmanager
@@ -38,18 +38,18 @@ def clear_messages() -> Any:
         raise gr.Error(str(error), print_exception=False) from None
 
 
-def add_endpoints(desk: Desk) -> None:
+def add_endpoints(service: Service) -> None:
     """Add the endpoints to the page that is being built."""
-    sound = [_continue_sound(desk.sounds)] if desk.sounds is not None else []
-    for endpoint in (*_that_make(desk), *_that_answer(desk), *sound):
+    sound = [_continue_sound(service.sounds)] if service.sounds is not None else []
+    for endpoint in (*_that_make(service), *_that_answer(service), *sound):
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def _that_make(desk: Desk) -> list[Callable[..., Any]]:
-    async def run(wish: dict[str, Any], client: str) -> AsyncIterator[dict[str, Any]]:
+def _that_make(service: Service) -> list[Callable[..., Any]]:
+    async def run(body: dict[str, Any], client: str) -> AsyncIterator[dict[str, Any]]:
         takes: list[dict[str, Any]] = []
         with clear_messages():
-            events = desk.make(wish, client)
+            events = service.make(body, client)
             try:
                 async for event in events:
                     if event["event"] == "waiting":
@@ -93,8 +93,8 @@ def _that_make(desk: Desk) -> list[Callable[..., Any]]:
             "end": end,
         }
         part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
-        wish = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
-        async for state in run(wish, _caller(request)):
+        body = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
+        async for state in run(body, _caller(request)):
             yield state
 
     async def remake(request: gr.Request, recipe: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -105,46 +105,46 @@ def _that_make(desk: Desk) -> list[Callable[..., Any]]:
     return [make, remake]
 
 
-def _that_answer(desk: Desk) -> list[Callable[..., Any]]:
+def _that_answer(service: Service) -> list[Callable[..., Any]]:
     async def read(prime: str) -> dict[str, Any]:
         """The notes, the pedal and the length of an opening by its name, or of a MIDI file in base64."""
         with clear_messages():
-            return await desk.read(_source(prime))
+            return await service.read(_source(prime))
 
     async def sound(midi: str, form: str = "wav") -> str:
         """A MIDI file (base64) as sound (base64). form: wav, flac, ogg or mp3."""
         with clear_messages():
-            return base64.b64encode(await desk.sound(midi, form)).decode("ascii")
+            return base64.b64encode(await service.sound(midi, form)).decode("ascii")
 
     async def picture(midi: str, form: str = "svg") -> str:
         """A MIDI file (base64) as a piano roll (base64). form: png or svg."""
         with clear_messages():
-            return base64.b64encode(await desk.picture(midi, form)).decode("ascii")
+            return base64.b64encode(await service.picture(midi, form)).decode("ascii")
 
     async def surprise(midi: str) -> list[list[float]]:
         """[onset, pitch, nats] of every note of an opening, or of a MIDI file (base64)."""
         with clear_messages():
-            return await desk.surprise(_source(midi))
+            return await service.surprise(_source(midi))
 
     async def about() -> dict[str, Any]:
         """Openings, limits, the dials' settings, the weights."""
-        return desk.about()
+        return service.about()
 
     return [read, sound, picture, surprise, about]
 
 
-def _continue_sound(sounds: SoundDesk) -> Callable[..., Any]:
-    async def run(order: SoundOrder, form: str, client: str) -> AsyncIterator[dict[str, Any]]:
-        parts: list[list[np.ndarray]] = [[] for _ in range(order.takes)]
+def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
+    async def run(asked: SoundRequest, form: str, client: str) -> AsyncIterator[dict[str, Any]]:
+        parts: list[list[np.ndarray]] = [[] for _ in range(asked.takes)]
         takes: list[dict[str, Any]] = []
-        events = sounds.make(order, client)
+        events = sounds.make(asked, client)
         try:
             async for event in events:
                 if event["event"] == "waiting":
                     yield {"state": "waiting", "place": event["place"], "takes": []}
-                elif event["event"] == "begin" and order.recording is not None:
+                elif event["event"] == "begin" and asked.recording is not None:
                     for part in parts:
-                        part.append(order.recording[: event["at"]])
+                        part.append(asked.recording[: event["at"]])
                 elif event["event"] == "sound":
                     parts[event["take"] - 1].append(np.frombuffer(base64.b64decode(event["sound"]), "<i2"))
                     yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
@@ -179,12 +179,12 @@ def _continue_sound(sounds: SoundDesk) -> Callable[..., Any]:
         follows) and `facts`."""
         dials = {"latents": latents, "context": context, "temperature": temperature, "top_p": top_p, "min_p": min_p}
         prime = {"sound": recording} if recording else None
-        wish = {"prime": prime, "from": recording_from, "to": recording_to, "takes": takes, "seed": seed}
+        body = {"prime": prime, "from": recording_from, "to": recording_to, "takes": takes, "seed": seed}
         with clear_messages():
             check_form(form)
             async with sounds.room():
-                order = await sounds.order({**wish, "settings": {"seconds": seconds, **dials}})
-            async for state in run(order, form, _caller(request)):
+                asked = await sounds.parse({**body, "settings": {"seconds": seconds, **dials}})
+            async for state in run(asked, form, _caller(request)):
                 yield state
 
     return continue_sound

@@ -18,7 +18,7 @@ from musicgen.app.web.endpoints import add_endpoints
 from musicgen.app.web.foot import foot
 from musicgen.app.web.notes.quality import Quality
 from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
-from musicgen.app.web.service import Desk
+from musicgen.app.web.service import Service
 from musicgen.app.web.sound.tab import SOUND_HEAD, sound_tab
 
 OPENINGS = {
@@ -89,38 +89,38 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(desk: Desk, dials: Dials) -> gr.Blocks:
+def build(service: Service, dials: Dials) -> gr.Blocks:
     """The page and its API.
 
     Args:
-        desk: what answers.
+        service: what answers.
         dials: the settings of latents and context that are offered.
     """
     with gr.Blocks(title="musicgen: piano music", analytics_enabled=False, fill_width=True) as page:
         html(TITLE)
-        if desk.sounds is None:
-            _piano(page, desk, dials)
+        if service.sounds is None:
+            _piano(page, service, dials)
         else:
             with gr.Tabs(elem_id="mg-tabs"):
                 with gr.Tab("Notes", id="notes", render_children=True):
-                    _piano(page, desk, dials)
+                    _piano(page, service, dials)
                 with gr.Tab("Audio", id="audio", render_children=True):
-                    sound_tab(desk.sounds)
-        html(foot(desk.credits))
-        add_endpoints(desk)
+                    sound_tab(service.sounds)
+        html(foot(service.credits))
+        add_endpoints(service)
     return page
 
 
-def head(desk: Desk) -> str:
+def head(service: Service) -> str:
     """What the page loads besides Gradio: our own style and modules."""
-    return HEAD if desk.sounds is None else HEAD + SOUND_HEAD
+    return HEAD if service.sounds is None else HEAD + SOUND_HEAD
 
 
-def _piano(page: gr.Blocks, desk: Desk, dials: Dials) -> None:
+def _piano(page: gr.Blocks, service: Service, dials: Dials) -> None:
     """Controls on the left, roll player and takes on the right, and what joins them."""
     with gr.Row(elem_id="mg-columns", equal_height=False):
         with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
-            values = _dials(desk, dials)
+            values = _dials(service, dials)
         with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
             html('<div id="mg-message" role="alert"></div>')
             html('<div id="mg-stage" class="mg-frame"></div>')
@@ -137,9 +137,9 @@ def _piano(page: gr.Blocks, desk: Desk, dials: Dials) -> None:
     page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
 
 
-def _dials(desk: Desk, dials: Dials) -> list[Any]:
+def _dials(service: Service, dials: Dials) -> list[Any]:
     """Start, Make, Stop, then the values that `page/main.js` takes in this order."""
-    limits = desk.limits
+    limits = service.limits
     start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
     known = [(OPENINGS.get(name, name.title()), name) for name in bundled_primes()]
     opening = gr.Dropdown(
@@ -156,7 +156,7 @@ def _dials(desk: Desk, dials: Dials) -> list[Any]:
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
-        more = _fine(preset, dials, desk.quality, desk.open_index is not None)
+        more = _fine(preset, dials, service.quality, service.open_index is not None)
     return [start, make, stop, opening, seconds, preset, takes, end, *more]
 
 

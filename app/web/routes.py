@@ -1,4 +1,4 @@
-"""The desk over HTTP: JSON in, JSON, bytes or a line of JSON per event out."""
+"""The service over HTTP: JSON in, JSON, bytes or a line of JSON per event out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from musicgen.app.errors import BadInput, MusicgenError
-from musicgen.app.web.scheduler import WENT_WRONG, Busy
-from musicgen.app.web.service import Desk
+from musicgen.app.errors import BadInput, Busy, MusicgenError
+from musicgen.app.web.scheduler import WENT_WRONG
+from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import too_large
 
 LOG = logging.getLogger("musicgen")
@@ -34,48 +34,48 @@ BYTES = "application/octet-stream"
 BEAT = 10.0  # seconds of silence after which an empty line shows that the connection is alive
 
 
-def site(desk: Desk) -> Starlette:
+def site(service: Service) -> Starlette:
     """Everything below /musicgen/: the page's own files, samples, and what the page asks for."""
     return Starlette(
         routes=[
-            Route("/about", _about(desk)),
-            Route("/health", _health(desk)),
-            Route("/samples/{pitch:int}.mp3", _sample(desk)),
-            Route("/make", _make(desk), methods=["POST"]),
-            Route("/stop", _stop(desk), methods=["POST"]),
-            Route("/read", _answer(desk, lambda body: desk.read(body.get("prime"))), methods=["POST"]),
-            Route("/surprise", _answer(desk, lambda body: desk.surprise(body.get("prime"))), methods=["POST"]),
-            Route("/sound/{form:str}", _bytes(desk, desk.sound), methods=["POST"]),
-            Route("/picture/{form:str}", _bytes(desk, desk.picture), methods=["POST"]),
-            *sound_routes(desk),
+            Route("/about", _about(service)),
+            Route("/health", _health(service)),
+            Route("/samples/{pitch:int}.mp3", _sample(service)),
+            Route("/make", _make(service), methods=["POST"]),
+            Route("/stop", _stop(service), methods=["POST"]),
+            Route("/read", _answer(service, lambda body: service.read(body.get("prime"))), methods=["POST"]),
+            Route("/surprise", _answer(service, lambda body: service.surprise(body.get("prime"))), methods=["POST"]),
+            Route("/sound/{form:str}", _bytes(service, service.sound), methods=["POST"]),
+            Route("/picture/{form:str}", _bytes(service, service.picture), methods=["POST"]),
+            *sound_routes(service),
             Mount("/player", StaticFiles(directory=HERE / "player")),
             Mount("/page", StaticFiles(directory=HERE / "page")),
         ]
     )
 
 
-def _about(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _about(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def about(request: Request) -> Response:
-        return JSONResponse(desk.about(), headers={"Cache-Control": "no-store"})
+        return JSONResponse(service.about(), headers={"Cache-Control": "no-store"})
 
     return about
 
 
-def _health(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _health(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def health(request: Request) -> Response:
         """200 while the model loads and when it is there, 503 when it never will be."""
-        load = desk.studio.load()
-        state = "broken" if desk.studio.problem else "ready" if desk.studio.model is not None else "loading"
-        told = {"state": state, "waiting": load.waiting, "batches": load.batches, "finished": load.finished}
-        return JSONResponse(told, 503 if state == "broken" else 200, headers={"Cache-Control": "no-store"})
+        load = service.scheduler.load()
+        state = "broken" if service.scheduler.problem else "ready" if service.notes.model is not None else "loading"
+        about = {"state": state, "waiting": load.waiting, "batches": load.batches, "finished": load.finished}
+        return JSONResponse(about, 503 if state == "broken" else 200, headers={"Cache-Control": "no-store"})
 
     return health
 
 
-def _sample(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _sample(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def sample(request: Request) -> Response:
         try:
-            data = await anyio.to_thread.run_sync(desk.renderer.key, request.path_params["pitch"])
+            data = await anyio.to_thread.run_sync(service.renderer.key, request.path_params["pitch"])
         except MusicgenError as error:
             return _refusal(error)
         return Response(data, media_type="audio/mpeg", headers={"Cache-Control": "public, max-age=604800"})
@@ -83,9 +83,9 @@ def _sample(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     return sample
 
 
-def sound_routes(desk: Desk) -> list[Route]:
+def sound_routes(service: Service) -> list[Route]:
     """Those of the Audio tab, below /musicgen/recording/; none if there is none."""
-    sounds = desk.sounds
+    sounds = service.sounds
     if sounds is None:
         return []
     most = sounds.limits.sound_bytes * 4 // 3 + 10_000
@@ -114,8 +114,8 @@ def sound_routes(desk: Desk) -> list[Route]:
     async def make(request: Request) -> Response:
         async def answer() -> Response:
             async with sounds.room():
-                order = await sounds.order(await _body(request, most, too_large(sounds.limits)))
-            return await _streamed(sounds.make(order, _client(request)))
+                asked = await sounds.parse(await _body(request, most, too_large(sounds.limits)))
+            return await _streamed(sounds.make(asked, _client(request)))
 
         return await _guarded(answer)
 
@@ -126,10 +126,10 @@ def sound_routes(desk: Desk) -> list[Route]:
     ]
 
 
-def _make(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _make(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def make(request: Request) -> Response:
         async def answer() -> Response:
-            return await _streamed(desk.make(await _json(request, desk), _client(request)))
+            return await _streamed(service.make(await _json(request, service), _client(request)))
 
         return await _guarded(answer)
 
@@ -158,32 +158,36 @@ def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _stop(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _stop(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def stop(request: Request) -> Response:
         async def answer() -> Response:
-            body = await _json(request, desk)
-            return JSONResponse({"stopped": desk.studio.stop(str(body.get("name")))})
+            body = await _json(request, service)
+            return JSONResponse({"stopped": service.scheduler.stop(str(body.get("name")))})
 
         return await _guarded(answer)
 
     return stop
 
 
-def _answer(desk: Desk, ask: Callable[[dict[str, Any]], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+def _answer(
+    service: Service, ask: Callable[[dict[str, Any]], Awaitable[Any]]
+) -> Callable[[Request], Awaitable[Response]]:
     async def asked(request: Request) -> Response:
         async def answer() -> Response:
-            return JSONResponse(await ask(await _json(request, desk)))
+            return JSONResponse(await ask(await _json(request, service)))
 
         return await _guarded(answer)
 
     return asked
 
 
-def _bytes(desk: Desk, ask: Callable[[object, str], Awaitable[bytes]]) -> Callable[[Request], Awaitable[Response]]:
+def _bytes(
+    service: Service, ask: Callable[[object, str], Awaitable[bytes]]
+) -> Callable[[Request], Awaitable[Response]]:
     async def asked(request: Request) -> Response:
         async def answer() -> Response:
             form = request.path_params["form"]
-            body = await _json(request, desk)
+            body = await _json(request, service)
             return Response(await ask(body.get("midi"), form), media_type=TYPES[form])
 
         return await _guarded(answer)
@@ -204,11 +208,11 @@ async def _guarded(answer: Callable[[], Awaitable[Response]]) -> Response:
         return JSONResponse({"error": WENT_WRONG}, 500)
 
 
-async def _json(request: Request, desk: Desk) -> dict[str, Any]:
+async def _json(request: Request, service: Service) -> dict[str, Any]:
     """The body of a request about notes."""
-    largest = f"{desk.limits.upload_bytes / 1e6:g} MB"
+    largest = f"{service.limits.upload_bytes / 1e6:g} MB"
     complaint = f"this is too large ({largest} are the most): choose a MIDI file of one piano piece"
-    return await _body(request, desk.limits.upload_bytes * 2, complaint)
+    return await _body(request, service.limits.upload_bytes * 2, complaint)
 
 
 async def _body(request: Request, most: int, complaint: str) -> dict[str, Any]:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from musicgen.app.audio.continuation import AudioModel
     from musicgen.app.web.dials import Dials
-    from musicgen.app.web.service import Desk
+    from musicgen.app.web.service import Service
 
 LOG = logging.getLogger("musicgen")
 
 
-def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastAPI:
+def application(service: Service, dials: Dials, root_path: str | None = None) -> FastAPI:
     """The whole site: /musicgen/... is ours, everything else Gradio's."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio as gr
@@ -35,16 +35,16 @@ def application(desk: Desk, dials: Dials, root_path: str | None = None) -> FastA
     from musicgen.app.web.routes import site
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/musicgen", site(desk))
-    page = build(desk, dials)
-    page.queue(default_concurrency_limit=None, max_size=desk.limits.waiting, api_open=False)
+    app.mount("/musicgen", site(service))
+    page = build(service, dials)
+    page.queue(default_concurrency_limit=None, max_size=service.limits.waiting, api_open=False)
     gr.mount_gradio_app(
         app,
         page,
         path="/",
         root_path=root_path,
         theme=theme(),
-        head=head(desk),
+        head=head(service),
         footer_links=["api"],
         ssr_mode=False,
         show_error=True,
@@ -80,21 +80,33 @@ def serve(
     from musicgen.app.generate import open_model, open_weights
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.foot import credit
+    from musicgen.app.web.notes.maker import NoteMaker
     from musicgen.app.web.notes.quality import quality_of
     from musicgen.app.web.notes.surprise import Scorer
-    from musicgen.app.web.scheduler import Studio
-    from musicgen.app.web.service import Desk
+    from musicgen.app.web.scheduler import Scheduler
+    from musicgen.app.web.service import Service
+    from musicgen.app.web.sound.maker import SoundMaker
 
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
     sound = sound_weights(audio_checkpoint, codec)
-    studio = Studio(lambda: open_model(released), limits, sound=sound)
+    notes = NoteMaker(lambda: open_model(released), limits)
+    sound_maker = SoundMaker(sound, limits) if sound is not None else None
+    scheduler = Scheduler([notes] if sound_maker is None else [notes, sound_maker], limits)
     origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
     credits = [credit(weights) for weights in (released, *([sound.released] if sound is not None else []))]
-    desk = Desk(studio, quality_of(released.sha256, dials), Scorer(released), origins, credits)
-    app = application(desk, dials, root_path)
-    threading.Thread(target=_prepare, args=[desk], name="samples", daemon=True).start()
+    service = Service(
+        scheduler,
+        notes,
+        sound_maker,
+        quality=quality_of(released.sha256, dials),
+        scorer=Scorer(released),
+        open_index=origins,
+        credits=credits,
+    )
+    app = application(service, dials, root_path)
+    threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -106,8 +118,8 @@ def serve(
     try:
         asyncio.run(server.serve(sockets=[listening]))
     finally:
-        desk.renderer.close()
-        studio.close()
+        service.renderer.close()
+        scheduler.close()
 
 
 def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | None:
@@ -154,12 +166,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _prepare(desk: Desk) -> None:
-    """Make the browser's piano ready before anybody asks for it, then let the studio measure its speed: both at once,
-    on a machine of two cores, would measure the piano."""
+def _prepare(service: Service) -> None:
+    """Make the browser's piano ready before anybody asks for it, then let the scheduler measure its speed: both at
+    once, on a machine of two cores, would measure the piano."""
     try:
-        desk.renderer.prepare()
+        service.renderer.prepare()
     except MusicgenError as error:
-        if not desk.renderer.closed:
+        if not service.renderer.closed:
             LOG.warning("the browser will play plain tones: %s", error)
-    desk.studio.prepare()
+    service.scheduler.prepare()

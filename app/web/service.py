@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from musicgen.app import provenance as facts_of
 from musicgen.app import roll
@@ -17,20 +18,21 @@ from musicgen.app.provenance import Facts
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
-from musicgen.app.web.notes.batch import Asked, Event, Ticket
+from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.quality import Quality
-from musicgen.app.web.notes.request import Order, midi_bytes, music_of, order_of, parsed
+from musicgen.app.web.notes.request import GenerateRequest, midi_bytes, music_of, parse_request, parsed
 from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND, Speeds, alike, roughly
 from musicgen.app.web.renderer import Renderer
-from musicgen.app.web.scheduler import Studio
-from musicgen.app.web.sound.service import SoundDesk
+from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.sound.maker import SoundMaker
+from musicgen.app.web.sound.service import SoundService
+from musicgen.app.web.ticket import Event
 from musicgen.data_prep import MidiError, Performance
 from musicgen.data_prep.midi import read_text
 
 if TYPE_CHECKING:
     from musicgen.data_prep.evaluation.memorisation_index import Index
 
-Answer = TypeVar("Answer")
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
@@ -39,12 +41,15 @@ PICTURES = ("png", "svg")
 LITTLE = 0.005  # nats a token: what two strides make of one setting
 
 
-class Desk:
-    """Takes requests for a studio and keeps the slow ones from being done all at once."""
+class Service:
+    """Takes requests for a scheduler and keeps the slow ones from being done all at once."""
 
     def __init__(
         self,
-        studio: Studio,
+        scheduler: Scheduler,
+        notes: NoteMaker,
+        sound: SoundMaker | None = None,
+        *,
         quality: Quality | None = None,
         scorer: Score | None = None,
         open_index: Callable[[], Index] | None = None,
@@ -53,13 +58,14 @@ class Desk:
         """Wait for requests.
 
         Args:
-            studio: whose model is played.
-            quality: how well it does, if that has been measured.
+            scheduler: of these makers.
+            notes, sound: what is made; without `sound` there is no Audio tab.
+            quality: how well the model of notes does, if that has been measured.
             scorer: see `Scorer`.
             open_index: reads what the model was trained on, if that is known; called when it is first needed.
             credits: a line about each model's weights.
         """
-        self.studio = studio
+        self.scheduler, self.notes = scheduler, notes
         self.quality = quality
         self.scorer = scorer
         self.open_index = open_index
@@ -67,54 +73,35 @@ class Desk:
         self._index: Index | None = None
         self._indexing = asyncio.Lock()
         self.renderer = Renderer()
-        self.limits: Limits = studio.limits
+        self.limits: Limits = scheduler.limits
         self._parsing = asyncio.Semaphore(self.limits.parsing)
         self._rendering = asyncio.Semaphore(self.limits.rendering)
-        self.sounds = SoundDesk(studio, self.renderer, self.told) if studio.sound is not None else None
+        self.sounds = SoundService(scheduler, sound, self.renderer) if sound is not None else None
 
     async def model(self) -> Model:
-        """The model, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
-        if not self.studio.ready.is_set():
-            await asyncio.to_thread(self.studio.ready.wait)
-        if self.studio.model is None or self.studio.problem is not None:
-            raise EnvironmentProblem(self.studio.problem or "there is no model")
-        return self.studio.model
+        """The model of notes, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
+        if not self.scheduler.ready.is_set():
+            await asyncio.to_thread(self.scheduler.ready.wait)
+        if self.scheduler.problem is not None:
+            raise EnvironmentProblem(self.scheduler.problem)
+        return self.notes.opened
 
-    async def make(self, wish: object, client: str) -> AsyncIterator[Event]:
-        """The events of a wish (see `wish` and `job.Ticket`), until its takes are finished.
+    async def make(self, body: object, client: str) -> AsyncIterator[Event]:
+        """The events of a request (see `GenerateRequest` and `Ticket`), until its takes are finished.
 
         Whoever stops reading gives the place back.  Raises MusicgenError before the first event if it cannot be done.
         """
         model = await self.model()
         dials = Dials(model.latents, model.context)
         async with self._parsing:
-            order = await asyncio.to_thread(order_of, wish, dials, model.sha256, self.limits)
-        index = await self._compared_with(order)
-        async for event in self.told(order, client, index):
+            request = await asyncio.to_thread(parse_request, body, dials, model.sha256, self.limits)
+        request = dataclasses.replace(request, index=await self._compared_with(request))
+        async for event in self.scheduler.events(request, client):
             yield event
 
-    async def told(self, order: Asked, client: str, index: Index | None = None) -> AsyncIterator[Event]:
-        """The events of an order, until it has ended; whoever stops reading gives the place back."""
-        wake = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def on_event() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(wake.set)
-
-        ticket: Ticket[Asked] = self.studio.submit(order, client, on_event, index)
-        try:
-            while not ticket.over or ticket.events:
-                await wake.wait()
-                wake.clear()
-                for event in ticket.taken():
-                    yield event
-        finally:
-            self.studio.leave(ticket)
-
-    async def _compared_with(self, order: Order) -> Index | None:
-        """What the takes of an order are compared with: the training set, or nothing."""
-        if not order.apart or (self.open_index is None and order.again is not None):
+    async def _compared_with(self, request: GenerateRequest) -> Index | None:
+        """What the takes of a request are compared with: the training set, or nothing."""
+        if not request.apart or (self.open_index is None and request.again is not None):
             return None
         if self.open_index is None:
             raise BadInput("it is not known here what this model was trained on: leave out that takes are kept apart")
@@ -124,7 +111,7 @@ class Desk:
         return self._index
 
     async def read(self, source: object) -> dict[str, Any]:
-        """What a prime (see `wish`) holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
+        """What a prime holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
         async with self._parsing:
             return await asyncio.to_thread(self._read, source)
 
@@ -138,8 +125,8 @@ class Desk:
             made = _recipe(data)
         prime_seconds = made["facts"]["join_seconds"] if made else 0.0
         music = take.music(performance, prime_seconds)
-        told = {"music": music, "remarks": list(remarks), "notes": len(performance), "seconds": music["seconds"]}
-        return told | ({"recipe": made} if made else {})
+        about = {"music": music, "remarks": list(remarks), "notes": len(performance), "seconds": music["seconds"]}
+        return about | ({"recipe": made} if made else {})
 
     async def sound(self, midi: object, form: str) -> bytes:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
@@ -163,7 +150,7 @@ class Desk:
             return await asyncio.to_thread(_drawn, performance, events, form)
 
     async def surprise(self, source: object) -> list[list[float]]:
-        """[onset, pitch, nats] of each note of a piece (a prime, see `wish`): how little the model expected it."""
+        """[onset, pitch, nats] of each note of a prime: how little the model expected it."""
         if self.scorer is None:
             raise EnvironmentProblem("this server cannot say what surprises its model")
         async with self._parsing:
@@ -173,10 +160,10 @@ class Desk:
 
     def about(self) -> dict[str, Any]:
         """What a page has to know before anything is asked: openings, limits, dials once there is a model, load."""
-        model = self.studio.model
-        told: dict[str, Any] = {
+        model = self.notes.model
+        about: dict[str, Any] = {
             "ready": model is not None,
-            "problem": self.studio.problem,
+            "problem": self.scheduler.problem,
             "openings": bundled_primes(),
             "limits": {
                 "upload_bytes": self.limits.upload_bytes,
@@ -184,19 +171,19 @@ class Desk:
                 "takes": self.limits.takes,
             },
             "apart": self.open_index is not None,
-            "waiting": self.studio.load().waiting,
+            "waiting": self.scheduler.load().waiting,
         }
         if self.sounds is not None:
-            told["sound"] = self.sounds.about()
+            about["sound"] = self.sounds.about()
         if model is not None:
             dials = Dials(model.latents, model.context)
-            told["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
-            told["latents"], told["context"] = dials.latent_choices, dials.context_choices
-            told["presets"] = dials.presets
-            speeds = self.studio.speeds
-            told["costs"] = {name: cost(pair, speeds, self.quality) for name, pair in dials.presets.items()}
-            told["measured"] = speeds is not None
-        return told
+            about["checkpoint"] = {"name": model.name, "sha256": model.sha256, "backend": model.backend}
+            about["latents"], about["context"] = dials.latent_choices, dials.context_choices
+            about["presets"] = dials.presets
+            speeds = self.notes.speeds
+            about["costs"] = {name: cost(pair, speeds, self.quality) for name, pair in dials.presets.items()}
+            about["measured"] = speeds is not None
+        return about
 
     async def _performance(self, midi: object) -> tuple[Performance, Sequence[str]]:
         """The music of a MIDI file in base64, and its text events."""

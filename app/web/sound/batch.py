@@ -1,4 +1,4 @@
-"""One order for sound on its way: recording to codes, codes through the engine, codes to sound, told as it comes."""
+"""One request for sound on its way: recording to codes, codes through the engine, codes to sound, told as it comes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from musicgen.app.provenance import label
 from musicgen.app.settings import Settings
 from musicgen.app.version import version
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.batch import Ticket
-from musicgen.app.web.sound.request import SoundOrder
+from musicgen.app.web.sound.request import SoundRequest
+from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep.audio import SAMPLE_RATE, to_int16
 from musicgen.data_prep.vocabulary import SPECIALS
 
@@ -46,7 +46,7 @@ class SoundModel:
 
 @dataclasses.dataclass
 class SoundRow:
-    """One take of the order in one row of the batch."""
+    """One take of the request in one row of the batch."""
 
     take: int  # from 1
     voice: Voice
@@ -54,8 +54,8 @@ class SoundRow:
     done: bool = False
 
 
-class SoundJob:
-    """A stream of the engine for one ticket.  Its events (see `job.Ticket`), sound being int16 at 24 kHz in base64:
+class SoundBatch:
+    """A stream of the engine for one ticket.  Its events (see `Ticket`), sound being int16 at 24 kHz in base64:
 
     begin   seed, takes, name, at: where in the recording, in samples, the sound that is told begins; join: where new
             sound begins
@@ -64,22 +64,22 @@ class SoundJob:
     take    take, seconds of new sound, tokens, facts, label: see `facts.label`
     """
 
-    def __init__(self, tickets: Sequence[Ticket[SoundOrder]], model: SoundModel, limits: Limits) -> None:
+    def __init__(self, tickets: Sequence[Ticket[SoundRequest]], model: SoundModel, limits: Limits) -> None:
         """tickets: one of them; sound is not made together with that of others."""
         (self.ticket,) = self.tickets = list(tickets)
-        self.order, self.model, self.limits = self.ticket.order, model, limits
+        self.request, self.model, self.limits = self.ticket.request, model, limits
         self.began = time.perf_counter()
-        self.seed = self.order.seed if self.order.seed is not None else new_seed()
-        total = round(self.order.settings.seconds * SAMPLE_RATE)
+        self.seed = self.request.seed if self.request.seed is not None else new_seed()
+        total = round(self.request.settings.seconds * SAMPLE_RATE)
         self.rows: list[SoundRow] = []
-        for take in range(1, self.order.takes + 1):
+        for take in range(1, self.request.takes + 1):
             waiting: list[np.ndarray] = []
             self.rows.append(SoundRow(take, Voice(model.model, waiting.append, total), waiting))
         self.tokens = 0
-        heard = self.order.heard
+        heard = self.request.heard
         join = heard.samples if heard is not None else 0
         at = join - model.model.late - heard.fade if heard is not None else 0
-        self.ticket.tell("begin", seed=self.seed, takes=self.order.takes, name=self.ticket.name, at=at, join=join)
+        self.ticket.emit("begin", seed=self.seed, takes=self.request.takes, name=self.ticket.name, at=at, join=join)
         self._making = self._steps()
 
     @property
@@ -95,7 +95,7 @@ class SoundJob:
     def fail(self, message: str) -> None:
         """Tell whoever still waits that it cannot be done."""
         self._done()
-        self.ticket.tell("error", message=message)
+        self.ticket.emit("error", message=message)
 
     def _done(self) -> None:
         self._making.close()
@@ -108,28 +108,28 @@ class SoundJob:
 
     def _steps(self) -> Generator[None, None, None]:
         """All of it; every `yield` lets others have their turn."""
-        order, model, settings = self.order, self.model.model, self.order.settings
+        request, model, settings = self.request, self.model.model, self.request.settings
         codes = None
-        if order.heard is not None:
+        if request.heard is not None:
             pieces = []
-            for piece in encoding(order.heard, model):
+            for piece in encoding(request.heard, model):
                 pieces.append(piece)
                 seconds = sum(map(len, pieces)) / model.codec.config.frame_rate
-                self.ticket.tell("listening", seconds=round(seconds, 2))
+                self.ticket.emit("listening", seconds=round(seconds, 2))
                 yield
                 if self._stopping:
-                    self.ticket.tell("end", stopped=True)
+                    self.ticket.emit("end", stopped=True)
                     return
             codes = np.concatenate(pieces)
-        stream = start(self.model.engine, model, [tokens_of(codes, model)] * order.takes, settings, self.seed)
+        stream = start(self.model.engine, model, [tokens_of(codes, model)] * request.takes, settings, self.seed)
         for row in self.rows:
-            row.voice.begin(order.heard, codes, settings.keep_prime)
+            row.voice.begin(request.heard, codes, settings.keep_prime)
         drawn_since, stopped = time.perf_counter(), False
         while self.rows[0].voice.left:
             yield
             if self._stopping and not stopped:
                 if not self.rows[0].voice.made:
-                    self.ticket.tell("end", stopped=True)
+                    self.ticket.emit("end", stopped=True)
                     return
                 stopped = True
                 for row in self.rows:
@@ -141,12 +141,12 @@ class SoundJob:
                 self._tell(row, time.perf_counter() - drawn_since)
         for row in self.rows:
             self._finish(row)
-        self.ticket.tell("end", stopped=stopped)
+        self.ticket.emit("end", stopped=stopped)
 
     def _tell(self, row: SoundRow, seconds: float) -> None:
         sound = to_int16(np.clip(np.concatenate(row.waiting), -1.0, 1.0))
         row.waiting.clear()
-        self.ticket.tell(
+        self.ticket.emit(
             "sound",
             take=row.take,
             sound=base64.b64encode(sound.tobytes()).decode("ascii"),
@@ -156,11 +156,11 @@ class SoundJob:
 
     def _finish(self, row: SoundRow) -> None:
         """Say how a take was made: with the same recording, the same settings give the same sound."""
-        order, model = self.order, self.model.model
-        heard = order.heard
+        request, model = self.request, self.model.model
+        heard = request.heard
         facts = {
             "format": FORMAT,
-            "settings": dataclasses.replace(order.settings, seconds=row.voice.made).to_dict(),
+            "settings": dataclasses.replace(request.settings, seconds=row.voice.made).to_dict(),
             "seed": self.seed,
             "sample": row.take,
             **weights(model),
@@ -170,7 +170,7 @@ class SoundJob:
             "version": version(),
         }
         seconds = round(row.voice.made, 4)
-        self.ticket.tell("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
+        self.ticket.emit("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
 
 
 def measured_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:

@@ -1,40 +1,38 @@
-"""What the Audio tab asks for: JSON, checked field by field, to an order for the studio.
+"""What the Audio tab asks for: JSON, checked field by field, to a request for the scheduler.
 
-A wish for sound is an object whose fields may all be left out:
+A request for sound is an object whose fields may all be left out:
 
     prime     {"sound": base64 of a WAV, FLAC, MP3 or OGG file}; nothing: from nothing
     from, to  seconds: only this part of the recording is continued
-    settings  seconds, latents, context (both in codes), temperature, top_p, top_k, min_p
+    settings  by their names: seconds, latents, context (both in codes) and those of `Sampling`
     takes     how many at once
     seed      a whole number; nothing draws one
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
 from musicgen.app.audio.continuation import AudioModel, Heard
 from musicgen.app.audio.output import WARM
 from musicgen.app.errors import BadInput
-from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.settings import Settings
+from musicgen.app.web.checks import Plain, bytes_of, plain_object, seconds_of
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.request import Plain, plain_object, seconds_of, settings_of, whole
+from musicgen.app.web.settings import COMMON, parse_common
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, silent, to_float
-
-FIELDS = ("prime", "from", "to", "settings", "takes", "seed")
 
 Read = Callable[[bytes], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SoundOrder:
-    """A checked wish.
+class SoundRequest:
+    """A checked request.
 
     settings: resolved, latents and context in codes; ``seconds`` of each take.
     recording: int16 [n] at 24 kHz, what is continued; None: nothing.
@@ -42,6 +40,7 @@ class SoundOrder:
     takes: how many.  seed: None draws one.
     """
 
+    kind: ClassVar[str] = "sound"
     settings: Settings
     recording: np.ndarray | None
     heard: Heard | None
@@ -63,11 +62,11 @@ def heard_seconds(model: AudioModel) -> float:
     return (model.frames + WARM + 1) * model.codec.config.hop / SAMPLE_RATE
 
 
-def sound_order_of(wish: object, model: AudioModel, limits: Limits, read: Read) -> SoundOrder:
-    """Check a wish.
+def parse_sound_request(body: object, model: AudioModel, limits: Limits, read: Read) -> SoundRequest:
+    """Check a request.
 
     Args:
-        wish: see above.
+        body: see above.
         model: whose settings are offered.
         limits: what may be asked.
         read: the bytes of a sound file to int16 [n] at 24 kHz; raises MusicgenError.
@@ -75,24 +74,17 @@ def sound_order_of(wish: object, model: AudioModel, limits: Limits, read: Read) 
     Raises:
         BadInput: the first thing that is wrong.
     """
-    wish = plain_object("the request", wish)
-    for name in wish:
-        if name not in FIELDS:
-            raise BadInput(f"a request for sound has no field {name[:40]!r}: it may have {', '.join(FIELDS)}")
-    asked = plain_object("settings", wish.get("settings") or {})
-    if "end" in asked:
+    body = plain_object("the request", body)
+    of_sound = dataclasses.replace(limits, seconds=limits.sound_seconds, takes=limits.sound_takes)
+    settings, takes, seed = parse_common(body, COMMON, dials_of(model), of_sound)
+    if "end" in (body.get("settings") or {}):
         raise BadInput("end is for MIDI: the continuation of a recording fades out, leave end out")
-    settings = settings_of(asked, dials_of(model), dataclasses.replace(limits, seconds=limits.sound_seconds))
-    takes = whole("takes", wish.get("takes", 1), 1, limits.sound_takes)
     settings = dataclasses.replace(settings, num_samples=takes)
-    seed = wish.get("seed")
-    if seed is not None:
-        seed = checked_seed(whole("the seed", seed, 0, 2**31 - 1))
     recording, heard = None, None
-    if wish.get("prime") is not None:
-        recording = _part(_recording(wish["prime"], limits, read), wish)
+    if body.get("prime") is not None:
+        recording = _part(_recording(body["prime"], limits, read), body)
         heard = heard_of(recording, model, settings)
-    return SoundOrder(settings, recording, heard, takes, seed)
+    return SoundRequest(settings, recording, heard, takes, seed)
 
 
 def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> Heard:
@@ -109,14 +101,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
 
 def sound_bytes(text: object, limits: Limits) -> bytes:
     """The bytes of a sound file, or of samples, sent as base64.  Raises BadInput if it is none or too large."""
-    if not isinstance(text, str):
-        raise BadInput("a recording is sent as base64 text")
-    if len(text) > limits.sound_bytes * 4 / 3 + 4:
-        raise BadInput(too_large(limits))
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadInput("the recording did not arrive whole: choose it again") from None
+    return bytes_of("recording", text, limits.sound_bytes, too_large(limits))
 
 
 def too_large(limits: Limits) -> str:
@@ -133,9 +118,9 @@ def _recording(source: object, limits: Limits, read: Read) -> np.ndarray:
     return read(sound_bytes(source["sound"], limits))
 
 
-def _part(samples: np.ndarray, wish: Plain) -> np.ndarray:
-    """What lies between the two times of a wish.  Raises BadInput if it is too little."""
-    start, stop = seconds_of("from", wish), seconds_of("to", wish)
+def _part(samples: np.ndarray, body: Plain) -> np.ndarray:
+    """What lies between the two times of a request.  Raises BadInput if it is too little."""
+    start, stop = seconds_of("from", body), seconds_of("to", body)
     first = 0 if start is None else min(round(start * SAMPLE_RATE), len(samples))
     last = None if stop is None else min(round(stop * SAMPLE_RATE), len(samples))
     part = samples[first:last]

@@ -1,44 +1,43 @@
-"""What the Audio tab can ask for, as plain functions; the counterpart of `desk` for sound."""
+"""What the Audio tab can ask for, as plain functions; the counterpart of `Service` for sound."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 
 from musicgen.app.audio.continuation import AudioModel
 from musicgen.app.audio.files import SUBTYPES
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, Busy
 from musicgen.app.provenance import as_label
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.batch import Event
 from musicgen.app.web.renderer import Renderer
-from musicgen.app.web.scheduler import Busy, Studio
-from musicgen.app.web.sound.request import SoundOrder, dials_of, heard_seconds, sound_bytes, sound_order_of
+from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.sound.maker import SoundMaker
+from musicgen.app.web.sound.request import SoundRequest, dials_of, heard_seconds, parse_sound_request, sound_bytes
+from musicgen.app.web.ticket import Event
 from musicgen.data_prep.audio import SAMPLE_RATE
 
-Tell = Callable[[SoundOrder, str], AsyncIterator[Event]]
 FORMS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 
 
-class SoundDesk:
+class SoundService:
     """Takes requests for sound."""
 
-    def __init__(self, studio: Studio, renderer: Renderer, tell: Tell) -> None:
+    def __init__(self, scheduler: Scheduler, maker: SoundMaker, renderer: Renderer) -> None:
         """Wait for requests.
 
         Args:
-            studio: with a model of sound.
+            scheduler: of this maker.
+            maker: of sound.
             renderer: reads and writes sound files in a process of its own.
-            tell: the events of an order for a client.
         """
-        assert studio.sound is not None
-        self.studio, self.renderer, self._tell = studio, renderer, tell
-        self.model: AudioModel = studio.sound
-        self.limits: Limits = studio.limits
+        self.scheduler, self.maker, self.renderer = scheduler, maker, renderer
+        self.model: AudioModel = maker.model
+        self.limits: Limits = scheduler.limits
         self._inside = 0
 
     @contextlib.asynccontextmanager
@@ -60,17 +59,17 @@ class SoundDesk:
         """The samples of a recording's file, int16 [n], one channel, 24 kHz."""
         return await asyncio.to_thread(self.renderer.heard, data, self.limits.sound_prime_seconds)
 
-    async def order(self, wish: object) -> SoundOrder:
-        """A checked wish (see `sound_wish`)."""
+    async def parse(self, body: object) -> SoundRequest:
+        """A checked request."""
 
         def read(data: bytes) -> np.ndarray:
             return self.renderer.heard(data, self.limits.sound_prime_seconds)
 
-        return await asyncio.to_thread(sound_order_of, wish, self.model, self.limits, read)
+        return await asyncio.to_thread(parse_sound_request, body, self.model, self.limits, read)
 
-    def make(self, order: SoundOrder, client: str) -> AsyncIterator[Event]:
-        """The events of an order (see `sound_job`), until its takes are finished."""
-        return self._tell(order, client)
+    def make(self, request: SoundRequest, client: str) -> AsyncIterator[Event]:
+        """The events of a request (see `SoundBatch`), until its takes are finished."""
+        return self.scheduler.events(request, client)
 
     async def written(self, samples: object, form: str, label: object = None) -> bytes:
         """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3;
@@ -88,7 +87,7 @@ class SoundDesk:
 
     def about(self) -> dict[str, Any]:
         """What the tab has to know before anything is asked."""
-        dials, limits, speeds = dials_of(self.model), self.limits, dict(self.studio.sound_speeds)
+        dials, limits, speeds = dials_of(self.model), self.limits, dict(self.maker.speeds)
         frame = self.model.codec.config.frame_rate
         codes = frame * self.model.codebooks
         return {

@@ -13,7 +13,7 @@ import gradio as gr
 from musicgen.app.web.dials import USUAL
 from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
 from musicgen.app.web.sound.request import dials_of
-from musicgen.app.web.sound.service import SoundDesk
+from musicgen.app.web.sound.service import SoundService
 
 SOUND_HEAD = (
     '<link rel="stylesheet" href="musicgen/page/sound.css">'
@@ -30,7 +30,7 @@ ASK = "(...values) => globalThis.musicgenSound?.make(values)"
 STOP = "() => globalThis.musicgenSound?.stop()"
 
 
-def sound_tab(sounds: SoundDesk) -> None:
+def sound_tab(sounds: SoundService) -> None:
     """Build the tab inside the page that is being built."""
     with gr.Row(elem_id="mg-sound-columns", equal_height=False):
         with gr.Column(scale=0, min_width=330, elem_id="mg-sound-dials"):
@@ -45,7 +45,7 @@ def sound_tab(sounds: SoundDesk) -> None:
     stop.click(None, None, None, js=STOP, **quietly)
 
 
-def _dials(sounds: SoundDesk) -> list[Any]:
+def _dials(sounds: SoundService) -> list[Any]:
     """Start, Make, Stop, then the values that `page/sound_page.js` takes in this order."""
     limits, dials = sounds.limits, dials_of(sounds.model)
     start = gr.Radio(STARTS, value="file", label="Begin with", elem_id="mg-sound-start")

@@ -1,4 +1,4 @@
-"""A studio with a made-up engine, a whole site around it, sound that can be heard, and a browser."""
+"""A scheduler with a made-up engine, a whole site around it, sound that can be heard, and a browser."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 from musicgen.app.generate import Model
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import LIMITS, Limits
-from musicgen.app.web.notes.request import Order, order_of
-from musicgen.app.web.scheduler import Studio
+from musicgen.app.web.notes.maker import NoteMaker
+from musicgen.app.web.notes.request import GenerateRequest, parse_request
+from musicgen.app.web.scheduler import Scheduler
 
 from .serving import Site, serving
 
@@ -48,7 +49,7 @@ class Gated:
 
 
 class Fixture:
-    """A studio, its engine, and orders for it."""
+    """A scheduler, its engine, and requests for it."""
 
     def __init__(self, fake: ModuleType, limits: Limits, pause: float) -> None:
         model: Model = fake.fake_model()
@@ -57,16 +58,17 @@ class Fixture:
         self.model = model
         self.dials = Dials(model.latents, model.context)
         self.limits = limits
-        self.studio = Studio(lambda: model, limits)
-        assert self.studio.ready.wait(10)
+        self.notes = NoteMaker(lambda: model, limits)
+        self.scheduler = Scheduler([self.notes], limits)
+        assert self.scheduler.ready.wait(10)
 
-    def order(self, **wish: Any) -> Order:
-        return order_of(wish, self.dials, self.model.sha256, self.limits)
+    def request(self, **body: Any) -> GenerateRequest:
+        return parse_request(body, self.dials, self.model.sha256, self.limits)
 
 
 @pytest.fixture
-def make_studio(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
-    """make_studio(pause=0.0, **limits)"""
+def make_scheduler(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
+    """make_scheduler(pause=0.0, **limits)"""
     made: list[Fixture] = []
 
     def make(pause: float = 0.0, **limits: Any) -> Fixture:
@@ -76,7 +78,7 @@ def make_studio(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
     yield make
     for fixture in made:
         fixture.engine.gate.set()
-        fixture.studio.close()
+        fixture.scheduler.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from musicgen.app.settings import Settings
 from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import quality
-from musicgen.app.web.sound import batch as sound_job
+from musicgen.app.web.sound import batch as sound_batch
 from musicgen.data_prep.evaluation.memorisation_index import build
 
 
@@ -66,7 +66,7 @@ def main(pause: float, sound: str | None = None) -> None:
     memorisation_report.open_index = lambda path, checkpoint: build([("77.mid", "The Original", origin)])
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
-    sound_job.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
+    sound_batch.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     if sound is None:
         recording.MODEL = "weights-that-do-not-ship"
     # Whoever started this holds the other end of its input: when they go, it goes.

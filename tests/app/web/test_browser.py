@@ -132,7 +132,7 @@ class Visit:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
 def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: str) -> None:
-    """Everything a first visit is likely to be, on a desk and on a phone."""
+    """Everything a first visit is likely to be, on a service and on a phone."""
     visit = Visit(browser, slow_site.url, width, scheme)
     page = visit.page
     page.click("text=A famous opening")

@@ -93,17 +93,17 @@ def test_times_are_rounded() -> None:
     assert told == [f"{n} seconds" if n > 1 else "1 second" for n in (1, 2, 9, 10, 15, 45, 60, 120)]
 
 
-def test_nothing_is_measured_before_the_machine_is_free(make_studio: Any) -> None:
+def test_nothing_is_measured_before_the_machine_is_free(make_scheduler: Any) -> None:
     """Not even while nobody waits: only when the page's own preparations are over."""
-    fixture = make_studio()
+    fixture = make_scheduler()
     time.sleep(0.2)
-    assert not fixture.engine.started and fixture.studio.speeds is None
-    fixture.studio.prepare()
+    assert not fixture.engine.started and fixture.notes.speeds is None
+    fixture.scheduler.prepare()
     deadline = time.monotonic() + 120
-    while fixture.studio.speeds is None:
+    while fixture.notes.speeds is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert set(fixture.studio.speeds.tokens) == set(fixture.dials.presets.values())
+    assert set(fixture.notes.speeds.tokens) == set(fixture.dials.presets.values())
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -116,9 +116,9 @@ def test_the_piano_comes_first(broken: bool) -> None:
         if broken:
             raise EnvironmentProblem("there is no soundfont")
 
-    renderer, studio = (
+    renderer, scheduler = (
         SimpleNamespace(prepare=samples, closed=False),
         SimpleNamespace(prepare=lambda: done.append("speed")),
     )
-    serve._prepare(SimpleNamespace(renderer=renderer, studio=studio))  # type: ignore[arg-type]
+    serve._prepare(SimpleNamespace(renderer=renderer, scheduler=scheduler))  # type: ignore[arg-type]
     assert done == ["samples", "speed"]

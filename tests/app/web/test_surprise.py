@@ -12,10 +12,11 @@ from musicgen.app.bundled import FOLDER
 from musicgen.app.generate import open_model, open_weights
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import LIMITS
-from musicgen.app.web.notes.batch import Ticket
-from musicgen.app.web.notes.request import order_of
+from musicgen.app.web.notes.maker import NoteMaker
+from musicgen.app.web.notes.request import parse_request
 from musicgen.app.web.notes.surprise import Scorer, by_note
-from musicgen.app.web.scheduler import Studio
+from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.ticket import Ticket
 from musicgen.checkpoints import Released
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, encode, read_midi
 
@@ -58,12 +59,12 @@ def test_the_scorer_scores_every_note(little: Released) -> None:
 
 def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: Released) -> None:
     """On the real engine: what other people's rows hold changes nothing, in float arithmetic either."""
-    studio = Studio(lambda: open_model(little))
-    assert studio.ready.wait(30)
+    scheduler = Scheduler([NoteMaker(lambda: open_model(little))])
+    assert scheduler.ready.wait(30)
     dials = Dials(32, 96)
 
-    def ticket(**wish: Any) -> Ticket:
-        return studio.submit(order_of(wish, dials, little.sha256, LIMITS), str(wish))
+    def ticket(**body: Any) -> Ticket:
+        return scheduler.submit(parse_request(body, dials, little.sha256, LIMITS), str(body))
 
     def take(ticket: Ticket) -> dict[str, Any]:
         (found,) = (event for event in ticket if event["event"] == "take")
@@ -80,4 +81,4 @@ def test_a_take_of_a_shared_batch_is_made_again_to_the_byte(little: Released) ->
         for one in made:
             assert take(ticket(recipe=one["recipe"]))["midi"] == one["midi"]
     finally:
-        studio.close()
+        scheduler.close()

@@ -1,4 +1,4 @@
-"""Orders for sound, at toy size: what may be asked, the events, stopping, and whose turn it is."""
+"""Requests for sound, at toy size: what may be asked, the events, stopping, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from musicgen.app.audio import continuation as recording
 from musicgen.app.audio.continuation import FADE, AudioModel, open_audio_model, sounds
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.batch import Ticket
+from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.renderer import heard, written
-from musicgen.app.web.scheduler import Studio
-from musicgen.app.web.sound.request import SoundOrder, dials_of, heard_seconds, sound_order_of
+from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.sound.maker import SoundMaker
+from musicgen.app.web.sound.request import SoundRequest, dials_of, heard_seconds, parse_sound_request
+from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep.audio import SAMPLE_RATE
 
 LIMITS = Limits(sound_bytes=400_000, sound_prime_seconds=10.0, sound_seconds=20.0)
@@ -33,8 +35,8 @@ def model(loud: Path) -> AudioModel:
 
 
 @pytest.fixture(scope="module")
-def studio(fake: ModuleType, model: AudioModel) -> Iterator[Studio]:
-    made = Studio(fake.fake_model, LIMITS, sound=model)
+def scheduler(fake: ModuleType, model: AudioModel) -> Iterator[Scheduler]:
+    made = Scheduler([NoteMaker(fake.fake_model, LIMITS), SoundMaker(model, LIMITS)], LIMITS)
     assert made.ready.wait(10)
     yield made
     made.close()
@@ -56,8 +58,8 @@ def read(data: bytes) -> np.ndarray:
     return np.asarray(samples)
 
 
-def order(model: AudioModel, **wish: Any) -> SoundOrder:
-    return sound_order_of(wish, model, LIMITS, read)
+def request(model: AudioModel, **body: Any) -> SoundRequest:
+    return parse_sound_request(body, model, LIMITS, read)
 
 
 def sound_of(events: list[dict[str, Any]], take: int = 1) -> np.ndarray:
@@ -65,11 +67,11 @@ def sound_of(events: list[dict[str, Any]], take: int = 1) -> np.ndarray:
     return np.concatenate([np.frombuffer(base64.b64decode(part), "<i2") for part in parts])
 
 
-def test_a_recording_goes_on(studio: Studio, model: AudioModel) -> None:
+def test_a_recording_goes_on(scheduler: Scheduler, model: AudioModel) -> None:
     """The recording up to where the told sound begins, then that sound: no jump anywhere; the same seed, the same."""
     prime = chord(2.0)
-    wish = {"prime": {"sound": wav(prime)}, "settings": {"seconds": 0.6}, "takes": 2, "seed": 3}
-    events = list(studio.submit(order(model, **wish), "me"))
+    body = {"prime": {"sound": wav(prime)}, "settings": {"seconds": 0.6}, "takes": 2, "seed": 3}
+    events = list(scheduler.submit(request(model, **body), "me"))
     begin = next(event for event in events if event["event"] == "begin")
     fade = round(FADE * SAMPLE_RATE)
     assert begin["join"] == len(prime) // 320 * 320 and begin["at"] == begin["join"] - fade - model.late
@@ -83,53 +85,53 @@ def test_a_recording_goes_on(studio: Studio, model: AudioModel) -> None:
     takes = [event for event in events if event["event"] == "take"]
     assert [take["take"] for take in takes] == [1, 2] and events[-1] == {"event": "end", "stopped": False}
     assert takes[0]["facts"]["seed"] == 3 and takes[0]["facts"]["join_seconds"] == pytest.approx(2.0, abs=0.02)
-    again = list(studio.submit(order(model, **wish), "me"))
+    again = list(scheduler.submit(request(model, **body), "me"))
     assert (sound_of(again, 2) == sound_of(events, 2)).all()
 
 
-def test_only_the_end_of_a_long_recording_counts(studio: Studio, model: AudioModel) -> None:
+def test_only_the_end_of_a_long_recording_counts(scheduler: Scheduler, model: AudioModel) -> None:
     """What a page sends of it gives the same sound and the same facts as all of it."""
     prime = chord(6.0)
     settings = {"seconds": 0.3}
     made = []
     for samples in (prime, prime[-int(np.ceil(heard_seconds(model) * SAMPLE_RATE)) :]):
-        asked = order(model, prime={"sound": wav(samples)}, settings=settings, seed=1)
-        events = list(studio.submit(asked, "me"))
+        asked = request(model, prime={"sound": wav(samples)}, settings=settings, seed=1)
+        events = list(scheduler.submit(asked, "me"))
         made.append((sound_of(events), events[-2]["facts"]["prime_sha256"]))
     assert (made[0][0] == made[1][0]).all() and made[0][1] == made[1][1]
 
 
-def test_stop_ends_softly_and_keeps_what_there_is(studio: Studio, model: AudioModel) -> None:
+def test_stop_ends_softly_and_keeps_what_there_is(scheduler: Scheduler, model: AudioModel) -> None:
     """The seconds in the facts give exactly this sound once more."""
-    ticket: Ticket[SoundOrder] = studio.submit(order(model, settings={"seconds": 20.0}, seed=5), "me")
+    ticket: Ticket[SoundRequest] = scheduler.submit(request(model, settings={"seconds": 20.0}, seed=5), "me")
     events = []
     for event in ticket:
         events.append(event)
         if event["event"] == "sound" and event["seconds"] > 0.3:
-            studio.stop(ticket.name)
+            scheduler.stop(ticket.name)
     take, end = events[-2:]
     assert end == {"event": "end", "stopped": True} and 0.3 < take["seconds"] < 10.0
     sound = sound_of(events)
     assert len(sound) == round(take["facts"]["settings"]["seconds"] * SAMPLE_RATE)
     assert np.abs(sound).max() > 300 and abs(int(sound[-1])) < 40
     settings = {name: take["facts"]["settings"][name] for name in ("seconds", "latents", "context")}
-    again = list(studio.submit(order(model, settings=settings, seed=5), "me"))
+    again = list(scheduler.submit(request(model, settings=settings, seed=5), "me"))
     assert (sound_of(again) == sound).all()
 
 
-def test_whoever_leaves_frees_the_place(studio: Studio, model: AudioModel) -> None:
+def test_whoever_leaves_frees_the_place(scheduler: Scheduler, model: AudioModel) -> None:
     """And notes have their turn beside sound."""
-    ticket = studio.submit(order(model, settings={"seconds": 20.0}), "me")
+    ticket = scheduler.submit(request(model, settings={"seconds": 20.0}), "me")
     while not ticket.there.wait(10):
         pass
-    studio.leave(ticket)
-    events = list(studio.submit(order(model, settings={"seconds": 0.2}), "you"))
+    scheduler.leave(ticket)
+    events = list(scheduler.submit(request(model, settings={"seconds": 0.2}), "you"))
     assert events[-1]["event"] == "end"
-    assert studio.load().waiting == 0
+    assert scheduler.load().waiting == 0
 
 
 @pytest.mark.parametrize(
-    ("wish", "complaint"),
+    ("body", "complaint"),
     [
         ({"nonsense": 1}, "no field 'nonsense'"),
         ({"settings": {"seconds": 21}}, "21 seconds are too long, 20 are the most"),
@@ -145,25 +147,25 @@ def test_whoever_leaves_frees_the_place(studio: Studio, model: AudioModel) -> No
         ({"prime": {"sound": wav(np.concatenate([chord(1.0), np.zeros(90_000, np.int16)]))}}, "is silent"),
     ],
 )
-def test_what_cannot_be_asked(model: AudioModel, wish: dict[str, Any], complaint: str) -> None:
+def test_what_cannot_be_asked(model: AudioModel, body: dict[str, Any], complaint: str) -> None:
     with pytest.raises(BadInput) as caught:
-        order(model, **wish)
+        request(model, **body)
     assert complaint in str(caught.value)
 
 
 def test_the_dials_count_codes(model: AudioModel) -> None:
-    asked = order(model)
+    asked = request(model)
     config = model.released.config
     assert asked.settings.context == config.context * model.codebooks
     assert max(dials_of(model).latent_choices) == config.latents * model.codebooks
 
 
 def test_no_weights_for_sound(fake: ModuleType, model: AudioModel) -> None:
-    """An order that should not have come is told why nothing comes of it."""
-    studio = Studio(fake.fake_model, LIMITS)
-    events = list(studio.submit(order(model), "me"))
-    studio.close()
-    assert events[-1]["event"] == "error" and "no weights for sound" in events[-1]["message"]
+    """A request that should not have come is told why nothing comes of it."""
+    scheduler = Scheduler([NoteMaker(fake.fake_model, LIMITS)], LIMITS)
+    with pytest.raises(EnvironmentProblem, match="no weights for sound"):
+        scheduler.submit(request(model), "me")
+    scheduler.close()
 
 
 @pytest.mark.parametrize("form", ["wav", "flac", "ogg", "mp3"])
@@ -188,7 +190,7 @@ def test_sounds_in_a_python_program(
     assert [sound.facts["sample"] for sound in made] == [1, 2] and made[0].facts["seed"] == 4
     assert len(made[0].samples) == 75 * 320 + round(0.3 * SAMPLE_RATE)
     assert (made[0].samples != made[1].samples).any()
-    with pytest.raises(BadInput, match="there is no such setting among tempo"):
+    with pytest.raises(BadInput, match="there is no setting tempo"):
         sounds(tempo=3, **names)
     with pytest.raises(BadInput, match="end is for MIDI"):
         sounds(end=True, **names)

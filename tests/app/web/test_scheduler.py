@@ -11,21 +11,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.errors import Busy, EnvironmentProblem
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Request, generate, midi_file
 from musicgen.app.novelty import generate_apart
 from musicgen.app.prime import pack
 from musicgen.app.settings import Settings
-from musicgen.app.web.notes import batch as job
-from musicgen.app.web.notes.batch import Ticket, padded
-from musicgen.app.web.scheduler import Busy, Studio
+from musicgen.app.web.notes import batch as note_batch
+from musicgen.app.web.notes.batch import padded
+from musicgen.app.web.notes.maker import NoteMaker
+from musicgen.app.web.notes.request import GenerateRequest
+from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import read_midi
 from musicgen.data_prep.evaluation.memorisation_index import Index, build
 
 
 def heard(ticket: Ticket) -> list[dict[str, Any]]:
     return list(ticket)
+
+
+def compared(request: GenerateRequest, index: Index) -> GenerateRequest:
+    return dataclasses.replace(request, index=index)
 
 
 def only(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -47,16 +54,16 @@ def as_javascript(value: Any) -> Any:
 
 
 def hold(fixture: Any) -> None:
-    """Keep the studio, of one stream, busy with somebody's piece until the gate is opened."""
+    """Keep the scheduler, of one stream, busy with somebody's piece until the gate is opened."""
     fixture.engine.gate.clear()
-    fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 1.0}), "x")
-    until(lambda: fixture.studio.load().batches == 1)
+    fixture.scheduler.submit(fixture.request(seed=1, settings={"seconds": 1.0}), "x")
+    until(lambda: fixture.scheduler.load().batches == 1)
 
 
-def test_a_click_from_place_to_end(make_studio: Any) -> None:
+def test_a_click_from_place_to_end(make_scheduler: Any) -> None:
     """Its events in order; the notes told are those of the take; the file is a valid piece of the asked length."""
-    fixture = make_studio()
-    events = heard(fixture.studio.submit(fixture.order(settings={"seconds": 6.0}, takes=2), "a"))
+    fixture = make_scheduler()
+    events = heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 6.0}, takes=2), "a"))
     kinds = [event["event"] for event in events]
     assert kinds[0] == "waiting" and kinds[1] == "begin" and kinds[-1] == "end" and kinds.count("take") == 2
     for number in (1, 2):
@@ -70,55 +77,55 @@ def test_a_click_from_place_to_end(make_studio: Any) -> None:
         assert take["recipe"]["facts"]["settings"]["num_samples"] == 2
 
 
-def test_a_chosen_seed_is_the_command_lines_piece(make_studio: Any) -> None:
+def test_a_chosen_seed_is_the_command_lines_piece(make_scheduler: Any) -> None:
     """`--seed 5 --num-samples 2` and two takes of seed 5 are the same two files, byte for byte."""
-    fixture = make_studio()
-    order = fixture.order(prime={"shipped": "bach"}, to=6.0, settings={"seconds": 4.0}, takes=2, seed=5)
-    takes = only(heard(fixture.studio.submit(order, "a")), "take")
-    settings = dataclasses.replace(order.settings, num_samples=2)
-    result = generate(Request(settings, order.prime, 5), fixture.model)
-    assert order.prime is not None
-    expected = [midi_file(sample, pack(order.prime)) for sample in result.samples]
+    fixture = make_scheduler()
+    request = fixture.request(prime={"shipped": "bach"}, to=6.0, settings={"seconds": 4.0}, takes=2, seed=5)
+    takes = only(heard(fixture.scheduler.submit(request, "a")), "take")
+    settings = dataclasses.replace(request.settings, num_samples=2)
+    result = generate(Request(settings, request.prime, 5), fixture.model)
+    assert request.prime is not None
+    expected = [midi_file(sample, pack(request.prime)) for sample in result.samples]
     assert [base64.b64decode(take["midi"]) for take in sorted(takes, key=lambda take: take["take"])] == expected
 
 
 @pytest.mark.parametrize("takes", [1, 3, 4])
-def test_a_recipe_makes_the_take_exactly_again(make_studio: Any, takes: int) -> None:
+def test_a_recipe_makes_the_take_exactly_again(make_scheduler: Any, takes: int) -> None:
     """Also of a take that shared its batch with other people's, and of one that was stopped early."""
-    fixture = make_studio(streams=1)
+    fixture = make_scheduler(streams=1)
     hold(fixture)
-    wish = {"prime": {"shipped": "satie"}, "to": 8.0, "settings": {"seconds": 5.0}, "takes": takes}
-    tickets = [fixture.studio.submit(fixture.order(**wish), name) for name in "ab"]
+    body = {"prime": {"shipped": "satie"}, "to": 8.0, "settings": {"seconds": 5.0}, "takes": takes}
+    tickets = [fixture.scheduler.submit(fixture.request(**body), name) for name in "ab"]
     fixture.engine.gate.set()
     made = [only(heard(ticket), "take") for ticket in tickets]
     assert all(len(mine) == takes for mine in made)
     for take in (made[0][0], made[1][-1]):
         recipe = as_javascript(take["recipe"])
-        (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=recipe), "c")), "take")
+        (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=recipe), "c")), "take")
         assert again["midi"] == take["midi"] and again["music"] == take["music"]
 
 
-def test_stopping_keeps_a_valid_piece_that_can_be_made_again(make_studio: Any) -> None:
-    fixture = make_studio(pause=0.01)
-    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0}), "a")
+def test_stopping_keeps_a_valid_piece_that_can_be_made_again(make_scheduler: Any) -> None:
+    fixture = make_scheduler(pause=0.01)
+    ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 200.0}), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
-    assert fixture.studio.stop(ticket.name)
+    assert fixture.scheduler.stop(ticket.name)
     events = heard(ticket)
     (take,) = only(events, "take")
     assert events[-1] == {"event": "end", "stopped": True}
     music, _ = read_midi(base64.b64decode(take["midi"]))
     certain = only(events, "notes")[-1]["seconds"]
     assert 0 < music.duration <= certain + 0.011 < 200
-    (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=take["recipe"]), "a")), "take")
+    (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=take["recipe"]), "a")), "take")
     assert again["midi"] == take["midi"]
-    assert not fixture.studio.stop("no such name")
+    assert not fixture.scheduler.stop("no such name")
 
 
-def test_a_piece_that_ends_by_itself(make_studio: Any) -> None:
+def test_a_piece_that_ends_by_itself(make_scheduler: Any) -> None:
     """Its last notes die away; the recipe makes it again; nothing of it is told after its end."""
-    fixture = make_studio()
-    order = fixture.order(settings={"seconds": 6.0, "end": True}, seed=4)
-    events = heard(fixture.studio.submit(order, "a"))
+    fixture = make_scheduler()
+    request = fixture.request(settings={"seconds": 6.0, "end": True}, seed=4)
+    events = heard(fixture.scheduler.submit(request, "a"))
     (take,) = only(events, "take")
     ended = take["recipe"]["facts"]["ended"]
     music, _ = read_midi(base64.b64decode(take["midi"]))
@@ -127,28 +134,28 @@ def test_a_piece_that_ends_by_itself(make_studio: Any) -> None:
     told = {(round(note[0], 2), note[2]) for event in only(events, "notes") for note in event["notes"]}
     assert len(told) == take["notes"] == len(music)
     recipe = as_javascript(take["recipe"])
-    (again,) = only(heard(fixture.studio.submit(fixture.order(recipe=recipe), "a")), "take")
+    (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=recipe), "a")), "take")
     assert again["midi"] == take["midi"]
 
 
-def test_stopping_a_piece_that_was_to_end(make_studio: Any) -> None:
+def test_stopping_a_piece_that_was_to_end(make_scheduler: Any) -> None:
     """Long before its end it is cut like any other; what its facts say makes it again."""
-    fixture = make_studio(pause=0.01)
-    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0, "end": True}), "a")
+    fixture = make_scheduler(pause=0.01)
+    ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 200.0, "end": True}), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 3)
-    fixture.studio.stop(ticket.name)
+    fixture.scheduler.stop(ticket.name)
     events = heard(ticket)
     (take,) = only(events, "take")
     settings = take["recipe"]["facts"]["settings"]
     assert settings["end"] is False and 0 < settings["seconds"] < 200 and events[-1]["stopped"]
 
 
-def test_stopping_while_an_ending_is_chosen(make_studio: Any) -> None:
+def test_stopping_while_an_ending_is_chosen(make_scheduler: Any) -> None:
     """The piece is over in a moment: it ends, as its settings say it did."""
-    fixture = make_studio(pause=0.01)
-    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 6.0, "end": True}, seed=4), "a")
+    fixture = make_scheduler(pause=0.01)
+    ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 6.0, "end": True}, seed=4), "a")
     until(lambda: len(fixture.engine.started) == 2)  # the endings are being drawn
-    fixture.studio.stop(ticket.name)
+    fixture.scheduler.stop(ticket.name)
     (take,) = only(heard(ticket), "take")
     assert take["recipe"]["facts"]["settings"]["end"] and take["recipe"]["facts"]["ended"]
 
@@ -160,11 +167,11 @@ def seed_5(fake: Any) -> Index:
     return build([("original.mid", "Somebody: Something", result.samples[0].music)])
 
 
-def test_a_take_too_near_to_a_training_piece_is_made_again(make_studio: Any, seed_5: Index) -> None:
+def test_a_take_too_near_to_a_training_piece_is_made_again(make_scheduler: Any, seed_5: Index) -> None:
     """As the command line makes it again, with a new seed; the others stay; the recipe needs to know nothing of it."""
-    fixture = make_studio()
-    wish = {"settings": {"seconds": 20.0}, "takes": 2, "seed": 5}
-    events = heard(fixture.studio.submit(fixture.order(**wish, apart=True), "a", index=seed_5))
+    fixture = make_scheduler()
+    body = {"settings": {"seconds": 20.0}, "takes": 2, "seed": 5}
+    events = heard(fixture.scheduler.submit(compared(fixture.request(**body, apart=True), seed_5), "a"))
     (again,) = only(events, "again")
     assert again["take"] == 1 and again["shares"] >= THRESHOLD and again["title"] == "Somebody: Something"
     assert [event["take"] for event in only(events, "take")] == [2, 1] and events[-1]["event"] == "end"
@@ -173,61 +180,61 @@ def test_a_take_too_near_to_a_training_piece_is_made_again(make_studio: Any, see
     made = {take["take"]: take for take in only(events, "take")}
     for number, sample in enumerate(expected.samples, start=1):
         assert base64.b64decode(made[number]["midi"]) == midi_file(sample, None)
-        order = fixture.order(recipe=as_javascript(made[number]["recipe"]))
-        (same,) = only(heard(fixture.studio.submit(order, "b", index=seed_5)), "take")
+        request = fixture.request(recipe=as_javascript(made[number]["recipe"]))
+        (same,) = only(heard(fixture.scheduler.submit(compared(request, seed_5), "b")), "take")
         assert same["midi"] == made[number]["midi"]
     anew = only(events[events.index(again) :], "notes")
     onsets = {round(note[0], 2) for event in anew if event["take"] == 1 for note in event["notes"]}
     assert onsets == set(np.round(expected.samples[0].music.onset, 2))
-    plain = heard(fixture.studio.submit(fixture.order(**wish), "a"))
+    plain = heard(fixture.scheduler.submit(fixture.request(**body), "a"))
     assert not only(plain, "again") and only(plain, "take")[0]["recipe"]["facts"]["memorisation"] is None
 
 
 def test_takes_that_stay_too_near_are_not_kept(
-    make_studio: Any, seed_5: Index, monkeypatch: pytest.MonkeyPatch
+    make_scheduler: Any, seed_5: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many draws, or when somebody says stop, it is said; the copy itself is never given away."""
-    monkeypatch.setattr(job, "THRESHOLD", 0)
-    monkeypatch.setattr(job, "ATTEMPTS", 3)
-    fixture = make_studio()
-    order = fixture.order(settings={"seconds": 2.0}, takes=2, apart=True)
-    events = heard(fixture.studio.submit(order, "a", index=seed_5))
+    monkeypatch.setattr(note_batch, "THRESHOLD", 0)
+    monkeypatch.setattr(note_batch, "ATTEMPTS", 3)
+    fixture = make_scheduler()
+    request = fixture.request(settings={"seconds": 2.0}, takes=2, apart=True)
+    events = heard(fixture.scheduler.submit(compared(request, seed_5), "a"))
     assert len(only(events, "again")) == 4 and not only(events, "take")
     assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"]
     assert len(fixture.engine.started) == 3
-    until(lambda: fixture.studio.load().batches == 0)
+    until(lambda: fixture.scheduler.load().batches == 0)
     fixture.engine.pause = 0.01
-    ticket = fixture.studio.submit(fixture.order(settings={"seconds": 200.0}, apart=True), "a", index=seed_5)
+    ticket = fixture.scheduler.submit(compared(fixture.request(settings={"seconds": 200.0}, apart=True), seed_5), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
-    fixture.studio.stop(ticket.name)
+    fixture.scheduler.stop(ticket.name)
     events = heard(ticket)
     assert not only(events, "take") and "is not kept" in events[-1]["message"]
 
 
-def test_stopped_before_its_turn(make_studio: Any) -> None:
+def test_stopped_before_its_turn(make_scheduler: Any) -> None:
     """There is no piece, and the place in the queue is free."""
-    fixture = make_studio(streams=1)
+    fixture = make_scheduler(streams=1)
     hold(fixture)
-    third, fourth = (fixture.studio.submit(fixture.order(seed=1), client) for client in "cd")
-    assert fixture.studio.stop(third.name)
+    third, fourth = (fixture.scheduler.submit(fixture.request(seed=1), client) for client in "cd")
+    assert fixture.scheduler.stop(third.name)
     assert heard(third)[-1] == {"event": "end", "stopped": True}
-    assert [event["place"] for event in fourth.taken()] == [2, 1]
+    assert [event["place"] for event in fourth.drain()] == [2, 1]
     fixture.engine.gate.set()
     assert len(only(heard(fourth), "take")) == 1
 
 
-def test_waiting_clicks_share_a_batch_only_where_that_changes_nothing(make_studio: Any) -> None:
+def test_waiting_clicks_share_a_batch_only_where_that_changes_nothing(make_scheduler: Any) -> None:
     """Same dials, same sampling, primes of one length, no chosen seed; at most so many rows."""
-    fixture = make_studio(rows=4, streams=1)
+    fixture = make_scheduler(rows=4, streams=1)
     hold(fixture)
     fixture.engine.started.clear()
-    wishes: list[dict[str, Any]] = [{}, {}, {"settings": {"temperature": 0.5}}, {"seed": 9}, {"takes": 2}, {}]
-    wishes.append({"prime": {"shipped": "bach"}})
+    bodies: list[dict[str, Any]] = [{}, {}, {"settings": {"temperature": 0.5}}, {"seed": 9}, {"takes": 2}, {}]
+    bodies.append({"prime": {"shipped": "bach"}})
     tickets = [
-        fixture.studio.submit(
-            fixture.order(**{**wish, "settings": {"seconds": 2.0, **wish.get("settings", {})}}), f"{n}"
+        fixture.scheduler.submit(
+            fixture.request(**{**body, "settings": {"seconds": 2.0, **body.get("settings", {})}}), f"{n}"
         )
-        for n, wish in enumerate(wishes)
+        for n, body in enumerate(bodies)
     ]
     fixture.engine.gate.set()
     for ticket in tickets:
@@ -240,16 +247,16 @@ def test_the_sizes_of_batches_are_few() -> None:
     assert [padded(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
 
 
-def test_fair_turns(make_studio: Any) -> None:
+def test_fair_turns(make_scheduler: Any) -> None:
     """Who comes later with a first click goes before the others' second and third."""
-    fixture = make_studio(streams=1, waiting_each=5)
+    fixture = make_scheduler(streams=1, waiting_each=5)
     hold(fixture)
     asked = ["a", "a", "a", "b", "b", "c"]
     begun: list[str] = []
     tickets = []
     for number, client in enumerate(asked):
-        order = fixture.order(seed=100 + number, settings={"seconds": 1.0})
-        tickets.append(fixture.studio.submit(order, client))
+        request = fixture.request(seed=100 + number, settings={"seconds": 1.0})
+        tickets.append(fixture.scheduler.submit(request, client))
     places = [ticket.place for ticket in tickets]
     assert places == [1, 4, 6, 2, 5, 3]
     fixture.engine.gate.set()
@@ -259,63 +266,63 @@ def test_fair_turns(make_studio: Any) -> None:
     assert begun == ["a", "b", "c", "a", "b", "a"]
 
 
-def test_many_names_at_one_address_are_not_many_people(make_studio: Any) -> None:
+def test_many_names_at_one_address_are_not_many_people(make_scheduler: Any) -> None:
     """They cannot fill the queue, and in a round they take turns with other addresses; among themselves they queue."""
-    fixture = make_studio(streams=1, waiting_address=4)
+    fixture = make_scheduler(streams=1, waiting_address=4)
     hold(fixture)
 
     def ask(client: str) -> Ticket[Any]:
-        return fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 1.0}), client)
+        return fixture.scheduler.submit(fixture.request(seed=1, settings={"seconds": 1.0}), client)
 
     crowd = [ask(f"10.0.0.1 name{n}") for n in range(4)]
     with pytest.raises(Busy, match="4 requests from your address are waiting already: try again in a few minutes"):
         ask("10.0.0.1 another")
     late = [ask("10.0.0.2 somebody"), ask("10.0.0.3 "), ask("10.0.0.2 somebody else")]
     assert [ticket.place for ticket in crowd] == [1, 4, 6, 7] and [ticket.place for ticket in late] == [2, 3, 5]
-    fixture.studio.leave(crowd[0])
+    fixture.scheduler.leave(crowd[0])
     assert ask("10.0.0.1 another").place == 7
     fixture.engine.gate.set()
     for ticket in [*crowd[1:], *late]:
         assert only(heard(ticket), "take")
 
 
-def test_a_long_piece_does_not_keep_everybody_waiting(make_studio: Any) -> None:
+def test_a_long_piece_does_not_keep_everybody_waiting(make_scheduler: Any) -> None:
     """Two batches take turns, block by block."""
-    fixture = make_studio(pause=0.002)
-    long = fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 300.0}), "a")
-    short = fixture.studio.submit(fixture.order(seed=2, settings={"seconds": 3.0}), "b")
+    fixture = make_scheduler(pause=0.002)
+    long = fixture.scheduler.submit(fixture.request(seed=1, settings={"seconds": 300.0}), "a")
+    short = fixture.scheduler.submit(fixture.request(seed=2, settings={"seconds": 3.0}), "b")
     assert only(heard(short), "take")
     assert not long.over
-    fixture.studio.leave(long)
+    fixture.scheduler.leave(long)
 
 
-def test_whoever_leaves_frees_the_place(make_studio: Any) -> None:
-    fixture = make_studio(pause=0.002)
-    tickets = [fixture.studio.submit(fixture.order(settings={"seconds": 300.0}), f"{n}") for n in range(4)]
-    until(lambda: fixture.studio.load().batches == 2 or fixture.studio.load().rows == 4)
+def test_whoever_leaves_frees_the_place(make_scheduler: Any) -> None:
+    fixture = make_scheduler(pause=0.002)
+    tickets = [fixture.scheduler.submit(fixture.request(settings={"seconds": 300.0}), f"{n}") for n in range(4)]
+    until(lambda: fixture.scheduler.load().batches == 2 or fixture.scheduler.load().rows == 4)
     for ticket in tickets:
-        fixture.studio.leave(ticket)
-    until(lambda: fixture.studio.load().batches == 0)
-    assert fixture.studio.load().waiting == 0
-    assert only(heard(fixture.studio.submit(fixture.order(settings={"seconds": 1.0}), "z")), "take")
+        fixture.scheduler.leave(ticket)
+    until(lambda: fixture.scheduler.load().batches == 0)
+    assert fixture.scheduler.load().waiting == 0
+    assert only(heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "z")), "take")
 
 
-def test_full(make_studio: Any) -> None:
+def test_full(make_scheduler: Any) -> None:
     """Each person, and all together, may wait for so much."""
-    fixture = make_studio(streams=1, waiting_each=2, waiting=3)
+    fixture = make_scheduler(streams=1, waiting_each=2, waiting=3)
     hold(fixture)
     for _ in range(2):
-        fixture.studio.submit(fixture.order(seed=1), "a")
+        fixture.scheduler.submit(fixture.request(seed=1), "a")
     with pytest.raises(Busy, match="you have 2 requests waiting already"):
-        fixture.studio.submit(fixture.order(seed=1), "a")
-    fixture.studio.submit(fixture.order(seed=1), "b")
+        fixture.scheduler.submit(fixture.request(seed=1), "a")
+    fixture.scheduler.submit(fixture.request(seed=1), "b")
     with pytest.raises(Busy, match="3 people are waiting already"):
-        fixture.studio.submit(fixture.order(seed=1), "c")
+        fixture.scheduler.submit(fixture.request(seed=1), "c")
 
 
-def test_a_batch_that_takes_too_long_keeps_what_it_has(make_studio: Any) -> None:
-    fixture = make_studio(pause=0.01, wall_seconds=0.2)
-    events = heard(fixture.studio.submit(fixture.order(settings={"seconds": 300.0}), "a"))
+def test_a_batch_that_takes_too_long_keeps_what_it_has(make_scheduler: Any) -> None:
+    fixture = make_scheduler(pause=0.01, wall_seconds=0.2)
+    events = heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 300.0}), "a"))
     assert only(events, "take") and events[-1] == {"event": "end", "stopped": True}
 
 
@@ -328,14 +335,14 @@ def test_a_batch_that_takes_too_long_keeps_what_it_has(make_studio: Any) -> None
     ],
 )
 def test_a_failure_is_told_and_the_studio_lives_on(
-    make_studio: Any, error: Exception, told: str, caplog: pytest.LogCaptureFixture
+    make_scheduler: Any, error: Exception, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fixture = make_studio()
+    fixture = make_scheduler()
     fixture.engine.fail = error
-    (failure,) = only(heard(fixture.studio.submit(fixture.order(), "a")), "error")
+    (failure,) = only(heard(fixture.scheduler.submit(fixture.request(), "a")), "error")
     assert told in failure["message"]
     fixture.engine.fail = None
-    assert only(heard(fixture.studio.submit(fixture.order(settings={"seconds": 1.0}), "a")), "take")
+    assert only(heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "a")), "take")
 
 
 def test_no_model() -> None:
@@ -344,14 +351,14 @@ def test_no_model() -> None:
     def broken() -> Any:
         raise EnvironmentProblem("JAX does not start here: see musicgen doctor")
 
-    studio = Studio(broken)
-    assert studio.ready.wait(5) and studio.problem == "JAX does not start here: see musicgen doctor"
+    scheduler = Scheduler([NoteMaker(broken)])
+    assert scheduler.ready.wait(5) and scheduler.problem == "JAX does not start here: see musicgen doctor"
 
 
-def test_closing_tells_whoever_waits(make_studio: Any) -> None:
-    fixture = make_studio(pause=0.002)
-    tickets = [fixture.studio.submit(fixture.order(seed=1, settings={"seconds": 300.0}), f"{n}") for n in range(3)]
-    until(lambda: fixture.studio.load().batches == 2)
-    fixture.studio.close()
+def test_closing_tells_whoever_waits(make_scheduler: Any) -> None:
+    fixture = make_scheduler(pause=0.002)
+    tickets = [fixture.scheduler.submit(fixture.request(seed=1, settings={"seconds": 300.0}), f"{n}") for n in range(3)]
+    until(lambda: fixture.scheduler.load().batches == 2)
+    fixture.scheduler.close()
     for ticket in tickets:
         assert "being stopped" in heard(ticket)[-1]["message"]

@@ -12,7 +12,7 @@ import pytest
 from musicgen.app.errors import BadInput
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.request import Order, order_of, parsed
+from musicgen.app.web.notes.request import GenerateRequest, parse_request, parsed
 from musicgen.app.web.notes.take import music
 from musicgen.data_prep import Performance, write_midi
 
@@ -20,19 +20,19 @@ LIMITS = Limits(upload_bytes=20_000, upload_notes=300, prime_seconds=60.0, secon
 DIALS = Dials(64, 256)
 
 
-def order(wish: object, limits: Limits = LIMITS) -> Order:
-    return order_of(wish, DIALS, "f" * 64, limits)
+def request(body: object, limits: Limits = LIMITS) -> GenerateRequest:
+    return parse_request(body, DIALS, "f" * 64, limits)
 
 
 def midi(performance: Performance) -> str:
     return base64.b64encode(write_midi(performance, None)).decode()
 
 
-def test_an_empty_wish_is_a_piece_from_nothing() -> None:
+def test_an_empty_request_is_a_piece_from_nothing() -> None:
     """With the usual settings, at the model's own dials."""
-    made = order({})
+    made = request({})
     assert (made.prime, made.takes, made.seed, made.apart) == (None, 1, None, False)
-    assert order({"apart": True}).apart
+    assert request({"apart": True}).apart
     assert (made.settings.latents, made.settings.context, made.settings.seconds) == (64, 256, 30.0)
 
 
@@ -47,13 +47,13 @@ def test_every_setting_arrives() -> None:
         "min_p": 0.1,
         "end": True,
     }
-    made = order({"settings": values, "takes": 2, "seed": 7})
+    made = request({"settings": values, "takes": 2, "seed": 7})
     assert {name: made.settings.to_dict()[name] for name in values} == values
     assert (made.takes, made.seed) == (2, 7)
 
 
 @pytest.mark.parametrize(
-    ("wish", "complaint"),
+    ("body", "complaint"),
     [
         ([], "must be a JSON object"),
         ({"path": "/etc/passwd"}, "no field 'path'"),
@@ -98,10 +98,10 @@ def test_every_setting_arrives() -> None:
         ({"recipe": 5}, "must be a JSON object"),
     ],
 )
-def test_refusals(wish: object, complaint: str) -> None:
+def test_refusals(body: object, complaint: str) -> None:
     """One line each, that names the limit or what to do."""
     with pytest.raises(BadInput) as refusal:
-        order(wish)
+        request(body)
     assert complaint in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -109,15 +109,15 @@ def test_refusals(wish: object, complaint: str) -> None:
 def test_a_prime_that_is_too_long_must_be_trimmed(piece: Any) -> None:
     long = midi(piece(280, 1))
     with pytest.raises(BadInput, match="trim it"):
-        order({"prime": {"midi": long}})
-    made = order({"prime": {"midi": long}, "from": 10, "to": 30})
+        request({"prime": {"midi": long}})
+    made = request({"prime": {"midi": long}, "from": 10, "to": 30})
     assert made.prime is not None and 15 < made.prime.seconds <= 20
 
 
 def test_the_chosen_part_is_what_is_continued(piece: Any) -> None:
     """From and to count on the uploaded file's own clock."""
     whole = piece(80, 3, pedal=False)
-    made = order({"prime": {"midi": midi(whole)}, "from": 4.0, "to": 9.0})
+    made = request({"prime": {"midi": midi(whole)}, "from": 4.0, "to": 9.0})
     inside = (whole.onset >= 4.0) & (whole.onset < 9.0)
     assert made.prime is not None
     assert np.allclose(made.prime.performance.onset, whole.onset[inside] - 4.0, atol=1e-4)
@@ -127,7 +127,7 @@ def test_the_chosen_part_is_what_is_continued(piece: Any) -> None:
 def test_notes_played_on_the_page_become_a_prime(piece: Any) -> None:
     """The music object there and back."""
     whole = piece(60, 4)
-    made = order({"prime": {"music": music(whole)}})
+    made = request({"prime": {"music": music(whole)}})
     assert made.prime is not None
     assert np.allclose(made.prime.performance.onset, whole.onset, atol=1e-4)
     assert np.array_equal(made.prime.performance.pitch, whole.pitch)

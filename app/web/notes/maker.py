@@ -1,0 +1,89 @@
+"""Notes, as the scheduler has them made."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.generate import Model
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.limits import LIMITS, Limits
+from musicgen.app.web.notes.batch import Batch
+from musicgen.app.web.notes.request import GenerateRequest
+from musicgen.app.web.notes.speeds import Speeds, measuring, warm
+from musicgen.app.web.ticket import Ticket
+
+LOG = logging.getLogger("musicgen")
+
+
+class NoteMaker:
+    """One model of notes.
+
+    model: once it is there.  speeds: of its presets, once they are known.
+    """
+
+    kind = "notes"
+
+    def __init__(self, open_model: Callable[[], Model], limits: Limits = LIMITS) -> None:
+        """open_model: loads the model."""
+        self._open_model, self.limits = open_model, limits
+        self.model: Model | None = None
+        self.speeds: Speeds | None = None
+
+    def open(self) -> None:
+        """Load the model.  Raises MusicgenError."""
+        self.model = self._open_model()
+
+    @property
+    def opened(self) -> Model:
+        """The model.  Raises EnvironmentProblem before it is there."""
+        if self.model is None:
+            raise EnvironmentProblem("there is no model")
+        return self.model
+
+    @property
+    def _presets(self) -> list[tuple[int, int]]:
+        return Dials(self.opened.latents, self.opened.context).preset_pairs
+
+    def batch_key(self, request: GenerateRequest) -> Hashable | None:
+        """All settings but those that each row has for itself, and the length of the engine's passes.
+
+        The engine reads the rows of a batch in passes of one length, which their primes' lengths decide: only primes
+        of as many tokens, or all longer than a pass, leave each other's music untouched.  A seed that somebody chose
+        means a batch of its own, since one seed is shared by all rows.
+        """
+        settings = request.settings
+        if request.seed is not None:
+            return None
+        assert settings.latents is not None and settings.context is not None  # resolved
+        read = min(len(request.before), settings.context - settings.latents // 2)
+        # Where a row is cut is its own; where it is to end is a rule of the whole batch.
+        seconds = settings.seconds if settings.end else 1.0
+        return dataclasses.replace(settings, seconds=seconds, prime_seconds=None, num_samples=1), read
+
+    def start(self, tickets: Sequence[Ticket[GenerateRequest]]) -> Batch:
+        """Begin a batch."""
+        return Batch(tickets, self.opened, self.limits)
+
+    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
+        """The presets' speeds; their functions are compiled, too."""
+        try:
+            for speeds in measuring(self.opened, self._presets, interrupted):
+                self.speeds = speeds
+                yield
+        except Exception:
+            LOG.exception("the presets could not be measured")
+            self.speeds = Speeds({})
+
+    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
+        """What the page's own preset needs for batches of each size."""
+        for rows in (2, 4, 8):
+            if rows > self.limits.rows:
+                return
+            try:
+                warm(self.opened, *self._presets[0], rows, interrupted)
+            except Exception:
+                LOG.exception("a batch of %d cannot be made here", rows)
+            yield

@@ -1,0 +1,72 @@
+"""One click that is waited for, and the events that its listener gets."""
+
+from __future__ import annotations
+
+import collections
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+Event = dict[str, Any]
+
+
+class Request(Protocol):
+    """What a ticket asks for, checked.  kind: of the maker that makes it; takes: how many pieces."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def takes(self) -> int: ...
+
+
+Asked = TypeVar("Asked", bound=Request)
+
+
+class Ticket(Generic[Asked]):
+    """One click that is waited for.  The scheduler writes events into it, one listener reads them.
+
+    Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime),
+    notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped);
+    again (take, shares: notes, title): what was said of this take is void, it is made once more.
+    Those of sound are listed in `SoundBatch`.
+    """
+
+    def __init__(self, request: Asked, client: str, on_event: Callable[[], None] = lambda: None) -> None:
+        """on_event: called from the scheduler's thread after every event."""
+        self.request, self.client = request, client
+        self.name = secrets.token_urlsafe(16)  # whoever knows it may stop it
+        self.on_event = on_event
+        self.events: collections.deque[Event] = collections.deque()
+        self.there = threading.Event()
+        self.address = client.split(" ")[0]
+        self.round = self.turn = self.number = 0
+        self.place: int | None = None
+        self.stopping = self.cancelled = self.over = False
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Hand an event to the listener."""
+        if self.over or self.cancelled:
+            return
+        self.over = event in ("end", "error")
+        self.events.append({"event": event, **fields})
+        self.there.set()
+        self.on_event()
+
+    def drain(self) -> list[Event]:
+        """The events since the last call."""
+        self.there.clear()
+        events = []
+        while self.events:
+            events.append(self.events.popleft())
+        return events
+
+    def __iter__(self) -> Iterator[Event]:
+        """All events to the end, for a listener that has a thread of its own."""
+        while True:
+            self.there.wait()
+            for event in self.drain():
+                yield event
+                if event["event"] in ("end", "error"):
+                    return
