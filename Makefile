@@ -1,4 +1,4 @@
-# make demo | test | lint | fix | constraints | clean
+# make demo | test | lint | fix | docs | constraints | clean
 #   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
 #   VENV=.venv          where the environment lives
 #   PRIME=song.mid      what `make demo` continues
@@ -20,13 +20,14 @@ PACKAGES := app checkpoints data_prep model
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint fix constraints clean
+.PHONY: help demo test lint fix docs constraints clean
 
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a shipped prime"
 	@echo "make test          an environment, then the whole test suite"
 	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
 	@echo "make fix           what ruff can mend by itself"
+	@echo "make docs          the documentation as a site, in site/"
 	@echo "make constraints   resolve constraints.txt anew"
 	@echo "make clean         remove the environment and everything built"
 
@@ -60,7 +61,15 @@ fix: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# mypy and import-linter want the packages where their names say: musicgen/app, not app.
+# A broken link, a page that is not there or a docstring that cannot be read ends the build. No network is needed.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/dev.stamp .tree/musicgen
+	$(BIN)/python .ci/commands_page.py > docs/cli.new
+	mv docs/cli.new docs/cli.md
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
+
+# mypy, import-linter and mkdocstrings want the packages where their names say: musicgen/app, not app.
 .tree/musicgen:
 	mkdir -p .tree/musicgen
 	for package in $(PACKAGES); do ln -sfn "../../$$package" ".tree/musicgen/$$package"; done
@@ -78,8 +87,8 @@ constraints:
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) .tree node_modules build dist perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f demo.mid demo.wav constraints.new
+	rm -rf $(VENV) .tree node_modules build dist site perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f demo.mid demo.wav constraints.new docs/cli.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/core.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt

@@ -249,7 +249,8 @@ def sounds(
     Args:
         prime: a WAV, FLAC, MP3 or OGG file; None begins from nothing.
         seed: the same seed gives the same sound; None draws one, which is in the facts.
-        checkpoint, codec: released weights by name, or folders of them; they are loaded once in a process.
+        checkpoint: released weights by name, or a folder of them; they are loaded once in a process.
+        codec: the same of the codec.
         settings: fields of `Settings` but `end`, such as ``seconds`` or ``num_samples``; latents and context in codes.
 
     Raises:
