@@ -47,13 +47,9 @@ STILL_SOUNDING = 2**62  # steps: the end of a note that has none yet
 
 def encode(performance: Performance, *, bos: bool = False, eos: bool = False) -> np.ndarray:
     """int16[T] tokens of a performance, pedal applied, with BOS before and EOS behind if asked for."""
-    notes = sustained(performance)
-    start = _step(notes.onset)
-    pitch, velocity = notes.pitch, notes.velocity
+    notes = encoded_notes(performance)
+    pitch, velocity, start = notes.pitch, notes.velocity, _step(notes.onset)
     end = np.maximum(_step(notes.end), start + 1)
-    single = _step(next_onset(notes)) != start
-    if not single.all():
-        start, end, pitch, velocity = start[single], end[single], pitch[single], velocity[single]
     n = len(start)
     # One sortable number per event: its step, offsets before onsets, then the note's number.
     number = np.arange(n)
@@ -79,6 +75,16 @@ def encode(performance: Performance, *, bos: bool = False, eos: bool = False) ->
     if eos:
         tokens[-1] = EOS
     return tokens
+
+
+def encoded_notes(performance: Performance) -> Performance:
+    """The notes that `encode` writes, in the order of their note-ons and at their own times: pedal applied, and of
+    several onsets of a key in one step the last."""
+    notes = sustained(performance)
+    last = _step(next_onset(notes)) != _step(notes.onset)
+    if last.all():
+        return notes
+    return Performance(notes.onset[last], notes.end[last], notes.pitch[last], notes.velocity[last], notes.pedal)
 
 
 def _step(seconds: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.data_prep import EOS, STEPS_PER_SECOND, Performance, encode, steps
+from musicgen.data_prep import EOS, Performance, encode
 from musicgen.data_prep.events import KINDS, VALUES, Kind
 from musicgen.data_prep.rules.preamble import preamble
+from musicgen.data_prep.tokens import encoded_notes
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -42,7 +43,7 @@ class Scorer:
             (nats,) = nats_of_pieces(
                 config, self._loaded(), pieces, latents=latents, context=context, preamble=preamble()
             )
-        return by_note(tokens, nats)
+        return by_note(tokens, nats, encoded_notes(performance).onset)
 
     def _loaded(self) -> dict[str, Any]:
         if self._params is None:
@@ -52,12 +53,14 @@ class Scorer:
         return self._params
 
 
-def by_note(tokens: np.ndarray, nats: np.ndarray) -> list[list[float]]:
-    """[onset, pitch, nats] of each note in int16[T] tokens, BOS first, of whose tokens after it f32[T] are the nats."""
+def by_note(tokens: np.ndarray, nats: np.ndarray, onsets: np.ndarray) -> list[list[float]]:
+    """[onset, pitch, nats] of each note in int16[T] tokens, BOS first.
+
+    nats: f32[T - 1] of the tokens after BOS.  onsets: f64[n], seconds at which the notes were played.
+    """
     struck = np.flatnonzero(KINDS[tokens] == Kind.NOTE_ON)
     loudness = KINDS[tokens[struck - 1]] == Kind.VELOCITY
     # nats[t] belongs to token t + 1: BOS is not scored.
     score = nats[struck - 1] + np.where(loudness, nats[np.maximum(struck - 2, 0)], 0.0)
-    onsets = steps(tokens)[struck] / STEPS_PER_SECOND
     columns = (onsets.tolist(), VALUES[tokens[struck]].tolist(), score.tolist())
     return [[round(onset, 4), pitch, round(value, 3)] for onset, pitch, value in zip(*columns, strict=True)]

@@ -11,8 +11,7 @@
  */
 
 const PEDAL_DOWN = 64; // MIDI's own threshold
-const TOKEN_GRID = 0.011; // seconds: tokens know time in steps of 10 ms
-const SAME_ONSET = 0.002; // seconds within which an update means a note that is already there
+const SAME_ONSET = 0.002; // seconds within which two onsets are those of one note
 const LONGEST = 24 * 3600;
 const SHORTEST = 0.05; // seconds of a note that was held when the music was stopped
 
@@ -154,7 +153,7 @@ export class Music {
     let found = 0;
     for (const [onset, pitch, nats] of told) {
       let best = null;
-      for (let at = this.after(onset - TOKEN_GRID); at < this.notes.length && this.notes[at][0] <= onset + TOKEN_GRID; at++) {
+      for (let at = this.after(onset - SAME_ONSET); at < this.notes.length && this.notes[at][0] <= onset + SAME_ONSET; at++) {
         const off = Math.abs(this.notes[at][0] - onset);
         if (this.notes[at][2] === pitch && (best === null || off < best.off)) best = { at, off };
       }

@@ -39,7 +39,9 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Released:
 
 def test_each_note_gets_the_nats_of_its_key_and_its_new_loudness(piece: Any) -> None:
     tokens = encode(piece(20, 3), bos=True)
-    told = by_note(tokens, np.ones(len(tokens) - 1, np.float32))
+    onsets = piece(20, 3).onset
+    told = by_note(tokens, np.ones(len(tokens) - 1, np.float32), onsets)
+    assert [onset for onset, _, _ in told] == np.round(onsets, 4).tolist()
     music = encode(piece(20, 3))
     velocities = int((music >= 359).sum())
     assert sum(nats for _, _, nats in told) == len(told) + velocities

@@ -98,7 +98,7 @@ def test_the_legend_names_the_colours_that_notes_have(stage: Any) -> None:
 def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
     page = stage(stage.one)
     assert not page.get_by_role("button", name="Surprise").is_visible()
-    page.evaluate("() => { stage.surprise.ask = async () => [[0.004, 60, 9.5], [7, 1, 2]]; }")
+    page.evaluate("() => { stage.surprise.ask = async () => [[0.001, 60, 9.5], [7, 1, 2]]; }")
     page.evaluate("music => stage.show(music)", stage.one)
     page.get_by_role("button", name="Surprise").click()
     page.wait_for_function("stage.music.notes[0][4] === 9.5")
