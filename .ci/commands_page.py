@@ -20,9 +20,12 @@ Progress goes to standard error, results of `--json` to standard output. An erro
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | the environment is broken; `musicgen doctor` says what is missing and which command mends it |
+| 1 | the environment is broken: see `musicgen doctor` |
 | 2 | bad input |
 | 130, 143 | stopped by Ctrl-C, by SIGTERM |
+
+`musicgen doctor` says what is installed, which device is used, which weights were found, what is missing, and the
+command that mends it.
 
 | variable | meaning |
 | --- | --- |

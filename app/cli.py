@@ -18,18 +18,18 @@ from typing import NoReturn
 from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError
 
 COMMANDS = {
-    "generate": "continue a MIDI file, or invent a piece; what `musicgen` does without a command",
-    "replay": "make a generated piece again from the facts inside its file",
+    "generate": "continue a MIDI file, or make up a piece; what `musicgen` does without a command",
+    "replay": "make a generated piece again, byte for byte",
     "app": "make and hear music on a page in the browser",
     "live": "play on a MIDI keyboard; the model answers",
     "render": "turn a MIDI file into sound",
-    "codec": "turn a recording into codes, and codes into sound",
+    "codec": "turn sound into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",
     "prep": "turn a folder of MIDI files or recordings into a data set",
     "train": "train a model",
-    "evaluate": "score a model on MIDI files",
+    "evaluate": "score a model, or compare pieces with real ones",
     "bench": "measure how fast this machine generates",
-    "doctor": "say what is installed, what is missing and how to mend it",
+    "doctor": "check the installation and say how to mend it",
 }
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"

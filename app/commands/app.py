@@ -18,11 +18,22 @@ PORT = 7860
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, which weights."""
     add = parser.add_argument
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in (%(default)s)")
-    add("--port", type=whole, default=PORT, help="0 takes a free one (%(default)s)")
-    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
-    add("--audio-checkpoint", metavar="NAME", help="weights for the Audio tab, by name or folder (those installed)")
-    add("--codec", metavar="NAME", help="the codec that belongs to --audio-checkpoint (the one installed)")
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
+    )
+    add("--port", type=whole, default=PORT, help="port to listen on; 0 takes a free one (default: %(default)s)")
+    add(
+        "--checkpoint",
+        metavar="NAME",
+        help="published weights by name, or a folder of weights (default: maestro-piano)",
+    )
+    add(
+        "--audio-checkpoint", metavar="NAME", help="weights for the Audio tab, by name or folder (default: piano-codes)"
+    )
+    add("--codec", metavar="NAME", help="the codec of --audio-checkpoint (default: piano)")
     add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")

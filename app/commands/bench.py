@@ -26,10 +26,20 @@ LATENT_SHARES, CONTEXT_SHARES = (16, 4, 1), (4, 2, 1)  # 1/a of the model's own
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which weights, how long, how to print."""
     add = parser.add_argument
-    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
-    add("--latents", type=whole, metavar="M", help="measure only this setting (several)")
-    add("--context", type=whole, metavar="N", help="measure only this setting (several)")
-    add("--seconds", type=number, default=40.0, metavar="S", help="how long to measure in all, at least (%(default)g)")
+    add(
+        "--checkpoint",
+        metavar="NAME",
+        help="published weights by name, or a folder of weights (default: maestro-piano)",
+    )
+    add("--latents", type=whole, metavar="M", help="measure only this setting (default: several)")
+    add("--context", type=whole, metavar="N", help="measure only this setting (default: several)")
+    add(
+        "--seconds",
+        type=number,
+        default=40.0,
+        metavar="S",
+        help="least time to measure, in seconds (default: %(default)g)",
+    )
     add("--json", action="store_true", help="print one JSON object on stdout")
 
 

@@ -20,11 +20,11 @@ from musicgen.data_prep.audio import SAMPLE_RATE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do, with which file."""
     add = parser.add_argument
-    add("action", choices=("encode", "decode", "info"), help="sound to codes, codes to sound, or what a file is")
-    add("file", nargs="?", metavar="FILE", help=f"a recording to encode; a {SUFFIX} file to decode or tell about")
+    add("action", choices=("encode", "decode", "info"), help="sound to codes, codes to sound, or what a file holds")
+    add("file", nargs="?", metavar="FILE", help=f"a recording to encode; a {SUFFIX} file to decode or describe")
     add("--out", metavar="FILE", help=f"where the codes ({SUFFIX}) or the sound (.wav, .flac, .ogg or .mp3) go")
-    add("--kbps", type=number, metavar="K", help="bitrate of encode, as far as the codec has it (all it has)")
-    add("--codec", metavar="NAME|DIR", help="the codec (the one that comes with musicgen)")
+    add("--kbps", type=number, metavar="K", help="bitrate to encode at (default: all the codec has)")
+    add("--codec", metavar="NAME|DIR", help="the codec (default: piano)")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
 

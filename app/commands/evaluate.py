@@ -35,13 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--data", metavar="DIR", help="score a split of a data set made by `musicgen prep`")
     memorisation_report.add_arguments(parser, source)
     add("--split", metavar="NAME", help="validation or test (with --data, or with --midi-dir and --csv)")
-    add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (the csv in that folder)")
-    add("--checkpoint", metavar="NAME|DIR", help="weights (those that come with musicgen)")
-    add("--latents", type=whole, metavar="M", help="positions that are computed at once (the model's)")
+    add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (default: the csv in that folder)")
     add(
-        "--context", type=whole, metavar="N", help="tokens the model sees (the model's); longer than trained is allowed"
+        "--checkpoint",
+        metavar="NAME|DIR",
+        help="published weights by name, or a folder of weights (default: maestro-piano)",
     )
-    add("--stride", type=whole, metavar="S", help="targets scored in each window (half of the latents)")
+    add("--latents", type=whole, metavar="M", help="number of latents (default: the model's own)")
+    add(
+        "--context",
+        type=whole,
+        metavar="N",
+        help="context length in tokens; may exceed the trained one (default: the model's own)",
+    )
+    add("--stride", type=whole, metavar="S", help="how far the window advances, in tokens (default: half the latents)")
     add("--limit", type=whole, metavar="PIECES", help="score the first PIECES pieces only")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress")

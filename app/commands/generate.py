@@ -29,15 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prime",
         nargs="?",
         metavar="prime.mid",
-        help="the music to continue, or a bundled prime by its name; a recording (.wav ...) goes on as sound",
+        help="the music to continue: a MIDI file, a bundled opening by name, or a recording (.wav ...)",
     )
-    add("--out", required=True, metavar="new.mid", help="where the piece goes; several go to new-1.mid, new-2.mid ...")
+    add("--out", required=True, metavar="new.mid", help="where the piece goes; several become new-1.mid, new-2.mid ...")
     add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
     add_flags(parser, *CONTROLS)
-    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
-    add("--audio-model", action="store_true", help="the model of sound; a prime that is a recording implies it")
-    add("--codec", metavar="NAME", help="the codec that the model of sound knows (the one that comes with it)")
-    add("--soundfont", metavar="FILE.sf2", help="the piano of --audio (the one that came with the install)")
+    add(
+        "--checkpoint",
+        metavar="NAME",
+        help="published weights by name, or a folder of weights (default: maestro-piano)",
+    )
+    add("--audio-model", action="store_true", help="use the audio model; an audio prime implies it")
+    add("--codec", metavar="NAME", help="the codec of the audio model (default: piano)")
+    add("--soundfont", metavar="FILE.sf2", help="the piano for --audio (default: the installed one)")
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
 

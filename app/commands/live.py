@@ -31,25 +31,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Ports, turns, and how the model plays."""
     add = parser.add_argument
     add("--list", action="store_true", help="list the MIDI ports and stop")
-    add("--input", metavar="NAME", help="the keyboard, by a part of its name (the only one there is)")
-    add("--output", metavar="NAME", help="the synth, by a part of its name (the only one there is)")
-    add("--virtual", action="store_true", help="make ports for other programs, where --input and --output name none")
+    add("--input", metavar="NAME", help="the keyboard, by a part of its name (default: the only one there is)")
+    add("--output", metavar="NAME", help="the synth, by a part of its name (default: the only one there is)")
+    add(
+        "--virtual",
+        action="store_true",
+        help="make ports for other programs to connect to, unless --input or --output names one",
+    )
     add(
         "--thru",
         action=argparse.BooleanOptionalAction,
-        help="send your own notes on to the output (unless it is the very device they come from)",
+        help="send your own notes to the output too (default: unless it is the device they come from)",
     )
-    add("--pause", type=number, default=PAUSE, metavar="S", help="seconds of silence that end your turn (%(default)g)")
-    add("--save", metavar="session.mid", help="keep the whole session, both players, as MIDI")
+    add(
+        "--pause",
+        type=number,
+        default=PAUSE,
+        metavar="S",
+        help="seconds of silence that end your turn (default: %(default)g)",
+    )
+    add("--save", metavar="session.mid", help="save the session as MIDI, one track per player")
     add_flags(
         parser,
         dataclasses.replace(control("seconds"), default=SECONDS, help="longest answer, in seconds"),
-        dataclasses.replace(SEED, help="of the first answer; the next one has the next", unset="a random one"),
+        dataclasses.replace(
+            SEED, help="seed of the first answer; each later answer takes the next number", unset="a random one"
+        ),
         dataclasses.replace(control("latents"), unset=str(LATENTS)),
         dataclasses.replace(control("context"), unset=str(CONTEXT)),
         *SAMPLING,
     )
-    add("--checkpoint", metavar="NAME", help="released weights by name, or a folder of weights (the released model)")
+    add(
+        "--checkpoint",
+        metavar="NAME",
+        help="published weights by name, or a folder of weights (default: maestro-piano)",
+    )
     add("--quiet", action="store_true", help="no line for each turn")
 
 

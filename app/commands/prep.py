@@ -26,11 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--midi-dir", metavar="DIR", help="folder of MIDI files, or one TFRecord file of NoteSequences")
     source.add_argument("--audio-dir", metavar="DIR", help="folder of .wav, .flac, .mp3 and .ogg files")
-    add("--csv", metavar="FILE", help="official splits, such as maestro-v3.0.0.csv (none: by a hash of each name)")
-    add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished one is finished")
+    add(
+        "--csv",
+        metavar="FILE",
+        help="official splits, such as maestro-v3.0.0.csv (default: split by a hash of each name)",
+    )
+    add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished job is resumed")
     add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
-    add("--workers", type=whole, metavar="N", help="processes (one per core)")
-    add("--runner", default="local", help="local, or one of Apache Beam: direct, FlinkRunner, DataflowRunner ...")
+    add("--workers", type=whole, metavar="N", help="number of processes (default: one per core)")
+    add(
+        "--runner",
+        default="local",
+        help="local, or a runner of Apache Beam: direct, flink, spark, dataflow ... (default: local)",
+    )
     add(
         "--runner-option",
         action="append",

@@ -16,12 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("piece", metavar="piece.mid", help="the MIDI file to play")
     add("--out", required=True, metavar="piece.wav", help="where the sound goes: .wav, .flac, .ogg or .mp3")
-    add("--soundfont", metavar="FILE.sf2", help="the piano (the one that came with the install)")
+    add("--soundfont", metavar="FILE.sf2", help="the piano (default: the installed one)")
     add(
         "--synth",
         choices=("wheel", "fluidsynth"),
         default="wheel",
-        help="what plays it: the installed wheel, or the fluidsynth program",
+        help="what plays it: the bundled renderer, or the fluidsynth program (default: wheel)",
     )
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")

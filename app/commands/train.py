@@ -26,23 +26,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--preset", required=True, metavar="NAME", help="tiny (minutes on a CPU), small, release or large")
     add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`")
-    add("--out", required=True, metavar="DIR", help="the run's folder; a run that was stopped there goes on")
-    add("--steps", type=whole, metavar="N", help="optimiser steps (the recipe's)")
-    add("--batch", type=whole, metavar="B", help="rows a step, over all devices (the recipe's)")
-    add("--dropout", type=number, metavar="P", help="dropout (the recipe's)")
-    add("--seed", type=whole, default=0, metavar="S", help="of initialisation, data order and dropout (0)")
-    add("--deterministic", action="store_true", help="on a GPU, the same weights at every run; slower")
-    add("--one-setting", action="store_true", help="train for the preset's N and M only, not for all dial settings")
-    add("--workers", type=whole, default=0, metavar="N", help="processes that prepare data (0: a thread)")
-    add("--stop-after", type=number, metavar="SECONDS", help="save and leave after this time; run again to go on")
+    add("--out", required=True, metavar="DIR", help="folder of the run; a stopped run is resumed")
+    add("--steps", type=whole, metavar="N", help="optimiser steps (default: the preset's)")
+    add("--batch", type=whole, metavar="B", help="rows per step, over all devices (default: the preset's)")
+    add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
+    add(
+        "--seed", type=whole, default=0, metavar="S", help="seed of initialisation, data order and dropout (default: 0)"
+    )
+    add("--deterministic", action="store_true", help="on a GPU, get the same weights at every run; slower")
+    add(
+        "--one-setting",
+        action="store_true",
+        help="train for the preset's context and latents only, not for all settings",
+    )
+    add(
+        "--workers",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="number of processes that prepare data (default: 0, a thread)",
+    )
+    add("--stop-after", type=number, metavar="SECONDS", help="save and stop after this time; run again to resume")
     add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")
-    add("--model-axis", type=whole, default=1, metavar="N", help="devices that share one copy of the parameters (1)")
+    add(
+        "--model-axis",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="devices that share one copy of the parameters (default: 1)",
+    )
     add(
         "--distributed",
         nargs="?",
         const="auto",
         metavar="HOST:PORT,COUNT,INDEX",
-        help="one of several processes; without a value jax.distributed finds the others (Slurm, MPI, TPU)",
+        help="join several processes; without a value, jax.distributed finds the others (Slurm, MPI, TPU)",
     )
 
 

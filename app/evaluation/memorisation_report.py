@@ -36,14 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser, source: argparse._MutuallyExc
     source.add_argument(
         "--memorisation",
         metavar="DIR",
-        help="the longest match of every piece of this folder (or data set, with --split) with the training set",
+        help="find the longest passage that each piece of a folder (or data set, with --split) shares with training",
     )
-    source.add_argument(
-        "--build-index", metavar="DIR", help="make the index of the train split of a data set, for --memorisation"
-    )
+    source.add_argument("--build-index", metavar="DIR", help="index the train split of a data set, for --memorisation")
     add = parser.add_argument_group("memorisation").add_argument
-    add("--index", metavar="FILE", help=f"the training set ({FILE} of --checkpoint)")
-    add("--threshold", type=whole, default=THRESHOLD, metavar="K", help="copied: K notes that count (%(default)s)")
+    add("--index", metavar="FILE", help=f"index of the training set (default: {FILE} of --checkpoint)")
+    add(
+        "--threshold",
+        type=whole,
+        default=THRESHOLD,
+        metavar="K",
+        help="notes in common from which a piece counts as a copy (default: %(default)s)",
+    )
     add("--out", metavar="FILE.npz", help="where --build-index writes; titles come from --csv")
 
 

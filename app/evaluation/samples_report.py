@@ -37,10 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the pieces of this folder with those of --midi-dir or --data; no model is used "
         "(--limit: with so many of them, at equal distances in the list)",
     )
-    add("--samples-split", metavar="NAME", help="this split of --samples, a data set or a folder with a csv of splits")
-    add("--seconds", type=number, metavar="S", help="compare the first S seconds of every piece (all of it)")
+    add("--samples-split", metavar="NAME", help="use only this split of --samples, a data set or a folder with a csv")
+    add(
+        "--seconds",
+        type=number,
+        metavar="S",
+        help="compare only the first S seconds of every piece (default: all of it)",
+    )
     add("--plots", metavar="DIR", help="draw the comparison into this folder (needs matplotlib)")
-    add("--seed", type=int, default=0, metavar="N", help="of the bootstrap intervals (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap intervals (default: %(default)s)")
 
 
 def asked_for(arguments: argparse.Namespace) -> bool:
