@@ -1,7 +1,7 @@
 """What does the longest match with the training set say, how often does it err, and what does it cost?
 
-    musicgen evaluate --build-index SHARDS --csv maestro-v3.0.0.csv --out memorisation.npz
-    python benchmarks/memorisation/measure.py --data SHARDS --csv maestro-v3.0.0.csv --index memorisation.npz
+    musicgen evaluate --build-index SHARDS --csv CSV --out memorisation.npz
+    python benchmarks/memorisation/measure.py --data SHARDS --csv CSV --index memorisation.npz
 
 Background: pieces of the test split, whose works are not in the training set. Control: pieces of the training set
 against the other pieces in it, where the same work is played by somebody else. Copies: passages of the training set,

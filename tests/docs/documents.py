@@ -41,6 +41,13 @@ class Command(NamedTuple):
         return f"{self.block.name} {' '.join(self.words)}"
 
 
+def _others() -> dict[str, str]:
+    """Cards, benchmarks and logs: read less often, but their links and scripts must be there, too."""
+    folders = ("app/primes", "benchmarks", "checkpoints")
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.md"))]
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
 def _blocks() -> list[Block]:
     return [
         Block(name, text.count("\n", 0, match.start()) + 1, match[2], match[3])
@@ -57,6 +64,7 @@ def commands(block: Block) -> list[Command]:
     return [Command(block, tuple(words)) for words in without]
 
 
+OTHERS = _others()
 BLOCKS = _blocks()
 SHELL = [command for block in BLOCKS if block.language == "sh" for command in commands(block)]
 MUSICGEN = [command for command in SHELL if command.words[0] == "musicgen"]
@@ -86,7 +94,7 @@ def options(command: str) -> dict[str, bool]:
 
 def links(name: str) -> list[str]:
     """The targets of a document's links and pictures; those in code are none."""
-    return re.findall(r"\]\(([^()\s]+)\)", CODE.sub("", TEXTS[name]))
+    return re.findall(r"\]\(([^()\s]+)\)", CODE.sub("", {**TEXTS, **OTHERS}[name]))
 
 
 def anchors(text: str) -> set[str]:

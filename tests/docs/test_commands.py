@@ -13,7 +13,7 @@ import pytest
 from musicgen.app.cli import COMMANDS
 from musicgen.app.controls import CONTROLS
 
-from .documents import BLOCKS, MUSICGEN, ROOT, SHELL, TEXTS, Block, Command, anchors, links, options, parser
+from .documents import BLOCKS, MUSICGEN, OTHERS, ROOT, SHELL, TEXTS, Block, Command, anchors, links, options, parser
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -69,6 +69,14 @@ def test_every_flag_of_generate_is_explained() -> None:
     assert len(CONTROLS) <= len(told)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_script_of_the_benchmarks_exists(name: str) -> None:
+    for path in re.findall(r"(?<![\w/])(?:benchmarks|app|model|data_prep|checkpoints)/[\w/-]+\.\w+", OTHERS[name]):
+        assert (ROOT / path).exists()
+    for command in re.findall(r"(?:^ *|`)musicgen ([a-z]+)[ `]", OTHERS[name], re.MULTILINE):
+        assert command in COMMANDS or command in ("bach", "beethoven", "satie")
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_command_in_prose_exists(name: str) -> None:
     prose = re.sub(r"^```.*?^```", "", TEXTS[name], flags=re.MULTILINE | re.DOTALL)
@@ -89,7 +97,7 @@ def test_the_reference_of_commands_is_that_of_the_parsers() -> None:
     assert made == TEXTS["docs/cli.md"]
 
 
-@pytest.mark.parametrize(("name", "target"), [(name, target) for name in TEXTS for target in links(name)])
+@pytest.mark.parametrize(("name", "target"), [(name, target) for name in [*TEXTS, *OTHERS] for target in links(name)])
 def test_every_link_leads_somewhere(name: str, target: str) -> None:
     """Without asking the web: an address there is only looked at."""
     if re.match(r"[a-z]+:", target):
