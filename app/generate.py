@@ -15,7 +15,7 @@ import numpy as np
 from musicgen.app import provenance as facts_of
 from musicgen.app.best_ending import RINGS_ON, closing, endings_each
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.join import alone, closed, ended, join
+from musicgen.app.join import close_at, join, new_music, trim_to_eos
 from musicgen.app.prime import Prime
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
@@ -245,9 +245,9 @@ def finished(
     """
     row = row[row != PAD]
     by_itself = settings.end and bool((row == EOS).any())
-    tokens = ended(row) if by_itself else closed(row, before, settings.seconds)
+    tokens = trim_to_eos(row) if by_itself else close_at(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
-    music = join(shown, tokens) if shown is not None else alone(prime, tokens, BOS)
+    music = join(shown, tokens) if shown is not None else new_music(tokens, before)
     facts = Facts(
         settings=settings,
         seed=seed,

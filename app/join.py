@@ -7,7 +7,7 @@ import numpy as np
 from musicgen.app.prime import TICK, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, Performance, decode, steps
 from musicgen.data_prep.events import KINDS, Kind, NoteDecoder
-from musicgen.data_prep.performance import empty, joined, shifted
+from musicgen.data_prep.performance import merge, shift_time
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, TIME_SHIFT
 
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
@@ -18,7 +18,7 @@ def sounding(tokens: np.ndarray) -> np.ndarray:
     return np.array(sorted(NoteDecoder(tokens).sounding), np.int64)
 
 
-def closed(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
+def close_at(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
     """New tokens cut at ``seconds`` of new time, with every note that sounds then ended there.
 
     Args:
@@ -41,7 +41,7 @@ def closed(tokens: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray
     return np.concatenate([kept, ending.astype(np.int16)])
 
 
-def ended(tokens: np.ndarray) -> np.ndarray:
+def trim_to_eos(tokens: np.ndarray) -> np.ndarray:
     """New tokens up to the first EOS, without the silence before it; all of them if there is none."""
     over = np.flatnonzero(tokens == EOS)
     if not over.size:
@@ -61,13 +61,13 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
 
     Args:
         prime: what was continued; its notes and pedal come back as they were played.
-        tokens: int16[T] new tokens as `closed` gives them.
+        tokens: int16[T] new tokens as `close_at` gives them.
 
     The pedal is released where the new music's time begins.  A note of the prime that its tokens leave sounding ends
     where the new tokens end it; every other note keeps its own end.
     """
     music = prime.performance
-    new = _after(music.onset[-1], shifted(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
+    new = _move_behind(music.onset[-1], shift_time(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
     end = music.end.copy()
     decoder = NoteDecoder(prime.tokens)
     held = decoder.sounding.copy()
@@ -76,12 +76,12 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
         note = np.flatnonzero(music.pitch == pitch)[-1]
         end[note] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
     old = Performance(
-        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _released(music, prime.seconds)
+        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _release_pedal(music, prime.seconds)
     )
-    return joined([old, new])
+    return merge([old, new])
 
 
-def _after(last: float, new: Performance, join_at: float) -> Performance:
+def _move_behind(last: float, new: Performance, join_at: float) -> Performance:
     """New notes struck in the join's own step, moved behind the prime's last note as far as that step has room."""
     half = 0.5 / STEPS_PER_SECOND
     first = new.onset < join_at + half
@@ -93,7 +93,7 @@ def _after(last: float, new: Performance, join_at: float) -> Performance:
     return Performance(onset, new.end, new.pitch, new.velocity, new.pedal)
 
 
-def _released(music: Performance, join_at: float) -> np.ndarray:
+def _release_pedal(music: Performance, join_at: float) -> np.ndarray:
     """The pedal up to the join, let go there, or where the player lets it go if only the grid put that behind it."""
     time, value = music.pedal[:, 0], music.pedal[:, 1]
     until = join_at + TICK / 2  # one moment may be written as two neighbouring numbers
@@ -106,9 +106,3 @@ def _released(music: Performance, join_at: float) -> np.ndarray:
     # A pedal that nobody releases holds until the last event, which the grid can put a step or two before the join.
     last = max(float(music.end.max()), float(time[-1]))
     return np.concatenate([kept, [[max(min(join_at, last), kept[-1, 0]), 0.0]]])
-
-
-def alone(prime: Prime | None, tokens: np.ndarray, bos: int) -> Performance:
-    """The new music without its prime, beginning at time 0."""
-    before = prime.tokens if prime is not None else np.array([bos], np.int16)
-    return new_music(tokens, before) if tokens.size else empty()

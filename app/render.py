@@ -19,7 +19,7 @@ import numpy as np
 from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.soundfont import find_soundfont
-from musicgen.data_prep import Performance, sustained, write_midi
+from musicgen.data_prep import Performance, apply_pedal, write_midi
 
 CHUNK = 30.0  # seconds of onsets rendered at once
 LONGEST_HOLD = 30.0  # seconds a chunk's notes may ring into the next ones; a piano string is silent by then
@@ -125,8 +125,8 @@ def chunks(performance: Performance) -> Iterator[tuple[float, Performance]]:
 
 
 def _sounding_ends(performance: Performance) -> np.ndarray:
-    """f64[n], at least how long each note sounds; `sustained` may drop notes, so the latest end is taken for all."""
-    sounding = sustained(performance)
+    """f64[n], at least how long each note sounds; `apply_pedal` may drop notes, so the latest end is taken for all."""
+    sounding = apply_pedal(performance)
     if len(sounding) == len(performance):
         return sounding.end
     return np.maximum(performance.end, sounding.end.max() if len(sounding) else 0.0)

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from musicgen.data_prep import Performance, sustained
+from musicgen.data_prep import Performance, apply_pedal
 
 Colour = tuple[int, int, int]
 
@@ -105,7 +105,7 @@ def draw(performance: Performance, *, prime_notes: int = 0, width: int = 1200, h
 
     boxes, labels = _grid(seconds, low, high, x, y, width, floor)
     boxes += _pedal(performance, x, floor + 4, seconds)
-    tails = dict(zip(zip(*_keys(sustained(performance)), strict=True), sustained(performance).end, strict=True))
+    tails = dict(zip(zip(*_keys(apply_pedal(performance)), strict=True), apply_pedal(performance).end, strict=True))
     for number, (onset, pitch) in enumerate(zip(*_keys(performance), strict=True)):
         end, velocity = float(performance.end[number]), int(performance.velocity[number])
         colour = _shade(OLD if number < prime_notes else NEW, velocity / 127)

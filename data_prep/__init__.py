@@ -6,7 +6,7 @@ numpy only: nothing here imports JAX or `musicgen.model`. Import the dataset's m
 
 from musicgen.data_prep.events import STEPS_PER_SECOND, steps
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
-from musicgen.data_prep.performance import Performance, cut, empty, joined, shifted, sustained
+from musicgen.data_prep.performance import Performance, apply_pedal, cut, empty, merge, shift_time
 from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, Vocabulary
 
@@ -19,15 +19,15 @@ __all__ = [
     "MidiError",
     "Performance",
     "Vocabulary",
+    "apply_pedal",
     "cut",
     "decode",
     "empty",
     "encode",
-    "joined",
+    "merge",
     "read_midi",
     "read_text",
-    "shifted",
+    "shift_time",
     "steps",
-    "sustained",
     "write_midi",
 ]

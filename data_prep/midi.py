@@ -11,7 +11,7 @@ Reading, in the words of its outcomes:
 * the pedal (CC64) belongs to a channel, whatever track it stands in. If one channel plays, its pedal events are kept.
   If several play and there is pedal, each channel's own pedal goes into its notes' ends, since a `Performance` has
   one pedal only;
-* a pedal that is never released stays down until the last event (`performance.sustained`);
+* a pedal that is never released stays down until the last event (`performance.apply_pedal`);
 * everything of this that happened is reported in the remarks; a file without notes is an error.
 """
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from musicgen.data_prep import smf
 from musicgen.data_prep.files import write_atomically
-from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, joined, sustained, without_overlaps
+from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
 from musicgen.data_prep.smf import MidiError
 
 __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
@@ -216,7 +216,7 @@ def _performed(events: smf.MidiEvents, notes: _Notes) -> tuple[Performance, list
     if not pedals or len(channels) == 1:
         return of(None, next(iter(pedals.values()), NO_PEDAL)), remarks
     remarks.append(f"pedal on {len(pedals)} of {len(channels)} channels, applied to each channel's own notes")
-    return joined([sustained(of(channel, pedals.get(channel, NO_PEDAL))) for channel in channels.tolist()]), remarks
+    return merge([apply_pedal(of(channel, pedals.get(channel, NO_PEDAL))) for channel in channels.tolist()]), remarks
 
 
 def write_midi(
@@ -256,7 +256,7 @@ def _messages(performance: Performance) -> list[mido.Message]:
     on_grid = Performance(
         onset, np.maximum(ticks(performance.end), onset + 1), performance.pitch, performance.velocity, NO_PEDAL
     )
-    notes = without_overlaps(on_grid)  # in ticks, which are whole numbers that a double holds exactly
+    notes = remove_overlaps(on_grid)  # in ticks, which are whole numbers that a double holds exactly
     pedal_tick, pedal_value = ticks(performance.pedal[:, 0]), np.rint(performance.pedal[:, 1]).astype(int)
     entries = [(tick, 0, value, 0) for tick, value in zip(pedal_tick.tolist(), pedal_value.tolist(), strict=True)]
     entries += [(tick, 1, pitch, 0) for tick, pitch in zip(notes.end.tolist(), notes.pitch.tolist(), strict=True)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.files import write_atomically
-from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, joined, sustained
+from musicgen.data_prep.performance import NO_PEDAL, Performance, apply_pedal, empty, merge
 
 if TYPE_CHECKING:
     from note_seq.protobuf.music_pb2 import NoteSequence
@@ -59,8 +59,8 @@ def from_note_sequence(sequence: NoteSequence) -> tuple[Performance, tuple[str, 
     except ValueError as error:
         raise RecordError(f"not a playable NoteSequence: {error}") from None
     if len(parts) > 1:
-        parts = [sustained(part) for part in parts]
-    return (joined(parts) if parts else empty()), tuple(remarks)
+        parts = [apply_pedal(part) for part in parts]
+    return (merge(parts) if parts else empty()), tuple(remarks)
 
 
 def _part(sequence: NoteSequence, notes: list[Any], instrument: int) -> Performance:
@@ -95,25 +95,25 @@ def to_note_sequence(performance: Performance, name: str = "") -> NoteSequence:
 def write(path: str | os.PathLike[str], pieces: Iterable[tuple[str, Performance]]) -> int:
     """Write (name, music) pairs as a TFRecord file of NoteSequences, whole or not at all; returns how many."""
     records = [to_note_sequence(music, name).SerializeToString(deterministic=True) for name, music in pieces]
-    write_atomically(Path(path), b"".join(framed(record) for record in records))
+    write_atomically(Path(path), b"".join(frame_record(record) for record in records))
     return len(records)
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[tuple[str, Performance]]:
     """(name, music) of every NoteSequence in a TFRecord file. Raises RecordError, OSError."""
-    for number, (_, data) in enumerate(records(path)):
+    for number, (_, data) in enumerate(read_records(path)):
         sequence = _decoded(data)
         yield _name(sequence, number), from_note_sequence(sequence)[0]
 
 
-def index(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
+def index_records(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
     """(name, first byte, size in bytes) of every NoteSequence in a TFRecord file; names are made unique.
 
     Raises RecordError if there is none or the file is damaged.
     """
     places: list[tuple[str, int, int]] = []
     times: dict[str, int] = {}
-    for number, (start, data) in enumerate(records(path)):
+    for number, (start, data) in enumerate(read_records(path)):
         name = _name(_decoded(data), number)
         times[name] = times.get(name, 0) + 1
         places.append((name if times[name] == 1 else f"{name}#{times[name]}", start, len(data)))
@@ -122,12 +122,12 @@ def index(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
     return places
 
 
-def records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     """(first byte, bytes) of every record of a TFRecord file, checksums verified. Raises RecordError, OSError."""
     with open(path, "rb") as file:
         while header := file.read(12):
             place = f"{path} at byte {file.tell() - len(header)}"
-            if len(header) < 12 or masked(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:
+            if len(header) < 12 or mask_crc(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:
                 raise RecordError(f"{place}: not a TFRecord file, or damaged")
             (size,) = struct.unpack("<Q", header[:8])
             if size > LARGEST_RECORD:
@@ -136,18 +136,18 @@ def records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
             data, check = file.read(size), file.read(4)
             if len(data) < size or len(check) < 4:
                 raise RecordError(f"{place}: the file ends inside this record")
-            if masked(crc32c(data)) != struct.unpack("<I", check)[0]:
+            if mask_crc(crc32c(data)) != struct.unpack("<I", check)[0]:
                 raise RecordError(f"{place}: the checksum of this record is wrong, the file is damaged")
             yield start, data
 
 
-def framed(data: bytes) -> bytes:
+def frame_record(data: bytes) -> bytes:
     """One record with its length and checksums."""
     length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", masked(crc32c(length))) + data + struct.pack("<I", masked(crc32c(data)))
+    return length + struct.pack("<I", mask_crc(crc32c(length))) + data + struct.pack("<I", mask_crc(crc32c(data)))
 
 
-def masked(crc: int) -> int:
+def mask_crc(crc: int) -> int:
     """TFRecord's masking of a checksum, so that the checksum of data that contains checksums stays strong."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 

@@ -1,7 +1,7 @@
 """Piano music as frozen arrays: what hands and feet did, in seconds.
 
 A `Performance` knows keys and pedal, not tokens and not files. Times are in seconds from the start of the piece, an
-end is the release of the key; `sustained` turns the pedal into longer notes.
+end is the release of the key; `apply_pedal` turns the pedal into longer notes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Performance:
     @cached_property
     def duration(self) -> float:
         """Seconds until the last note falls silent, pedal applied; 0 for no notes."""
-        return float(sustained(self).end.max()) if len(self) else 0.0
+        return float(apply_pedal(self).end.max()) if len(self) else 0.0
 
     def equals(self, other: Performance) -> bool:
         """Whether both hold exactly the same notes and pedal."""
@@ -124,12 +124,12 @@ def next_onset(performance: Performance) -> np.ndarray:
     return following
 
 
-def without_overlaps(performance: Performance) -> Performance:
+def remove_overlaps(performance: Performance) -> Performance:
     """Each key sounds once at a time: a repeated pitch ends the earlier note, which goes if nothing of it is left."""
     return _ended(performance, np.minimum(performance.end, next_onset(performance)), performance.pedal)
 
 
-def sustained(performance: Performance) -> Performance:
+def apply_pedal(performance: Performance) -> Performance:
     """The notes as they sound: the pedal applied to their ends, and gone.
 
     A note whose key is released while the pedal is down (CC64 from 64 up) rings until the pedal's next release or
@@ -162,7 +162,7 @@ def _ended(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Perf
 
 
 def cut(performance: Performance, start: float, stop: float) -> Performance:
-    """What is played in [start, stop) seconds, at its own times (see `shifted`).
+    """What is played in [start, stop) seconds, at its own times (see `shift_time`).
 
     Notes that begin before `start` are left out and those that last beyond `stop` end there. A pedal that is down at
     either border is pressed at `start` or released at `stop`, so the part sounds complete on its own.
@@ -188,7 +188,7 @@ def cut(performance: Performance, start: float, stop: float) -> Performance:
     )
 
 
-def shifted(performance: Performance, seconds: float) -> Performance:
+def shift_time(performance: Performance, seconds: float) -> Performance:
     """Everything `seconds` later (earlier if negative; ValueError if that is before zero)."""
     pedal = performance.pedal.copy()
     pedal[:, 0] += seconds
@@ -197,7 +197,7 @@ def shifted(performance: Performance, seconds: float) -> Performance:
     )
 
 
-def joined(performances: Sequence[Performance]) -> Performance:
+def merge(performances: Sequence[Performance]) -> Performance:
     """All notes and pedal events in one performance, each at its own time; nothing is cut."""
     if not performances:
         return empty()

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from musicgen.data_prep.events import STEPS_PER_SECOND, VELOCITY_BIN, NoteDecoder
-from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, next_onset, sustained
+from musicgen.data_prep.performance import NO_PEDAL, Performance, apply_pedal, empty, next_onset
 from musicgen.data_prep.vocabulary import (
     BOS,
     EOS,
@@ -80,7 +80,7 @@ def encode(performance: Performance, *, bos: bool = False, eos: bool = False) ->
 def encoded_notes(performance: Performance) -> Performance:
     """The notes that `encode` writes, in the order of their note-ons and at their own times: pedal applied, and of
     several onsets of a key in one step the last."""
-    notes = sustained(performance)
+    notes = apply_pedal(performance)
     last = _step(next_onset(notes)) != _step(notes.onset)
     if last.all():
         return notes

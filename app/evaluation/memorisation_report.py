@@ -113,9 +113,9 @@ def without_prime(music: Performance, first: int) -> Performance:
 
 def nearest(music: Performance, index: Index) -> dict[str, Any] | None:
     """The longest match as plain values for a report or a sidecar, None if there is none of 9 notes."""
-    from musicgen.data_prep.evaluation.memorisation import longest
+    from musicgen.data_prep.evaluation.memorisation import longest_match
 
-    match = longest(music, index)
+    match = longest_match(music, index)
     return None if match is None else plain(match)
 
 
@@ -218,8 +218,8 @@ def _read(item: Item) -> Performance:
 
 def _build(arguments: argparse.Namespace) -> int:
     from musicgen.data_prep.dataset.shards import ShardSet
-    from musicgen.data_prep.evaluation.memorisation import measured_background
-    from musicgen.data_prep.evaluation.memorisation_index import build, index_bytes
+    from musicgen.data_prep.evaluation.memorisation import measure_background
+    from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 
     if arguments.out is None:
         raise BadInput(f"--build-index needs --out FILE.npz, such as --out {FILE}")
@@ -227,11 +227,11 @@ def _build(arguments: argparse.Namespace) -> int:
     titles = _titles(Path(arguments.csv)) if arguments.csv else {}
     train, test = (ShardSet(arguments.build_index, split) for split in ("train", "test"))
     names = [train.name(i) for i in range(len(train))]
-    index = build((name, titles.get(name, ""), train.notes(i)) for i, name in enumerate(names))
+    index = build_index((name, titles.get(name, ""), train.notes(i)) for i, name in enumerate(names))
     if not len(index.interval):
         raise BadInput(f"{arguments.build_index} has no notes in its train split: is it the right data set?")
     with Progress(len(test), "pieces of background", quiet=arguments.quiet) as progress:
-        background = measured_background((test.notes(i) for i in range(len(test))), index, progress.update)
+        background = measure_background((test.notes(i) for i in range(len(test))), index, progress.update)
     content = index_bytes(dataclasses.replace(index, background=background))
     write_bytes(out, content)
     told = {"index": str(out), "bytes": len(content), "pieces": len(index.names), "notes": len(index.interval)}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from musicgen.data_prep import STEPS_PER_SECOND, Performance, encode, joined, sustained
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal, encode, merge
 from musicgen.data_prep.events import NoteDecoder
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN
 
@@ -320,7 +320,7 @@ class Conversation:
 
     def _prime(self) -> np.ndarray:
         """All that both have played, as int16[T] tokens."""
-        return encode(closer(joined([sustained(self.player.performance()), self.model.performance()])), bos=True)
+        return encode(closer(merge([apply_pedal(self.player.performance()), self.model.performance()])), bos=True)
 
     def _play(self, answer: Answer, pitch: int, velocity: int, now: float) -> None:
         key = (self._channel, pitch)

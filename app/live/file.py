@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 
 from musicgen.data_prep import Performance, write_midi
-from musicgen.data_prep.performance import shifted
+from musicgen.data_prep.performance import shift_time
 
 NAMES = ("Player", "musicgen")
 
@@ -19,7 +19,8 @@ def session_file(player: Performance, model: Performance, text: Sequence[str] = 
     first = float(min(starts)) if starts else 0.0
     whole = mido.MidiFile(type=1)
     for channel, (part, name) in enumerate(zip((player, model), NAMES, strict=True)):
-        file = mido.MidiFile(file=io.BytesIO(write_midi(shifted(part, -first), text=text, name=name)), charset="utf-8")
+        data = write_midi(shift_time(part, -first), text=text, name=name)
+        file = mido.MidiFile(file=io.BytesIO(data), charset="utf-8")
         conductor, track = file.tracks
         if channel == 0:
             whole.ticks_per_beat = file.ticks_per_beat

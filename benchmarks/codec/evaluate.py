@@ -33,7 +33,7 @@ import distances
 
 from musicgen.data_prep.audio import to_float
 from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
-from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.dataset.workers import map_in_order
 
 SECONDS = 10
 ROWS = 20  # excerpts at a time through our codec
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     originals = excerpts(AudioSet(arguments.data, arguments.split), arguments.excerpts)
     ours = Ours(arguments.codec) if arguments.codec else None
     stream = decoded(originals, arguments.kbps, ours, arguments.others)
-    rows = list(in_order(stream, measured, arguments.workers, died))
+    rows = list(map_in_order(stream, measured, arguments.workers, died))
     lines = summary(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"split": arguments.split, "excerpts": len(originals), "codecs": lines, "rows": rows}

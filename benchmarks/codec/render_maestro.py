@@ -33,7 +33,7 @@ import numpy as np
 from musicgen.app.render import chunks
 from musicgen.app.soundfont import CARRIERS, find_soundfont
 from musicgen.data_prep import Performance, read_midi, write_midi
-from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.dataset.workers import map_in_order
 
 RATE = 24_000
 DRAWN = 48_000  # what midirenderer gives
@@ -197,7 +197,7 @@ def main() -> None:
     with beside.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
-        for number, row in enumerate(in_order(jobs, make, arguments.workers, died), 1):
+        for number, row in enumerate(map_in_order(jobs, make, arguments.workers, died), 1):
             if not row["audio_filename"]:
                 lost += 1
                 print(f"{row['midi_filename']}: the process that rendered it died", file=sys.stderr)

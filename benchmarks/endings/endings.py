@@ -22,7 +22,7 @@ import numpy as np
 
 from musicgen.app import best_ending as closing
 from musicgen.app.generate import Model, begin, draw, open_model, open_weights
-from musicgen.app.join import closed, ended
+from musicgen.app.join import close_at, trim_to_eos
 from musicgen.app.settings import Settings
 from musicgen.data_prep import PAD, decode
 from musicgen.data_prep.dataset.loader import evaluation_pieces
@@ -98,12 +98,12 @@ def main() -> None:
     print(json.dumps(told("real", real, model, settings)), flush=True)
     seeds = range(arguments.seed, arguments.seed + arguments.pieces)
     rows = [generated(model, settings, seed) for seed in seeds]
-    streams = [np.append(START, closed(row, START, arguments.seconds)) for row in rows]
+    streams = [np.append(START, close_at(row, START, arguments.seconds)) for row in rows]
     print(json.dumps(told("cut", streams, model, settings)), flush=True)
     for closings in arguments.closings:
         closing.CLOSINGS = closings
         began = time.perf_counter()
-        rows = [ended(generated(model, dataclasses.replace(settings, end=True), seed)) for seed in seeds]
+        rows = [trim_to_eos(generated(model, dataclasses.replace(settings, end=True), seed)) for seed in seeds]
         more = {"closings": closings, "wall_seconds": round(time.perf_counter() - began, 1)}
         print(json.dumps(told("end", [np.append(START, row) for row in rows], model, settings, **more)), flush=True)
 

@@ -27,7 +27,7 @@ from musicgen.app.live.conversation import Conversation, Message, Turn
 from musicgen.app.live.session import Inbox, Sampler, converse
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, cut, read_midi
-from musicgen.data_prep.performance import shifted
+from musicgen.data_prep.performance import shift_time
 
 
 class Robot:
@@ -80,7 +80,7 @@ def main() -> int:
     music = read_midi(find_prime("bach"))[0]
     starts = [options.phrase * (k % max(int(music.duration // options.phrase), 1)) for k in range(options.turns)]
     inbox, turns, loads = Inbox(), list[Turn](), []
-    robot = Robot([shifted(cut(music, at, at + options.phrase), -at) for at in starts], inbox)
+    robot = Robot([shift_time(cut(music, at, at + options.phrase), -at) for at in starts], inbox)
 
     def over(turn: Turn) -> None:
         turns.append(turn)

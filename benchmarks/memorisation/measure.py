@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
-from musicgen.data_prep import Performance, cut, decode, encode, joined, shifted
+from musicgen.data_prep import Performance, cut, decode, encode, merge, shift_time
 from musicgen.data_prep.dataset.augment import stretch, transpose
 from musicgen.data_prep.dataset.shards import ShardSet
-from musicgen.data_prep.evaluation.memorisation import longest, measured_background
+from musicgen.data_prep.evaluation.memorisation import longest_match, measure_background
 from musicgen.data_prep.evaluation.memorisation_index import Index, read_index
 
 HERE = Path(__file__).parent
@@ -50,7 +50,7 @@ def whole_pieces(test: ShardSet, index: Index, every: int) -> dict[str, Any]:
     """Complete test pieces, and the longest matches among them."""
     found = []
     for i in range(0, len(test), every):
-        match = longest(test.notes(i), index)
+        match = longest_match(test.notes(i), index)
         found.append((match.length if match else 0, test.name(i), match.title if match else ""))
     found.sort(reverse=True)
     return {**shares(np.array([length for length, *_ in found])), "longest": found[:5]}
@@ -63,7 +63,7 @@ def other_performances(train: ShardSet, index: Index, works: dict[str, str], pie
     chosen = np.random.default_rng(0).choice(played_again, min(pieces, len(played_again)), replace=False)
     lengths = []
     for i in np.sort(chosen).tolist():
-        match = longest(cut(train.notes(i), 0, SECONDS), index, without=[train.name(i)])
+        match = longest_match(cut(train.notes(i), 0, SECONDS), index, without=[train.name(i)])
         lengths.append(match.length if match else 0)
     return {"of": len(played_again), **shares(np.array(lengths))}
 
@@ -89,14 +89,14 @@ def planted(train: ShardSet, test: ShardSet, index: Index, works: dict[str, str]
         passage = cut(source, source.onset[at], source.onset[at + notes])
         if not 0 < len(passage) <= notes or passage.pitch.min() < 6 or passage.pitch.max() > 121:
             continue
-        copy = disguised(shifted(passage, -float(passage.onset[0])), rng)
+        copy = disguised(shift_time(passage, -float(passage.onset[0])), rng)
         host = test.notes(int(rng.integers(len(test))))
         middle = SECONDS / 2
         after = middle + copy.end.max() + 0.1
-        music = joined(
-            [cut(host, 0, middle), shifted(copy, middle), shifted(cut(host, middle, SECONDS), after - middle)]
+        music = merge(
+            [cut(host, 0, middle), shift_time(copy, middle), shift_time(cut(host, middle, SECONDS), after - middle)]
         )
-        match = longest(music, index)
+        match = longest_match(music, index)
         lengths.append(match.length if match else 0)
         named += match is not None and works[match.name] == works[train.name(i)]
     found = np.array(lengths)
@@ -133,7 +133,7 @@ def main() -> None:
     wall, cpu = [], []
     for music in excerpts:
         began, busy = time.perf_counter(), time.process_time()
-        longest(music, index)
+        longest_match(music, index)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - busy)
     result = {
@@ -160,7 +160,7 @@ def main() -> None:
         "peak_mib_after_queries": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         "threshold": THRESHOLD,
         "test_two_minutes": shares(
-            measured_background((test.notes(i) for i in range(0, len(test), arguments.every)), index)
+            measure_background((test.notes(i) for i in range(0, len(test), arguments.every)), index)
         ),
         "test_whole": whole_pieces(test, index, arguments.every),
         "same_work_played_by_another": other_performances(train, index, works, arguments.control),

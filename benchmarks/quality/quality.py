@@ -53,7 +53,7 @@ def chosen(count: int, limit: int) -> list[int]:
 
 def write_real(arguments: argparse.Namespace) -> None:
     """The reference of both sets, as MIDI files."""
-    from musicgen.data_prep import cut, shifted, write_midi
+    from musicgen.data_prep import cut, shift_time, write_midi
     from musicgen.data_prep.dataset.shards import ShardSet
 
     pieces = ShardSet(arguments.shards, arguments.split)
@@ -66,7 +66,7 @@ def write_real(arguments: argparse.Namespace) -> None:
         for i in range(len(pieces)):
             music = pieces.notes(i)
             begin = float(music.onset[0]) + start
-            part = shifted(cut(music, begin, begin + arguments.seconds), -begin)
+            part = shift_time(cut(music, begin, begin + arguments.seconds), -begin)
             if len(part):
                 write_midi(part, making / f"{i:03}.mid")
         making.rename(folder)
@@ -99,7 +99,7 @@ def generate(
     model: Any, primes: Sequence[np.ndarray], setting: Setting, folder: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Write a piece for every prime, without the prime."""
-    from musicgen.app.join import closed, new_music
+    from musicgen.app.join import close_at, new_music
     from musicgen.data_prep import write_midi
     from musicgen.model.sampler import Sampling
 
@@ -117,7 +117,7 @@ def generate(
         rows, late = drawn(stream, len(batch), arguments.seconds)
         tokens, short = tokens + rows.size, short + late
         for place, (row, before) in enumerate(zip(rows, batch, strict=True), start=first):
-            music = new_music(closed(row, before, arguments.seconds), before)
+            music = new_music(close_at(row, before, arguments.seconds), before)
             write_midi(music, folder / f"{place:03}.mid")
     wall = time.perf_counter() - began
     return {"wall_seconds": round(wall, 1), "tokens_per_second": round(tokens / wall), "short": short}

@@ -24,9 +24,9 @@ from typing import Any
 from musicgen.data_prep import files
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
-from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, file_sha256, rows_of, totals
-from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards, without_copies
-from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, hash_file, totals
+from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards, reject_copies
+from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
 RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
@@ -84,7 +84,7 @@ def run(
     job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
     job.open()
-    records = job.finished(plans, _digest)
+    records = job.finished_records(plans, _digest)
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     on_progress(len(records), len(plans))
     if missing:
@@ -95,17 +95,17 @@ def run(
         records |= beam.make_shards(job, make_shard, missing, runner, runner_options)
     else:
         count = (os.cpu_count() or 1) if workers is None else workers
-        with contextlib.closing(in_order(missing, partial(make_shard, job), count, _died)) as made:
+        with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:
             for shard, record in zip(missing, made, strict=True):
                 if record is None:
                     raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
                 records[shard.name] = record
                 on_progress(len(records), len(plans))
     in_plan = [records[shard.name] for shard in plans]
-    items, rejected = without_copies(in_plan, "samples_sha256", _reject_copy)
+    items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
     rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
     rejected.sort(key=lambda entry: str(entry["name"]))
-    job.finish(in_plan, items, rejected, totals(items))
+    job.write_manifest(in_plan, items, rejected, totals(items))
     return AudioReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
@@ -125,14 +125,14 @@ def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
                     writer.take_back(first)
                     rejected.append({**_identity(recording), "reason": str(error)})
             writer.finish()
-        digest, size = file_sha256(beside), beside.stat().st_size
+        digest, size = hash_file(beside), beside.stat().st_size
     return job.record(shard.name, digest, size, items, rejected)
 
 
 def _write(recording: Recording, writer: RowWriter) -> Entry:
     """Add the rows of one recording and say what they are.  Raises AudioError, possibly with some rows written."""
     first, level, heard = writer.rows, Level(), hashlib.sha256()
-    for row in rows_of(read_blocks(recording.path, level)):
+    for row in cut_rows(read_blocks(recording.path, level)):
         heard.update(row.tobytes())
         writer.add(row)
     return {
@@ -155,7 +155,7 @@ def _identity(recording: Recording) -> Entry:
 def _digest(recording: Recording) -> str | None:
     """The hash of its file; None if it cannot be read: the next run tries again."""
     try:
-        return file_sha256(Path(recording.path)) if Path(recording.path).is_file() else None
+        return hash_file(Path(recording.path)) if Path(recording.path).is_file() else None
     except OSError:
         return None
 

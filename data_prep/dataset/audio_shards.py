@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
-from musicgen.data_prep.dataset.shards import ShardError, manifest_of
+from musicgen.data_prep.dataset.shards import ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLITS
 
 AUDIO_FORMAT = "musicgen-audio/1"
@@ -30,7 +30,7 @@ CHUNK = 10 * SAMPLE_RATE  # samples of a row
 _HEADER = 128  # bytes of a .npy header of this kind, whatever the number of rows
 
 
-def rows_of(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def cut_rows(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """f32 blocks of any length -> int16 [CHUNK] rows, the last filled up with zeros."""
     waiting = np.zeros(0, "<i2")
     for block in blocks:
@@ -69,7 +69,7 @@ class RowWriter:
         self._file.write(header.getvalue())
 
 
-def file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Hash of a file that may be larger than memory.  Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -82,7 +82,7 @@ class AudioSet:
         """Raises ShardError if `folder` is not a finished audio data set or has no such split."""
         self.folder, self.split = Path(folder), split
         otherwise = "is no audio data set: prepare the audio into a new folder"
-        manifest, self.items = manifest_of(self.folder, split, AUDIO_FORMAT, otherwise)
+        manifest, self.items = read_manifest(self.folder, split, AUDIO_FORMAT, otherwise)
         self._bytes = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
         self._open: dict[str, np.ndarray] = {}
 

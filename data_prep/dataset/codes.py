@@ -26,7 +26,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards
 from musicgen.data_prep.dataset.audio_shards import AudioSet, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards
-from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, manifest_of
+from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLIT_ORDER
 
 CODES_FORMAT = "musicgen-codes/1"
@@ -88,7 +88,7 @@ def run(
     job = JobState(Path(out), settings, CODES_FORMAT, ".npy")
     plans = plan_shards(sources, RECORDINGS_PER_SHARD)
     job.open()
-    records = job.finished(plans, lambda source: source.sha256)
+    records = job.finished_records(plans, lambda source: source.sha256)
     kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
     done, total = sum(samples[name] for name in records), sum(samples.values())
     on_progress(done, total)
@@ -102,7 +102,7 @@ def run(
             on_progress(done, total)
     in_plan = [records[shard.name] for shard in plans]
     items = [entry for record in in_plan for entry in record["items"]]
-    job.finish(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
+    job.write_manifest(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
     return CodesReport(job.out, totals(items), len(plans), kept, time.perf_counter() - began)
 
 
@@ -128,7 +128,7 @@ class CodeSet:
         """Raises ShardError if `folder` holds no codes or has no such split."""
         self.folder, self.split = Path(folder), split
         otherwise = "holds no codes: `musicgen prep --audio-dir DIR --codec piano` makes them"
-        self.manifest, self.items = manifest_of(self.folder, split, CODES_FORMAT, otherwise)
+        self.manifest, self.items = read_manifest(self.folder, split, CODES_FORMAT, otherwise)
         self._codes = {name: self._map(name) for name in sorted({self._shard(item) for item in self.items})}
 
     def __len__(self) -> int:

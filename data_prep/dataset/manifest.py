@@ -99,7 +99,7 @@ class JobState:
         files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
         return record
 
-    def finished(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
+    def finished_records(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
         """The records, by name, of the shards that are done: made from these very files, and undamaged.
 
         digest: the hash of an item's file, None if it cannot be read.
@@ -123,7 +123,7 @@ class JobState:
             return None
         return record if all(inputs[item.name] == digest(item) for item in shard.items) else None
 
-    def finish(
+    def write_manifest(
         self,
         records: Sequence[Mapping[str, Any]],
         items: Sequence[Mapping[str, Any]],
@@ -163,7 +163,7 @@ def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
     }
 
 
-def without_copies(
+def reject_copies(
     records: Sequence[Mapping[str, Any]], key: str, reject: Callable[[Entry, str], Entry]
 ) -> tuple[list[Entry], list[Entry]]:
     """(items, rejected) of shards in the order test, validation, train; copies of earlier items are rejected.

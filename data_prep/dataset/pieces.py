@@ -11,7 +11,7 @@ import numpy as np
 from musicgen.data_prep.dataset import shards, splits
 from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.midi import MidiError, read_midi
-from musicgen.data_prep.performance import Performance, sustained
+from musicgen.data_prep.performance import Performance, apply_pedal
 from musicgen.data_prep.tokens import encode
 
 LARGEST_FILE = 64 << 20  # bytes read at the most; what a MIDI file may hold is decided by the parser
@@ -80,7 +80,7 @@ def prepare(item: Item) -> Prepared | Rejected:
             played, remarks = noteseq.parse(data)
         else:
             played, remarks = read_midi(data)
-        performance = sustained(played)
+        performance = apply_pedal(played)
         tokens = encode(performance)
     except OSError as error:
         return Rejected(item.name, item.split, f"cannot be read: {error.strerror or error}")
@@ -104,7 +104,8 @@ def find_items(
     if path.is_file():
         from musicgen.data_prep import noteseq
 
-        found = [Item(name, "", str(path), "notesequence", start, size) for name, start, size in noteseq.index(path)]
+        records = noteseq.index_records(path)
+        found = [Item(name, "", str(path), "notesequence", start, size) for name, start, size in records]
     else:
         found = [Item(name, "", str(path / name)) for name in splits.find_midi(path)]
     assigned, unlisted = splits.assign(tuple(sorted(item.name for item in found)), table)

@@ -20,10 +20,10 @@ from typing import Any
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, shards
-from musicgen.data_prep.dataset.manifest import JobState, ShardPlan, without_copies
+from musicgen.data_prep.dataset.manifest import JobState, ShardPlan, reject_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
 from musicgen.data_prep.dataset.splits import SPLITS
-from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
 __all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "Report", "find_items", "prepare", "run"]
@@ -74,7 +74,7 @@ def run(
     items, unlisted = find_items(midi_dir, csv)
     plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
     job.open()
-    records = job.finished(plans, digest)
+    records = job.finished_records(plans, digest)
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     tally = Tally(len(items), on_progress)
     for record in records.values():
@@ -90,11 +90,11 @@ def run(
         for record in made.values():
             tally.add_record(record)
         records |= made
-    entries, rejects = without_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
+    entries, rejects = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
     rejected = [Rejected(**entry) for entry in rejects] + list(unlisted)
     in_order_of_names = [records[name] for name in sorted(records)]
     entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
-    job.finish(in_order_of_names, entries, [vars(entry) for entry in rejected], totals(entries))
+    job.write_manifest(in_order_of_names, entries, [vars(entry) for entry in rejected], totals(entries))
     return Report(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
@@ -104,7 +104,7 @@ def _make_here(
     """Make shards with processes on this machine, in order; their records."""
     count = (os.cpu_count() or 1) if workers is None else workers
     pieces = [item for shard in missing for item in shard.items]
-    with contextlib.closing(in_order(pieces, prepare, count, _died)) as outcomes:
+    with contextlib.closing(map_in_order(pieces, prepare, count, _died)) as outcomes:
         return {
             shard.name: write_shard(job, shard.name, [tally.add(next(outcomes)) for _ in shard.items])
             for shard in missing

@@ -114,7 +114,7 @@ def npz_views(mapped: mmap.mmap) -> dict[str, np.ndarray]:
     return arrays
 
 
-def manifest_of(folder: Path, split: str, format: str, otherwise: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_manifest(folder: Path, split: str, format: str, otherwise: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The manifest of a finished data set of this format, and its entries of one split.
 
     Raises ShardError, which of another format says that the folder `otherwise`.
@@ -139,7 +139,7 @@ class ShardSet:
         """Raises ShardError if ``folder`` is not a finished data set or has no such split."""
         self.folder, self.split = Path(folder), split
         otherwise = f"is no data set of the format {FORMAT}: run `musicgen prep` into a new folder"
-        manifest, self.items = manifest_of(self.folder, split, FORMAT, otherwise)
+        manifest, self.items = read_manifest(self.folder, split, FORMAT, otherwise)
         self.settings: dict[str, Any] = manifest["settings"]
         self._hashes: dict[str, str] = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
         self._open: dict[str, dict[str, np.ndarray]] = {}

@@ -48,7 +48,7 @@ def find_files(folder: str | os.PathLike[str], suffixes: tuple[str, ...], kind: 
     return tuple(sorted(names))
 
 
-def hashed_split(name: str) -> str:
+def split_by_hash(name: str) -> str:
     """Split of a piece from its name alone: about 90 % train, 5 % validation, 5 % test.
 
     The extension, the case and the Unicode form of the name do not matter, so that a copy on another system stays put.
@@ -61,7 +61,7 @@ def hashed_split(name: str) -> str:
     return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
 
 
-def official_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> dict[str, str]:
+def read_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> dict[str, str]:
     """A csv with the columns ``column`` and split as {name: split}. Raises PrepError if it is anything else."""
     table = Path(path)
     try:
@@ -94,8 +94,8 @@ def assign(
     Raises PrepError if the csv lists names that are not among ``names``.
     """
     if table is None:
-        return {name: hashed_split(name) for name in names}, ()
-    splits = official_splits(table, column)
+        return {name: split_by_hash(name) for name in names}, ()
+    splits = read_splits(table, column)
     there = set(names)
     absent = sorted(set(splits) - there)
     if absent:

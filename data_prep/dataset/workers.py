@@ -17,7 +17,7 @@ Out = TypeVar("Out")
 AHEAD = 4  # inputs in flight per worker: enough to keep it busy, few enough to bound memory
 
 
-def in_order(
+def map_in_order(
     inputs: Iterable[In], function: Callable[[In], Out], workers: int, died: Callable[[In], Out]
 ) -> Generator[Out, None, None]:
     """Yield ``function(x)`` for every input, in order; ``died(x)`` where that call killed its process.

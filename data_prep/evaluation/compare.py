@@ -87,7 +87,7 @@ def compare(samples: Sequence[Measured], reference: Sequence[Measured], *, seed:
     return _rounded(told)
 
 
-def resampled(values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+def bootstrap_means(values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
     """f64[2000]: the means of as many draws of n values from the n given, with replacement."""
     picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     return values[picks].mean(axis=1)
@@ -99,7 +99,7 @@ def means(samples: np.ndarray, reference: np.ndarray, seed: int) -> Table:
     draws = []
     for place, (name, values) in enumerate((("samples", samples), ("reference", reference))):
         values = values[np.isfinite(values)]
-        draws.append(resampled(values, (seed, place)) if values.size else np.zeros(0))
+        draws.append(bootstrap_means(values, (seed, place)) if values.size else np.zeros(0))
         made[name] = {**_interval(values.mean() if values.size else None, draws[-1]), "pieces": len(values)}
     both = bool(draws[0].size and draws[1].size)
     gap = made["samples"]["mean"] - made["reference"]["mean"] if both else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen.data_prep.events import STEPS_PER_SECOND, VELOCITY_BIN
-from musicgen.data_prep.performance import PEDAL_DOWN, Performance, cut, shifted, sustained
+from musicgen.data_prep.performance import PEDAL_DOWN, Performance, apply_pedal, cut, shift_time
 from musicgen.data_prep.repetition import most_repeats
 from musicgen.data_prep.tokens import decode, encode
 
@@ -104,7 +104,7 @@ def measure(performance: Performance, seconds: float = np.inf) -> Measured:
         raise ValueError("a piece without notes cannot be measured")
     start = float(performance.onset[0])
     played = cut(performance, start, start + seconds)
-    notes = on_the_grid(played)
+    notes = quantize(played)
     silence, repeats = longest_silence(notes), most_repeats(notes)
     similarity, minutes = self_similarity(notes), by_minute(notes)
     down, presses = pedal_use(played)
@@ -129,11 +129,11 @@ def measure(performance: Performance, seconds: float = np.inf) -> Measured:
     return Measured({name: values[name] for name in UNITS}, _histograms(notes), similarity, minutes)
 
 
-def on_the_grid(performance: Performance) -> Performance:
+def quantize(performance: Performance) -> Performance:
     """The notes as tokens can say them: pedal applied, first onset at 0, times in 10 ms, velocity 1, 5, 9, ... 125."""
     if not len(performance):
-        return sustained(performance)
-    notes = decode(encode(shifted(sustained(performance), -float(performance.onset[0]))))
+        return apply_pedal(performance)
+    notes = decode(encode(shift_time(apply_pedal(performance), -float(performance.onset[0]))))
     # `decode` tells onsets of one step apart by microseconds; here they are one moment.
     onset, end = (np.rint(times * STEPS_PER_SECOND) / STEPS_PER_SECOND for times in (notes.onset, notes.end))
     return Performance(onset, end, notes.pitch, notes.velocity, notes.pedal)
@@ -160,7 +160,7 @@ def scale_consistency(notes: Performance) -> float:
     return float(major_keys(pitch_classes(notes)).max())
 
 
-def covered(notes: Performance) -> float:
+def sounding_seconds(notes: Performance) -> float:
     """Seconds during which at least one note sounds."""
     reach = np.maximum.accumulate(notes.end)
     gaps = np.maximum(notes.onset[1:] - reach[:-1], 0)
@@ -169,7 +169,7 @@ def covered(notes: Performance) -> float:
 
 def polyphony(notes: Performance) -> float:
     """Mean number of notes that sound, over the time in which any sounds [muspy, without its grid]."""
-    return float((notes.end - notes.onset).sum() / covered(notes)) if len(notes) else np.nan
+    return float((notes.end - notes.onset).sum() / sounding_seconds(notes)) if len(notes) else np.nan
 
 
 def longest_silence(notes: Performance) -> float:

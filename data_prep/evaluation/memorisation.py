@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicgen.data_prep.evaluation.memorisation_index import BORDER, SEED, Index, Notes, in_order, seeds_of
+from musicgen.data_prep.evaluation.memorisation_index import BORDER, SEED, Index, Notes, hash_seeds, order_notes
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import Performance, cut
 
@@ -60,7 +60,7 @@ class Match:
     rhythm: float
 
 
-def counted(pitch: np.ndarray) -> np.ndarray:
+def mark_counted(pitch: np.ndarray) -> np.ndarray:
     """bool[n]: which notes continue no pattern of the MEMORY notes before."""
     counts = np.ones(len(pitch), np.bool_)
     if len(pitch) <= PATTERN:
@@ -75,17 +75,17 @@ def counted(pitch: np.ndarray) -> np.ndarray:
     return counts
 
 
-def longest(performance: Performance, index: Index, *, without: Sequence[str] = ()) -> Match | None:
+def longest_match(performance: Performance, index: Index, *, without: Sequence[str] = ()) -> Match | None:
     """The longest match of a piece with the index, or None if none has a seed.
 
     Of equally long ones the first in the index. `without` names pieces that do not count, such as the piece itself.
     """
-    notes = in_order(performance)
+    notes = order_notes(performance)
     if len(notes.pitch) <= SEED or len(index.interval) <= SEED:
         return None
     interval = np.diff(notes.pitch, prepend=0)
     interval[0] = BORDER
-    counts = np.concatenate([[0], np.cumsum(counted(notes.pitch))])
+    counts = np.concatenate([[0], np.cumsum(mark_counted(notes.pitch))])
     i, j, length = _faultless(interval, counts, index, [index.names.index(name) for name in without])
     # `length` intervals from i on lie between notes i - 1 and i + length - 1.
     order = np.lexsort((j, -length, -(counts[i + length] - counts[i - 1])))[:CANDIDATES]
@@ -104,7 +104,7 @@ def longest(performance: Performance, index: Index, *, without: Sequence[str] = 
     return _described(best[0][0], best[1], notes, index) if best is not None else None
 
 
-def measured_background(
+def measure_background(
     pieces: Iterable[Performance], index: Index, on_piece: Callable[[int], None] = lambda count: None
 ) -> np.ndarray:
     """i32[k], ascending: the longest match of every BACKGROUND_SECONDS of pieces that are not in the index.
@@ -116,7 +116,7 @@ def measured_background(
         for start in np.arange(0, piece.onset[-1] if len(piece) else 0, BACKGROUND_SECONDS):
             part = cut(piece, start, start + BACKGROUND_SECONDS)
             if len(part) and part.onset[-1] - start >= BACKGROUND_SECONDS / 2:  # no short remainders
-                match = longest(part, index)
+                match = longest_match(part, index)
                 lengths.append(match.length if match else 0)
         on_piece(count)
     return np.sort(np.array(lengths, np.int32))
@@ -126,7 +126,7 @@ def _faultless(
     interval: np.ndarray, counts: np.ndarray, index: Index, without: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(i, j, length), i64 each: all longest runs of equal intervals that hold a telling seed."""
-    keys = seeds_of(interval.astype(np.int8))
+    keys = hash_seeds(interval.astype(np.int8))
     telling = counts[SEED + 1 :] - counts[: -SEED - 1] >= TELLING  # of the notes i .. i + SEED
     places = np.flatnonzero(telling) + 1  # the interval before note i + 1 is the seed's first
     places = places[np.argsort(keys[places], kind="stable")]

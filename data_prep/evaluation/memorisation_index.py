@@ -36,7 +36,7 @@ class Notes(NamedTuple):
     step: np.ndarray
 
 
-def in_order(performance: Performance) -> Notes:
+def order_notes(performance: Performance) -> Notes:
     """The notes by chord and pitch."""
     step = np.floor(performance.onset * STEPS_PER_SECOND + 0.5).astype(np.int64)
     after = np.searchsorted(step, step + CHORD, side="right").tolist()  # the first note that is not of the chord
@@ -87,18 +87,18 @@ class Index:
     @cached_property
     def seeds(self) -> np.ndarray:
         """u32[n - SEED + 1]: a hash of the SEED intervals from each place on."""
-        return seeds_of(self.interval)
+        return hash_seeds(self.interval)
 
     def piece_at(self, note: int) -> int:
         """The piece that a note belongs to."""
         return int(np.searchsorted(self.offsets, note, side="right")) - 1
 
 
-def build(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
+def build_index(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
     """The index of (name, title, performance). Pieces without notes are left out."""
     interval, gap, first, names, titles = [], [], [], [], []
     for name, title, performance in pieces:
-        notes = in_order(performance)
+        notes = order_notes(performance)
         if not len(notes.pitch):
             continue
         steps = np.diff(notes.pitch, prepend=0)
@@ -119,7 +119,7 @@ def build(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
     )
 
 
-def seeds_of(interval: np.ndarray) -> np.ndarray:
+def hash_seeds(interval: np.ndarray) -> np.ndarray:
     """u32[n - SEED + 1] of i8[n]."""
     content = np.ascontiguousarray(interval, np.int8).tobytes()
     keys = np.zeros(max(0, len(content) - SEED + 1), np.uint32)

@@ -18,7 +18,7 @@ from musicgen.app.evaluation import memorisation_report
 from musicgen.app.prime import make_prime
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi
-from musicgen.data_prep.evaluation.memorisation_index import Index, build, index_bytes
+from musicgen.data_prep.evaluation.memorisation_index import Index, build_index, index_bytes
 from musicgen.data_prep.midi import read_text
 
 
@@ -50,7 +50,7 @@ def command(fake: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def seed_1(fake: ModuleType) -> Index:
     """An index whose only piece is what seed 1 gives."""
     result = generate.generate(generate.Request(Settings(seconds=30), None, 1), fake.fake_model())
-    return build([("original.mid", "Somebody: Something", result.samples[0].music)])
+    return build_index([("original.mid", "Somebody: Something", result.samples[0].music)])
 
 
 def test_pieces_end_by_themselves(
@@ -135,7 +135,7 @@ def test_a_prime_is_no_copy(fake: ModuleType, music: Performance) -> None:
     """What was given back of the prime is not looked at, also when it is itself from the training set."""
     prime = make_prime(music, None, "p")
     result = generate.generate(generate.Request(Settings(seconds=5), prime, 3), fake.fake_model())
-    index = build([("prime.mid", "", prime.performance)])
+    index = build_index([("prime.mid", "", prime.performance)])
     assert apart.length(apart.with_matches(result, index).samples[0]) == 0
 
 

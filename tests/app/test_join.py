@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from musicgen.app.join import alone, closed, join, new_music, sounding
+from musicgen.app.join import close_at, join, new_music, sounding
 from musicgen.app.prime import TICK, Prime, make_prime
 from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, encode, read_midi, steps, write_midi
 from musicgen.data_prep.rules import grammar
@@ -51,7 +51,7 @@ def test_the_prime_comes_back_unharmed(music: Performance, seconds: float | None
     """Every note struck in the opening is there with its own onset and velocity; closed ones keep their end too."""
     prime = make_prime(music, seconds, "")
     tokens = np.array([TIME_SHIFT + 99, NOTE_ON + 80, TIME_SHIFT + 9, NOTE_OFF + 80], np.int16)
-    tokens = closed(tokens, prime.tokens, 2.0)
+    tokens = close_at(tokens, prime.tokens, 2.0)
     whole = join(prime, tokens)
     old = prime.performance
     count = len(old)
@@ -73,7 +73,9 @@ def test_nothing_hangs(music: Performance, seconds: float | None, new_seconds: f
     """Whatever the model leaves open, all notes end with the new music, and the pedal is up after the join."""
     prime = make_prime(music, seconds, "")
     free = next(pitch for pitch in range(70, 80) if pitch not in sounding(prime.tokens))
-    tokens = closed(np.array([TIME_SHIFT, NOTE_ON + free] + [TIME_SHIFT + 99] * 9, np.int16), prime.tokens, new_seconds)
+    tokens = close_at(
+        np.array([TIME_SHIFT, NOTE_ON + free] + [TIME_SHIFT + 99] * 9, np.int16), prime.tokens, new_seconds
+    )
     assert not sounding(np.concatenate([prime.tokens, tokens])).size
     whole = join(prime, tokens)
     assert whole.duration <= prime.seconds + round(new_seconds * 100) / 100 + 0.0151
@@ -88,7 +90,7 @@ def test_an_open_note_ends_where_the_model_ends_it() -> None:
     prime = make_prime(music, 1.0, "")
     assert sounding(prime.tokens).tolist() == [60]
     assert prime.seconds == pytest.approx(0.8)
-    tokens = closed(np.array([TIME_SHIFT + 69, NOTE_OFF + 60, NOTE_ON + 60], np.int16), prime.tokens, 2.0)
+    tokens = close_at(np.array([TIME_SHIFT + 69, NOTE_OFF + 60, NOTE_ON + 60], np.int16), prime.tokens, 2.0)
     whole = join(prime, tokens)
     assert whole.end[0] == pytest.approx(1.5)
     assert whole.onset.tolist() == pytest.approx([0.0, 0.5, 1.5])
@@ -107,7 +109,7 @@ def test_without_prime_time_begins_at_zero(music: Performance) -> None:
     prime = make_prime(music, 3.0, "")
     held = int(sounding(prime.tokens)[0])
     tokens = np.array([TIME_SHIFT + 24, NOTE_OFF + held, NOTE_ON + 30, TIME_SHIFT + 10], np.int16)
-    new = alone(prime, closed(tokens, prime.tokens, 1.0), BOS)
+    new = new_music(close_at(tokens, prime.tokens, 1.0), prime.tokens)
     assert new.onset.tolist() == [0.25]
     assert new.end.tolist() == [1.0]
     assert new.pitch.tolist() == [30]
@@ -117,7 +119,7 @@ def test_without_prime_time_begins_at_zero(music: Performance) -> None:
 def test_closed_lasts_as_long_as_asked(seconds: float) -> None:
     """The cut falls on the asked time, also when one time shift reaches far beyond it."""
     tokens = np.array([NOTE_ON + 60] + [TIME_SHIFT + 99] * 30, np.int16)
-    cut = closed(tokens, np.array([BOS], np.int16), seconds)
+    cut = close_at(tokens, np.array([BOS], np.int16), seconds)
     assert steps(cut)[-1] == round(seconds * 100)
     assert cut[-1] == NOTE_OFF + 60
 
@@ -126,7 +128,7 @@ def test_a_note_struck_at_the_very_end_is_left_out() -> None:
     """It would have no length."""
     before = np.array([BOS, VELOCITY + 9], np.int16)
     tokens = np.array([NOTE_ON + 50, TIME_SHIFT + 99, NOTE_OFF + 50, NOTE_ON + 60], np.int16)
-    new = new_music(closed(tokens, before, 1.0), before)
+    new = new_music(close_at(tokens, before, 1.0), before)
     assert new.pitch.tolist() == [50] and new.end.tolist() == [1.0]
 
 
@@ -179,7 +181,7 @@ def test_the_file_says_what_the_model_was_given_and_drew(music: Performance, sec
     assume(prime.performance.onset[-1] < prime.seconds + 0.003)
     tokens = drawn(prime.tokens, 40, seed)
     limit = float(steps(tokens)[-1] + 1) / 100
-    whole, _ = read_midi(write_midi(join(prime, closed(tokens, prime.tokens, limit))))
+    whole, _ = read_midi(write_midi(join(prime, close_at(tokens, prime.tokens, limit))))
     # A pause or a velocity that no note follows is not encoded.
     last = np.flatnonzero(VOCABULARY.mask("note_on", "note_off")[tokens])[-1]
     expected = np.concatenate([prime.tokens, tokens[: last + 1]])

@@ -15,7 +15,7 @@ from musicgen.app import render as rendering
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import PEAK, chunks, render
 from musicgen.app.soundfont import find_soundfont
-from musicgen.data_prep import Performance, sustained
+from musicgen.data_prep import Performance, apply_pedal
 
 NO_PEDAL = np.zeros((0, 2))
 
@@ -92,10 +92,10 @@ def test_chunks_keep_every_note_and_its_length(
     assert sum(len(part) for _, part in parts) == len(music)
     there = {
         (round(t, 6), p): e
-        for t, p, e in zip(sustained(music).onset, sustained(music).pitch, sustained(music).end, strict=True)
+        for t, p, e in zip(apply_pedal(music).onset, apply_pedal(music).pitch, apply_pedal(music).end, strict=True)
     }
     for start, part in parts:
-        sounding = sustained(part)
+        sounding = apply_pedal(part)
         for onset, pitch, end in zip(sounding.onset, sounding.pitch, sounding.end, strict=True):
             expected = there[(round(onset + start, 6), pitch)]
             assert end + start >= expected - 1e-6

@@ -138,7 +138,7 @@ vocabulary.VOCABULARY = vocabulary.Vocabulary((*vocabulary.TABLE, vocabulary.Eve
 for name in [name for name in sys.modules if name.startswith("musicgen.") and name != vocabulary.__name__]:
     del sys.modules[name]
 
-from musicgen.app.join import closed, ended, join, sounding
+from musicgen.app.join import close_at, trim_to_eos, join, sounding
 from musicgen.app.live.conversation import Answer
 from musicgen.app.prime import make_prime
 from musicgen.app.web.notes.decoder import NoteStream
@@ -171,9 +171,9 @@ assert not Endings(8.0, 0.02).allowed(late)[0, VOCABULARY.mask("note_on", "veloc
 
 half = len(plain) // 2
 assert sounding(strewn[: 2 * half]).tolist() == sounding(plain[:half]).tolist() != []
-cut = closed(strewn[1:], strewn[:1], 1.1)
-assert decode(cut).equals(decode(closed(plain[1:], plain[:1], 1.1)))
-assert decode(ended(np.append(strewn, EOS))).equals(decode(plain))
+cut = close_at(strewn[1:], strewn[:1], 1.1)
+assert decode(cut).equals(decode(close_at(plain[1:], plain[:1], 1.1)))
+assert decode(trim_to_eos(np.append(strewn, EOS))).equals(decode(plain))
 prime = make_prime(music, 1.1, "")
 assert join(prime, strewn[1:]).equals(join(prime, plain[1:]))
 

@@ -15,7 +15,7 @@ from mido import Message, MetaMessage
 
 from musicgen.data_prep import midi
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
-from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, without_overlaps
+from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, remove_overlaps
 
 Build = Callable[..., bytes]
 QUARTER = 480  # half a second
@@ -278,7 +278,7 @@ performances = st.builds(
 def test_what_is_written_is_read_again(performance: Performance) -> None:
     content = write_midi(performance)
     again, remarks = read_midi(content)
-    kept = without_overlaps(performance)
+    kept = remove_overlaps(performance)
     assert again.onset == pytest.approx(kept.onset, abs=1e-9)
     assert again.end == pytest.approx(kept.end, abs=1e-9)
     assert np.array_equal(again.pitch, kept.pitch)
@@ -296,7 +296,7 @@ def test_pretty_midi_reads_what_is_written(performance: Performance) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (piano,) = pretty_midi.PrettyMIDI(io.BytesIO(write_midi(performance))).instruments
-    kept = without_overlaps(performance)
+    kept = remove_overlaps(performance)
     got = sorted((note.start, note.pitch, note.end, note.velocity) for note in piano.notes)
     assert [pitch for _, pitch, _, _ in got] == kept.pitch.tolist()
     assert [start for start, _, _, _ in got] == pytest.approx(kept.onset)

@@ -19,7 +19,7 @@ from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.noteseq import RecordError, crc32c
-from musicgen.data_prep.performance import Performance, empty, sustained
+from musicgen.data_prep.performance import Performance, apply_pedal, empty
 from musicgen.data_prep.tokens import encode
 
 Play = Callable[..., Performance]
@@ -60,7 +60,7 @@ def test_checksums_of_long_data(seed: int, size: int) -> None:
 
 def test_a_record_is_framed_as_the_format_says() -> None:
     """Length, masked checksum, data, masked checksum."""
-    record = noteseq.framed(b"abc")
+    record = noteseq.frame_record(b"abc")
     assert record[:8] == struct.pack("<Q", 3) and record[12:15] == b"abc" and len(record) == 19
     for data, stored in ((record[:8], record[8:12]), (b"abc", record[15:])):
         crc = plain_crc32c(data)
@@ -127,7 +127,7 @@ def test_prep_takes_a_tfrecord_file(pb2: Any, music_folder: Path, tmp_path: Path
     ours, theirs = ShardSet(tmp_path / "set", "train"), ShardSet(tmp_path / "midi", "train")
     assert [ours.name(i) for i in range(len(ours))] == [theirs.name(i) for i in range(len(theirs))]
     for i in range(len(ours)):
-        assert ours.notes(i).equals(sustained(theirs.notes(i)))
+        assert ours.notes(i).equals(apply_pedal(theirs.notes(i)))
         np.testing.assert_array_equal(ours.tokens(i), theirs.tokens(i))
 
 
@@ -139,7 +139,7 @@ def test_prep_takes_a_tfrecord_file(pb2: Any, music_folder: Path, tmp_path: Path
         (lambda data: data[:5], "not a TFRecord file, or damaged"),
         (lambda data: b"MThd" + data, "not a TFRecord file, or damaged"),
         (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "the checksum of this record is wrong"),
-        (lambda data: noteseq.framed(b"\xff\xff\xff"), "not a NoteSequence"),
+        (lambda data: noteseq.frame_record(b"\xff\xff\xff"), "not a NoteSequence"),
         (lambda data: b"", "holds no records"),
     ],
 )

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from musicgen.data_prep.performance import (
     NO_PEDAL,
     Performance,
+    apply_pedal,
     cut,
     empty,
-    joined,
-    shifted,
-    sustained,
-    without_overlaps,
+    merge,
+    remove_overlaps,
+    shift_time,
 )
 
 
@@ -72,38 +72,38 @@ def test_nonsense_is_refused(changes: dict[str, list[float]], message: str) -> N
 
 def test_the_pedal_holds_a_note_until_its_release() -> None:
     performance = piece([(0, 1, 60), (3.5, 4, 62)], [(0.5, 64), (3, 63)])
-    assert notes_of(sustained(performance)) == [(0, 3, 60), (3.5, 4, 62)]
-    assert len(sustained(performance).pedal) == 0
+    assert notes_of(apply_pedal(performance)) == [(0, 3, 60), (3.5, 4, 62)]
+    assert len(apply_pedal(performance).pedal) == 0
     assert performance.duration == 4
 
 
 def test_a_half_pressed_pedal_holds_nothing() -> None:
-    assert notes_of(sustained(piece([(0, 1, 60)], [(0.5, 63), (3, 0)]))) == [(0, 1, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 63), (3, 0)]))) == [(0, 1, 60)]
 
 
 def test_a_repeated_pitch_ends_the_earlier_note() -> None:
-    assert notes_of(sustained(piece([(0, 1, 60), (2, 2.5, 60)], [(0, 127), (3, 0)]))) == [(0, 2, 60), (2, 3, 60)]
-    assert notes_of(sustained(piece([(0, 3, 60), (2, 4, 60)]))) == [(0, 2, 60), (2, 4, 60)]
-    assert notes_of(without_overlaps(piece([(0, 3, 60), (2, 4, 60), (2, 3, 60)]))) == [(0, 2, 60), (2, 3, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60), (2, 2.5, 60)], [(0, 127), (3, 0)]))) == [(0, 2, 60), (2, 3, 60)]
+    assert notes_of(apply_pedal(piece([(0, 3, 60), (2, 4, 60)]))) == [(0, 2, 60), (2, 4, 60)]
+    assert notes_of(remove_overlaps(piece([(0, 3, 60), (2, 4, 60), (2, 3, 60)]))) == [(0, 2, 60), (2, 3, 60)]
 
 
 def test_a_pedal_never_released_holds_until_the_last_event() -> None:
-    assert notes_of(sustained(piece([(0, 1, 60), (2, 3, 62)], [(0.5, 127)]))) == [(0, 3, 60), (2, 3, 62)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60), (2, 3, 62)], [(0.5, 127)]))) == [(0, 3, 60), (2, 3, 62)]
     assert piece([(0, 1, 60)], [(0.5, 127), (7, 127)]).duration == 7
 
 
 def test_at_one_moment_a_release_beats_a_press_and_both_come_before_note_ends() -> None:
-    assert notes_of(sustained(piece([(0, 1, 60)], [(1, 127), (2, 0)]))) == [(0, 2, 60)]
-    assert notes_of(sustained(piece([(0, 1, 60)], [(0.5, 127), (1, 0), (2, 0)]))) == [(0, 1, 60)]
-    assert notes_of(sustained(piece([(0, 1, 60)], [(0.5, 0), (0.5, 127), (2, 0)]))) == [(0, 1, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(1, 127), (2, 0)]))) == [(0, 2, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 127), (1, 0), (2, 0)]))) == [(0, 1, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 0), (0.5, 127), (2, 0)]))) == [(0, 1, 60)]
 
 
 def test_no_notes() -> None:
-    assert len(empty()) == len(sustained(empty())) == len(joined([])) == 0
+    assert len(empty()) == len(apply_pedal(empty())) == len(merge([])) == 0
     assert empty().duration == 0
     none = np.zeros(0)
     only_pedal = Performance(none, none, none, none, np.array([[1.0, 127]]))
-    assert len(sustained(only_pedal).pedal) == 0
+    assert len(apply_pedal(only_pedal).pedal) == 0
 
 
 def test_cut_keeps_what_begins_inside_and_closes_the_pedal() -> None:
@@ -112,9 +112,9 @@ def test_cut_keeps_what_begins_inside_and_closes_the_pedal() -> None:
     assert notes_of(part) == [(1, 2, 62), (2, 4, 64)]
     assert part.pedal.tolist() == [[1, 100], [1.5, 0], [3, 90], [4, 0]]
     assert cut(performance, 0, float("inf")).equals(performance)
-    assert notes_of(shifted(part, -1)) == [(0, 1, 62), (1, 3, 64)]
+    assert notes_of(shift_time(part, -1)) == [(0, 1, 62), (1, 3, 64)]
     with pytest.raises(ValueError, match="negative"):
-        shifted(part, -1.5)
+        shift_time(part, -1.5)
     with pytest.raises(ValueError, match="later stop"):
         cut(performance, 2, 1)
 
@@ -130,12 +130,12 @@ pieces = st.builds(
 
 @given(pieces)
 def test_sustained_notes_of_a_key_never_overlap(performance: Performance) -> None:
-    sounding = sustained(performance)
+    sounding = apply_pedal(performance)
     for pitch in set(sounding.pitch.tolist()):
         of_key = sounding.pitch == pitch
         assert np.all(sounding.end[of_key][:-1] <= sounding.onset[of_key][1:])
         assert np.all(sounding.end[of_key] > sounding.onset[of_key])
-    assert sustained(sounding).equals(sounding)
+    assert apply_pedal(sounding).equals(sounding)
     assert set(zip(sounding.onset, sounding.pitch, strict=True)) == set(
         zip(performance.onset, performance.pitch, strict=True)
     )
@@ -143,6 +143,6 @@ def test_sustained_notes_of_a_key_never_overlap(performance: Performance) -> Non
 
 @given(pieces, st.floats(0, 5))
 def test_parts_join_to_the_whole(performance: Performance, border: float) -> None:
-    parts = joined([cut(performance, 0, border), cut(performance, border, float("inf"))])
+    parts = merge([cut(performance, 0, border), cut(performance, border, float("inf"))])
     assert np.array_equal(parts.onset, performance.onset)
     assert sorted(parts.pitch.tolist()) == sorted(performance.pitch.tolist())

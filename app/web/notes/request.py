@@ -34,7 +34,7 @@ from musicgen.app.web.checks import Plain, bytes_of, plain_object, seconds_of, t
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.settings import COMMON, parse_common
-from musicgen.data_prep import BOS, MidiError, Performance, cut, read_midi, shifted, write_midi
+from musicgen.data_prep import BOS, MidiError, Performance, cut, read_midi, shift_time, write_midi
 from musicgen.data_prep.midi import MAX_SECONDS
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def trimmed(
         music = cut(music, start, np.inf)
         if not len(music):
             raise BadInput("there is no note after the beginning you chose: move it to the left")
-        data = write_midi(shifted(music, -start), None)
+        data = write_midi(shift_time(music, -start), None)
         music, digest = read_midi(data)[0], hashlib.sha256(data).hexdigest()
         stop = stop - start if stop is not None else None
     first = float(music.onset[0])

@@ -17,9 +17,9 @@ from musicgen.app.cli import main
 from musicgen.app.evaluation import memorisation_report
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import Settings
-from musicgen.data_prep import Performance, cut, joined, shifted, write_midi
+from musicgen.data_prep import Performance, cut, merge, shift_time, write_midi
 from musicgen.data_prep.dataset.augment import transpose
-from musicgen.data_prep.evaluation.memorisation_index import build, index_bytes, read_index
+from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes, read_index
 
 TRAINING = ("b/two.mid", "one.mid")
 
@@ -30,7 +30,7 @@ def index_file(tmp_path: Path, piece: Callable[..., Performance]) -> Path:
     pieces = [
         (name, title, piece(300, seed)) for seed, (name, title) in enumerate(zip(TRAINING, ("", "A: B"), strict=True))
     ]
-    index = dataclasses.replace(build(pieces), background=np.array([9, 10, 12, 45], np.int32))
+    index = dataclasses.replace(build_index(pieces), background=np.array([9, 10, 12, 45], np.int32))
     path = tmp_path / "index.npz"
     path.write_bytes(index_bytes(index))
     return path
@@ -43,8 +43,8 @@ def folder(tmp_path: Path, piece: Callable[..., Performance]) -> Path:
     folder.mkdir()
     write_midi(piece(200, 77), folder / "own.mid")
     source = piece(300, 1)
-    quote = shifted(cut(transpose(source, 3), 0.0, float(source.onset[60])), 30.0)
-    write_midi(joined([cut(piece(200, 78), 0.0, 29.0), quote]), folder / "quote.mid")
+    quote = shift_time(cut(transpose(source, 3), 0.0, float(source.onset[60])), 30.0)
+    write_midi(merge([cut(piece(200, 78), 0.0, 29.0), quote]), folder / "quote.mid")
     return folder
 
 
@@ -94,7 +94,7 @@ def test_the_threshold_and_the_table(folder: Path, index_file: Path, capsys: pyt
 def test_the_prime_does_not_count(tmp_path: Path, index_file: Path, piece: Callable[..., Performance]) -> None:
     """A prime out of the training set is the person's, not the model's."""
     prime = cut(piece(300, 1), 0.0, 20.0)
-    music = joined([prime, shifted(piece(100, 79), 21.0)])
+    music = merge([prime, shift_time(piece(100, 79), 21.0)])
     about = Facts(Settings().resolved(2, 4), 1, 1, "c", "0", "1", len(prime), 20.0, "cpu", "0")
     content = write_midi(music, None, text=facts.texts(about, None))
     index = read_index(index_file)

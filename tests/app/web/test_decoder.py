@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musicgen.app.bundled import FOLDER
-from musicgen.app.join import closed
+from musicgen.app.join import close_at
 from musicgen.app.prime import make_prime
 from musicgen.app.web.notes.decoder import NoteStream
 from musicgen.app.web.notes.take import opening
@@ -40,7 +40,7 @@ def test_told_notes_are_the_decoded_ones(fake: ModuleType, seed: int, size: int)
     limit = listener.seconds
     for onset, end, pitch, velocity, _ in listener.close(limit):
         notes[onset, pitch] = [end, velocity]
-    music = decode(closed(np.append(tokens, np.int16(0)), bos, limit + 0.01))
+    music = decode(close_at(np.append(tokens, np.int16(0)), bos, limit + 0.01))
     assert listener.notes == len(music) > 20
     for onset, end, pitch, velocity in zip(music.onset, music.end, music.pitch, music.velocity, strict=True):
         told_end, told_velocity = notes[round(float(onset), 2), int(pitch)]

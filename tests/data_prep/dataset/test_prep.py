@@ -18,7 +18,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, prep, shards
 from musicgen.data_prep.dataset.prep import Item, Prepared, PrepError, Progress, Rejected
 from musicgen.data_prep.dataset.shards import ShardSet
-from musicgen.data_prep.dataset.workers import in_order
+from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.midi import write_midi
 from musicgen.data_prep.performance import Performance
 
@@ -130,17 +130,17 @@ def test_a_fault_of_ours_rejects_only_the_file(folder: Path, tmp_path: Path, mon
 def dying(
     items: Iterable[Item], function: Callable[[Item], object], workers: int, died: Callable[[Item], object]
 ) -> Iterator[object]:
-    """`in_order`, where reading piece 07 ends the process."""
+    """`map_in_order`, where reading piece 07 ends the process."""
     calls = [partial(os._exit, 9) if "piece 07" in item.name else partial(function, item) for item in items]
     item_of = dict(zip(map(id, calls), items, strict=True))
-    return in_order(calls, operator.call, workers, lambda call: died(item_of[id(call)]))
+    return map_in_order(calls, operator.call, workers, lambda call: died(item_of[id(call)]))
 
 
 def test_a_dead_worker_costs_only_its_own_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, bytes]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(prep, "in_order", dying)
+        patch.setattr(prep, "map_in_order", dying)
         report = prep.run(folder, tmp_path / "set", workers=2)
     assert [(entry.name, entry.sha256) for entry in report.rejected] == [("late/piece 07.mid", None)]
     assert "died" in report.rejected[0].reason
@@ -309,7 +309,7 @@ def test_memory_is_bounded(folder: Path) -> None:
             taken.append(i)
             yield i
 
-    results = in_order(inputs(), abs, 2, abs)
+    results = map_in_order(inputs(), abs, 2, abs)
     assert [next(results) for _ in range(20)] == list(range(20))
     assert len(taken) <= 20 + 8
     results.close()

@@ -17,7 +17,7 @@ from musicgen.data_prep.dataset import manifest as ledger
 from musicgen.data_prep.dataset import prep, shards
 from musicgen.data_prep.dataset.shards import ShardError, ShardSet
 from musicgen.data_prep.midi import read_midi
-from musicgen.data_prep.performance import Performance, sustained
+from musicgen.data_prep.performance import Performance, apply_pedal
 from musicgen.data_prep.tokens import encode
 
 Play = Callable[..., Performance]
@@ -40,7 +40,7 @@ def test_pieces_come_back_as_they_went_in(made: Path, music_folder: Path) -> Non
     assert len(pieces) >= 8
     for i in range(len(pieces)):
         music, _ = read_midi(music_folder / pieces.name(i))
-        assert pieces.notes(i).equals(sustained(music))
+        assert pieces.notes(i).equals(apply_pedal(music))
         np.testing.assert_array_equal(pieces.tokens(i), encode(music))
         np.testing.assert_array_equal(pieces.tokens(i), encode(pieces.notes(i)))
         assert pieces.token_counts()[i] == len(pieces.tokens(i))
@@ -48,7 +48,7 @@ def test_pieces_come_back_as_they_went_in(made: Path, music_folder: Path) -> Non
 
 
 def test_an_npz_that_numpy_reads_too(play: Play) -> None:
-    music = [sustained(play(i)) for i in range(3)]
+    music = [apply_pedal(play(i)) for i in range(3)]
     tokens = [encode(each) for each in music]
     data = shards.shard_bytes(["a", "ü", "c"], music, tokens)
     arrays = np.load(io.BytesIO(data), allow_pickle=False)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.data_prep.dataset.splits import assign, find_midi, hashed_split, official_splits
+from musicgen.data_prep.dataset.splits import assign, find_midi, read_splits, split_by_hash
 from musicgen.data_prep.errors import PrepError
 
 
@@ -39,7 +39,7 @@ def test_a_folder_without_midi_and_a_missing_folder_are_named(tmp_path: Path) ->
 
 
 def test_hashed_splits_have_their_shares() -> None:
-    counts = Counter(hashed_split(f"folder/piece {i}.mid") for i in range(20_000))
+    counts = Counter(split_by_hash(f"folder/piece {i}.mid") for i in range(20_000))
     assert 0.89 < counts["train"] / 20_000 < 0.91
     assert 0.045 < counts["validation"] / 20_000 < 0.055
     assert 0.045 < counts["test"] / 20_000 < 0.055
@@ -47,14 +47,14 @@ def test_hashed_splits_have_their_shares() -> None:
 
 def test_hashed_splits_never_change() -> None:
     """Written down, since a change would move pieces of data sets that exist between training and test."""
-    assert [i for i in range(60) if hashed_split(f"{i}.mid") == "test"] == [39, 51, 55]
-    assert [i for i in range(60) if hashed_split(f"{i}.mid") == "validation"] == [9, 49]
+    assert [i for i in range(60) if split_by_hash(f"{i}.mid") == "test"] == [39, 51, 55]
+    assert [i for i in range(60) if split_by_hash(f"{i}.mid") == "validation"] == [9, 49]
 
 
 @given(st.text(st.characters(exclude_characters="/\0.", exclude_categories=["Cs"]), min_size=1))
 def test_extension_and_case_do_not_matter(stem: str) -> None:
-    assert hashed_split(f"{stem}.mid") == hashed_split(f"{stem}.MIDI")
-    assert hashed_split(f"{stem.lower()}.mid") == hashed_split(f"{stem.lower().upper().lower()}.mid")
+    assert split_by_hash(f"{stem}.mid") == split_by_hash(f"{stem}.MIDI")
+    assert split_by_hash(f"{stem.lower()}.mid") == split_by_hash(f"{stem.lower().upper().lower()}.mid")
 
 
 def test_other_files_do_not_move_a_piece() -> None:
@@ -86,9 +86,9 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: 
 
 def test_a_missing_csv_and_one_that_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(PrepError, match=r"none\.csv does not exist"):
-        official_splits(tmp_path / "none.csv")
+        read_splits(tmp_path / "none.csv")
     (tmp_path / "noise.csv").write_bytes(bytes(range(256)))
     with pytest.raises(PrepError, match=r"noise\.csv cannot be read as text"):
-        official_splits(tmp_path / "noise.csv")
+        read_splits(tmp_path / "noise.csv")
     with pytest.raises(PrepError, match="cannot be read"):
-        official_splits(tmp_path)
+        read_splits(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from musicgen.data_prep.errors import PrepError
-from musicgen.data_prep.evaluation.compare import compare, means, overlap_and_kl, overlaps, resampled, shares
+from musicgen.data_prep.evaluation.compare import bootstrap_means, compare, means, overlap_and_kl, overlaps, shares
 from musicgen.data_prep.evaluation.measures import (
     BY_MINUTE,
     EDGES,
@@ -20,10 +20,10 @@ from musicgen.data_prep.evaluation.measures import (
     by_minute,
     chroma,
     measure,
-    on_the_grid,
+    quantize,
     self_similarity,
 )
-from musicgen.data_prep.performance import NO_PEDAL, Performance, shifted
+from musicgen.data_prep.performance import NO_PEDAL, Performance, shift_time
 from musicgen.data_prep.repetition import most_repeats
 
 Notes = list[tuple[float, float, int, int]]
@@ -111,8 +111,8 @@ def test_the_grid() -> None:
     """What tokens cannot tell apart, the measures do not either: 4 ms, and loudness inside a bin."""
     a = music([(0.5, 1.0, 60, 65), (0.5, 1.0, 50, 70), (1.5, 2.0, 62, 68)])
     b = music([(0.502, 1.001, 60, 66), (0.498, 0.999, 50, 72), (1.501, 2.001, 62, 67)])
-    assert on_the_grid(a).equals(on_the_grid(b))
-    assert on_the_grid(a).onset.tolist() == [0, 0, 1.0]
+    assert quantize(a).equals(quantize(b))
+    assert quantize(a).onset.tolist() == [0, 0, 1.0]
     assert np.array_equal(list(measure(a).values.values()), list(measure(b).values.values()), equal_nan=True)
 
 
@@ -133,7 +133,7 @@ def test_transposed(piece: Performance, semitones: int) -> None:
 @given(some_notes, st.integers(0, 5000))
 def test_later(piece: Performance, steps: int) -> None:
     """When a piece begins does not matter."""
-    a, b = measure(piece).values, measure(shifted(piece, steps / 100)).values
+    a, b = measure(piece).values, measure(shift_time(piece, steps / 100)).values
     assert list(b.values()) == pytest.approx(list(a.values()), nan_ok=True, abs=1e-9)
 
 
@@ -146,7 +146,7 @@ def test_ranges(piece: Performance) -> None:
     assert made.values["polyphony"] >= 1 - 1e-9
     assert made.values["longest_silence"] <= made.values["seconds"]
     for name, histogram in made.histograms.items():
-        assert histogram.sum() == pytest.approx(1 if name != "inter_onset" or len(on_the_grid(piece)) > 1 else 0)
+        assert histogram.sum() == pytest.approx(1 if name != "inter_onset" or len(quantize(piece)) > 1 else 0)
 
 
 @given(st.lists(st.integers(60, 62), min_size=0, max_size=60))
@@ -272,7 +272,7 @@ def test_bootstrap() -> None:
     assert told["difference"]["mean"] == pytest.approx(-1)
     assert told["difference"]["high"] - told["difference"]["low"] == pytest.approx(2 * half * 2**0.5, rel=0.1)
     assert means(values, values, 0) == means(values, values, 0) != means(values, values, 1)
-    assert not np.array_equal(resampled(values, (0, 0)), resampled(values, (0, 1)))
+    assert not np.array_equal(bootstrap_means(values, (0, 0)), bootstrap_means(values, (0, 1)))
     empty = means(np.array([np.nan]), values, 0)
     assert empty["samples"] == {"mean": None, "low": None, "high": None, "pieces": 0}
     assert empty["difference"]["mean"] is None

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.data_prep import Performance, cut, empty, joined, shifted
+from musicgen.data_prep import Performance, cut, empty, merge, shift_time
 from musicgen.data_prep.dataset.augment import stretch, transpose
-from musicgen.data_prep.evaluation.memorisation import counted, longest, measured_background
+from musicgen.data_prep.evaluation.memorisation import longest_match, mark_counted, measure_background
 from musicgen.data_prep.evaluation.memorisation_index import (
     BORDER,
     SEED,
     Index,
     MemorisationError,
-    build,
-    in_order,
+    build_index,
     index_bytes,
+    order_notes,
     read_index,
 )
 
@@ -45,15 +45,15 @@ def spaced(seed: int, notes: int = NOTES) -> Performance:
 
 
 TRAINING = [("folder/first", "Anon: One", spaced(1)), ("second", "", spaced(2)), ("third", "Ánon: Drei", spaced(3))]
-INDEX = build(TRAINING)
+INDEX = build_index(TRAINING)
 
 
 def planted(copy: Performance, seed: int) -> tuple[Performance, float]:
     """A copy between other notes, and where it begins."""
     before, after = spaced(seed, 100), spaced(seed + 1, 100)
     at = float(before.onset[-1]) + 1
-    copy = shifted(copy, at - float(copy.onset[0]))
-    return joined([before, copy, shifted(after, float(copy.onset[-1]) + 1)]), at
+    copy = shift_time(copy, at - float(copy.onset[0]))
+    return merge([before, copy, shift_time(after, float(copy.onset[-1]) + 1)]), at
 
 
 @settings(max_examples=60)
@@ -71,7 +71,7 @@ def test_a_planted_copy_is_found_wherever_it_is_and_however_it_is_disguised(
     name, title, source = TRAINING[piece]
     excerpt = cut(source, source.onset[start], source.onset[start + notes])
     whole, at = planted(stretch(transpose(excerpt, semitones), tempo), seed)
-    match = longest(whole, INDEX)
+    match = longest_match(whole, INDEX)
     assert match is not None
     assert (match.name, match.title, match.transposition) == (name, title, semitones)
     assert notes <= match.notes <= notes + 12  # chance may lengthen it a little at its ends, over faults
@@ -87,7 +87,7 @@ def test_a_planted_copy_is_found_wherever_it_is_and_however_it_is_disguised(
 @settings(max_examples=30)
 @given(seed=st.integers(100, 100_000), chords=st.booleans())
 def test_random_music_has_short_matches_only(seed: int, chords: bool) -> None:
-    match = longest(music(seed) if chords else spaced(seed), INDEX)
+    match = longest_match(music(seed) if chords else spaced(seed), INDEX)
     assert match is None or match.length <= 14
 
 
@@ -100,7 +100,7 @@ def test_the_order_within_a_chord_does_not_matter(seed: int, spread: object) -> 
     flat, off = np.zeros((0, 2)), np.full(180, 64)
     original = Performance(chords, chords + 0.1, pitch, off, flat)
     late = chords + rng.uniform(0, 0.019, 180)  # 19 ms are at most 2 steps of 10 ms, whatever way they are rounded
-    match = longest(Performance(late, late + 0.1, pitch, off, flat), build([("it", "", original)]))
+    match = longest_match(Performance(late, late + 0.1, pitch, off, flat), build_index([("it", "", original)]))
     assert match is not None and match.notes == 180
 
 
@@ -111,14 +111,14 @@ def test_a_match_goes_on_over_few_faults_and_ends_at_many() -> None:
         changed = pitch.copy()
         changed[50 : 50 + wrong] += 13
         copy = cut(replace(source, pitch=changed), 0.0, float(source.onset[100]))
-        match = longest(copy, INDEX)
+        match = longest_match(copy, INDEX)
         assert match is not None and match.notes == expected, wrong
-    added = joined([cut(source, 0.0, float(source.onset[100])), Performance(*extra_note(source, 40))])
-    match = longest(added, INDEX)
+    added = merge([cut(source, 0.0, float(source.onset[100])), Performance(*extra_note(source, 40))])
+    match = longest_match(added, INDEX)
     assert match is not None and match.notes == 100 and match.name == "folder/first"
     left_out = np.arange(100) != 40
     fields = (getattr(source, name)[:100][left_out] for name in ("onset", "end", "pitch", "velocity"))
-    match = longest(Performance(*fields, source.pedal), INDEX)
+    match = longest_match(Performance(*fields, source.pedal), INDEX)
     assert match is not None and match.notes == 99
 
 
@@ -141,8 +141,8 @@ def test_without_faults_the_longest_is_that_of_a_search_that_tries_everything(se
 
     training = [(str(i), "", simple(int(rng.integers(1, 60)))) for i in range(4)]
     piece = simple(50)
-    counts = counted(in_order(piece).pitch)
-    match = longest(piece, build(training))
+    counts = mark_counted(order_notes(piece).pitch)
+    match = longest_match(piece, build_index(training))
     ours = np.diff(piece.pitch.astype(int))
     best = 0
     for _, _, other in training:
@@ -162,15 +162,15 @@ def test_without_faults_the_longest_is_that_of_a_search_that_tries_everything(se
 
 def test_patterns_count_once() -> None:
     chromatic = np.arange(30, 90)
-    assert counted(chromatic).sum() == 5  # the first pattern of four steps is five notes
-    assert counted(np.full(50, 60)).sum() == 5
-    assert counted(np.tile([60, 62], 30)).sum() == 6
-    assert counted(np.tile([60, 64, 67, 64], 15)).sum() == 8
-    assert counted(np.random.default_rng(0).integers(21, 109, 60)).all()
+    assert mark_counted(chromatic).sum() == 5  # the first pattern of four steps is five notes
+    assert mark_counted(np.full(50, 60)).sum() == 5
+    assert mark_counted(np.tile([60, 62], 30)).sum() == 6
+    assert mark_counted(np.tile([60, 64, 67, 64], 15)).sum() == 8
+    assert mark_counted(np.random.default_rng(0).integers(21, 109, 60)).all()
     rng = np.random.default_rng(1)
     phrase = rng.integers(21, 109, 20)
     between = rng.integers(21, 109, 40)
-    assert counted(np.concatenate([phrase, between, phrase])).all()  # a theme that comes back is no pattern
+    assert mark_counted(np.concatenate([phrase, between, phrase])).all()  # a theme that comes back is no pattern
 
 
 def test_a_match_reaches_into_patterns_that_it_could_not_begin_with() -> None:
@@ -180,7 +180,7 @@ def test_a_match_reaches_into_patterns_that_it_could_not_begin_with() -> None:
         onset = np.arange(len(pitch)) / 10
         return Performance(onset, onset + 0.1, pitch, np.full(len(pitch), 64), np.zeros((0, 2)))
 
-    match = longest(with_scale(1, 2), build([("it", "", with_scale(1, 3))]))
+    match = longest_match(with_scale(1, 2), build_index([("it", "", with_scale(1, 3))]))
     assert match is not None and match.notes == 45 + 40 and match.start == 3.0
     assert 40 <= match.length <= 50
 
@@ -191,7 +191,7 @@ def test_too_few_notes_between_faults_end_a_match() -> None:
         pitch = source.pitch.astype(np.int64)
         pitch[50] += 13
         pitch[51 + agreeing] += 13
-        match = longest(cut(replace(source, pitch=pitch), 0.0, float(source.onset[100])), INDEX)
+        match = longest_match(cut(replace(source, pitch=pitch), 0.0, float(source.onset[100])), INDEX)
         assert match is not None
         # With 3 between them neither fault can be passed: what is left of them is longer than what is right of them.
         assert match.notes == expected, agreeing
@@ -200,7 +200,7 @@ def test_too_few_notes_between_faults_end_a_match() -> None:
 def test_a_scale_in_both_is_no_match() -> None:
     onset = np.arange(60) / 10
     scale = Performance(onset, onset + 0.1, np.arange(30, 90), np.full(60, 64), np.zeros((0, 2)))
-    match = longest(scale, build([("scale", "", scale)]))
+    match = longest_match(scale, build_index([("scale", "", scale)]))
     assert match is None or match.length <= 5
 
 
@@ -211,18 +211,18 @@ def test_loops_in_both_take_bounded_time_and_memory() -> None:
     onset = np.arange(len(pitch)) / 20
     piece = Performance(onset, onset + 0.04, pitch, np.full(len(pitch), 64), np.zeros((0, 2)))
     half = cut(piece, 0.0, float(onset[20_000]))
-    match = longest(half, build([("loop", "", piece)]))
+    match = longest_match(half, build_index([("loop", "", piece)]))
     assert match is not None and match.notes == len(half)
 
 
 def test_pieces_left_out_and_borders_between_pieces() -> None:
     whole = TRAINING[1][2]
-    assert longest(whole, INDEX).notes == NOTES  # type: ignore[union-attr]
-    assert longest(whole, INDEX).seconds == pytest.approx(whole.onset[-1] - whole.onset[0], abs=0.02)  # type: ignore[union-attr]
-    other = longest(whole, INDEX, without=["second"])
+    assert longest_match(whole, INDEX).notes == NOTES  # type: ignore[union-attr]
+    assert longest_match(whole, INDEX).seconds == pytest.approx(whole.onset[-1] - whole.onset[0], abs=0.02)  # type: ignore[union-attr]
+    other = longest_match(whole, INDEX, without=["second"])
     assert other is None or other.name != "second"
-    halves = build([("a", "", cut(whole, 0, whole.onset[150])), ("b", "", cut(whole, whole.onset[150], 1e9))])
-    match = longest(whole, halves)
+    halves = build_index([("a", "", cut(whole, 0, whole.onset[150])), ("b", "", cut(whole, whole.onset[150], 1e9))])
+    match = longest_match(whole, halves)
     assert match is not None and match.notes == 150  # no match runs from one piece into the next
 
 
@@ -230,17 +230,17 @@ def test_pieces_left_out_and_borders_between_pieces() -> None:
 def test_little_music(notes: int) -> None:
     few = cut(TRAINING[0][2], 0.0, float(TRAINING[0][2].onset[notes]))
     assert len(few) == notes
-    match = longest(few, INDEX)
+    match = longest_match(few, INDEX)
     assert match is None if notes <= SEED else match is not None and match.notes == notes
-    assert longest(TRAINING[0][2], build([("few", "", few)])) is None or notes > SEED
+    assert longest_match(TRAINING[0][2], build_index([("few", "", few)])) is None or notes > SEED
 
 
 def test_an_index_holds_all_notes() -> None:
-    index = build([*TRAINING, ("silence", "", empty())])
+    index = build_index([*TRAINING, ("silence", "", empty())])
     assert index.names == ("folder/first", "second", "third")
     for piece, (_, _, performance) in enumerate(TRAINING):
         part = slice(*index.offsets[piece : piece + 2].tolist())
-        notes = in_order(performance)
+        notes = order_notes(performance)
         assert np.array_equal(index.pitch[part], notes.pitch)
         assert np.array_equal(index.step[part], notes.step)
         assert index.interval[part][0] == BORDER
@@ -258,13 +258,13 @@ def test_an_index_survives_its_file(tmp_path: Path) -> None:
         assert np.array_equal(getattr(back, name), getattr(index, name)), name
         assert getattr(back, name).dtype == getattr(index, name).dtype, name
     assert (back.names, back.titles) == (index.names, index.titles)
-    assert longest(TRAINING[2][2], back) == longest(TRAINING[2][2], INDEX)
+    assert longest_match(TRAINING[2][2], back) == longest_match(TRAINING[2][2], INDEX)
 
 
 def test_an_empty_index_is_one(tmp_path: Path) -> None:
     path = tmp_path / "none.npz"
-    path.write_bytes(index_bytes(build([])))
-    assert longest(spaced(9), read_index(path)) is None
+    path.write_bytes(index_bytes(build_index([])))
+    assert longest_match(spaced(9), read_index(path)) is None
 
 
 @settings(max_examples=60)
@@ -306,7 +306,7 @@ def test_the_background_is_measured_in_equal_parts() -> None:
     long = spaced(50, 2000)  # about 460 s: three parts of 120 s, and a fourth that is more than half of one
     assert 420 < long.onset[-1] < 480
     told: list[int] = []
-    lengths = measured_background([long, spaced(51, 20), TRAINING[0][2], empty()], INDEX, told.append)
+    lengths = measure_background([long, spaced(51, 20), TRAINING[0][2], empty()], INDEX, told.append)
     assert told == [1, 2, 3, 4]
     assert len(lengths) == 5  # the second and fourth piece are too short
     assert lengths[-1] > 250 and lengths[-2] <= 14 and np.all(np.diff(lengths) >= 0)
