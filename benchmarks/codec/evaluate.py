@@ -119,11 +119,11 @@ class Ours:
 
         import jax
 
-        from musicgen.model.codec import weight_norm as codec_parameters
+        from musicgen.model import parameters
         from musicgen.model.codec.soundstream import SoundStream
 
         def bound(params: Any) -> SoundStream:
-            return codec_parameters.bind(SoundStream, self.config, params)
+            return parameters.bind(self.config, params, SoundStream)
 
         self.encode = jax.jit(lambda params, waves: bound(params).encode(waves)[0])
         self.decode = jax.jit(lambda params, codes: bound(params).decode(codes)[0][:, self.config.delay :])

@@ -22,7 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.streaming import MOST_FRAMES, StreamingDecoder, StreamingEncoder
@@ -53,7 +53,7 @@ def measure(config: CodecConfig, params: Any, kbps: float) -> dict[str, Any]:
         seconds = frames / config.frame_rate
         result[f"encode_{frames}"] = times(lambda encoder=encoder, wave=wave: encoder.push(wave), seconds)
         result[f"decode_{frames}"] = times(lambda decoder=decoder, codes=codes: decoder.push(codes), seconds)
-    sizes = {name: int(np.prod(shape)) for name, shape in codec_parameters.shapes(SoundStream, config).items()}
+    sizes = {name: int(np.prod(shape)) for name, shape in parameters.shapes(config, SoundStream).items()}
     for part in ("encoder", "quantizer", "decoder"):
         result[f"{part}_parameters"] = sum(size for name, size in sizes.items() if name.startswith(part))
     return result | {"int8_mebibytes": round(sum(sizes.values()) / 2**20, 2), "kbps": kbps}
@@ -76,7 +76,7 @@ def main() -> None:
         params: Any = load_file(arguments.codec / "codec.safetensors")
     else:
         config = CODEC_PRESETS[arguments.preset]
-        params = codec_parameters.initial(SoundStream, config, 0)
+        params = parameters.initial(config, 0, SoundStream)
     result = {"codec": arguments.preset if not arguments.codec else arguments.codec.name, "load": os.getloadavg()[0]}
     result |= measure(config, params, arguments.kbps)
     text = json.dumps(result, indent=1)

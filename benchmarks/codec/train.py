@@ -24,8 +24,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from musicgen.data_prep.dataset.audio_shards import AudioSet, Crops
+from musicgen.model import parameters
 from musicgen.model.codec import losses as codec_losses
-from musicgen.model.codec import weight_norm as codec_parameters
 from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec.discriminators import DiscriminatorConfig
 from musicgen.model.codec.losses import LossConfig
@@ -54,7 +54,7 @@ def validator(config: CodecTrainConfig, waves: np.ndarray) -> Callable[[Mapping[
     codec, losses = config.codec, LossConfig()
 
     def figures(params: Mapping[str, jax.Array], waves: jax.Array) -> dict[str, jax.Array]:
-        model = codec_parameters.bind(SoundStream, codec, params)
+        model = parameters.bind(codec, params, SoundStream)
         codes, _ = model.encode(waves)
         loud = codec_losses.gain(waves)
         made = {}
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compiled_codec_steps(config, arguments.compile_only == "judged")
         if arguments.compile_only == "spectra":
             silence = np.zeros((VALIDATION_ROWS, length), np.float32)
-            validator(config, silence)(codec_parameters.initial(SoundStream, config.codec, 0))
+            validator(config, silence)(parameters.initial(config.codec, 0, SoundStream))
         return
     train = Crops(AudioSet(arguments.data, "train"), batch=config.batch, samples=config.samples, seed=config.seed)
     held_out = AudioSet(arguments.data, "validation")

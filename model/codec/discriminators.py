@@ -4,7 +4,7 @@
     window w: real and imaginary part of the spectrum, cut into bands, convolutions over time and frequency
 
 Each says for every place whether it looks real (1) or not (0); its layers on the way there are the features.
-All layers' kernels are weight-normalised while they are trained (codec_parameters.py).
+All layers' kernels are weight-normalised while they are trained (weight_norm.py).
 
 Letters: B batch, T samples, C channels.
 """

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.soundstream import Past, SoundStream
 
@@ -26,7 +26,7 @@ def _program(config: CodecConfig) -> Callable[..., tuple[jax.Array, Past]]:
     ) -> tuple[jax.Array, Past]:
         """Codes i16 [B, F, Q] of waves [B, T] that follow others or, where `begins` [B], silence."""
         past = tuple(jnp.where(begins[:, None, None], 0, each) for each in past)
-        codes, past = codec_parameters.bind(SoundStream, config, params).encode(wave, past)
+        codes, past = parameters.bind(config, params, SoundStream).encode(wave, past)
         return codes.astype(jnp.int16), past
 
     return jax.jit(encode)
@@ -77,7 +77,7 @@ def _silence(config: CodecConfig, params: Mapping[str, jax.Array], rows: int) ->
     """The past before anything was heard."""
 
     def past_of(wave: jax.Array) -> Past:
-        return codec_parameters.bind(SoundStream, config, params).latents(wave)[1]
+        return parameters.bind(config, params, SoundStream).latents(wave)[1]
 
     shapes = jax.eval_shape(past_of, jax.ShapeDtypeStruct((rows, config.hop), jnp.float32))
     return tuple(jnp.zeros(each.shape, each.dtype) for each in shapes)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.soundstream import Past, SoundStream
 
@@ -33,10 +33,10 @@ def powers_of_two(count: int) -> Iterator[slice]:
 @functools.cache
 def _programs(config: CodecConfig, codebooks: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def encode(params: Mapping[str, jax.Array], wave: jax.Array, past: Past | None) -> tuple[jax.Array, Past]:
-        return codec_parameters.bind(SoundStream, config, params).encode(wave, past, codebooks=codebooks)
+        return parameters.bind(config, params, SoundStream).encode(wave, past, codebooks=codebooks)
 
     def decode(params: Mapping[str, jax.Array], codes: jax.Array, past: Past | None) -> tuple[jax.Array, Past]:
-        return codec_parameters.bind(SoundStream, config, params).decode(codes, past)
+        return parameters.bind(config, params, SoundStream).decode(codes, past)
 
     return jax.jit(encode), jax.jit(decode)
 

@@ -25,14 +25,15 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from musicgen.model import parameters
 from musicgen.model.codec import losses as codec_losses
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec import weight_norm
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.codec.losses import LossConfig
 from musicgen.model.codec.quantizer import Quantized, codebooks_used, first_entries, followed, perplexity, revive
 from musicgen.model.codec.soundstream import SoundStream
-from musicgen.model.codec.weight_norm import Parameters
+from musicgen.model.parameters import Parameters
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.metrics import Metrics
 from musicgen.model.training.train import Batches, Stop
@@ -101,9 +102,9 @@ def learning_rate(config: CodecTrainConfig, peak: float, step: jax.Array, progre
 
 def bound(params: Parameters, config: CodecTrainConfig) -> SoundStream:
     """The codec, computing as it is trained; the quantiser stays float32."""
-    dtype, kernels = jnp.dtype(config.compute), codec_parameters.fold(params)
+    dtype, kernels = jnp.dtype(config.compute), weight_norm.fold(params)
     cast = {name: x if name == ENTRIES else x.astype(dtype) for name, x in kernels.items()}
-    return codec_parameters.bind(SoundStream, config.codec, cast)
+    return parameters.bind(config.codec, cast, SoundStream)
 
 
 def reconstruct(
@@ -120,8 +121,8 @@ def reconstruct(
 def judge(judges: Parameters, wave: jax.Array, config: CodecTrainConfig) -> list[list[jax.Array]]:
     """What the discriminators see in wave f32 [B, T]; float32 features."""
     dtype = jnp.dtype(config.compute)
-    cast = {name: x.astype(dtype) for name, x in codec_parameters.fold(judges).items()}
-    features = codec_parameters.bind(Discriminators, config.discriminators, cast)(wave.astype(dtype))
+    cast = {name: x.astype(dtype) for name, x in weight_norm.fold(judges).items()}
+    features = parameters.bind(config.discriminators, cast, Discriminators)(wave.astype(dtype))
     return jax.tree.map(lambda x: x.astype(jnp.float32), features)
 
 
@@ -243,8 +244,8 @@ def devices() -> Mesh:
 
 def fresh_codec_state(config: CodecTrainConfig) -> CodecState:
     """Step 0."""
-    params = codec_parameters.unfold(codec_parameters.initial(SoundStream, config.codec, config.seed))
-    judges = codec_parameters.unfold(codec_parameters.initial(Discriminators, config.discriminators, config.seed + 1))
+    params = weight_norm.unfold(parameters.initial(config.codec, config.seed, SoundStream))
+    judges = weight_norm.unfold(parameters.initial(config.discriminators, config.seed + 1, Discriminators))
     return CodecState(
         jnp.zeros((), jnp.int32),
         params,
@@ -346,7 +347,7 @@ def train_codec(
             dispatched, progress = time.monotonic(), pace.progress(step)
             if progress >= config.adversarial_from and not judged:
                 if step:  # what spectra alone have taught
-                    metrics.write(step, **at_checkpoint(step, codec_parameters.fold(state.average), False))
+                    metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), False))
                 judged = True
             k = waves.shape[0]
             program = programs.of(judged) if k == config.steps_per_dispatch else make_codec_steps(config, judged)
@@ -359,7 +360,7 @@ def train_codec(
             if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
                 # first: who sent SIGTERM may not wait for long
                 checkpoints.save(step, state, {"reader": reader, "progress": pace.progress(step), "judged": judged})
-                metrics.write(step, **at_checkpoint(step, codec_parameters.fold(state.average), judged))
+                metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), judged))
     return state
 
 

@@ -11,7 +11,6 @@ from musicgen import checkpoints
 from musicgen.app.audio.continuation import CODES
 from musicgen.checkpoints import codec_release
 from musicgen.model import parameters
-from musicgen.model.codec import weight_norm as codec_parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.config import ModelConfig
@@ -38,7 +37,7 @@ MODEL = ModelConfig(
 
 def release_codec(folder: Path, seed: int = 0) -> str:
     """A codec that has learnt nothing; returns its sha256."""
-    params = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, CODEC, seed).items()}
+    params = {name: np.asarray(x) for name, x in parameters.initial(CODEC, seed, SoundStream).items()}
     return codec_release.release(folder, CODEC, params, {}, "# toy\n")
 
 

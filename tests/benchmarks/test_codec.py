@@ -124,7 +124,7 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     if "MP3" not in soundfile.available_formats():
         pytest.skip("this libsndfile writes no MP3")
     audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
-    from musicgen.model.codec import weight_norm as codec_parameters
+    from musicgen.model import parameters
     from musicgen.model.codec.config import CodecConfig
     from musicgen.model.codec.soundstream import SoundStream
 
@@ -140,7 +140,7 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     )
     (tmp_path / "run").mkdir()
     train = program("benchmarks/codec/train.py")
-    train.write_codec(tmp_path / "run", codec, codec_parameters.initial(SoundStream, codec, 0))
+    train.write_codec(tmp_path / "run", codec, parameters.initial(codec, 0, SoundStream))
     figures = {"mel_6": 0.9, "si_sdr_6": 9.0}
     records = [{"step": 1, "seconds": 1.0, "mel": 1.0}, {"step": 1, "seconds": 2.0, **figures}]
     (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

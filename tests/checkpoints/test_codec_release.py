@@ -9,7 +9,7 @@ import pytest
 
 from musicgen import checkpoints
 from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.streaming import StreamingDecoder, StreamingEncoder
@@ -19,7 +19,7 @@ CODEC = CODEC_PRESETS["toy-mdct"]
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, np.ndarray]:
-    return {n: np.asarray(x) for n, x in codec_parameters.initial(SoundStream, CODEC, 0).items()}
+    return {n: np.asarray(x) for n, x in parameters.initial(CODEC, 0, SoundStream).items()}
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_codec_comes_back(released: Path, params: dict[str, np.ndarray]) -> No
     codec = codec_release.load(released)
     assert (codec.name, codec.config, codec.about) == ("codec", CODEC, {"steps": 3})
     assert codec.sha256 == checkpoints.identity((released / "SHA256SUMS").read_text())
-    codec_parameters.bind(SoundStream, codec.config, codec.params)
+    parameters.bind(codec.config, codec.params, SoundStream)
     for name, value in params.items():
         if name.endswith(".kernel"):
             assert codec.weights[name].dtype == np.int8

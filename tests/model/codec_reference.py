@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.soundstream import SoundStream
 
@@ -17,7 +17,7 @@ TOY_CODEC = CODEC_PRESETS["toy"]
 def toy_parameters(seed: int = 0) -> dict[str, jax.Array]:
     """Fresh parameters; biases and snake frequencies random too, where a fresh codec has zeros and ones."""
     rng = np.random.default_rng(seed)
-    params = codec_parameters.initial(SoundStream, TOY_CODEC, seed)
+    params = parameters.initial(TOY_CODEC, seed, SoundStream)
     for name, value in sorted(params.items()):
         if "bias" in name or "frequency" in name:
             params[name] = value + rng.normal(0, 0.1, value.shape).astype(np.float32)

@@ -17,7 +17,7 @@ from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float
 from musicgen.data_prep.dataset.audio_shards import AudioSet
 from musicgen.data_prep.dataset.codes import CodeSet
-from musicgen.model.codec import weight_norm
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.streaming import StreamingEncoder
@@ -91,7 +91,7 @@ SPLITS = {"0": "train", "1": "train", "2": "test", "copy": "train", "noise": "tr
 def toy_codec(tmp_path: Path) -> Path:
     """A released codec that has learnt nothing."""
     config = CODEC_PRESETS["toy-mdct"]
-    params = {name: np.asarray(x) for name, x in weight_norm.initial(SoundStream, config, 0).items()}
+    params = {name: np.asarray(x) for name, x in parameters.initial(config, 0, SoundStream).items()}
     codec_release.release(tmp_path / "codec", config, params, {}, "# toy\n")
     return tmp_path / "codec"
 

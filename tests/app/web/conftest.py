@@ -85,12 +85,12 @@ def make_scheduler(fake: ModuleType) -> Iterator[Callable[..., Fixture]]:
 def loud(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `released`, whose untrained codec has been turned up until its sound can be heard."""
     from musicgen.checkpoints import codec_release
-    from musicgen.model.codec import weight_norm as codec_parameters
+    from musicgen.model import parameters
     from musicgen.model.codec.soundstream import SoundStream
     from musicgen.model.codec.streaming import StreamingDecoder
 
     folder = tmp_path_factory.mktemp("loud")
-    quiet = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, toy.CODEC, 0).items()}
+    quiet = {name: np.asarray(x) for name, x in parameters.initial(toy.CODEC, 0, SoundStream).items()}
     codes = np.random.default_rng(0).integers(0, toy.CODEC.codebook_size, (64, toy.CODEC.codebooks))
     for gain in 1.3 ** np.arange(20):
         louder = lambda name: name.startswith("decoder") and name.endswith("kernel")  # noqa: E731

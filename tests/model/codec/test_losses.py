@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicgen.model import parameters
 from musicgen.model.codec import losses as codec_losses
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec import weight_norm
 from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.codec.losses import LossConfig, mel_distance, mel_filters, si_sdr, spectrum
 
@@ -89,8 +90,8 @@ def test_adversarial_losses() -> None:
 
 
 def test_discriminators_see_every_part_of_a_wave_of_any_length_and_level() -> None:
-    params = codec_parameters.initial(Discriminators, TOY_JUDGES, 0)
-    judge = jax.jit(lambda wave: codec_parameters.bind(Discriminators, TOY_JUDGES, params)(wave))
+    params = parameters.initial(TOY_JUDGES, 0, Discriminators)
+    judge = jax.jit(lambda wave: parameters.bind(TOY_JUDGES, params, Discriminators)(wave))
     wave = jnp.asarray(noise(2, 601))
     features = judge(wave)
     assert [len(each) for each in features] == [2 + 1, 2 * 5 + 1]
@@ -102,15 +103,15 @@ def test_discriminators_see_every_part_of_a_wave_of_any_length_and_level() -> No
 
 
 def test_folding_kernels() -> None:
-    params = codec_parameters.initial(Discriminators, TOY_JUDGES, 0)
-    unfolded = codec_parameters.unfold(params)
-    folded = codec_parameters.fold(unfolded)
+    params = parameters.initial(TOY_JUDGES, 0, Discriminators)
+    unfolded = weight_norm.unfold(params)
+    folded = weight_norm.fold(unfolded)
     assert set(folded) == set(params)
     assert len(unfolded) > len(params)
     for name, value in params.items():
         np.testing.assert_allclose(folded[name], value, rtol=1e-5, atol=1e-7)
-    twice = codec_parameters.fold({n: 7 * v if n.endswith(".direction") else v for n, v in unfolded.items()})
+    twice = weight_norm.fold({n: 7 * v if n.endswith(".direction") else v for n, v in unfolded.items()})
     for name, value in params.items():  # the length of a direction means nothing
         np.testing.assert_allclose(twice[name], value, rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="parameters do not fit the config"):
-        codec_parameters.bind(Discriminators, TOY_JUDGES, unfolded)
+        parameters.bind(TOY_JUDGES, unfolded, Discriminators)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.model import parameters
 from musicgen.model.codec import mdct
-from musicgen.model.codec import weight_norm as codec_parameters
 from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.streaming import StreamingDecoder, StreamingEncoder
@@ -64,7 +64,7 @@ def test_a_tone_is_in_its_line_and_nowhere_far_from_it() -> None:
 
 @pytest.fixture(scope="module")
 def codec() -> SoundStream:
-    return codec_parameters.bind(SoundStream, CODEC, codec_parameters.initial(SoundStream, CODEC, 0))
+    return parameters.bind(CODEC, parameters.initial(CODEC, 0, SoundStream), SoundStream)
 
 
 def test_a_fresh_codec_gives_the_lowest_lines_back(codec: SoundStream) -> None:
@@ -93,7 +93,7 @@ def test_any_chunking_gives_what_the_whole_gives(codec: SoundStream) -> None:
 
 def test_the_end_of_a_stream_brings_the_last_samples() -> None:
     """Samples that fill no frame, and those that wait for the frame after theirs."""
-    params = codec_parameters.initial(SoundStream, CODEC, 0)
+    params = parameters.initial(CODEC, 0, SoundStream)
     encoder = StreamingEncoder(CODEC, params)
     wave = noise(2 * HOP + 5, seed=3)
     codes = np.concatenate([encoder.push(wave), encoder.finish()])

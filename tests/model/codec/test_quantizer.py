@@ -13,7 +13,7 @@ from codec_reference import TOY_CODEC, toy_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.quantizer import (
     ResidualVectorQuantizer,
     codebooks_used,
@@ -40,7 +40,7 @@ class Alone(ResidualVectorQuantizer):
 
 
 def bound(params: dict[str, jax.Array] | None = None) -> ResidualVectorQuantizer:
-    return codec_parameters.bind(Alone, TOY_CODEC, only_quantizer() if params is None else params)
+    return parameters.bind(TOY_CODEC, only_quantizer() if params is None else params, Alone)
 
 
 @functools.cache

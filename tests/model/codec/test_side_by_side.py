@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.side_by_side import encode_side_by_side
 from musicgen.model.codec.soundstream import SoundStream
@@ -20,7 +20,7 @@ def identity(wave: np.ndarray) -> np.ndarray:
 def test_codes_are_those_of_each_recording_alone(rows: int) -> None:
     """Also where a row takes the next recording, whatever it heard before, and where a frame is not full."""
     config = CODEC_PRESETS["toy"]
-    params = codec_parameters.initial(SoundStream, config, 0)
+    params = parameters.initial(config, 0, SoundStream)
     rng = np.random.default_rng(0)
     lengths = [config.hop * frames + rest for frames, rest in ((5, 0), (2, 5), (0, 1), (7, 0), (3, 1), (4, 0), (0, 0))]
     waves = [rng.uniform(-0.5, 0.5, length).astype(np.float32) for length in lengths]

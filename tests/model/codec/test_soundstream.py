@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import assert_close
 
-from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec.soundstream import Past, SoundStream, sine_squared
 from musicgen.model.codec.streaming import StreamingDecoder, StreamingEncoder, powers_of_two
@@ -25,7 +25,7 @@ MEBIBYTE = 1 << 20
 
 
 def bound() -> SoundStream:
-    return codec_parameters.bind(SoundStream, TOY_CODEC, toy_parameters())
+    return parameters.bind(TOY_CODEC, toy_parameters(), SoundStream)
 
 
 @functools.cache
@@ -168,7 +168,7 @@ def test_presets_are_what_was_asked_for(name: str) -> None:
     assert config.bitrate() == 12_000
     assert config.bitrate(config.codebooks_at(6_000)) == 6_000
     assert config.bitrate(config.codebooks_at(3_000)) == 3_000
-    sizes = codec_parameters.shapes(SoundStream, config).values()
+    sizes = parameters.shapes(config, SoundStream).values()
     assert sum(int(np.prod(size)) for size in sizes) <= 20 * MEBIBYTE  # bytes as int8
     assert CodecConfig.from_dict(config.to_dict()) == config
 
