@@ -11,12 +11,12 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.data_prep.rules.loops import memory
+from musicgen.data_prep.rules.loops import context_limit
 from musicgen.data_prep.rules.preamble import preamble
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
-    from musicgen.model.engine import Engine, Grammar
+    from musicgen.model.engine import Engine, Rules
 
 VARIABLE = "MUSICGEN_BACKEND"
 ONNX, JAX = "onnxruntime", "jax"
@@ -37,7 +37,7 @@ def chosen() -> str:
     return JAX if _may_have_accelerator() and jax_platform() != "cpu" else ONNX
 
 
-def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
+def open_engine(released: Released, rules: Rules) -> tuple[Engine, str]:
     """The weights in an engine, and what it is: platform, name and version.
 
     Raises EnvironmentProblem if it cannot use this machine, or the weights do not fit their own config.
@@ -53,7 +53,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
                 f"ONNX Runtime does not start here ({error}): pip install onnxruntime numba, or set {VARIABLE}={JAX}"
             ) from None
         try:
-            engine = OnnxEngine(released.config, released.weights, grammar, preamble(), memory)
+            engine = OnnxEngine(released.config, released.weights, rules, preamble(), context_limit)
         except ValueError as error:
             raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
         return engine, f"cpu {ONNX} {onnxruntime.__version__} numba {numba.__version__}"
@@ -65,7 +65,7 @@ def open_engine(released: Released, grammar: Grammar) -> tuple[Engine, str]:
 
     keep_compiled()
     return JaxEngine(
-        released.config, released.params, grammar, preamble(), memory
+        released.config, released.params, rules, preamble(), context_limit
     ), f"{platform} {JAX} {jax.__version__}"
 
 

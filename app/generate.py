@@ -23,13 +23,14 @@ from musicgen.app.version import version
 from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.rules.endings import Endings
+from musicgen.data_prep.rules.note_limits import NoteLimits
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
     from musicgen.model.engine import Engine
 
 Report = Callable[[float], None]
-JUDGED_BY = {"read": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
+JUDGED_BY = {"latents": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
 LONGEST_NOTE = 8.0  # seconds; see data_prep/rules/note_limits.py and benchmarks/sampling
 
 
@@ -120,9 +121,8 @@ def open_model(released: Released) -> Model:
     Raises EnvironmentProblem if neither can use this machine, BadInput for a MUSICGEN_BACKEND that is none.
     """
     from musicgen.app import backend
-    from musicgen.data_prep.rules.note_limits import Releases
 
-    engine, described = backend.open_engine(released, Releases(LONGEST_NOTE))
+    engine, described = backend.open_engine(released, NoteLimits(LONGEST_NOTE))
     return Model(
         engine=engine,
         name=released.name,
@@ -171,13 +171,13 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
     settings: resolved; their ``num_samples`` is not looked at.
     """
     if settings.end and endings_each(len(primes)) == 1:
-        return start(model, primes, settings, seed, grammar=Endings(LONGEST_NOTE, settings.seconds))
+        return start(model, primes, settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), settings.seconds))
     stream = start(model, primes, settings, seed)
     if not settings.end:
         return stream
 
     def endings(body: np.ndarray, count: int, seed: int, seconds: float) -> Iterator[np.ndarray]:
-        return start(model, [body], settings, seed, grammar=Endings(LONGEST_NOTE, seconds), copies=count)
+        return start(model, [body], settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), seconds), copies=count)
 
     return closing(stream, primes, settings.seconds, seed, endings, functools.partial(finality, model))
 
@@ -190,7 +190,7 @@ def finality(model: Model, stream: np.ndarray) -> float:
 def start(
     model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int, **more: Any
 ) -> Iterator[np.ndarray]:
-    """The stream of `model.engine` with these settings; more: its ``grammar`` and ``copies``."""
+    """The stream of `model.engine` with these settings; more: its ``rules`` and ``copies``."""
     assert settings.latents is not None and settings.context is not None  # resolved
     stream = model.engine.start(
         primes,

@@ -7,6 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# The tokens before all others, in every vocabulary that a model is made for: padding, the beginning and the end.
+PAD, BOS, EOS = range(3)
+SPECIALS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -46,7 +50,12 @@ class ModelConfig:
     @property
     def specials(self) -> int:
         """Tokens before the first that has a logit: all have one, but codes have none for PAD, BOS and EOS."""
-        return 0 if self.channels == 1 else 3
+        return 0 if self.channels == 1 else SPECIALS
+
+    @property
+    def token_shape(self) -> tuple[int, ...]:
+        """Of one token as the model takes it: a frame is Q codes, all others are single integers."""
+        return (self.channels,) if self.depth_layers else ()
 
     def logit_of(self, tokens: Any) -> Any:
         """Which logit is that of each token, i32 of any shape; of what has none, the first."""

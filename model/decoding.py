@@ -2,8 +2,9 @@
 
 Kept from earlier calls are the keys and values of the local blocks (the last W inputs, a ring), of the cross-attends
 (all N inputs) and of the self-attends (the M latents).  `prefill` reads many tokens in one pass, `step` adds one,
-which becomes both an input and a latent.  When the latents are full, `renew` begins again with the last few of them;
-when the inputs are, the caller prefills anew from its last tokens (model/engine.py).
+which becomes both an input and a latent.  When the latents are full, `restart_latents` begins again with the last few
+of them; when the inputs are, the caller prefills again from its last tokens (model/engine.py).  All three return what
+the last latent knows: logits, or the codes of a frame, are read out of it by the engine.
 
 Caches are [B*G, T, K], not [B, G, T, K]: with a leading axis of size 1 XLA copies the whole cache at every step on a
 CPU.
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from musicgen.model.attention import attend, attend_where
 from musicgen.model.config import ModelConfig
-from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR, within_reach
+from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR, clamp_positions
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -33,20 +34,20 @@ class Cache(NamedTuple):
     inputs: jax.Array  # i32 []: how many inputs there are, padding included
     latents: jax.Array  # i32 []
     start: jax.Array  # i32 [B]: the first input of each row that is not padding
-    seeds: jax.Array  # [B, M, D]: what the latents began as, the inputs of the same place
+    latent_inputs: jax.Array  # [B, M, D]: what the latents began as, the inputs of the same place
 
 
-def recorded(attend: Attend, record: list[KeysValues]) -> Attend:
+def record(attend: Attend, keys_values: list[KeysValues]) -> Attend:
     """The same attention, which also notes its keys and values."""
 
-    def recording(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        record.append((k, v))
+    def attend_and_note(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        keys_values.append((k, v))
         return attend(q, k, v)
 
-    return recording
+    return attend_and_note
 
 
-def _stored(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
+def _store(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
     """Keys and values [B, T, G, K] -> caches [B*G, length, K], zero past T."""
 
     def store(x: jax.Array) -> jax.Array:
@@ -57,75 +58,68 @@ def _stored(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
 
 
 def prefill(
-    model: PerceiverAR, tokens: jax.Array, start: jax.Array, *, dtype: jnp.dtype, **cut: int
-) -> tuple[jax.Array, Cache]:
-    """As `fill`, but the first of what it returns is the logits f32 [B, V] of the next token."""
-    x, cache = fill(model, tokens, start, dtype=dtype, **cut)
-    return model.read(x[:, None], cache.inputs[None, None] - 1)[:, 0], cache
-
-
-def fill(
     model: PerceiverAR,
     tokens: jax.Array,
     start: jax.Array,
     *,
-    read: int,
     latents: int,
-    context: int,
+    max_latents: int,
+    max_inputs: int,
     dtype: jnp.dtype,
-    ahead: int | None = None,
+    free_inputs: int | None = None,
 ) -> tuple[jax.Array, Cache]:
-    """Read tokens i32 [B, T] with the last `read` as latents, into caches for N = context inputs and M = latents.
+    """Read tokens i32 [B, T] with the last `latents` as latents, into caches for N = max_inputs and M = max_latents.
 
-    Inputs stand as they will for the last of the tokens that are added before the next pass over them (`ahead`; as
+    Inputs stand as they will for the last of the tokens that are added before the next prefill (`free_inputs`; as
     many as there is room for latents unless given), so that no later one sees any of them farther back than the model
     has learnt.
 
     Returns what the last latent knows, [B, D], and the cache.
     """
     T, W = tokens.shape[1], model.config.local_window
-    masked = Masked(model.config, T - read, start)
+    first = T - latents
+    masked = Masked(model.config, first, start)
     local: list[KeysValues] = []
     cross: list[KeysValues] = []
     latent: list[KeysValues] = []
     positions = jnp.arange(T)[None]
-    ahead = min(latents - read, context - T) if ahead is None else ahead
-    h = model.encode(tokens, positions, recorded(masked.local_attend, local), dtype=dtype)
-    x = model.think(
-        h[:, T - read :],
-        positions[:, T - read :],
+    free = min(max_latents - latents, max_inputs - T) if free_inputs is None else free_inputs
+    h = model.encode(tokens, positions, record(masked.local_attend, local), dtype=dtype)
+    x = model.process(
+        h[:, first:],
+        positions[:, first:],
         h,
-        within_reach(positions, T + ahead, read + ahead, model.config.context),
-        recorded(masked.cross_attend, cross),
-        recorded(masked.self_attend, latent),
+        clamp_positions(positions, T + free, latents + free, model.config.context),
+        record(masked.cross_attend, cross),
+        record(masked.self_attend, latent),
     )
     ring = [(k[:, -W:], v[:, -W:]) for k, v in local]
     turn = T % W if T > W else 0
     return x[:, -1], Cache(
-        local=tuple((jnp.roll(k, turn, axis=1), jnp.roll(v, turn, axis=1)) for k, v in _stored(ring, W)),
-        cross=_stored(cross, context),
-        latent=_stored(latent, latents),
+        local=tuple((jnp.roll(k, turn, axis=1), jnp.roll(v, turn, axis=1)) for k, v in _store(ring, W)),
+        cross=_store(cross, max_inputs),
+        latent=_store(latent, max_latents),
         inputs=jnp.int32(T),
-        latents=jnp.int32(read),
+        latents=jnp.int32(latents),
         start=start,
-        seeds=jnp.pad(h[:, T - read :], [(0, 0), (0, latents - read), (0, 0)]),
+        latent_inputs=jnp.pad(h[:, first:], [(0, 0), (0, max_latents - latents), (0, 0)]),
     )
 
 
-def copied(cache: Cache, copies: int) -> Cache:
+def repeat_rows(cache: Cache, copies: int) -> Cache:
     """A cache with so many rows for the one of this."""
     return jax.tree.map(lambda x: jnp.concatenate([x] * copies) if x.ndim else x, cache)
 
 
-def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
-    """Begin anew with the last `read` latents where all M are in use: the inputs, and their caches, stay as they are.
+def restart_latents(model: PerceiverAR, cache: Cache, *, latents: int) -> tuple[jax.Array, Cache]:
+    """Compute the last of the latents again where all M are in use: the inputs, and their caches, stay as they are.
 
-    Returns logits f32 [B, V] of the next token and the cache with room for M - read latents more.
+    Returns what the last latent knows, [B, D], and the cache with room for M - latents more.
     """
-    B, M, _ = cache.seeds.shape
-    first = cache.inputs - read
-    seeds = jax.lax.dynamic_slice_in_dim(cache.seeds, cache.latents - read, read, axis=1)
-    positions = (first + jnp.arange(read))[None]
+    B, M, _ = cache.latent_inputs.shape
+    first = cache.inputs - latents
+    latent_inputs = jax.lax.dynamic_slice_in_dim(cache.latent_inputs, cache.latents - latents, latents, axis=1)
+    positions = (first + jnp.arange(latents))[None]
     latent: list[KeysValues] = []
     caches = iter(cache.cross)
 
@@ -138,11 +132,11 @@ def renew(model: PerceiverAR, cache: Cache, *, read: int) -> tuple[jax.Array, Ca
     def self_attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return attend(q, k, v, cache.start - first)
 
-    x = model.think(seeds, positions, seeds, positions, cross_attend, recorded(self_attend, latent))
-    return model.read(x[:, -1:], positions[:, -1:])[:, 0], cache._replace(
-        latent=_stored(latent, M),
-        latents=jnp.int32(read),
-        seeds=jnp.pad(seeds, [(0, 0), (0, M - read), (0, 0)]),
+    x = model.process(latent_inputs, positions, latent_inputs, positions, cross_attend, record(self_attend, latent))
+    return x[:, -1], cache._replace(
+        latent=_store(latent, M),
+        latents=jnp.int32(latents),
+        latent_inputs=jnp.pad(latent_inputs, [(0, 0), (0, M - latents), (0, 0)]),
     )
 
 
@@ -206,17 +200,11 @@ def _length(caches: tuple[KeysValues, ...]) -> int:
 
 
 def step(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dtype) -> tuple[jax.Array, Cache]:
-    """Add token i32 [B]: logits f32 [B, V] of the next one, and the cache with one more input and latent."""
-    x, extended = extend(model, token, cache, dtype=dtype)
-    return model.read(x[:, None], cache.inputs[None, None])[:, 0], extended
-
-
-def extend(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dtype) -> tuple[jax.Array, Cache]:
     """Add token i32 [B], or a frame of codes [B, Q]: what its latent knows [B, D], and the cache with it."""
     cached = Cached(model.config, cache)
     position = cache.inputs[None, None]
     h = model.encode(token[:, None], position, cached.local_attend, dtype=dtype)
-    x = model.think(h, position, h, position, cached.cross_attend, cached.self_attend)
+    x = model.process(h, position, h, position, cached.cross_attend, cached.self_attend)
     return x[:, 0], Cache(
         tuple(cached.local),
         tuple(cached.cross),
@@ -224,5 +212,5 @@ def extend(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dty
         cache.inputs + 1,
         cache.latents + 1,
         cache.start,
-        jax.lax.dynamic_update_slice(cache.seeds, h.astype(cache.seeds.dtype), (0, cache.latents, 0)),
+        jax.lax.dynamic_update_slice(cache.latent_inputs, h.astype(cache.latent_inputs.dtype), (0, cache.latents, 0)),
     )

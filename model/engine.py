@@ -1,13 +1,15 @@
 """Generation: primes of integers in, an endless stream of integers out.
 
-    engine = JaxEngine(config, params, grammar)      # or OnnxEngine(config, weights, grammar), on a CPU
+    engine = JaxEngine(config, params, rules)        # or OnnxEngine(config, weights, rules), on a CPU
     stream = engine.start([prime], latents=2048, context=4096, sampling=Sampling(), seed=0)      # reads the primes
     for block in stream: ...                                                                     # int16 [B, k]
 
-The stream knows no end: EOS is never drawn, and the caller stops when it has enough.  `grammar` says which token may
-come next (musicgen.data_prep.rules.grammar, or anything with its three functions); the engine itself knows nothing of
-music.  A grammar that also has `inclined`, such as musicgen.data_prep.rules.endings, decides about EOS itself; a row
-that has drawn one goes on with nothing else until the caller has enough of the others.
+A token is an integer, or with a model of frames (model/frames.py) a frame of Q codes: primes are then [T, Q] and
+blocks [B, k, Q].  Each token becomes both an input and a latent.  When the latents are full they are restarted over
+the same inputs, and when the inputs are full the last of them are read again in one pass.
+
+The stream has no end of its own: the caller stops when it has enough.  What may be drawn is for the rules to say
+(musicgen.data_prep.rules, or anything with their three functions); the engine itself knows nothing of music.
 """
 
 from __future__ import annotations
@@ -15,120 +17,163 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import PAD, ModelConfig
 from musicgen.model.sampler import Sampling
 
-PAD, EOS = 0, 2
-NEVER_FORGOTTEN = 2**40  # more tokens than any row has
-# The share of the latents that a refill reads.  Less costs quality right after it, more costs time, since the next
-# one comes sooner: benchmarks/cpu has the curve.
-KEPT = 0.25
-SPARED = 1 / 8  # of the context, at least, is left free by a pass over the inputs, since few latents soon are full
+FRAMES_BLOCK = 8  # frames a dispatch
+NO_LIMIT = 2**40  # more tokens than any row has
+# The share of the latents that is computed again when they are full.  Less costs quality right after it, more costs
+# time, since the next restart comes sooner: benchmarks/cpu has the curve.
+CARRIED = 0.25
+RESERVED = 1 / 8  # of the context, at least, is left free by a prefill, since few latents soon are full
+
+Array = TypeVar("Array")  # of the backend
+Cache = TypeVar("Cache")
+RuleState = Any  # whatever a rule's `start` returns: a tree of arrays, batch first
+ContextLimit = Callable[[np.ndarray], int | None]
 
 
-Memory = Callable[[np.ndarray], int | None]
+class Rules(Protocol):
+    """What may be drawn, and what is made likelier: a logits processor with a state.
+
+    Three pure functions over arrays of NumPy, or of JAX inside `jax.jit`.  A rule may wrap another one.  Rules are
+    hashed: what is equal is compiled once.
+    """
+
+    def start(self, streams: Sequence[np.ndarray], xp: ModuleType, /) -> RuleState:
+        """The state after these streams, int [T] or [T, Q] each, as arrays of the namespace xp."""
+
+    def advance(self, state: RuleState, token: Any, /) -> RuleState:
+        """The state after one more token i32 [B], or frame i32 [B, Q]."""
+
+    def apply(self, state: RuleState, logits: Any, /) -> Any:
+        """Logits f32 [B, V] as they are to be sampled from, -inf where a token must not come.
+
+        Of a frame it is given those of the first codebook alone, which the finer ones refine.
+        """
 
 
-class Grammar(Protocol):
-    """Pure functions over arrays, of NumPy or inside jax.jit."""
+@dataclasses.dataclass(frozen=True)
+class NoRules:
+    """Anything may be drawn."""
 
-    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
-        """The state after these streams."""
+    def start(self, streams: Sequence[np.ndarray], xp: ModuleType) -> RuleState:
+        """Nothing."""
+        return ()
 
-    def advance(self, state: Any, token: Any) -> Any:
-        """The state after one more token i32 [B]."""
+    def advance(self, state: RuleState, token: Any) -> RuleState:
+        """Nothing."""
+        return state
 
-    def allowed(self, state: Any) -> Any:
-        """bool [B, V]: which tokens may come next."""
-
-
-class Inclined(Grammar, Protocol):
-    """A grammar under which EOS may come."""
-
-    def inclined(self, state: Any) -> Any:
-        """f32 [B, V]: added to the logits."""
+    def apply(self, state: RuleState, logits: Array) -> Array:
+        """The logits as they are."""
+        return logits
 
 
-class Engine:
+@dataclasses.dataclass(frozen=True)
+class SamplingState(Generic[Array, Cache]):
+    """All that the next token of B rows depends on, besides the parameters, the settings and the seed.
+
+    outputs: what the model says of the next token: logits f32 [B, V]; of a frame, what its codes are read out of.
+    cache: keys and values of inputs and latents; a draw takes it over.
+    rules: the state of the rules.
+    drawn: i32 [], how many tokens were drawn so far: noise is drawn by this number, so blocks do not matter.
+    """
+
+    outputs: Array
+    cache: Cache
+    rules: RuleState
+    drawn: Any
+
+
+class Engine(Generic[Array, Cache]):
     """A model ready to generate; use one for many streams.
 
-    What turns tokens into logits, and logits into tokens, is its backend's: jax_engine.py and onnx_engine.py.
+    What turns tokens into outputs and these into tokens is the backend's: jax_engine.py and cpu/engine.py.
     """
 
     block = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
-    xp: Any  # the namespace of the backend's arrays
+    xp: ModuleType  # the namespace of the backend's arrays
     dtype: Any  # in which it computes
     params: Mapping[str, Any]  # its parameters as float arrays
 
     def __init__(
         self,
         config: ModelConfig,
-        grammar: Grammar,
+        rules: Rules = NoRules(),
         preamble: Sequence[int] | np.ndarray = (),
-        memory: Memory | None = None,
+        context_limit: ContextLimit | None = None,
     ):
-        """preamble: tokens that the model sees before every prime, and the grammar does not.
+        """preamble: tokens that the model sees before every prime, and the rules do not.
 
-        memory: asked about the tokens int [T] of a row whenever they are read anew: how many of the last ones the
-        model is to see from now on; None leaves it as it is.
+        context_limit: asked about the tokens int [T] of a row whenever they are read again: how many of the last ones
+        the model is to see from now on; None leaves it as it is.
         """
-        self.config, self.grammar, self.memory = config, grammar, memory
-        self.preamble = np.asarray(preamble, np.int16)
+        self.config, self.rules, self.context_limit = config, rules, context_limit
+        self.block = FRAMES_BLOCK if config.depth_layers else Engine.block
+        self.preamble = np.asarray(preamble, np.int16).reshape(-1, *config.token_shape)
 
     def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
-    ) -> tuple[Any, Any]:
-        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `read` as latents, before at most
-        `ahead` more are added one by one.
+        self,
+        tokens: np.ndarray,
+        start: np.ndarray,
+        *,
+        latents: int,
+        max_latents: int,
+        max_inputs: int,
+        free_inputs: int,
+    ) -> tuple[Array, Cache]:
+        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `latents` as latents, before at most
+        `free_inputs` more are added one by one.
 
-        Returns logits f32 [B, V] of the next token and a cache with room for `context` inputs and `latents` latents.
+        Returns the outputs for the next token and a cache with room for so many latents and inputs.
         """
         raise NotImplementedError
 
-    def renew(self, cache: Any, *, read: int) -> tuple[Any, Any]:
-        """Begin anew with the last `read` latents, over the inputs that are in the cache, which is given away.
+    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[Array, Cache]:
+        """Compute the last `latents` latents again over the inputs that are in the cache, which is taken over.
 
         Returns what `prefill` does.
         """
         raise NotImplementedError
 
-    def copied(self, logits: Any, cache: Any, copies: int) -> tuple[Any, Any]:
+    def repeat_rows(self, outputs: Array, cache: Cache, copies: int) -> tuple[Array, Cache]:
         """So many rows for the one that `prefill` has read: what it returned, for all of them."""
         raise NotImplementedError
 
-    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
-        """Nats of `token` after a stream int [T], by its last `context` tokens, the last `read` of them as latents.
-
-        The grammar is not asked.
-        """
-        tokens, start = last_of([np.concatenate([self.preamble, stream])], context)
-        read = min(read, tokens.shape[1])
-        logits, _ = self.prefill(tokens, start, read=read, latents=read, context=context, ahead=0)
-        row = np.asarray(logits, np.float64)[0]
-        return float(np.log(np.sum(np.exp(row - row.max()))) + row.max() - row[token])
-
     def draw(
-        self,
-        logits: Any,
-        cache: Any,
-        state: Any,
-        *,
-        seed: int,
-        first: int,
-        count: int,
-        sampling: Mapping[str, float],
-        grammar: Grammar | Inclined,
-    ) -> tuple[Any, Any, Any, Any]:
-        """Draw tokens number first .. first + count of a stream, each by the seed, its number and the fields of
-        `sampling`: int16 [B, block] (PAD past count), and the logits, cache and state of the grammar after them.
-
-        The cache is given away.
+        self, state: SamplingState[Array, Cache], *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+    ) -> tuple[np.ndarray, SamplingState[Array, Cache]]:
+        """Draw `count` tokens, each by the seed, its number and the fields of `sampling`: int16 [B, count], and the
+        state after them.
         """
         raise NotImplementedError
+
+    def logits(self, outputs: Array, token: np.ndarray) -> np.ndarray:
+        """Logits f32 [B, V] of the next token; of a frame i32 [B, Q] each code's [B, Q, S], knowing those before it."""
+        raise NotImplementedError
+
+    def nats(self, stream: np.ndarray, token: int | np.ndarray, *, latents: int, context: int) -> float:
+        """Nats of `token`, or of a frame int [Q], after a stream int [T], by its last `context` tokens, of which the
+        last `latents` are latents.
+
+        The rules are not asked.
+        """
+        tokens, start = last_tokens([np.concatenate([self.preamble, stream])], context)
+        latents = min(latents, tokens.shape[1])
+        outputs, _ = self.prefill(
+            tokens, start, latents=latents, max_latents=latents, max_inputs=context, free_inputs=0
+        )
+        chosen = np.asarray(token, np.int32)
+        rows = np.asarray(self.logits(outputs, chosen[None])[0], np.float64)
+        own = np.take_along_axis(rows, np.asarray(self.config.logit_of(chosen))[..., None], axis=-1)[..., 0]
+        most = rows.max(axis=-1)
+        return float(np.sum(np.log(np.sum(np.exp(rows - most[..., None]), axis=-1)) + most - own))
 
     def start(
         self,
@@ -138,35 +183,34 @@ class Engine:
         context: int | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
-        grammar: Grammar | Inclined | None = None,
+        rules: Rules | None = None,
         copies: int = 1,
-    ) -> Stream:
+    ) -> Stream[Array, Cache]:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
 
+        rules: for this stream, in place of the engine's own.
         copies: how many rows there are to be of the one prime, which is read once.
-        grammar: for this stream, in place of the engine's own; hashed, and what is equal is compiled once.
 
         Raises ValueError unless 2 <= latents <= context and every prime has a token, or if several are to be copied.
         """
-        M, N = dials(self.config, latents, context)
-        if not primes or any(len(prime) == 0 for prime in primes):
-            raise ValueError("every prime needs at least one token, BOS")
+        M, N = resolve_lengths(self.config, latents, context)
+        check_primes(self.config, primes)
         if copies > 1 and len(primes) > 1:
             raise ValueError("only a single prime can be copied")
-        rules = self.grammar if grammar is None else grammar
-        return Stream(self, rules, [np.asarray(prime, np.int16) for prime in primes], M, N, sampling, seed, copies)
+        rows = [np.asarray(prime, np.int16) for prime in primes]
+        return Stream(self, self.rules if rules is None else rules, rows, M, N, sampling, seed, copies)
 
 
-class Stream(Iterator[np.ndarray]):
-    """One generation of B rows that go on together; `next` gives int16 [B, k], k >= 1 tokens for each row."""
+class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
+    """One generation of B rows that go on together; `next` gives int16 [B, k], k >= 1 tokens for each row.
 
-    logits: Any  # of the next token, f32 [B, V]
-    cache: Any
+    free_inputs: how many tokens may come before the next prefill; free_latents: before the next restart of latents.
+    """
 
     def __init__(
         self,
-        engine: Engine,
-        grammar: Grammar | Inclined,
+        engine: Engine[Array, Cache],
+        rules: Rules,
         primes: list[np.ndarray],
         M: int,
         N: int,
@@ -174,86 +218,83 @@ class Stream(Iterator[np.ndarray]):
         seed: int,
         copies: int,
     ):
-        self.engine, self.grammar, self.M, self.N = engine, grammar, M, N
-        self.history = [np.concatenate([engine.preamble, prime]) for prime in primes]
-        self.seed = seed
+        self.engine, self.rules, self.M, self.N, self.seed = engine, rules, M, N, seed
         self.sampling = dataclasses.asdict(sampling)
-        self.state = grammar.after(primes * copies, engine.xp)
-        self.drawn = 0
-        self.remembered = np.full(len(primes) * copies, NEVER_FORGOTTEN)  # how many of its last tokens each row may see
-        self.kept = max(1, int(M * KEPT))
-        self.read()
+        self.history = [np.concatenate([engine.preamble, prime]) for prime in primes]
+        self.limits = np.full(len(primes), NO_LIMIT)  # how many of its last tokens each row may see
+        self.carried_latents = max(1, int(M * CARRIED))
+        outputs, cache = self.prefill()
         if copies > 1:
-            self.logits, self.cache = engine.copied(self.logits, self.cache, copies)
-            self.history *= copies
+            outputs, cache = engine.repeat_rows(outputs, cache, copies)
+            self.history, self.limits = self.history * copies, np.tile(self.limits, copies)
+        state = rules.start(primes * copies, engine.xp)
+        self.state = SamplingState(outputs, cache, state, engine.xp.int32(0))
 
-    def read(self) -> None:
-        """Read the last tokens of every row in one pass, with a few of the latents.
-
-        `ahead` is how many tokens may come before the next pass, and `room` how many before a new beginning of the
-        latents.
-        """
-        spared = spared_inputs(self.N, self.M)
-        tokens, start = last_of(self.history, max(self.N - spared, self.kept))
+    def prefill(self) -> tuple[Array, Cache]:
+        """Read the last tokens of every row in one pass, with a few of the latents."""
+        reserved = reserve(self.N, self.M)
+        tokens, start = last_tokens(self.history, max(self.N - reserved, self.carried_latents))
         length = tokens.shape[1]
-        if self.drawn and self.engine.memory is not None:  # a prime is read as it is
-            told = [self.engine.memory(row) for row in self.history]
-            self.remembered = np.array([n if m is None else m for n, m in zip(self.remembered, told, strict=True)])
-            start = np.maximum(start, length - self.remembered).astype(np.int32)
-        read = min(self.kept, length)
-        self.ahead = self.N - length
-        if self.engine.config.context < self.N:  # or inputs would come to stand too far back: perceiver_ar.within_reach
-            self.ahead = min(self.ahead, spared)
-        self.logits, self.cache = self.engine.prefill(
-            tokens, start, read=read, latents=self.M, context=self.N, ahead=self.ahead
+        start = np.maximum(start, length - self.limits).astype(np.int32)
+        latents = min(self.carried_latents, length)
+        self.free_inputs = self.N - length
+        if self.engine.config.context < self.N:  # or positions would exceed the trained range: `clamp_positions`
+            self.free_inputs = min(self.free_inputs, reserved)
+        self.free_latents = min(self.M - latents, self.free_inputs)
+        return self.engine.prefill(
+            tokens,
+            start,
+            latents=latents,
+            max_latents=self.M,
+            max_inputs=self.N,
+            free_inputs=self.free_inputs,
         )
-        self.room = min(self.M - read, self.ahead)
 
-    def refill(self) -> None:
-        """Make room: for latents over the same inputs as long as there is any for inputs."""
-        if self.ahead == 0:
-            del self.cache  # free the old one before the new one is made
-            self.read()
+    def make_room(self) -> None:
+        """Restart the latents over the same inputs, or read the last tokens again if there is no room for inputs."""
+        rules, drawn = self.state.rules, self.state.drawn
+        if self.free_inputs == 0:
+            del self.state  # free the old cache before the new one is made
+            self.limit_context()
+            outputs, cache = self.prefill()
         else:
-            self.logits, self.cache = self.engine.renew(self.cache, read=self.kept)
-            self.room = min(self.M - self.kept, self.ahead)
+            outputs, cache = self.engine.restart_latents(self.state.cache, latents=self.carried_latents)
+            self.free_latents = min(self.M - self.carried_latents, self.free_inputs)
+        self.state = SamplingState(outputs, cache, rules, drawn)
+
+    def limit_context(self) -> None:
+        """Ask how much of its past each row is to see from now on."""
+        if self.engine.context_limit is not None:
+            asked = [self.engine.context_limit(row) for row in self.history]
+            self.limits = np.array([n if m is None else m for n, m in zip(self.limits, asked, strict=True)])
 
     def __next__(self) -> np.ndarray:
-        if self.room == 0:
-            self.refill()
-        count = min(self.engine.block, self.room)
-        drawn, self.logits, self.cache, self.state = self.engine.draw(
-            self.logits,
-            self.cache,
-            self.state,
-            seed=self.seed,
-            first=self.drawn,
-            count=count,
-            sampling=self.sampling,
-            grammar=self.grammar,
+        if self.free_latents == 0:
+            self.make_room()
+        count = min(self.engine.block, self.free_latents)
+        block, self.state = self.engine.draw(
+            self.state, seed=self.seed, count=count, sampling=self.sampling, rules=self.rules
         )
-        block = np.asarray(drawn)[:, :count]
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
-        self.drawn += count
-        self.remembered += count
-        self.room -= count
-        self.ahead -= count
+        self.limits += count
+        self.free_latents -= count
+        self.free_inputs -= count
         return block
 
 
-def ruled(grammar: Grammar | Inclined, state: Any, logits: Any) -> tuple[Any, Any]:
-    """What a grammar makes of logits f32 [B, V]: they, and which tokens may come, bool [B, V]; of NumPy or of JAX.
+def check_primes(config: ModelConfig, primes: Sequence[np.ndarray]) -> None:
+    """Raise ValueError if there is a prime that the model cannot go on from."""
+    Q = config.channels
+    if not config.token_shape:
+        if not primes or any(len(prime) == 0 for prime in primes):
+            raise ValueError("every prime needs at least one token, BOS")
+    elif not primes or any(prime.ndim != 2 or prime.shape[1] != Q for prime in primes):
+        raise ValueError(f"a prime is frames of {Q} codes")
+    elif any(len(prime) == 0 or prime.min() < 0 or prime.max() >= config.vocab_size for prime in primes):
+        raise ValueError(f"a prime has at least one frame, and its tokens are below {config.vocab_size}")
 
-    Only a grammar with `inclined` lets EOS come.
-    """
-    xp = logits.__array_namespace__()
-    allowed = grammar.allowed(state)
-    if hasattr(grammar, "inclined"):
-        return logits + grammar.inclined(state), allowed
-    return logits, allowed & (xp.arange(logits.shape[-1]) != EOS)
 
-
-def dials(config: ModelConfig, latents: int | None, context: int | None) -> tuple[int, int]:
+def resolve_lengths(config: ModelConfig, latents: int | None, context: int | None) -> tuple[int, int]:
     """M and N of a stream, the model's own where none is given.  Raises ValueError unless 2 <= M <= N."""
     N = config.context if context is None else context
     M = min(config.latents, N) if latents is None else latents
@@ -262,10 +303,10 @@ def dials(config: ModelConfig, latents: int | None, context: int | None) -> tupl
     return M, N
 
 
-def spared_inputs(N: int, M: int) -> int:
-    """How many inputs a pass over a full context leaves free: what some whole renewals of the latents take."""
-    room = M - max(1, int(M * KEPT))
-    return max(1, -(-int(N * SPARED) // room)) * room
+def reserve(N: int, M: int) -> int:
+    """How many inputs a prefill of a full context leaves free: what some whole restarts of the latents take."""
+    room = M - max(1, int(M * CARRIED))
+    return max(1, -(-int(N * RESERVED) // room)) * room
 
 
 @functools.cache
@@ -275,7 +316,7 @@ def pass_lengths(most: int) -> tuple[int, ...]:
     return (*lengths, most)
 
 
-def last_of(history: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
+def last_tokens(history: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
     """The end of every row [T] or [T, Q], no more than `most`, in one array i32 [B, T, ..]: PAD, then the row from
     start i32 [B] on.
 

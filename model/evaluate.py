@@ -15,9 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen.model import parameters
-from musicgen.model.config import ModelConfig
-
-PAD = 0
+from musicgen.model.config import PAD, ModelConfig
 
 
 class Window(NamedTuple):

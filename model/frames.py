@@ -24,10 +24,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import BOS, ModelConfig
 from musicgen.model.perceiver_ar import Drop, Linear, PerceiverAR, no_drop, rms_norm
-
-BOS = 1
 
 
 class PerCodebook(nnx.Module):
@@ -73,15 +71,13 @@ class FrameCodes(PerceiverAR):
         chosen = jax.nn.one_hot(tokens - self.config.specials, self.config.codes, dtype=dtype)
         return jnp.einsum("bfqs,qse->bfqe", chosen, self.table[...].astype(dtype))
 
-    def embed(self, tokens: jax.Array, positions: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """tokens i32 [B, T, Q] -> [B, T, D]: the sum over the codes of a frame, in one product; BOS has a vector."""
         x = jnp.einsum("bfqe,qed->bfd", self.look_up(tokens, dtype), self.widen.kernel[...].astype(dtype))
         begins = (tokens[..., 0] == BOS)[..., None].astype(dtype)
         return rms_norm(x + begins * self.begin[...].astype(dtype))
 
-    def read(
-        self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
-    ) -> jax.Array:
+    def decode(self, x: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop) -> jax.Array:
         """x [B, T, D] and the frames that follow, i32 [B, T, Q] -> logits f32 [B, T, Q, S].
 
         The logits of a codebook know those before it, not its own.
@@ -100,7 +96,7 @@ class FrameCodes(PerceiverAR):
     def draw(self, x: jax.Array, choose: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
         """Latents x [B, D] -> tokens i32 [B, Q] of the next frame.
 
-        choose(q, logits f32 [B, S]) gives codes i32 [B] of codebook q.  The same sums as in `read`, one by one, in a
+        choose(q, logits f32 [B, S]) gives codes i32 [B] of codebook q.  The same sums as in `decode`, one by one, in a
         loop: written out, it is compiled into copies of every codebook's matrices, which take longer than the rest.
         """
         x = rms_norm(x)

@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen.model import parameters
-from musicgen.model.config import ModelConfig
-from musicgen.model.decoding import Cache, copied, prefill, renew, step
-from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
+from musicgen.model import decoding, parameters
+from musicgen.model.config import PAD, ModelConfig
+from musicgen.model.decoding import Cache
+from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
+from musicgen.model.frames import FrameCodes
+from musicgen.model.perceiver_ar import PerceiverAR
 from musicgen.model.sampler import sample
 
+State: TypeAlias = SamplingState[jax.Array, Cache]
+Params: TypeAlias = Mapping[str, jax.Array]
+Choose: TypeAlias = Callable[[jax.Array | int, jax.Array], jax.Array]  # codebook q, its logits [B, V] -> i32 [B]
 
-class JaxEngine(Engine):
+jax.tree_util.register_dataclass(
+    SamplingState, data_fields=[field.name for field in dataclasses.fields(SamplingState)], meta_fields=[]
+)
+
+
+class TokenHead:
+    """How a token comes out of the last latent x [B, D]: the outputs are its logits."""
+
+    def outputs(self, model: PerceiverAR, x: jax.Array) -> jax.Array:
+        """f32 [B, V]."""
+        return model.decode(x[:, None])[:, 0]
+
+    def draw(self, model: PerceiverAR, outputs: jax.Array, choose: Choose) -> jax.Array:
+        """i32 [B]."""
+        return choose(0, outputs)
+
+    def logits(self, model: PerceiverAR, outputs: jax.Array, token: jax.Array) -> jax.Array:
+        """f32 [B, V]."""
+        return outputs
+
+
+class FrameHead:
+    """How a frame of Q codes comes out of the last latent x [B, D], code by code: the outputs are x itself."""
+
+    def outputs(self, model: PerceiverAR, x: jax.Array) -> jax.Array:
+        """[B, D]."""
+        return x
+
+    def draw(self, model: PerceiverAR, outputs: jax.Array, choose: Choose) -> jax.Array:
+        """i32 [B, Q]."""
+        assert isinstance(model, FrameCodes)
+        return model.draw(outputs, choose)
+
+    def logits(self, model: PerceiverAR, outputs: jax.Array, token: jax.Array) -> jax.Array:
+        """f32 [B, Q, S] of a frame i32 [B, Q]."""
+        return model.decode(outputs[:, None], token[:, None])[:, 0]
+
+
+class JaxEngine(Engine[jax.Array, Cache]):
     """An engine over float parameters; keeps its compiled functions."""
 
     xp = jnp
@@ -25,87 +69,98 @@ class JaxEngine(Engine):
         self,
         config: ModelConfig,
         params: Mapping[str, Any],
-        grammar: Grammar,
+        rules: Rules = NoRules(),
         preamble: Sequence[int] | np.ndarray = (),
-        memory: Memory | None = None,
+        context_limit: ContextLimit | None = None,
     ):
-        super().__init__(config, grammar, preamble, memory)
+        """See Engine.  Raises ValueError, too, if the parameters do not fit the config."""
+        super().__init__(config, rules, preamble, context_limit)
         on_cpu = jax.default_backend() == "cpu"
         self.dtype = jnp.dtype(jnp.float32 if on_cpu else jnp.bfloat16)
-        self.block = Engine.block if on_cpu else 64  # 0.03 s on an H200
+        self.head: TokenHead | FrameHead = FrameHead() if config.depth_layers else TokenHead()
+        if not (on_cpu or config.depth_layers):
+            self.block = 64  # 0.03 s on an H200
         self.params = {name: jnp.asarray(x, self.dtype) for name, x in params.items()}
-        self.compiled_prefill = jax.jit(self._prefill, static_argnames=("read", "latents", "context", "ahead"))
-        self.compiled_renew = jax.jit(self._renew, static_argnames=("read",), donate_argnames=("cache",))
-        self.compiled_copied = jax.jit(copied, static_argnames=("copies",))
-        self.compiled_draw = jax.jit(self._draw, static_argnames=("grammar",), donate_argnames=("cache",))
+        parameters.bind(config, self.params)
+        lengths = ("latents", "max_latents", "max_inputs", "free_inputs")
+        self.compiled_prefill = jax.jit(self._prefill, static_argnames=lengths)
+        self.compiled_restart = jax.jit(self._restart, static_argnames=("latents",), donate_argnames=("cache",))
+        self.compiled_repeat = jax.jit(decoding.repeat_rows, static_argnames=("copies",))
+        self.compiled_logits = jax.jit(self._logits)
+        self.compiled_draw = jax.jit(self._draw, static_argnames=("rules",), donate_argnames=("cache",))
         # A GPU runs a loop whose length is known without asking the host after every token (benchmarks/decoding).
-        self.compiled_block = jax.jit(self._draw, static_argnames=("grammar", "count"), donate_argnames=("cache",))
+        self.compiled_block = jax.jit(self._draw, static_argnames=("rules", "count"), donate_argnames=("cache",))
 
-    def _prefill(
-        self, params: Any, tokens: jax.Array, start: jax.Array, read: int, latents: int, context: int, ahead: int
-    ) -> tuple[jax.Array, Cache]:
+    def _prefill(self, params: Params, tokens: jax.Array, start: jax.Array, **lengths: int) -> tuple[jax.Array, Cache]:
         model = parameters.bind(self.config, params)
-        return prefill(model, tokens, start, read=read, latents=latents, context=context, ahead=ahead, dtype=self.dtype)
+        x, cache = decoding.prefill(model, tokens, start, dtype=self.dtype, **lengths)
+        return self.head.outputs(model, x), cache
 
-    def _renew(self, params: Any, cache: Cache, read: int) -> tuple[jax.Array, Cache]:
-        return renew(parameters.bind(self.config, params), cache, read=read)
+    def _restart(self, params: Params, cache: Cache, latents: int) -> tuple[jax.Array, Cache]:
+        model = parameters.bind(self.config, params)
+        x, cache = decoding.restart_latents(model, cache, latents=latents)
+        return self.head.outputs(model, x), cache
+
+    def _logits(self, params: Params, outputs: jax.Array, token: jax.Array) -> jax.Array:
+        return self.head.logits(parameters.bind(self.config, params), outputs, token)
 
     def _draw(
         self,
-        params: Any,
-        logits: jax.Array,
+        params: Params,
+        rest: SamplingState[jax.Array, None],
         cache: Cache,
-        state: Any,
         key: jax.Array,
-        first: jax.Array,
         count: jax.Array | int,
         sampling: dict[str, jax.Array],
-        grammar: Grammar | Inclined,
-    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
-        model = parameters.bind(self.config, params)
+        rules: Rules,
+    ) -> tuple[jax.Array, State]:
+        """`draw`, of which the tokens come in an array [B, block, ..]; rest: of the state, apart from its cache."""
+        model, Q = parameters.bind(self.config, params), self.config.channels
 
-        def one(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            drawn, logits, cache, state = carry
-            logits, allowed = ruled(grammar, state, logits)
-            noise = jax.random.gumbel(jax.random.fold_in(key, first + i), logits.shape, logits.dtype)
-            token = sample(noise, logits, allowed, sampling)
-            logits, cache = step(model, token, cache, dtype=self.dtype)
-            drawn = jax.lax.dynamic_update_slice(drawn, token[:, None].astype(drawn.dtype), (0, i))
-            return drawn, logits, cache, grammar.advance(state, token)
+        def draw_one(i: jax.Array, carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
+            drawn, state = carry
 
-        drawn = jnp.full((logits.shape[0], self.block), PAD, jnp.int16)
-        return jax.lax.fori_loop(0, count, one, (drawn, logits, cache, state))
+            def choose(q: jax.Array | int, logits: jax.Array) -> jax.Array:
+                noise_key = jax.random.fold_in(key, state.drawn * Q + q)
+                noise = jax.random.gumbel(noise_key, logits.shape, logits.dtype)
+                return sample(noise, jnp.where(q == 0, rules.apply(state.rules, logits), logits), sampling)
 
-    def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
-    ) -> tuple[jax.Array, Cache]:
+            token = self.head.draw(model, state.outputs, choose)
+            x, cache = decoding.step(model, token, state.cache, dtype=self.dtype)
+            after = rules.advance(state.rules, token)
+            drawn = jax.lax.dynamic_update_slice_in_dim(drawn, token[:, None].astype(drawn.dtype), i, axis=1)
+            return drawn, SamplingState(self.head.outputs(model, x), cache, after, state.drawn + 1)
+
+        state = SamplingState(rest.outputs, cache, rest.rules, rest.drawn)
+        drawn = jnp.full((len(state.outputs), self.block, *self.config.token_shape), PAD, jnp.int16)
+        return jax.lax.fori_loop(0, count, draw_one, (drawn, state))
+
+    def prefill(self, tokens: np.ndarray, start: np.ndarray, **lengths: int) -> tuple[jax.Array, Cache]:
         """See Engine."""
-        cut = {"read": read, "latents": latents, "context": context, "ahead": ahead}
-        return jax.block_until_ready(self.compiled_prefill(self.params, tokens, start, **cut))
+        return jax.block_until_ready(self.compiled_prefill(self.params, tokens, start, **lengths))
 
-    def copied(self, logits: jax.Array, cache: Cache, copies: int) -> tuple[jax.Array, Cache]:
+    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[jax.Array, Cache]:
         """See Engine."""
-        return jnp.tile(logits, (copies, 1)), self.compiled_copied(cache, copies=copies)
+        return jax.block_until_ready(self.compiled_restart(self.params, cache, latents=latents))
 
-    def renew(self, cache: Cache, *, read: int) -> tuple[jax.Array, Cache]:
+    def repeat_rows(self, outputs: jax.Array, cache: Cache, copies: int) -> tuple[jax.Array, Cache]:
         """See Engine."""
-        return jax.block_until_ready(self.compiled_renew(self.params, cache, read=read))
+        return jnp.tile(outputs, (copies, 1)), self.compiled_repeat(cache, copies=copies)
+
+    def logits(self, outputs: jax.Array, token: np.ndarray) -> np.ndarray:
+        """See Engine."""
+        return np.asarray(self.compiled_logits(self.params, outputs, token))
 
     def draw(
-        self,
-        logits: jax.Array,
-        cache: Cache,
-        state: Any,
-        *,
-        seed: int,
-        first: int,
-        count: int,
-        sampling: Mapping[str, float],
-        grammar: Grammar | Inclined,
-    ) -> tuple[jax.Array, jax.Array, Cache, Any]:
+        self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+    ) -> tuple[np.ndarray, State]:
         """See Engine."""
         scalars = {name: jnp.asarray(value) for name, value in sampling.items()}
-        given = (self.params, logits, cache, state, jax.random.key(seed), jnp.int32(first))
+        # The cache alone is donated: whoever called may still look at the rest of the state.
+        rest = SamplingState(state.outputs, None, state.rules, state.drawn)
+        given = (self.params, rest, state.cache, jax.random.key(seed))
         if count == self.block:
-            return self.compiled_block(*given, count=count, sampling=scalars, grammar=grammar)
-        return self.compiled_draw(*given, jnp.int32(count), scalars, grammar=grammar)
+            drawn, state = self.compiled_block(*given, count=count, sampling=scalars, rules=rules)
+        else:
+            drawn, state = self.compiled_draw(*given, jnp.int32(count), scalars, rules=rules)
+        return np.asarray(drawn)[:, :count], state

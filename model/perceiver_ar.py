@@ -10,7 +10,7 @@ M and N are arguments of a call, not of the model; M = N is a plain decoder.  Wh
 measured on MAESTRO (checkpoints/LOG.md): RMSNorm without scales, QK-norm, GELU, grouped-query attention,
 zero-initialised block outputs, and `local_layers` blocks of windowed attention over the inputs, so that a key far
 outside the latents carries the notes around it and not one token alone.  Their cost is linear in N, like the
-cross-attend's.  A call may have more inputs than any row in training: see `within_reach`.
+cross-attend's.  A call may have more inputs than any row in training: see `clamp_positions`.
 
 Letters: B batch, N context, M latents, D width, H heads, G key/value heads, K head size, V vocabulary, W window.
 """
@@ -52,7 +52,7 @@ def rotary(x: jax.Array, positions: jax.Array, fraction: float) -> jax.Array:
     return jnp.concatenate([turned.astype(x.dtype), x[..., 2 * pairs :]], axis=-1)
 
 
-def within_reach(positions: jax.Array, end: int, latents: int, reach: int) -> jax.Array:
+def clamp_positions(positions: jax.Array, end: int, latents: int, reach: int) -> jax.Array:
     """Where the cross-attends take inputs to stand when `latents` latents end before position `end`.
 
     No input before the latents stands farther back from `end` than `reach`, the context that was trained.
@@ -64,7 +64,7 @@ def within_reach(positions: jax.Array, end: int, latents: int, reach: int) -> ja
     return jnp.maximum(positions, end - max(reach, latents))
 
 
-def in_eights(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul_min_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [..., D] @ kernel [D, F] with no fewer than eight rows, of which zeros are left out of what is returned.
 
     XLA makes a sum on a GPU's ordinary units of a product with a single row, and a matrix product of one with eight:
@@ -86,7 +86,7 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)), axes=axes)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        product = in_eights if jax.default_backend() == "gpu" else jnp.matmul
+        product = matmul_min_rows if jax.default_backend() == "gpu" else jnp.matmul
         return product(x, self.kernel[...].astype(x.dtype))
 
 
@@ -142,7 +142,7 @@ def no_drop(x: jax.Array) -> jax.Array:
 
 
 class PerceiverAR(nnx.Module):
-    """The whole model: `encode` is linear in N, `think` quadratic in M, and `read` makes logits of it."""
+    """The whole model: `encode` is linear in N, `process` quadratic in M, and `decode` makes logits of it."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
@@ -157,7 +157,7 @@ class PerceiverAR(nnx.Module):
         self.cross = nnx.List([Block(rngs, config) for _ in range(config.cross_attends)])
         self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])
 
-    def embed(self, tokens: jax.Array, positions: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """tokens i32 [B, T] -> [B, T, D]; as a matrix product, whose gradient is one too: deterministic and quick."""
         return rms_norm(jax.nn.one_hot(tokens, self.config.vocab_size, dtype=dtype) @ self.embedding[...].astype(dtype))
 
@@ -171,12 +171,12 @@ class PerceiverAR(nnx.Module):
         drop: Drop = no_drop,
     ) -> jax.Array:
         """tokens i32 [B, T] at positions i32 [B or 1, T] -> inputs h [B, T, D]."""
-        h = self.embed(tokens, positions, dtype)
+        h = self.embed(tokens, dtype)
         for block in self.local:
             h = block(h, positions, local_attend, drop)
         return h
 
-    def think(
+    def process(
         self,
         x: jax.Array,
         positions: jax.Array,
@@ -199,9 +199,7 @@ class PerceiverAR(nnx.Module):
             x = block(x, positions, self_attend, drop)
         return x
 
-    def read(
-        self, x: jax.Array, positions: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop
-    ) -> jax.Array:
+    def decode(self, x: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop) -> jax.Array:
         """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/frames.py)."""
         kernel = self.logits.kernel[...].astype(x.dtype)
         return jnp.matmul(rms_norm(x), kernel, preferred_element_type=jnp.float32)
@@ -217,7 +215,7 @@ class PerceiverAR(nnx.Module):
     ) -> jax.Array:
         """Logits f32 [B, M, V] of the tokens that follow the last M = `latents` inputs of tokens i32 [B, N].
 
-        start i32 [B]: how many inputs on the left are padding.  following: see `read`.  Raises ValueError if M > N.
+        start i32 [B]: how many inputs on the left are padding.  following: see `decode`.  Raises ValueError if M > N.
         """
         if not 1 <= latents <= tokens.shape[1]:
             raise ValueError(f"latents must be between 1 and the context ({tokens.shape[1]}), not {latents}")
@@ -226,9 +224,9 @@ class PerceiverAR(nnx.Module):
         masked = Masked(self.config, first, start)
         h = self.encode(tokens, positions, masked.local_attend, dtype=dtype)
         x, at = h[:, first:], positions[:, first:]
-        input_positions = within_reach(positions, tokens.shape[1], latents, self.config.context)
-        x = self.think(x, at, h, input_positions, masked.cross_attend, masked.self_attend)
-        return self.read(x, at, following)
+        input_positions = clamp_positions(positions, tokens.shape[1], latents, self.config.context)
+        x = self.process(x, at, h, input_positions, masked.cross_attend, masked.self_attend)
+        return self.decode(x, following)
 
 
 class Masked:

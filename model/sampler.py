@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from musicgen.model.control import check, setting
+
+Rule: TypeAlias = Callable[[np.ndarray], np.ndarray]  # logits f32 [B, V] -> as they are to be sampled from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +54,19 @@ class Sampling:
         check(self)
 
 
-def sample(noise: Any, logits: Any, allowed: Any, sampling: Mapping[str, Any]) -> Any:
-    """Draw tokens i32 [B] from logits f32 [B, V], among those allowed bool [B, V]; arrays of NumPy or of JAX.
+def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise f32 for drawing token `number` of a stream on a CPU: whichever block it is drawn in, the same."""
+    bits = np.random.Philox(key=seed, counter=[0, number, 0, 0])
+    return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
+
+
+def sample(noise: Any, logits: Any, sampling: Mapping[str, Any]) -> Any:
+    """Draw tokens i32 [B] from logits f32 [B, V], -inf where a token must not come; arrays of NumPy or of JAX.
 
     noise f32 [B, V] follows the standard Gumbel distribution: the largest sum of log-probability and noise is a fair
     draw.  `sampling` holds the fields of `Sampling` as scalars, so that turning a dial compiles nothing anew.
     """
     xp = logits.__array_namespace__()
-    logits = xp.where(allowed, logits, -xp.inf)
     scaled = logits / xp.maximum(sampling["temperature"], 1e-6)
     order = xp.argsort(-scaled, axis=-1, stable=True)
     ranked = xp.take_along_axis(scaled, order, axis=-1)  # likeliest first

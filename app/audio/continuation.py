@@ -30,7 +30,7 @@ from musicgen.data_prep.vocabulary import SPECIALS
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
     from musicgen.checkpoints.codec_release import ReleasedCodec
-    from musicgen.model.codes_engine import CodesEngine
+    from musicgen.model.engine import Engine
 
 MODEL = "piano-codes"
 CODES = "musicgen-codes/1"
@@ -281,7 +281,7 @@ def _kept_model(checkpoint: str | None, codec: str | None) -> AudioModel:
     return open_audio_model(checkpoint, codec)
 
 
-def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
+def open_engine(model: AudioModel) -> tuple[Engine, str]:
     """The weights in an engine, and what it is: platform, name and version; ONNX Runtime's on a CPU, else JAX's.
 
     Raises EnvironmentProblem if they do not fit their own config, BadInput for a MUSICGEN_BACKEND that is none.
@@ -294,25 +294,25 @@ def open_engine(model: AudioModel) -> tuple[CodesEngine, str]:
         if backend.chosen() == backend.ONNX:
             import onnxruntime
 
-            from musicgen.model.cpu.frames import OnnxCodes
+            from musicgen.model.cpu.engine import OnnxEngine
 
-            return OnnxCodes(config, model.released.weights), f"cpu {backend.ONNX} {onnxruntime.__version__}"
+            return OnnxEngine(config, model.released.weights), f"cpu {backend.ONNX} {onnxruntime.__version__}"
         import jax
 
-        from musicgen.model.codes_jax import JaxCodes
+        from musicgen.model.jax_engine import JaxEngine
 
         keep_compiled()
         platform = backend.jax_platform()
-        return JaxCodes(config, model.released.params), f"{platform} {backend.JAX} {jax.__version__}"
+        return JaxEngine(config, model.released.params), f"{platform} {backend.JAX} {jax.__version__}"
     except ValueError as error:
         raise EnvironmentProblem(f"the weights {name} are damaged ({error}): install them again") from None
 
 
 def start(
-    engine: CodesEngine, model: AudioModel, primes: list[np.ndarray], settings: Settings, seed: int
+    engine: Engine, model: AudioModel, primes: list[np.ndarray], settings: Settings, seed: int
 ) -> Iterator[np.ndarray]:
     """The stream of frames int16 [B, k, Q] that follow primes [F, Q] each; settings: resolved, in codes."""
-    from musicgen.model.codec.loudness import Loudness
+    from musicgen.model.codec.loudness import LevelControl, Loudness
 
     Q = model.codebooks
     assert settings.latents is not None and settings.context is not None  # resolved
@@ -320,7 +320,8 @@ def start(
     context = max(2, settings.context // Q)
     latents = min(context, max(2, settings.latents // Q))
     loudness = Loudness.of_codec(model.codec.config, model.codec.params)
-    return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed, loudness=loudness)
+    rules = LevelControl(loudness) if loudness is not None else None
+    return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed, rules=rules)
 
 
 def weights(model: AudioModel) -> dict[str, str]:

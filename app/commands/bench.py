@@ -115,17 +115,20 @@ def measure(model: Model, prime: Any, latents: int, context: int, seconds: float
     primed = time.perf_counter()
     again = start()  # everything is compiled now
     refill = time.perf_counter() - primed
-    ahead, renewal = again.ahead, 0.0  # tokens from one reading to the next; seconds a token for latents begun anew
-    if again.room < ahead:
-        again.refill()  # now that is compiled, too
+    ahead, renewal = (
+        again.free_inputs,
+        0.0,
+    )  # tokens from one reading to the next; seconds a token for latents begun anew
+    if again.free_latents < ahead:
+        again.make_room()  # now that is compiled, too
         renewing = time.perf_counter()
-        again.refill()
-        renewal = (time.perf_counter() - renewing) / again.room
+        again.make_room()
+        renewal = (time.perf_counter() - renewing) / again.free_latents
     started = now = time.perf_counter()
     pace: list[float] = []  # seconds a token, of each block
     tokens, music = 0, 0.0
     while not pace or now - began < seconds:
-        if again.room == 0:
+        if again.free_latents == 0:
             again = start()  # what refills cost is known, and would come in some cells only
             now = time.perf_counter()
         block = next(again)

@@ -27,6 +27,7 @@ from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.data_prep import BOS, Performance, encode
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.rules.endings import RING, Endings
+from musicgen.data_prep.rules.note_limits import NoteLimits
 
 Action = Callable[[], None]
 Wanted = tuple[int, np.ndarray]  # number of an answer, and its prime int16[T]
@@ -77,7 +78,7 @@ class Sampler:
         """settings: resolved.  seed: of the first answer; every further one has the next."""
         self.model, self.settings, self.seed = model, settings, seed
         # An answer is to have rung out when its seconds are over; a short one keeps half of them for its notes.
-        self._ending = Endings(LONGEST_NOTE, max(settings.seconds - RING, settings.seconds / 2))
+        self._ending = Endings(NoteLimits(LONGEST_NOTE), max(settings.seconds - RING, settings.seconds / 2))
         self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._number = 0  # of the answer that is wanted; 0 for none
         self._asked = 0  # the last that was
@@ -86,7 +87,7 @@ class Sampler:
     def stream(self, prime: np.ndarray, number: int) -> Iterator[np.ndarray]:
         """Blocks int16[k] of an answer."""
         seed = (self.seed + number - 1) % (LARGEST_SEED + 1)
-        for block in start(self.model, [prime], self.settings, seed, grammar=self._ending):
+        for block in start(self.model, [prime], self.settings, seed, rules=self._ending):
             yield np.asarray(block)[0]
 
     def warm_up(self) -> None:

@@ -19,8 +19,8 @@ import onnxruntime
 from measure import fastest, machine, reading
 
 from musicgen.model.config import PRESETS
-from musicgen.model.cpu.engine import session
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
+from musicgen.model.cpu.session import open_session
 
 C = PRESETS["release"]
 BLOCKS = C.local_layers + C.cross_attends + C.layers
@@ -60,7 +60,7 @@ def matrices(kind: str, threads: int) -> onnxruntime.InferenceSession:
         for shape in SHAPES[1:]:
             x = multiplied(graph, x, kind, shape, rng)
     graph.output("y", x, np.float32, ("T", C.width))
-    return session(graph, threads)
+    return open_session(graph, threads)
 
 
 def attention(kind: str, threads: int, count: int) -> Any:
@@ -101,7 +101,7 @@ def attention(kind: str, threads: int, count: int) -> Any:
         outputs = [f"out {layer}", f"keys {layer} new", f"values {layer} new"]
         graph.node("GroupQueryAttention", inputs, outputs, domain=CONTRIB, **attributes)
         graph.result(f"out {layer}", np.float32, (1, new, H // new * K))
-    made = session(graph, threads)
+    made = open_session(graph, threads)
     binding = made.io_binding()
     held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
     for name, value in held.items():

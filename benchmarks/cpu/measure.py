@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.engine import OnnxEngine
-from musicgen.model.cpu.memory import Cache, Shared, Weights
+from musicgen.model.cpu.memory import Shared, Weights
 from musicgen.model.cpu.primitives import compiled, wait
 from musicgen.model.cpu.step import product
 from musicgen.model.cpu.threads import team
-from musicgen.model.engine import KEPT, spared_inputs
+from musicgen.model.engine import CARRIED, reserve
 
 RESULT = Path(__file__).with_name("result.json")
 GRID_N = (512, 1024, 2048, 4096, 8192, 16_384, 65_536)
@@ -90,7 +90,7 @@ def stepping(
     engine: OnnxEngine, rows: int, N: int, M: int, inputs: int, latents: int
 ) -> tuple[int, Callable[[], None]]:
     """Steps at one filling of the caches: bytes of the weights and caches that a step reads, and TOKENS steps."""
-    cache = Cache(engine.config, np.full(rows, inputs), np.full(rows, latents), N, M)
+    cache = engine.new_cache(np.full(rows, inputs), np.full(rows, latents), N, M)
     rng = np.random.default_rng(0)
     for values in cache.caches[:-2]:
         values[...] = rng.normal(size=values.shape[2:])
@@ -113,7 +113,7 @@ def weight_bytes(engine: OnnxEngine) -> int:
 
 def filled(config: ModelConfig) -> tuple[int, int, int]:
     """(inputs, latents) halfway between two refills of a long stream, and the tokens from one refill to the next."""
-    kept = int(config.latents * KEPT)
+    kept = int(config.latents * CARRIED)
     room = config.latents - kept
     return config.context - room // 2, kept + room // 2, room
 
@@ -127,7 +127,7 @@ def speed(rounds: int) -> dict[str, Any]:
     refills: dict[str, Callable[[], Any]] = {}
     sizes: dict[str, int] = {}
     for threads in (1, 2):
-        engine = OnnxEngine(config, released.weights, Releases(8.0), threads=threads)
+        engine = OnnxEngine(config, released.weights, NoteLimits(8.0), threads=threads)
         sizes["weights"] = weight_bytes(engine)
         sizes[f"read {threads}"], turns[f"read {threads}"] = reading(threads)
         for rows in (1, 4):
@@ -201,13 +201,13 @@ def profile(rounds: int) -> dict[str, Any]:
     inputs, latents, _ = filled(c)
     told: dict[str, Any] = {}
     for threads in (1, 2):
-        engine = OnnxEngine(c, released.weights, Releases(8.0), threads=threads)
+        engine = OnnxEngine(c, released.weights, NoteLimits(8.0), threads=threads)
         size, steps = stepping(engine, 1, c.context, c.latents, inputs, latents)
         _, empty = stepping(engine, 1, c.context, c.latents, 0, 0)
         read_bytes, read = reading(threads)
         kernel = np.full((read_bytes // c.width, c.width), 128, np.uint8)
         arrays = (kernel, *(np.ones(shape, np.float32) for shape in (len(kernel), (1, c.width), (1, len(kernel)))))
-        x, shared = np.ones((1, c.width), np.float32), Cache(c, np.zeros(1), np.zeros(1), 1, 1).shared
+        x, shared = np.ones((1, c.width), np.float32), engine.new_cache(np.zeros(1), np.zeros(1), 1, 1).shared
         run = team(threads).run
         turns: dict[str, Callable[[], None]] = {
             "read": read,
@@ -242,18 +242,20 @@ def profile(rounds: int) -> dict[str, Any]:
 
 def refilling(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
     """The pass of a stream whose inputs are full."""
-    kept, spared = int(M * KEPT), spared_inputs(N, M)
-    tokens = np.random.default_rng(0).integers(3, engine.config.vocab_size, (1, N - spared), dtype=np.int32)
-    return lambda: engine.prefill(tokens, np.zeros(1, np.int32), read=kept, latents=M, context=N, ahead=spared)
+    kept, reserved = int(M * CARRIED), reserve(N, M)
+    tokens = np.random.default_rng(0).integers(3, engine.config.vocab_size, (1, N - reserved), dtype=np.int32)
+    return lambda: engine.prefill(
+        tokens, np.zeros(1, np.int32), latents=kept, max_latents=M, max_inputs=N, free_inputs=reserved
+    )
 
 
 def renewing(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
     """A new beginning of the latents over inputs that stay."""
-    cache = Cache(engine.config, np.full(1, N), np.full(1, M), N, M)
+    cache = engine.new_cache(np.full(1, N), np.full(1, M), N, M)
 
     def renew() -> None:
         cache.latents[:] = M
-        engine.renew(cache, read=int(M * KEPT))
+        engine.restart_latents(cache, latents=int(M * CARRIED))
 
     return renew
 
@@ -264,7 +266,7 @@ def jax_steps(released: checkpoints.Released) -> Callable[[], Any]:
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()
-    engine = JaxEngine(released.config, released.params, Releases(8.0))
+    engine = JaxEngine(released.config, released.params, NoteLimits(8.0))
     engine.block = TOKENS
     stream = engine.start([np.ones(1, np.int16)])
     next(stream)
@@ -309,7 +311,7 @@ def start(rounds: int) -> dict[str, Any]:
 def dials(rounds: int) -> dict[str, Any]:
     """A step with full caches, a refill, and what both make a token, for each N and M; by one thread."""
     released = checkpoints.load()
-    engine = OnnxEngine(released.config, released.weights, Releases(8.0), threads=1)
+    engine = OnnxEngine(released.config, released.weights, NoteLimits(8.0), threads=1)
     cells = [(N, M) for N in GRID_N for M in GRID_M if M <= N]
     steps = {f"{N} {M}": stepping(engine, 1, N, M, N - TOKENS, M - TOKENS) for N, M in cells}
     best = fastest({name: turn for name, (_, turn) in steps.items()}, rounds)
@@ -322,15 +324,15 @@ def dials(rounds: int) -> dict[str, Any]:
     rows = []
     for N, M in cells:
         step, refill, renewal = best[f"{N} {M}"] / TOKENS, refills[f"{N} {M}"], renewals[f"{N} {M}"]
-        spared, room = spared_inputs(N, M), M - int(M * KEPT)
-        spent = step + (refill + (spared // room - 1) * renewal) / spared
+        reserved, room = reserve(N, M), M - int(M * CARRIED)
+        spent = step + (refill + (reserved // room - 1) * renewal) / reserved
         rows.append(
             {
                 "context": N,
                 "latents": M,
                 "milliseconds_per_step": round(1e3 * step, 2),
                 "refill_seconds": round(refill, 3),
-                "tokens_between_refills": spared,
+                "tokens_between_refills": reserved,
                 "renewal_seconds": round(renewal, 4),
                 "tokens_between_renewals": room,
                 "tokens_per_second": round(1 / spent, 1),

@@ -23,7 +23,7 @@ import numpy as np
 
 from musicgen import checkpoints
 from musicgen.data_prep.dataset.loader import evaluation_pieces
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.model.cpu.engine import OnnxEngine
 
 RESULT = Path(__file__).with_name("result.json")
@@ -43,7 +43,7 @@ def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
     config = released.config
     N, M = config.context, config.latents
     quarter = M // QUARTERS
-    engine = OnnxEngine(config, released.weights, Releases(8.0))
+    engine = OnnxEngine(config, released.weights, NoteLimits(8.0))
     jax_logits = by_jax(released)
     no_padding = np.zeros(1, np.int32)
     bands: list[list[float]] = []  # [piece][quarter of the latents]: mean nats of the same targets
@@ -61,7 +61,7 @@ def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
         for shift in range(QUARTERS):
             stop = end + shift * quarter
             window = tokens[None, stop - N : stop].astype(np.int32)
-            logits, *_ = engine.read(window, no_padding, M)
+            logits, *_ = engine.run_pass(window, no_padding, M)
             scored = nats(logits[0], tokens[stop - M + 1 : stop + 1])
             row.append(float(scored[M - (shift + 1) * quarter : M - shift * quarter].mean()))
             if shift == 0 and len(theirs) < with_jax:
@@ -103,7 +103,9 @@ def by_steps(engine: OnnxEngine, window: np.ndarray, count: int) -> np.ndarray:
     """Logits f32 [count, V] of the last tokens of window i32 [1, N], added singly after a pass with `count` latents."""
     N, M = window.shape[1], engine.config.latents
     before, after = window[:, : N - count], window[0, N - count :]
-    _, cache = engine.prefill(before, np.zeros(1, np.int32), read=count, latents=M, context=N, ahead=count)
+    _, cache = engine.prefill(
+        before, np.zeros(1, np.int32), latents=count, max_latents=M, max_inputs=N, free_inputs=count
+    )
     return np.concatenate([engine.step(token[None], cache) for token in after])
 
 

@@ -28,10 +28,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS, ModelConfig
-from musicgen.model.engine import KEPT, Stream, spared_inputs
+from musicgen.model.engine import CARRIED, Stream, reserve
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
@@ -52,7 +52,7 @@ def random_weights(config: ModelConfig) -> dict[str, jax.Array]:
 
 def bytes_a_step(config: ModelConfig, batch: int, N: int, M: int, itemsize: int) -> int:
     """Weights, and the keys and values in use halfway between two refills."""
-    inputs, latents = N - spared_inputs(N, M) // 2, M - (M - int(M * KEPT)) // 2
+    inputs, latents = N - reserve(N, M) // 2, M - (M - int(M * CARRIED)) // 2
     weights = sum(int(np.prod(shape)) for shape in parameters.shapes(config).values())
     seen = config.local_layers * config.local_window + config.cross_attends * inputs + config.layers * latents
     return itemsize * (weights + batch * seen * 2 * config.kv_heads * config.head_size)
@@ -76,7 +76,7 @@ class Cell:
 
     def __init__(self, config: ModelConfig, params: dict[str, jax.Array], batch: int, N: int, M: int, block: int):
         self.config, self.batch, self.N, self.M = config, batch, N, M
-        self.engine = JaxEngine(config, params, Releases(8.0))
+        self.engine = JaxEngine(config, params, NoteLimits(8.0))
         self.engine.block = block
         began = time.perf_counter()
         prime = np.random.default_rng(1).integers(3, 300, N, np.int16)
@@ -87,27 +87,32 @@ class Cell:
     def _timed(self, function: Callable[[], Any]) -> float:
         began = time.perf_counter()
         function()
-        jax.block_until_ready((self.stream.logits, self.stream.cache))
+        jax.block_until_ready((self.stream.state.outputs, self.stream.state.cache))
         return time.perf_counter() - began
+
+    def read_again(self) -> None:
+        """The pass over the last inputs, whether there is room or not."""
+        self.stream.free_inputs = 0
+        self.stream.make_room()
 
     def refill(self) -> tuple[str, float]:
         """Make room as the stream would: what that was, and its seconds."""
-        what = "renewal" if self.stream.ahead else "reading"
-        return what, self._timed(self.stream.refill)
+        what = "renewal" if self.stream.free_inputs else "reading"
+        return what, self._timed(self.stream.make_room)
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Blocks, and between them readings of the inputs and renewals of the latents, for about so many seconds."""
-        spared, room = spared_inputs(self.N, self.M), self.M - int(self.M * KEPT)
-        found: dict[str, list[float]] = {"reading": [self._timed(self.stream.read)], "renewal": [], "step": []}
+        spared, room = reserve(self.N, self.M), self.M - int(self.M * CARRIED)
+        found: dict[str, list[float]] = {"reading": [self._timed(self.read_again)], "renewal": [], "step": []}
         if spared > room:
-            self.stream.refill()  # compiled now
+            self.stream.make_room()  # compiled now
         next(self.stream)
         deadline = time.perf_counter() + seconds
         while time.perf_counter() < deadline or len(found["reading"]) < 3:
-            if self.stream.room == 0:
+            if self.stream.free_latents == 0:
                 what, spent = self.refill()
                 found[what].append(spent)
-            count = min(self.engine.block, self.stream.room)
+            count = min(self.engine.block, self.stream.free_latents)
             found["step"].append(self._timed(lambda: next(self.stream)) / count)
             if time.perf_counter() > deadline + seconds:
                 break
@@ -131,20 +136,20 @@ class Cell:
                 program._cache_size()
                 for program in (
                     self.engine.compiled_prefill,
-                    self.engine.compiled_renew,
+                    self.engine.compiled_restart,
                     self.engine.compiled_block,
                     self.engine.compiled_draw,
                 )
             ],
             "first_block_seconds": round(self.compiling, 1),
-            "cache_megabytes": round(sum(x.nbytes for x in jax.tree.leaves(self.stream.cache)) / 1e6, 2),
+            "cache_megabytes": round(sum(x.nbytes for x in jax.tree.leaves(self.stream.state.cache)) / 1e6, 2),
         }
 
     def kernels(self) -> dict[str, Any]:
         """What ran on the GPU in one block: kernels and their milliseconds a step, and the largest."""
-        if self.stream.room < self.engine.block:
-            self.stream.read()
-        steps = min(self.engine.block, self.stream.room)
+        if self.stream.free_latents < self.engine.block:
+            self.read_again()
+        steps = min(self.engine.block, self.stream.free_latents)
         with tempfile.TemporaryDirectory() as folder:
             with jax.profiler.trace(folder):
                 next(self.stream)

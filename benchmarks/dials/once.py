@@ -19,7 +19,7 @@ import numpy as np
 from musicgen.model import evaluate, parameters
 from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import ModelConfig
-from musicgen.model.perceiver_ar import no_drop, rotary, within_reach
+from musicgen.model.perceiver_ar import clamp_positions, no_drop, rotary
 
 ROUND = 4096  # inputs of a piece are padded to multiples of it, so that few lengths are compiled
 
@@ -63,7 +63,7 @@ def score(
         return jax.vmap(lambda end: jax.lax.dynamic_slice_in_dim(x, end - length, length))(ends)
 
     positions = jnp.arange(N)[None]
-    at, reached = positions[:, N - M :], within_reach(positions, N, M, config.context)
+    at, reached = positions[:, N - M :], clamp_positions(positions, N, M, config.context)
     first = jnp.maximum(start - (ends - N), 0)  # [B]: padding inside the window
 
     def to_inputs(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -79,7 +79,7 @@ def score(
             turned = rotary(k, reached, config.rotary_fraction)
             x = model.cross[i](x, at, to_inputs, no_drop, (turned, v))
         x = block(x, at, to_latents, no_drop)
-    logits = model.read(x, at)
+    logits = model.decode(x)
     return jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
 
 

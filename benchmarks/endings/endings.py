@@ -54,7 +54,7 @@ def described(music: Performance) -> dict[str, float]:
 def told(name: str, streams: Sequence[np.ndarray], model: Model, settings: Settings, **more: Any) -> dict[str, Any]:
     """A line of the result: streams [T] with BOS, without EOS, judged at the model's full view of them."""
     assert settings.latents is not None and settings.context is not None
-    view = {"read": settings.latents // 2, "context": settings.context}
+    view = {"latents": settings.latents // 2, "context": settings.context}
     rows = [described(decode(stream)) | {"eos": model.engine.nats(stream, EOS, **view)} for stream in streams]
     values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     quantiles = {

@@ -25,7 +25,7 @@ from musicgen.data_prep import PAD, decode, encode, read_midi
 from musicgen.data_prep.dataset.loader import evaluation_pieces
 from musicgen.data_prep.performance import cut
 from musicgen.data_prep.repetition import most_repeats
-from musicgen.data_prep.rules.loops import LOOKED_AT, REPEATS, memory
+from musicgen.data_prep.rules.loops import LOOKED_AT, REPEATS, context_limit
 
 
 def by_minute(music: Any, seconds: float) -> list[int]:
@@ -37,7 +37,10 @@ def real(shards: Path) -> dict[str, Any]:
     """How often MAESTRO looks like a loop."""
     pieces = [tokens for split in ("validation", "test") for _, tokens in evaluation_pieces(shards, split)]
     found = [
-        [memory(tokens[end - LOOKED_AT : end]) is not None for end in range(LOOKED_AT, len(tokens), LOOKED_AT // 2)]
+        [
+            context_limit(tokens[end - LOOKED_AT : end]) is not None
+            for end in range(LOOKED_AT, len(tokens), LOOKED_AT // 2)
+        ]
         for tokens in pieces
     ]
     stretches = np.concatenate([np.array(piece, bool) for piece in found])
@@ -64,8 +67,8 @@ def main() -> None:
             looping[path.stem] = (repeats, encode(cut(music, 0, at), bos=True))
     model = open_model(open_weights(arguments.checkpoint))
     settings = Settings(seconds=arguments.seconds).resolved(model.latents, model.context)
-    for name, rule in (("without", None), ("with", memory)):
-        model.engine.memory = rule  # type: ignore[attr-defined]
+    for name, rule in (("without", None), ("with", context_limit)):
+        model.engine.context_limit = rule  # type: ignore[attr-defined]
         began = time.perf_counter()
         stream = start(model, [tokens for _, tokens in looping.values()], settings, 1)
         rows = draw(stream, len(looping), arguments.seconds, lambda seconds: None).rows

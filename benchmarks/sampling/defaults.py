@@ -14,8 +14,7 @@ import json
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.rules import grammar
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.tokens import decode
 from musicgen.data_prep.vocabulary import BOS
@@ -41,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     released = checkpoints.load()
     for longest, sampling in SETTINGS:
-        rules = grammar if longest is None else Releases(longest)
+        rules = NoteLimits(1e4, 1e4) if longest is None else NoteLimits(longest)
         engine = JaxEngine(released.config, released.params, rules, preamble())
         start = [np.array([BOS], np.int16)] * args.rows
         stream = engine.start(start, latents=512, context=1024, sampling=sampling, seed=5)

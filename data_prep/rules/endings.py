@@ -1,4 +1,4 @@
-"""`Releases` with one more rule, for sampling only: the stream ends near a chosen time, and by itself if it can.
+"""`NoteLimits` with one more rule, for sampling only: the stream ends near a chosen time, and by itself if it can.
 
 A model knows an ending when it hears one: where real pieces end, half of the time it gives EOS more than 0.4; at other
 moments of silence, half of the time less than 1e-8 (benchmarks/endings). It also knows where a phrase is over: there it
@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musicgen.data_prep.events import STEPS_PER_SECOND
-from musicgen.data_prep.rules.note_limits import Releases, ReleaseState
+from musicgen.data_prep.rules.grammar import keep_allowed
+from musicgen.data_prep.rules.note_limits import NoteLimits, NoteLimitState
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, TIME_SHIFT, VOCABULARY
 
 OPENS = 10.0  # seconds before the chosen time
@@ -31,9 +32,9 @@ PUSH = 6.0  # nats, at the chosen time
 
 
 class EndingState(NamedTuple):
-    """The state of `Releases`; i32[B] steps since the stream was taken up, and when EOS may come and notes must not."""
+    """The state of the limits; i32[B] steps since the stream was taken up, and when EOS may come and notes must not."""
 
-    releases: ReleaseState
+    limits: NoteLimitState
     now: Any
     opens: Any
     closes: Any
@@ -41,20 +42,20 @@ class EndingState(NamedTuple):
 
 @dataclass(frozen=True)
 class Endings:
-    """What an engine asks of a grammar, and `inclined`.
+    """Rules on top of `limits`, under which EOS may come.
 
-    longest: seconds a key may sound. seconds: of new music, when the end is due; not compared, see above.
+    seconds: of new music, when the end is due; not compared, see above.
     """
 
-    longest: float
+    limits: NoteLimits
     seconds: float = field(compare=False)
 
-    def after(self, streams: Sequence[np.ndarray], xp: Any = np) -> EndingState:
+    def start(self, streams: Sequence[np.ndarray], xp: Any = np) -> EndingState:
         """The state after whole streams, one row each, with no new time passed."""
         closes = round(self.seconds * STEPS_PER_SECOND)
         opens = closes - max(round(min(OPENS, PART * self.seconds) * STEPS_PER_SECOND), 1)
         times = (np.full(len(streams), time, np.int32) for time in (0, opens, closes))
-        return EndingState(Releases(self.longest).after(streams, xp), *map(xp.asarray, times))
+        return EndingState(self.limits.start(streams, xp), *map(xp.asarray, times))
 
     def advance(self, state: EndingState, token: Any) -> EndingState:
         """The state after one more token i32[B] of each stream."""
@@ -63,29 +64,32 @@ class Endings:
         now = state.now + xp.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0)
         paused = (shift == MAX_SHIFT) & (state.now >= state.opens)
         closes = xp.where(paused, xp.minimum(state.closes, now), state.closes)
-        return EndingState(Releases(self.longest).advance(state.releases, token), now, state.opens, closes)
+        return EndingState(self.limits.advance(state.limits, token), now, state.opens, closes)
 
     def allowed(self, state: EndingState) -> Any:
-        """bool[B, V]: what `Releases` allows, EOS in its time, and towards the end nothing that strikes a note."""
+        """bool[B, V]: what `limits` allow, EOS in its time, and towards the end nothing that strikes a note."""
         xp = state.now.__array_namespace__()
         ids = xp.arange(VOCABULARY.size, dtype=xp.int32)[None, :]
         strikes = xp.asarray(VOCABULARY.mask("note_on", "velocity"))[None, :]
         # A player who lets a chord ring does not count its beats: only the longest shift stays.
         beats = (ids >= TIME_SHIFT) & (ids < TIME_SHIFT + MAX_SHIFT - 1)
-        rules = Releases(self.longest)
         rung = state.now >= state.closes + round(RING * STEPS_PER_SECOND)
-        age = xp.where(rung[:, None], rules.longest, state.releases.age)  # every key is overdue
-        allowed = rules.allowed(state.releases._replace(age=age))
+        age = xp.where(rung[:, None], self.limits.longest_steps, state.limits.age)  # every key is overdue
+        allowed = self.limits.allowed(state.limits._replace(age=age))
         late = (state.now >= state.closes)[:, None]
         allowed = allowed & ~(late & (strikes | beats)) & ((ids != EOS) | (state.now >= state.opens)[:, None])
         # Silence needs no release: EOS, also behind a shift, where the grammar alone would want a note.
-        over = late & ~xp.any(state.releases.grammar.sounding >= 0, axis=1, keepdims=True)
+        over = late & ~xp.any(state.limits.grammar.sounding >= 0, axis=1, keepdims=True)
         return xp.where(over, ids == EOS, allowed)
 
-    def inclined(self, state: EndingState) -> Any:
+    def logit_bias(self, state: EndingState) -> Any:
         """f32[B, V]: what is added to the logits."""
         xp = state.now.__array_namespace__()
         ids = xp.arange(VOCABULARY.size, dtype=xp.int32)[None, :]
         passed = xp.astype(state.now - state.opens, xp.float32) / xp.astype(state.closes - state.opens, xp.float32)
         near = xp.where(state.now < state.closes, xp.clip(passed, 0.0, 1.0), 0.0)[:, None]
         return near * xp.where((ids == EOS) | (ids == TIME_SHIFT + MAX_SHIFT - 1), PUSH, 0.0)
+
+    def apply(self, state: EndingState, logits: Any) -> Any:
+        """Logits f32[B, V] as they are to be sampled from: with the push, and -inf where a token must not come."""
+        return keep_allowed(logits + self.logit_bias(state), self.allowed(state))

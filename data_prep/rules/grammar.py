@@ -13,8 +13,10 @@ The grammar, for each of B streams on its own:
 Any order of pitches may strike inside a step: `tokens.decode` places their onsets on a finer grid than the steps.
 Something is always allowed.
 
-The functions are pure and use nothing but the array API of the arrays they are given, so numpy and JAX arrays both
-work, inside `jax.jit` too. The cost is that of a few operations on [B, 128] arrays per token.
+The grammar is a rule as samplers know them (`Rules` in musicgen.model.engine): `start` gives a state, `advance` adds a
+token to it, and `apply` masks the logits of the next one. The functions are pure and use nothing but the array API of
+the arrays they are given, so numpy and JAX arrays both work, inside `jax.jit` too. The cost is that of a few operations
+on [B, 128] arrays per token.
 """
 
 from __future__ import annotations
@@ -57,15 +59,17 @@ class GrammarState(NamedTuple):
     phase: Any  # i32[B]
 
 
-def start(batch: int, xp: Any = np) -> GrammarState:
-    """The state before the first token of `batch` streams, in the array namespace `xp` (numpy, jax.numpy)."""
-    return GrammarState(
-        sounding=xp.full((batch, PITCHES), -1, dtype=xp.int32),
-        onsets=xp.zeros((batch,), dtype=xp.int32),
-        ended=xp.full((batch,), -1, dtype=xp.int32),
-        velocity=xp.zeros((batch,), dtype=xp.int32),
-        phase=xp.full((batch,), OPEN, dtype=xp.int32),
-    )
+def start(streams: Sequence[np.ndarray], xp: Any = np) -> GrammarState:
+    """The state after whole streams, one row each, in the array namespace `xp` (numpy, jax.numpy).
+
+    The streams are integer arrays of any lengths, BOS and PAD in them change nothing.  It is `advance` over all their
+    tokens, but much faster.
+    """
+    rows = [_replay(np.asarray(stream, np.int64)) for stream in streams]
+    columns = zip(*rows, strict=True) if rows else ([], [], [], [], [])
+    arrays = [np.array(list(column), np.int32) for column in columns]
+    arrays[0] = arrays[0].reshape(len(rows), PITCHES)
+    return GrammarState(*(xp.asarray(array) for array in arrays))
 
 
 def advance(state: GrammarState, token: Any) -> GrammarState:
@@ -122,19 +126,18 @@ def allowed(state: GrammarState) -> Any:
     return xp.concat(columns, axis=1)
 
 
-def after(streams: Sequence[np.ndarray], xp: Any = np) -> GrammarState:
-    """The state after whole streams, one row each: `start` and `advance` over all their tokens, much faster than those.
-
-    The streams are integer arrays of any lengths, BOS and PAD in them change nothing.
-    """
-    rows = [_replayed(np.asarray(stream, np.int64)) for stream in streams]
-    columns = zip(*rows, strict=True) if rows else ([], [], [], [], [])
-    arrays = [np.array(list(column), np.int32) for column in columns]
-    arrays[0] = arrays[0].reshape(len(rows), PITCHES)
-    return GrammarState(*(xp.asarray(array) for array in arrays))
+def apply(state: GrammarState, logits: Any) -> Any:
+    """Logits f32[B, V], -inf where a token must not come.  EOS may, wherever the grammar has it."""
+    return keep_allowed(logits, allowed(state))
 
 
-def _replayed(tokens: np.ndarray) -> tuple[list[int], int, int, int, int]:
+def keep_allowed(logits: Any, allowed: Any) -> Any:
+    """Logits f32[B, V] where bool[B, V] says so, -inf elsewhere."""
+    xp = logits.__array_namespace__()
+    return xp.where(allowed, logits, -xp.inf)
+
+
+def _replay(tokens: np.ndarray) -> tuple[list[int], int, int, int, int]:
     sounding, onsets, ended, velocity, phase = [-1] * PITCHES, 0, -1, 0, OPEN
     for kind, value in zip(KINDS[tokens].tolist(), VALUES[tokens].tolist(), strict=True):
         if kind == Kind.NOTE_ON:

@@ -19,7 +19,7 @@ REPEATS = 8  # of eight chords in a row; in MAESTRO one such stretch in 450 has 
 REMEMBERED = 256  # tokens, about 6 seconds
 
 
-def memory(tokens: np.ndarray) -> int | None:
+def context_limit(tokens: np.ndarray) -> int | None:
     """How many of its last tokens a stream int[T] should see from now on; None if it is in no loop."""
     begun = np.flatnonzero(tokens == BOS)
     music = tokens[begun[-1] :] if begun.size else tokens

@@ -2,8 +2,8 @@
 
 Left alone, sound that a model draws does not keep its level: each frame is as loud as it should be, but what is drawn
 is never quite what was expected, and over seconds such small differences add up to noise or to silence.  So while the
-last second is louder than the prime, a stream leans towards softer entries of the first codebook, and the other way
-round.  benchmarks/codes says what that brings.
+last second is louder than the prime, softer entries of the first codebook are made likelier, and the other way round.
+benchmarks/codes says what that brings.
 
 Letters: B rows, F frames, Q codebooks, S entries, L lines of the transform.
 """
@@ -11,15 +11,20 @@ Letters: B rows, F frames, Q codebooks, S entries, L lines of the transform.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from musicgen.model.codec.config import CodecConfig
+from musicgen.model.config import SPECIALS
 
 SECOND = 75  # frames of the running mean
 HEARD = 20 * SECOND  # frames at the end of a prime that say how loud it is
 USUAL, SOFTEST = 4.0, -16.0  # dB: of a recording in the mean; of a prime that still says how loud its piece is
 STRENGTH = 0.1  # nats for a dB of an entry and a dB too much
+EVERY = 8  # frames: so often what is added to the logits follows the level
 SPREAD = 30.0  # dB above or below the mean at which an entry counts as no louder or softer
 
 
@@ -44,38 +49,73 @@ class Loudness:
 
     def of(self, codes: np.ndarray) -> np.ndarray:
         """dB f32 [..., F] of frames of codes [..., F, Q]; below 0 is no code, and as soft as silence."""
-        lines = np.zeros((*codes.shape[:-1], self.entries.shape[-1]), np.float32)
-        for q, entries in enumerate(self.entries[: codes.shape[-1]]):
-            lines += entries[np.maximum(codes[..., q], 0)]
-        return np.where(codes[..., 0] < 0, -100.0, decibels(lines, 1e-6))
+        return level_of(self.entries, codes)
 
 
-class Keeper:
-    """What keeps the level of B rows that go on from their primes, codes [F, Q] each."""
+class LevelState(NamedTuple):
+    """How loud each row should be and is; arrays of one namespace."""
 
-    def __init__(self, loudness: Loudness, primes: Sequence[np.ndarray]):
-        heard = np.array([to_decibels(np.mean(from_decibels(loudness.of(prime[-HEARD:])))) for prime in primes])
-        self.loudness, self.wanted = loudness, np.where(heard < SOFTEST, USUAL, heard)
-        self.power = from_decibels(self.wanted)  # f64 [B], of the last second
-
-    def after(self, block: np.ndarray) -> np.ndarray:
-        """What to add to the logits of the first codebook, f32 [B, S], after frames of codes [B, k, Q] more."""
-        for power in from_decibels(self.loudness.of(block)).T:
-            self.power = self.power + (power - self.power) / SECOND
-        over = to_decibels(self.power) - self.wanted
-        return np.asarray(-STRENGTH * over[:, None] * self.loudness.first, np.float32)
+    entries: Any  # f32 [Q, S, L], see Loudness: they travel in the state, so that no compiled function holds them
+    first: Any  # f32 [S]
+    wanted: Any  # [B], dB
+    power: Any  # [B], of the last second
+    frames: Any  # i32 [], since the stream was taken up
+    bias: Any  # f32 [B, S], for the logits of the first codebook
 
 
-def decibels(lines: np.ndarray, least: float) -> np.ndarray:
-    """dB f32 [...] of lines [..., L] scaled by the fourth root of their energy."""
-    return np.asarray(20 * np.log10(np.sum(np.square(lines), axis=-1) + least), np.float32)
+@dataclass(frozen=True)
+class LevelControl:
+    """A rule of samplers (`Rules` in model/engine.py) that keeps rows of frames as loud as their primes."""
+
+    loudness: Loudness = field(compare=False)
+
+    def start(self, streams: Sequence[np.ndarray], xp: ModuleType = np) -> LevelState:
+        """The state after primes, tokens [F, Q] each."""
+        ends = [stream[-HEARD:].astype(np.int32) - SPECIALS for stream in streams]
+        heard = np.array(
+            [to_decibels(np.mean(from_decibels(self.loudness.of(end).astype(np.float64)))) for end in ends]
+        )
+        wanted = np.where(heard < SOFTEST, USUAL, heard)
+        entries, first = self.loudness.entries[: streams[0].shape[1]], self.loudness.first
+        bias = np.zeros((len(streams), len(first)), np.float32)
+        arrays = entries, first, wanted, from_decibels(wanted), np.int32(0), bias
+        return LevelState(*map(xp.asarray, arrays))
+
+    def advance(self, state: LevelState, token: Any) -> LevelState:
+        """The state after one more frame, tokens i32 [B, Q]."""
+        xp = state.bias.__array_namespace__()
+        level = xp.astype(level_of(state.entries, token - SPECIALS), state.power.dtype)
+        power = state.power + (from_decibels(level) - state.power) / SECOND
+        over = to_decibels(power) - state.wanted
+        frames = state.frames + 1
+        bias = xp.astype(-STRENGTH * over[:, None] * state.first, xp.float32)
+        bias = xp.where(frames % EVERY == 0, bias, state.bias)
+        return state._replace(power=power, frames=frames, bias=bias)
+
+    def apply(self, state: LevelState, logits: Any) -> Any:
+        """Logits f32 [B, S] of the first codebook, softer or louder entries made likelier."""
+        return logits + state.bias
 
 
-def from_decibels(level: np.ndarray) -> np.ndarray:
+def level_of(entries: Any, codes: Any) -> Any:
+    """dB f32 [...] of frames of codes [..., Q] by entries f32 [Q, S, L]; of NumPy or of JAX."""
+    xp = entries.__array_namespace__()
+    books = xp.arange(codes.shape[-1])
+    lines = xp.sum(entries[books, xp.maximum(codes, 0)], axis=-2)
+    return xp.where(codes[..., 0] < 0, xp.float32(-100.0), decibels(lines, 1e-6))
+
+
+def decibels(lines: Any, least: float) -> Any:
+    """dB f32 [...] of lines f32 [..., L] scaled by the fourth root of their energy."""
+    xp = lines.__array_namespace__()
+    return 20 * xp.log10(xp.sum(xp.square(lines), axis=-1) + xp.float32(least))
+
+
+def from_decibels(level: Any) -> Any:
     """Power."""
-    return np.asarray(10 ** (np.asarray(level, np.float64) / 10))
+    return 10 ** (level / 10)
 
 
-def to_decibels(power: np.ndarray) -> np.ndarray:
+def to_decibels(power: Any) -> Any:
     """Of a power above zero."""
-    return np.asarray(10 * np.log10(power))
+    return 10 * power.__array_namespace__().log10(power)

@@ -1,51 +1,64 @@
 """The way to generate on a CPU: ONNX Runtime makes whole passes over inputs, model/cpu/step.py adds token after token.
 
 Half of JAX's time a token, since the weights are read as bytes.  It imports no JAX.
+
+What surrounds the blocks of the model is a head's: TokenHead embeds tokens and draws them from logits, FrameHead of
+model/cpu/frames.py does so with frames of codes.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import onnxruntime
 
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu import graph as onnx_graph
-from musicgen.model.cpu.memory import Cache, Weights, in_order, rotations
-from musicgen.model.cpu.onnx_format import Graph
+from musicgen.model.cpu.frames import FrameHead
+from musicgen.model.cpu.memory import Cache, rotations
+from musicgen.model.cpu.memory import Weights as StepWeights
+from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.step import step
 from musicgen.model.cpu.threads import team
-from musicgen.model.cpu.weights import Stacked, embeddings
-from musicgen.model.engine import PAD, Engine, Grammar, Inclined, Memory, ruled
-from musicgen.model.int8 import dequantised
-from musicgen.model.sampler import sample
+from musicgen.model.cpu.weights import BLOCKS, Stacked, embeddings, rename, select
+from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
+from musicgen.model.int8 import Weights, dequantised
+from musicgen.model.sampler import Rule, gumbel, sample
 
-onnxruntime.set_default_logger_severity(3)  # no warnings about devices that are not there
-
-
-def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise f32 for drawing token `number` of a stream: whichever block it is drawn in, the same."""
-    bits = np.random.Philox(key=seed, counter=[0, number, 0, 0])
-    return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
+State: TypeAlias = SamplingState[np.ndarray, Cache]
 
 
-def session(graph: Graph, threads: int | None) -> onnxruntime.InferenceSession:
-    """What runs a graph, over weights that stay where they are; threads None: as many as there are cores."""
-    options = onnxruntime.SessionOptions()
-    given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
-    options.add_external_initializers(list(given), list(given.values()))
-    options.log_severity_level = 3
-    # Between two operators a thread waits so long before it sleeps: for ever would take the cores from others.
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(graph.to_bytes(), options, providers=["CPUExecutionProvider"])
+class TokenHead:
+    """How tokens come in, as normalised rows of a table, and go out of the last latent, as logits over all of them."""
+
+    def __init__(self, config: ModelConfig, weights: Weights):
+        self.vocab_size = config.vocab_size
+        self.output = rename(select(weights, "logits."), "logits", "output")
+        self._weights = weights
+
+    @functools.cached_property
+    def _table(self) -> np.ndarray:
+        return embeddings(self._weights)
+
+    def embed(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens i32 [..] -> f32 [.., D]."""
+        return self._table[tokens]
+
+    def draw(
+        self, outputs: np.ndarray, rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
+    ) -> np.ndarray:
+        """Logits f32 [B, V] -> token i32 [B] number `number` of a stream."""
+        return sample(gumbel(seed, number, outputs.shape), rule(outputs), sampling)
+
+    def logits(self, outputs: np.ndarray, token: np.ndarray) -> np.ndarray:
+        """f32 [B, V]."""
+        return outputs
 
 
-class OnnxEngine(Engine):
+class OnnxEngine(Engine[np.ndarray, Cache]):
     """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones (see onnx_graph)."""
 
     xp = np
@@ -54,18 +67,26 @@ class OnnxEngine(Engine):
     def __init__(
         self,
         config: ModelConfig,
-        weights: Mapping[str, np.ndarray],
-        grammar: Grammar,
+        weights: Weights,
+        rules: Rules = NoRules(),
         preamble: Sequence[int] | np.ndarray = (),
-        memory: Memory | None = None,
+        context_limit: ContextLimit | None = None,
         threads: int | None = None,
     ):
-        """threads: as many as there are cores unless given.  Raises ValueError if the weights do not fit the config."""
-        super().__init__(config, grammar, preamble, memory)
+        """threads: as many as there are cores unless given; for frames one, as the matrices within one are small.
+
+        Raises ValueError if the weights do not fit the config, besides Engine's reasons.
+        """
+        super().__init__(config, rules, preamble, context_limit)
         onnx_graph.check(weights, onnx_graph.shapes(config))
         self.weights = weights
-        self._packed = Stacked(weights, config)
-        self.threads = threads
+        self.threads = 1 if config.depth_layers and threads is None else threads
+        self.head: TokenHead | FrameHead
+        if config.depth_layers:
+            self.head = FrameHead(config, weights, self.threads)
+        else:
+            self.head = TokenHead(config, weights)
+        self._matrices = Stacked(select(weights, *BLOCKS) | self.head.output, config)
 
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:  # type: ignore[override]  # made when asked for
@@ -74,45 +95,44 @@ class OnnxEngine(Engine):
 
     @functools.cached_property
     def _passes(self) -> onnxruntime.InferenceSession:
-        return session(onnx_graph.pass_graph(self.config, self._packed), self.threads)
+        return open_session(onnx_graph.pass_graph(self.config, self._matrices), self.threads)
 
     @functools.cached_property
-    def _table(self) -> np.ndarray:
-        return embeddings(self.weights)
+    def _steps(self) -> StepWeights:
+        return self._matrices.for_steps()
 
     @functools.cached_property
-    def _steps(self) -> Weights:
-        return self._packed.for_steps()
+    def _restarts(self) -> onnxruntime.InferenceSession:
+        return open_session(onnx_graph.restart_graph(self.config, self._matrices), self.threads)
 
-    @functools.cached_property
-    def _renewals(self) -> onnxruntime.InferenceSession:
-        return session(onnx_graph.renewal_graph(self.config, self._packed), self.threads)
+    def new_cache(self, inputs: np.ndarray, latents: np.ndarray, max_inputs: int, max_latents: int) -> Cache:
+        """A cache of which each row has so many inputs and latents int [B], and room for so many."""
+        outputs = self.head.output["output.kernel"].shape[1]
+        return Cache(self.config, inputs, latents, max_inputs, max_latents, outputs)
 
-    def _rotations(self, count: int) -> dict[str, np.ndarray]:
-        return dict(zip(("cos", "sin"), rotations(self.config, count), strict=True))
-
-    def read(
-        self, tokens: np.ndarray, start: np.ndarray, latents: int, ahead: int = 0
+    def run_pass(
+        self, tokens: np.ndarray, start: np.ndarray, latents: int, free_inputs: int = 0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """One pass over tokens [B, T] that begin at start [B], before `ahead` more are added one by one.
+        """One pass over tokens [B, T] that begin at start [B], before `free_inputs` more are added one by one.
 
-        Returns logits f32 [B, R, V], how many inputs and how many latents each row has (its first so many of the R),
+        Returns outputs f32 [B, R, O], how many inputs and how many latents each row has (its first so many of the R),
         and keys and values by name.
         """
         W = self.config.local_window
         inputs = tokens.shape[1] - start
-        read = np.minimum(latents, inputs)
-        B, T, R = len(inputs), int(-(-inputs.max() // W) * W), int(read.max())
-        aligned = np.zeros((B, T, *tokens.shape[2:]), np.int64 if tokens.ndim == 2 else np.float32)
+        own = np.minimum(latents, inputs)
+        B, T, R = len(inputs), int(-(-inputs.max() // W) * W), int(own.max())
+        aligned = np.zeros((B, T, self.config.width), np.float32)
         for row, first in enumerate(start):
-            aligned[row, : inputs[row]] = tokens[row, first:]
+            aligned[row, : inputs[row]] = self.head.embed(tokens[row, first:])
         windows = np.clip(inputs[:, None] - np.arange(0, T, W), 0, W).astype(np.int32)  # inputs in each
         before = np.where(np.arange(T // W) > 0, W, 0).astype(np.int32)
-        end = inputs + ahead
-        farthest = end - np.maximum(self.config.context, read + ahead)  # perceiver_ar.within_reach
-        rows = np.minimum((inputs - read)[:, None] + np.arange(R), inputs[:, None] - 1)
+        end = inputs + free_inputs
+        farthest = end - np.maximum(self.config.context, own + free_inputs)  # perceiver_ar.clamp_positions
+        rows = np.minimum((inputs - own)[:, None] + np.arange(R), inputs[:, None] - 1)
+        cos, sin = rotations(self.config, max(T, self.config.context))
         given: dict[str, np.ndarray] = {
-            "tokens": aligned,
+            "embedded": aligned,
             "positions": np.broadcast_to(np.arange(T), (B, T)),
             "input_positions": np.maximum(np.arange(T), farthest[:, None]),
             "latent_rows": rows[..., None],
@@ -120,47 +140,51 @@ class OnnxEngine(Engine):
             "most_inputs": np.array(inputs.max(), np.int32),
             "latents": np.full(B, R - 1, np.int32),
             "most_latents": np.array(R, np.int32),
-            "queries": read.astype(np.int32),
+            "queries": own.astype(np.int32),
             "windows": (windows + before - 1).ravel(),
             "in_windows": windows.ravel(),
-            **self._rotations(max(T, self.config.context)),
+            "cos": cos,
+            "sin": sin,
         }
         wanted = {node.name for node in self._passes.get_inputs()}
         names = [node.name for node in self._passes.get_outputs()]
         found = dict(zip(names, self._passes.run(names, {n: x for n, x in given.items() if n in wanted}), strict=True))
-        return found.pop("logits"), inputs, read, found
+        return found.pop("outputs"), inputs, own, found
 
     def prefill(
-        self, tokens: np.ndarray, start: np.ndarray, *, read: int, latents: int, context: int, ahead: int
+        self,
+        tokens: np.ndarray,
+        start: np.ndarray,
+        *,
+        latents: int,
+        max_latents: int,
+        max_inputs: int,
+        free_inputs: int,
     ) -> tuple[np.ndarray, Cache]:
         """See Engine."""
-        logits, inputs, own, found = self.read(tokens, start, read, ahead)
-        cache = Cache(self.config, inputs, own, context, latents)
-        seeds = found.pop("seeds")
-        cache.seeds[:, : seeds.shape[1]] = seeds
+        outputs, inputs, own, found = self.run_pass(tokens, start, latents, free_inputs)
+        cache = self.new_cache(inputs, own, max_inputs, max_latents)
+        latent_inputs = found.pop("latent_inputs")
+        cache.latent_inputs[:, : latent_inputs.shape[1]] = latent_inputs
         for name, values in found.items():
             cache.fill(name, values)
-        return logits[np.arange(len(own)), own - 1], cache
+        return outputs[np.arange(len(own)), own - 1], cache
 
-    def copied(self, logits: np.ndarray, cache: Cache, copies: int) -> tuple[np.ndarray, Cache]:
+    def repeat_rows(self, outputs: np.ndarray, cache: Cache, copies: int) -> tuple[np.ndarray, Cache]:
         """See Engine."""
         inputs, latents = np.tile(cache.inputs, copies), np.tile(cache.latents, copies)
-        many = Cache(self.config, inputs, latents, len(cache.cos), cache.seeds.shape[1])
-        many.seeds[:] = cache.seeds
+        many = self.new_cache(inputs, latents, len(cache.cos), cache.latent_inputs.shape[1])
+        many.latent_inputs[:] = cache.latent_inputs
         for array, old in zip(many.caches[:-2], cache.caches[:-2], strict=True):
             array[:] = old
-        return np.tile(logits, (copies, 1)), many
-
-    def embed(self, token: np.ndarray) -> np.ndarray:
-        """Token i32 [B] -> f32 [B, D]."""
-        return self._table[token]
+        return np.tile(outputs, (copies, 1)), many
 
     def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
-        """Add token i32 [B] to the cache: logits f32 [B, V] of the next one."""
+        """Add token i32 [B], or frame i32 [B, Q], to the cache: outputs f32 [B, O] for the next one."""
         at = cache.inputs
         team(self.threads).run(
             step,
-            self.embed(token),
+            self.head.embed(token),
             self._steps,
             cache.caches,
             cache.shared,
@@ -168,65 +192,59 @@ class OnnxEngine(Engine):
             cache.cos[at],
             cache.sin[at],
         )
-        cache.seeds[np.arange(len(token)), cache.latents] = cache.shared.seeds
+        cache.latent_inputs[np.arange(len(token)), cache.latents] = cache.shared.latent_inputs
         cache.inputs += 1
         cache.latents += 1
-        return cache.shared.logits.copy()
+        return cache.shared.outputs.copy()
 
-    def renew(self, cache: Cache, *, read: int) -> tuple[np.ndarray, Cache]:
+    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[np.ndarray, Cache]:
         """See Engine."""
-        binding = self._renewals.io_binding()
+        binding = self._restarts.io_binding()
         rows = np.arange(len(cache.latents))[:, None]
-        seeds = cache.seeds[rows, cache.latents[:, None] - read + np.arange(read)]
-        cache.latents[:] = read
+        latent_inputs = cache.latent_inputs[rows, cache.latents[:, None] - latents + np.arange(latents)]
+        cache.latents[:] = latents
         given: dict[str, np.ndarray] = {
-            "seeds": seeds,
-            "positions": (cache.inputs[:, None] - read + np.arange(read)).astype(np.int64),
+            "latent_inputs": latent_inputs,
+            "positions": (cache.inputs[:, None] - latents + np.arange(latents)).astype(np.int64),
             "inputs": (cache.inputs - 1).astype(np.int32),
             "most_inputs": np.array(cache.inputs.max(), np.int32),
             "latents": (cache.latents - 1).astype(np.int32),
-            "most_latents": np.array(read, np.int32),
+            "most_latents": np.array(latents, np.int32),
             "queries": cache.latents.astype(np.int32),
             "cos": cache.cos,
             "sin": cache.sin,
         }
-        for i, (keys, values) in enumerate(zip(cache.caches.cross_keys, cache.caches.cross_values, strict=True)):
-            given[f"cross.{i}.keys"], given[f"cross.{i}.values"] = in_order(keys), in_order(values)
+        given |= cache.cross_in_order()
         held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(x) for name, x in given.items()}
-        for node in self._renewals.get_inputs():
+        for node in self._restarts.get_inputs():
             binding.bind_ortvalue_input(node.name, held[node.name])
-        names = [node.name for node in self._renewals.get_outputs()]
+        names = [node.name for node in self._restarts.get_outputs()]
         for name in names:
             if name.endswith(".new"):
                 binding.bind_ortvalue_output(name, held[name.removesuffix(".new")])
             else:
                 binding.bind_output(name)
-        self._renewals.run_with_iobinding(binding)
+        self._restarts.run_with_iobinding(binding)
         found = dict(zip(names, binding.get_outputs(), strict=True))
         for name, value in found.items():
             if name.startswith("layers"):
                 cache.fill(name, value.numpy())
-        cache.seeds[:, :read] = seeds
-        return found["logits"].numpy()[:, -1], cache
+        cache.latent_inputs[:, :latents] = latent_inputs
+        return found["outputs"].numpy()[:, -1], cache
+
+    def logits(self, outputs: np.ndarray, token: np.ndarray) -> np.ndarray:
+        """See Engine."""
+        return self.head.logits(outputs, token)
 
     def draw(
-        self,
-        logits: np.ndarray,
-        cache: Cache,
-        state: Any,
-        *,
-        seed: int,
-        first: int,
-        count: int,
-        sampling: Mapping[str, float],
-        grammar: Grammar | Inclined,
-    ) -> tuple[np.ndarray, np.ndarray, Cache, Any]:
+        self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+    ) -> tuple[np.ndarray, State]:
         """See Engine."""
-        drawn = np.full((len(logits), self.block), PAD, np.int16)
+        drawn = np.empty((len(state.outputs), count, *self.config.token_shape), np.int16)
         for i in range(count):
-            logits, allowed = ruled(grammar, state, logits)
-            token = sample(gumbel(seed, first + i, logits.shape), logits, allowed, sampling)
-            logits = self.step(token, cache)
+            rule = functools.partial(rules.apply, state.rules)
+            token = self.head.draw(state.outputs, rule, seed, int(state.drawn), sampling)
             drawn[:, i] = token
-            state = grammar.advance(state, token)
-        return drawn, logits, cache, state
+            outputs = self.step(token, state.cache)
+            state = SamplingState(outputs, state.cache, rules.advance(state.rules, token), state.drawn + 1)
+        return drawn, state

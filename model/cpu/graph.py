@@ -5,7 +5,7 @@ bytes, with activations rounded to 8 bits in blocks.  A matrix given in float32 
 `GroupQueryAttention`.  Rows are aligned on the left here and padded on the right, so that
 every row counts its inputs and its latents from 0; only differences of positions matter to rotary attention.
 
-Letters: B batch, T inputs, R latents read in a pass, D width, H heads, G key/value heads, K head size, V vocabulary,
+Letters: B batch, T inputs, R latents read in a pass, D width, H heads, G key/value heads, K head size, O outputs,
 W window.  A name `layers.3` is that of the block's parameters.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
-from musicgen.model.cpu.weights import EPSILON, Packed, decode_names, embeddings, local_names
+from musicgen.model.cpu.weights import EPSILON, Packed, decode_names, local_names
 from musicgen.model.int8 import SCALE, Weights
 
 
@@ -36,7 +36,14 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
     blocks = [*local_names(c), *decode_names(c)]
     found: dict[str, tuple[int, ...]] = {f"{name}.{part}": of for name in blocks for part, of in of_block.items()}
-    return found | {"embedding": (c.vocab_size, D), "logits.kernel": (D, c.vocab_size)}
+    if not c.depth_layers:
+        return found | {"embedding": (c.vocab_size, D), "logits.kernel": (D, c.vocab_size)}
+    Q, E, W, F = c.channels, c.code_width, c.depth_width, c.widening * c.depth_width
+    found |= {"table": (Q, c.codes, E), "begin": (D,), "widen.kernel": (Q, E, D), "told.kernel": (Q, E, W)}
+    found |= {"view.kernel": (Q, D, W), "readout.kernel": (Q, W, c.codes)}
+    for i in range(c.depth_layers):
+        found |= {f"depth.{i}.up.kernel": (W, F), f"depth.{i}.down.kernel": (F, W)}
+    return found
 
 
 def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -162,21 +169,14 @@ class Layers:
         up = self.graph.node("FastGelu", [self.linear(normal, f"{name}.up")], domain=CONTRIB)[0]
         return self.graph.node("Add", [x, self.linear(up, f"{name}.down")])[0]
 
-    def tokens(self, name: str, length: int | str) -> str:
-        """The input for tokens i64 [B, T]; if the weights have no table for them, f32 [B, T, D], embedded already."""
-        if "embedding" in self.weights:
-            return self.graph.input(name, np.int64, ("B", length))
-        return self.graph.input(name, np.float32, ("B", length, self.config.width))
+    def decode(self, x: str) -> str:
+        """PerceiverAR.decode: logits, or all codebooks' views of a latent."""
+        return self.linear(self.norm(x), "output")
 
-    def embed(self, tokens: str) -> str:
-        """PerceiverAR.embed."""
-        if "embedding" not in self.weights:
-            return tokens
-        return self.graph.node("Gather", [self.graph.constant(embeddings(self.weights)), tokens])[0]
-
-    def read(self, x: str) -> str:
-        """PerceiverAR.read."""
-        return self.linear(self.norm(x), "logits")
+    def outputs(self, x: str) -> None:
+        """Hand back what the latents say of the token after each."""
+        width = self.weights["output.kernel"].shape[1]
+        self.graph.output("outputs", self.decode(x), np.float32, ("B", "R", width))
 
 
 def counts(graph: Graph) -> list[tuple[str, str]]:
@@ -188,7 +188,7 @@ def counts(graph: Graph) -> list[tuple[str, str]]:
 
 
 def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
-    """Read tokens i64 [B, T], T a multiple of W, with R latents: logits f32 [B, R, V] after each latent.
+    """Read `embedded` f32 [B, T, D], T a multiple of W, with R latents: `outputs` f32 [B, R, O] after each latent.
 
     Inputs besides: cos and sin; `positions` i64 [B, T], and `input_positions`, where the cross-attends take the inputs
     to stand; `latent_rows` i64 [B, R, 1], which inputs the latents are; for
@@ -196,12 +196,12 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     `most_inputs` and `most_latents`, i32 [], and `queries` i32 [B], how many latents; for windows of W inputs, one
     after the other, `windows` i32 [B*T/W], how many keys there are less one, and `in_windows`, how many queries.
 
-    For every block come back `NAME.keys` and `NAME.values` [B, T or R, G*K], which go into the caches, and `seeds`
-    [B, R, D], what the latents began as.
+    For every block come back `NAME.keys` and `NAME.values` [B, T or R, G*K], which go into the caches, and
+    `latent_inputs` [B, R, D], what the latents began as.
     """
     graph = Graph("pass")
     make = Layers(config, weights, graph)
-    tokens = make.tokens("tokens", "T")
+    h = graph.input("embedded", np.float32, ("B", "T", config.width))
     positions, input_positions = (graph.input(name, np.int64, ("B", "T")) for name in ("positions", "input_positions"))
     rows = graph.input("latent_rows", np.int64, ("B", "R", 1))
     inputs, latents = counts(graph)
@@ -234,11 +234,10 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     def latents_of(x: str) -> str:
         return graph.node("GatherND", [x, rows], batch_dims=1)[0]
 
-    h = make.embed(tokens)
     for name in local_names(config):
         h = local(name, h)
     x, at, normal_h = latents_of(h), latents_of(positions), make.norm(h)
-    graph.output("seeds", x, np.float32, ("B", "R", config.width))
+    graph.output("latent_inputs", x, np.float32, ("B", "R", config.width))
     for name in decode_names(config):
         if name.startswith("cross"):
             q, k, v = make.project(name, make.norm(x), at, (normal_h, input_positions))
@@ -251,21 +250,21 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
             handed_back(name, k, v, "R")
             attended = make.attend(q, k, v, ("", ""), latents)  # what pads a row comes after all that is read
         x = make.mix(x, attended, name)
-    graph.output("logits", make.read(x), np.float32, ("B", "R", config.vocab_size))
+    make.outputs(x)
     return graph
 
 
-def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
-    """Begin anew with R latents over inputs that are in the caches: logits f32 [B, R, V] after each of them.
+def restart_graph(config: ModelConfig, weights: Packed) -> Graph:
+    """Begin anew with R latents over inputs that are in the caches: `outputs` f32 [B, R, O] after each of them.
 
-    Inputs besides: cos and sin; `seeds` f32 [B, R, D], what the latents begin as, and their `positions` i64 [B, R];
+    Inputs besides: cos and sin; `latent_inputs` f32 [B, R, D], what the latents begin as, their `positions` i64 [B, R];
     `inputs`, `latents`, `most_inputs`, `most_latents` and `queries` as in `pass_graph`; the cross-attends' caches
     `NAME.keys` and `NAME.values` [B, G, rows, K], which come back as `NAME.keys.new` and `NAME.values.new`.  For every
     self-attend come back `NAME.keys` and `NAME.values` [B, R, G*K].
     """
-    graph = Graph("renewal")
+    graph = Graph("restart")
     make = Layers(config, weights, graph)
-    x = graph.input("seeds", np.float32, ("B", "R", config.width))
+    x = graph.input("latent_inputs", np.float32, ("B", "R", config.width))
     at = graph.input("positions", np.int64, ("B", "R"))
     inputs, latents = counts(graph)
     how_many = graph.input("queries", np.int32, ("B",))
@@ -283,7 +282,7 @@ def renewal_graph(config: ModelConfig, weights: Packed) -> Graph:
                 graph.output(f"{name}.{what}", value, np.float32, ("B", "R", G * K))
             attended = make.attend(q, k, v, ("", ""), latents)
         x = make.mix(x, attended, name)
-    graph.output("logits", make.read(x), np.float32, ("B", "R", config.vocab_size))
+    make.outputs(x)
     return graph
 
 

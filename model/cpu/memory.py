@@ -1,7 +1,7 @@
 """What a step on a CPU reads and writes: weights, caches, and where its parts leave things for each other.
 
-Letters: B rows, D width, H heads, G key/value heads, R = H/G heads of a group, K head size, F width of the MLP, V
-vocabulary, L blocks, C keys of a chunk, "." any number of chunks.
+Letters: B rows, D width, H heads, G key/value heads, R = H/G heads of a group, K head size, F width of the MLP, O
+outputs, L blocks, C keys of a chunk, "." any number of chunks.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Weights(NamedTuple):
     up_scale: np.ndarray
     down: np.ndarray
     down_scale: np.ndarray
-    read: np.ndarray  # [V, D], the logits' matrix
-    read_scale: np.ndarray
+    output: np.ndarray  # [O, D], the logits' matrix, or the views' of a frame
+    output_scale: np.ndarray
 
 
 class Caches(NamedTuple):
@@ -58,18 +58,18 @@ class Shared(NamedTuple):
     chunks: np.ndarray  # [B, G, ., R, K+2]: what `attend` makes of each chunk
     mixed: np.ndarray  # [B, D]
     wide: np.ndarray  # [B, F]
-    seeds: np.ndarray  # [B, D]: what the latents begin as
-    logits: np.ndarray  # [B, V]
+    latent_inputs: np.ndarray  # [B, D]: what the latents begin as
+    outputs: np.ndarray  # [B, O]
 
 
 class Cache:
     """The memory that every step reads and adds to; batch B first, rows aligned on the left.
 
-    inputs and latents i64 [B], how many each row has; seeds f32 [B, M, D], what the latents began as.
+    inputs and latents i64 [B], how many each row has; latent_inputs f32 [B, M, D], what the latents began as.
     """
 
-    def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int):
-        """inputs, latents: how many each row has; N, M: room for how many."""
+    def __init__(self, config: ModelConfig, inputs: np.ndarray, latents: np.ndarray, N: int, M: int, outputs: int):
+        """inputs, latents: how many each row has; N, M: room for how many; outputs: O."""
         c, B, K = config, len(inputs), config.head_size
         self.config = config
         self.cos, self.sin = rotations(config, N)
@@ -91,11 +91,11 @@ class Cache:
                     (c.width,),
                     (c.widening * c.width,),
                     (c.width,),
-                    (c.vocab_size,),
+                    (outputs,),
                 )
             )
         )
-        self.seeds = np.zeros((B, M, c.width), np.float32)
+        self.latent_inputs = np.zeros((B, M, c.width), np.float32)
 
     def fill(self, name: str, new: np.ndarray) -> None:
         """Put keys or values [B, T, G*K] of a whole pass where steps look for them."""
@@ -107,6 +107,14 @@ class Cache:
             if kind == "local" and count > (window := self.config.local_window):  # a ring
                 kept = np.roll(kept[:, count - window :], count % window, axis=1)
             cache[row, :, : chunks_for(kept.shape[1])] = in_chunks(kept)
+
+    def cross_in_order(self) -> dict[str, np.ndarray]:
+        """Keys and values f32 [B, G, rows, K] of the cross-attends by name, as a graph wants them."""
+        return {
+            f"cross.{i}.{what}": in_order(chunks)
+            for what in ("keys", "values")
+            for i, chunks in enumerate(getattr(self.caches, f"cross_{what}"))
+        }
 
 
 def rotations(config: ModelConfig, count: int) -> tuple[np.ndarray, np.ndarray]:

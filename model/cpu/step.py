@@ -301,7 +301,7 @@ def step(
     cos: np.ndarray,
     sin: np.ndarray,
 ) -> None:
-    """This part of a step: embedded inputs x [B, D], and cos and sin [B, pairs] of their positions -> shared.logits."""
+    """This part of a step: embedded inputs x [B, D], cos and sin [B, pairs] of their positions -> shared.outputs."""
     B, F = x.shape[0], shared.wide.shape[1]
     _, G, _, R, K = shared.chunks.shape
     K -= 2
@@ -317,7 +317,7 @@ def step(
         if kind != LOCAL and not thinking:
             thinking = True
             copied(normal, normal_h)
-            copied(x, shared.seeds)  # by every part the same
+            copied(x, shared.latent_inputs)  # by every part the same
         kernel, scale = weights.qkv[block], weights.qkv_scale[block]
         product(kernel[:HK], scale[:HK], normal, shared.queries, part, parts)
         source = normal_h if kind == CROSS else normal
@@ -356,5 +356,5 @@ def step(
         goal = wait(gate, goal + parts)
         added(shared.mixed, x)
     rms_norms(x, normal)
-    product(weights.read, weights.read_scale, normal, shared.logits, part, parts)
+    product(weights.output, weights.output_scale, normal, shared.outputs, part, parts)
     wait(gate, goal + parts)

@@ -14,6 +14,7 @@ from musicgen.model.cpu.memory import Weights as StepWeights
 from musicgen.model.int8 import SCALE, Weights
 
 EPSILON = 1e-6  # of rms_norm
+BLOCKS = tuple(f"{kind}." for kind in KINDS)  # how the names of their weights begin
 
 
 def local_names(config: ModelConfig) -> list[str]:
@@ -28,6 +29,16 @@ def decode_names(config: ModelConfig) -> list[str]:
         for layer in range(config.layers)
         for name in (*(f"cross.{i}" for i in config.crosses_before(layer)), f"layers.{layer}")
     ]
+
+
+def select(weights: Weights, *prefixes: str) -> dict[str, np.ndarray]:
+    """The weights whose names begin so."""
+    return {name: values for name, values in weights.items() if name.startswith(prefixes)}
+
+
+def rename(weights: Weights, old: str, new: str) -> dict[str, np.ndarray]:
+    """The same weights, whose names all begin with `old`, under names that begin with `new`."""
+    return {new + name.removeprefix(old): values for name, values in weights.items()}
 
 
 def embeddings(weights: Weights) -> np.ndarray:
@@ -108,5 +119,5 @@ class Stacked(Packed):
         """What a step reads."""
         kinds = [(KINDS.index(kind), int(which)) for kind, which in (block.split(".") for block in self.blocks)]
         scales = [[self.weights[f"{block}.{part}_scale"] for part in ("query", "key")] for block in self.blocks]
-        matrices = [array for stack in (*self.stacks.values(), self.rows("logits")) for array in stack]
+        matrices = [array for stack in (*self.stacks.values(), self.rows("output")) for array in stack]
         return StepWeights._make([np.array(kinds), *matrices[:2], np.array(scales, np.float32), *matrices[2:]])

@@ -25,7 +25,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from musicgen.model import parameters
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import BOS, PAD, ModelConfig
 from musicgen.model.frames import FrameCodes
 from musicgen.model.parameters import Parameters
 from musicgen.model.perceiver_ar import Drop, no_drop
@@ -35,7 +35,6 @@ from musicgen.model.training.cuts import Dials, all_contexts, all_settings, one_
 from musicgen.model.training.metrics import Metrics
 from musicgen.model.training.optimizer import OptimizerConfig, optimizer
 
-PAD, BOS = 0, 1
 DRAWN_WITHIN = 0.2  # share of a run over which its own draws come in
 
 
@@ -93,7 +92,7 @@ def dials_of(config: TrainConfig) -> Dials:
     return dials
 
 
-def in_tiles(config: ModelConfig, params: Mapping[str, jax.Array]) -> tuple[ModelConfig, Mapping[str, jax.Array]]:
+def pad_vocabulary(config: ModelConfig, params: Mapping[str, jax.Array]) -> tuple[ModelConfig, Mapping[str, jax.Array]]:
     """The model with tokens that never come, up to a multiple of 64.
 
     A GPU's matrix products want sides of whole tiles: with a vocabulary of 391 the two tables took 2 % of a step more.
@@ -155,7 +154,7 @@ def loss_of(
     Also nats/token of all and of those at the full setting.  share: of `with_draws`.
     """
     dtype = jnp.dtype(config.compute)
-    tiles, arrays = in_tiles(config.model, {name: x.astype(dtype) for name, x in params.items()})
+    tiles, arrays = pad_vocabulary(config.model, {name: x.astype(dtype) for name, x in params.items()})
     model = parameters.bind(tiles, arrays)
     residual_key, cross_key, token_key = jax.random.split(key, 3)
     drop = Dropout(config.dropout, residual_key)
@@ -170,7 +169,7 @@ def loss_of(
         h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
         x = jnp.take_along_axis(h, positions[..., None], axis=1)
         cross = dials.cross_attend(config.cross_keep, cross_key)
-        return model.think(x, positions, h, everywhere, cross, dials.self_attend, drop)
+        return model.process(x, positions, h, everywhere, cross, dials.self_attend, drop)
 
     if share is not None and isinstance(model, FrameCodes):
         drawing_key = jax.random.fold_in(token_key, 1)
@@ -179,7 +178,7 @@ def loss_of(
         inputs = jax.lax.cond(share > 0, functools.partial(drawn, key=drawing_key), lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
     x = think(inputs, drop)
-    logits = model.read(x, positions, targets, drop)
+    logits = model.decode(x, targets, drop)
     logits = logits[..., : logits.shape[-1] - (tiles.vocab_size - config.model.vocab_size)]
     log_z = jax.nn.logsumexp(logits, axis=-1)
     nats = log_z - jnp.take_along_axis(logits, config.model.logit_of(targets)[..., None], axis=-1)[..., 0]

@@ -40,13 +40,13 @@ class FakeEngine:
         context: int,
         sampling: object,
         seed: int,
-        grammar: object = None,
+        rules: object = None,
         copies: int = 1,
     ) -> Iterator[np.ndarray]:
         assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
-        if grammar is not None:
-            yield from self._ruled([*primes] * copies, grammar, seed)
+        if rules is not None:
+            yield from self._ruled([*primes] * copies, rules, seed)
         rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
         while True:
             if "FAKE_DELAY" in os.environ:
@@ -56,24 +56,24 @@ class FakeEngine:
                     self.slowed = True
             yield np.stack([[next(row) for _ in range(8)] for row in rows]).astype(np.int16)
 
-    def nats(self, stream: np.ndarray, token: int, *, read: int, context: int) -> float:
+    def nats(self, stream: np.ndarray, token: int, *, latents: int, context: int) -> float:
         """An ending is good if its last token is small."""
         self.judged.append(stream)
         return float(stream[-1])
 
     @staticmethod
-    def _ruled(primes: Sequence[np.ndarray], grammar: Any, seed: int) -> Iterator[np.ndarray]:
-        """Anything that the rules allow, note-offs and what they are inclined to before the rest."""
+    def _ruled(primes: Sequence[np.ndarray], rules: Any, seed: int) -> Iterator[np.ndarray]:
+        """Anything that the rules allow, note-offs and what they make likelier before the rest."""
         rng = np.random.default_rng(seed)
-        state = grammar.after(primes, np)
+        state = rules.start(primes, np)
         while True:
             block = []
             for _ in range(8):
-                weight = np.exp(grammar.inclined(state)) + 5 * VOCABULARY.mask("note_off")
+                weight = np.exp(rules.logit_bias(state)) + 5 * VOCABULARY.mask("note_off")
                 weight[:, EOS] *= 0.1
-                weight = weight * grammar.allowed(state)
+                weight = weight * rules.allowed(state)
                 block.append([rng.choice(weight.shape[1], p=row / row.sum()) for row in weight])
-                state = grammar.advance(state, np.array(block[-1], np.int32))
+                state = rules.advance(state, np.array(block[-1], np.int32))
             yield np.array(block, np.int16).T
 
     @staticmethod

@@ -163,7 +163,7 @@ def drawn(prime: np.ndarray, count: int, seed: int) -> np.ndarray:
     likely[NOTE_ON + 56 : NOTE_ON + 66] = likely[NOTE_OFF + 56 : NOTE_OFF + 66] = 1.0
     likely[TIME_SHIFT : TIME_SHIFT + 40] = 0.05
     likely[VELOCITY : VELOCITY + 32] = 0.02
-    state, tokens = grammar.after([prime], np), []
+    state, tokens = grammar.start([prime]), []
     for _ in range(count):
         weight = grammar.allowed(state)[0] * likely + grammar.allowed(state)[0] * 1e-9
         weight[EOS] = 0

@@ -146,8 +146,8 @@ from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, decode, encode
 from musicgen.data_prep.events import NoteDecoder
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.rules.endings import Endings
-from musicgen.data_prep.rules.grammar import advance, after, allowed
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.grammar import advance, allowed, start
+from musicgen.data_prep.rules.note_limits import NoteLimits
 
 V = VOCABULARY.size
 FIRST = VOCABULARY.first("unheard-of")
@@ -158,16 +158,17 @@ strewn = np.insert(plain, np.arange(1, len(plain)), FIRST + np.arange(len(plain)
 assert decode(strewn).equals(decode(plain))
 assert NoteDecoder().feed(strewn) == NoteDecoder().feed(plain)
 assert steps(strewn)[-1] == steps(plain)[-1]
-for rules in (None, Releases(8.0), Endings(8.0, 20.0)):
-    state = after([strewn]) if rules is None else rules.after([strewn])
-    wanted = after([plain]) if rules is None else rules.after([plain])
+limits = NoteLimits(8.0)
+for rules in (None, limits, Endings(limits, 20.0)):
+    state = start([strewn]) if rules is None else rules.start([strewn])
+    wanted = start([plain]) if rules is None else rules.start([plain])
     may = allowed(state) if rules is None else rules.allowed(state)
     assert may.shape == (1, V) == (1, FIRST + 9) and not may[0, FIRST:].any() and may.any()
     stepped = advance(state, np.array([FIRST])) if rules is None else rules.advance(state, np.array([FIRST]))
     assert repr(state) == repr(wanted) == repr(stepped)
-late = Endings(8.0, 0.02).after([plain])
-late = Endings(8.0, 0.02).advance(late, np.array([VOCABULARY.encode("time_shift", 100)]))
-assert not Endings(8.0, 0.02).allowed(late)[0, VOCABULARY.mask("note_on", "velocity", "unheard-of")].any()
+late = Endings(limits, 0.02).start([plain])
+late = Endings(limits, 0.02).advance(late, np.array([VOCABULARY.encode("time_shift", 100)]))
+assert not Endings(limits, 0.02).allowed(late)[0, VOCABULARY.mask("note_on", "velocity", "unheard-of")].any()
 
 half = len(plain) // 2
 assert sounding(strewn[: 2 * half]).tolist() == sounding(plain[:half]).tolist() != []

@@ -74,13 +74,13 @@ class Reference:
             h = self.block(f"local.{i}", h, at, h, at, self.config.local_window)
         return h
 
-    def __call__(self, tokens: np.ndarray, M: int, first: int = 0, ahead: int = 0) -> np.ndarray:
+    def __call__(self, tokens: np.ndarray, M: int, first: int = 0, free_inputs: int = 0) -> np.ndarray:
         """Logits [M, V] after each of the last M of tokens [N], of which the latents see those from `first` on.
 
-        There will be `ahead` more latents: only after the last of these the trained context counts back.
+        There will be `free_inputs` more latents: only after the last of these the trained context counts back.
         """
         N, c = len(tokens), self.config
-        border = N + ahead - max(c.context, M + ahead)
+        border = N + free_inputs - max(c.context, M + free_inputs)
         x_at, h_at = list(range(N - M, N)), list(range(first, N))
         h = self.inputs(tokens)
         x, h = h[N - M :], h[first:]

@@ -15,9 +15,15 @@ from toys import TOY, assert_close, random_parameters, random_tokens
 
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS, ModelConfig
-from musicgen.model.decoding import Cache, prefill, renew, step
+from musicgen.model.decoding import Cache, prefill, restart_latents, step
+from musicgen.model.perceiver_ar import PerceiverAR
 
 N, M = 24, 8
+
+
+def logits_of(model: PerceiverAR, x: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    """Logits [B, V] in place of what the last latent knows."""
+    return model.decode(x[:, None])[:, 0], cache
 
 
 def compiled(config: ModelConfig = TOY) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -26,10 +32,13 @@ def compiled(config: ModelConfig = TOY) -> tuple[Callable[..., Any], Callable[..
 
     def read(tokens: jax.Array, start: jax.Array, latents: int) -> tuple[jax.Array, Cache]:
         model = parameters.bind(config, params)
-        return prefill(model, tokens, start, read=latents, latents=M, context=N, dtype=jnp.float32)
+        return logits_of(
+            model, *prefill(model, tokens, start, latents=latents, max_latents=M, max_inputs=N, dtype=jnp.float32)
+        )
 
     def add(token: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        return step(parameters.bind(config, params), token, cache, dtype=jnp.float32)
+        model = parameters.bind(config, params)
+        return logits_of(model, *step(model, token, cache, dtype=jnp.float32))
 
     return jax.jit(read, static_argnames="latents"), jax.jit(add, donate_argnames="cache")
 
@@ -77,11 +86,16 @@ def test_rows_of_different_lengths(functions: tuple[Callable[..., Any], Callable
             logits, cache = add(tokens[:, t], cache)
 
 
-def test_latents_renewed_are_a_new_pass_over_the_same_inputs() -> None:
-    """With rows of different lengths, some beginning among the new latents: after a renewal and every step after it."""
+def test_latents_restarted_are_a_new_pass_over_the_same_inputs() -> None:
+    """With rows of different lengths, some beginning among the new latents: after a restart and every step after it."""
     fill, add = compiled()
     params = random_parameters(TOY)
-    again = jax.jit(lambda cache: renew(parameters.bind(TOY, params), cache, read=3))
+
+    @jax.jit
+    def again(cache: Cache) -> tuple[jax.Array, Cache]:
+        model = parameters.bind(TOY, params)
+        return logits_of(model, *restart_latents(model, cache, latents=3))
+
     reference = Reference(TOY, params)
     length, starts = 9, np.array([0, 4, 7, 8], np.int32)
     tokens = random_tokens(len(starts), N)
@@ -134,7 +148,7 @@ def test_a_step_copies_no_cache(usual_compiler: None) -> None:
         model = parameters.bind(config, params)
 
         def one(i: jax.Array, carry: tuple[jax.Array, Cache]) -> tuple[jax.Array, Cache]:
-            logits, cache = step(model, carry[0], carry[1], dtype=jnp.float32)
+            logits, cache = logits_of(model, *step(model, carry[0], carry[1], dtype=jnp.float32))
             return jnp.argmax(logits, -1).astype(jnp.int32), cache
 
         return jax.lax.fori_loop(0, 10, one, (token, cache))

@@ -17,8 +17,10 @@ from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
 
 from musicgen.data_prep import VOCABULARY, decode, encode
 from musicgen.data_prep.rules import grammar
+from musicgen.data_prep.rules.note_limits import NoteLimits
+from musicgen.model.config import EOS
 from musicgen.model.cpu.engine import OnnxEngine
-from musicgen.model.engine import EOS, Engine, Memory, Stream, pass_lengths
+from musicgen.model.engine import ContextLimit, Engine, Stream, pass_lengths
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
@@ -28,16 +30,16 @@ ONE_EACH = dataclasses.replace(TOY, local_layers=1, cross_attends=1, layers=1)
 
 
 BACKENDS: dict[str, type[JaxEngine] | type[OnnxEngine]] = {"jax": JaxEngine, "onnxruntime": OnnxEngine}
-KEPT: dict[tuple[str, int], Engine] = {}
+ENGINES: dict[tuple[str, int], Engine] = {}
 
 
 def of_toy(backend: str, block: int) -> Engine:
     """Engines of the toy that draw so many tokens a dispatch, compiled once."""
-    if (backend, block) not in KEPT:
+    if (backend, block) not in ENGINES:
         engine = BACKENDS[backend](ONE_EACH, random_parameters(ONE_EACH), AnyToken())
         engine.block = block
-        KEPT[backend, block] = engine
-    return KEPT[backend, block]
+        ENGINES[backend, block] = engine
+    return ENGINES[backend, block]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -60,54 +62,54 @@ class Uncached:
     room for an eighth of the context, in whole renewals.
     """
 
-    def __init__(self, primes: list[np.ndarray], M: int, N: int, memory: Memory = lambda row: None):
-        self.M, self.N, self.memory = M, N, memory
+    def __init__(self, primes: list[np.ndarray], M: int, N: int, context_limit: ContextLimit = lambda row: None):
+        self.M, self.N, self.context_limit = M, N, context_limit
         self.forgotten = [0] * len(primes)  # how many of its first tokens each row does not see any more
         self.rows = [list(prime) for prime in primes]
         self.reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
-        self.refills = self.renewals = 0
+        self.prefills = self.restarts = 0
         self.quarter = max(1, M // 4)
-        self.refill()
+        self.prefill()
 
-    def refill(self) -> None:
+    def prefill(self) -> None:
         quarter = self.quarter
         spared = (self.M - quarter) * max(1, math.ceil(self.N // 8 / (self.M - quarter)))
         most = max(self.N - spared, quarter)
         longest = min(most, max(len(row) for row in self.rows))
         length = min(n for n in (64, 256, most) if longest <= n <= most)
         read = min(quarter, length)
-        if self.refills:
-            kept = [self.memory(np.array(row[-self.N :])) for row in self.rows]
+        if self.prefills:
+            kept = [self.context_limit(np.array(row[-self.N :])) for row in self.rows]
             self.forgotten = [
                 old if n is None else len(row) - n for old, n, row in zip(self.forgotten, kept, self.rows, strict=True)
             ]
         self.first = [max(gone, len(row) - length) for gone, row in zip(self.forgotten, self.rows, strict=True)]
         self.latents = [min(read, len(row) - first) for row, first in zip(self.rows, self.first, strict=True)]
-        self.inputs, self.ahead = length, self.N - length
+        self.inputs, self.free_inputs = length, self.N - length
         if ONE_EACH.context < self.N:
-            self.ahead = min(self.ahead, spared)
-        self.room = min(self.M - read, self.ahead)
-        self.refills += 1
+            self.free_inputs = min(self.free_inputs, spared)
+        self.free_latents = min(self.M - read, self.free_inputs)
+        self.prefills += 1
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         self.latents = [self.quarter for _ in self.rows]
-        self.room = min(self.M - self.quarter, self.ahead)
-        self.renewals += 1
+        self.free_latents = min(self.M - self.quarter, self.free_inputs)
+        self.restarts += 1
 
     def add(self, tokens: np.ndarray) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
             row.append(int(token))
         self.latents = [count + 1 for count in self.latents]
-        self.inputs, self.room, self.ahead = self.inputs + 1, self.room - 1, self.ahead - 1
+        self.inputs, self.free_latents, self.free_inputs = self.inputs + 1, self.free_latents - 1, self.free_inputs - 1
 
     def logits(self) -> np.ndarray:
         """[B, V], of the token to come."""
-        if self.room == 0 and self.ahead == 0:
-            self.refill()
-        elif self.room == 0:
-            self.renew()
+        if self.free_latents == 0 and self.free_inputs == 0:
+            self.prefill()
+        elif self.free_latents == 0:
+            self.restart()
         rows = zip(self.rows, self.first, self.latents, strict=True)
-        last = [self.reference(np.array(row[first:]), M, ahead=self.ahead)[-1] for row, first, M in rows]
+        last = [self.reference(np.array(row[first:]), M, free_inputs=self.free_inputs)[-1] for row, first, M in rows]
         return np.stack(last)
 
 
@@ -115,11 +117,11 @@ def follow(stream: Stream, uncached: Uncached, tokens: int) -> None:
     """Compare the logits after each of so many tokens."""
     for _ in range(tokens):
         expected = uncached.logits()
-        if stream.room > 0:  # or else the next call refills before it draws
-            assert stream.room == uncached.room
+        if stream.free_latents > 0:  # or else the next call makes room before it draws
+            assert stream.free_latents == uncached.free_latents
             inputs = [len(row) - first for row, first in zip(uncached.rows, uncached.first, strict=True)]
-            assert stream.cache.inputs.tolist() in (uncached.inputs, inputs)  # with padding, or each row's own
-            assert_close(np.asarray(stream.logits), expected)
+            assert stream.state.cache.inputs.tolist() in (uncached.inputs, inputs)  # with padding, or each row's own
+            assert_close(np.asarray(stream.state.outputs), expected)
         drawn = next(stream)
         assert drawn.shape == (len(uncached.rows), 1)
         uncached.add(drawn[:, 0])
@@ -127,26 +129,26 @@ def follow(stream: Stream, uncached: Uncached, tokens: int) -> None:
 
 @pytest.mark.parametrize("M, N", [(8, 24), (8, 8), (3, 23), (8, 60)])  # the model was trained with N = 24
 def test_every_token_comes_from_the_uncached_logits(one_by_one: Engine, M: int, N: int) -> None:
-    """Rows of a short prime, a middling one and one longer than the context, at once, over several refills."""
+    """Rows of a short prime, a middling one and one longer than the context, at once, over several prefills."""
     primes = [random_tokens(n, seed=n) for n in (1, 9, 40)]
     stream = one_by_one.start(primes, latents=M, context=N, seed=3)
     uncached = Uncached(primes, M, N)
     follow(stream, uncached, 3 * M + 2)
-    assert uncached.refills + uncached.renewals > 3 and uncached.refills > 1
-    assert N != 60 or uncached.renewals > 1
+    assert uncached.prefills + uncached.restarts > 3 and uncached.prefills > 1
+    assert N != 60 or uncached.restarts > 1
 
 
-def test_a_row_is_made_to_forget(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What its memory says holds from the next reading on, for that row alone, and is not taken back."""
+def test_the_context_of_a_row_is_limited(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of it holds from the next prefill on, for that row alone, and is not taken back."""
     primes = [random_tokens(40, seed=n) for n in range(3)]
 
-    def memory(row: np.ndarray) -> int | None:
+    def context_limit(row: np.ndarray) -> int | None:
         return 7 if row.sum() % 5 < 2 else None  # as good as chance
 
-    monkeypatch.setattr(one_by_one, "memory", memory)
-    uncached = Uncached(primes, 8, 40, memory)
+    monkeypatch.setattr(one_by_one, "context_limit", context_limit)
+    uncached = Uncached(primes, 8, 40, context_limit)
     follow(one_by_one.start(primes, latents=8, context=40, seed=3), uncached, 26)
-    assert uncached.refills > 3 and len(set(uncached.forgotten)) > 1  # not at the same time
+    assert uncached.prefills > 3 and len(set(uncached.forgotten)) > 1  # not at the same time
 
 
 def test_passes_of_several_lengths(one_by_one: Engine) -> None:
@@ -217,7 +219,7 @@ def test_seeds(one_by_one: Engine) -> None:
 
 
 def test_eos_is_never_drawn(backend: str) -> None:
-    """However likely it is, and though the grammar allows it: how long a piece is, the caller says."""
+    """However likely it is, if the rules do not let it come: how long a piece is, the caller says."""
     params = random_parameters(ONE_EACH)
     kernel = params["logits.kernel"].copy()
     kernel[:, EOS] *= 100
@@ -226,35 +228,32 @@ def test_eos_is_never_drawn(backend: str) -> None:
     stream = engine.start([random_tokens(n) for n in (1, 9, 40)], latents=8, context=24, seed=1)
     likeliest = 0
     for _ in range(20):
-        likeliest += (np.asarray(stream.logits).argmax(axis=-1) == EOS).sum()
+        likeliest += (np.asarray(stream.state.outputs).argmax(axis=-1) == EOS).sum()
         assert not (next(stream) == EOS).any()
     assert likeliest > 10
 
 
-class EndsOnceInclined(AnyToken):
+class EndsOnceLikely(AnyToken):
     """Any token until EOS, which is all but sure from the fifth token on; then nothing else."""
 
-    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+    def start(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
         return xp.zeros((len(streams), 2), dtype=xp.int32)
 
     def advance(self, state: Any, token: Any) -> Any:
         xp = state.__array_namespace__()
         return xp.stack([state[:, 0] + 1, state[:, 1] | (token == EOS)], axis=1)
 
-    def allowed(self, state: Any) -> Any:
-        ids = state.__array_namespace__().arange(ONE_EACH.vocab_size)[None]
-        return (ids == EOS) | (state[:, 1:] == 0)
-
-    def inclined(self, state: Any) -> Any:
+    def apply(self, state: Any, logits: Any) -> Any:
         xp = state.__array_namespace__()
+        is_eos = xp.arange(ONE_EACH.vocab_size) == EOS
         at = xp.where(state[:, :1] < 5, xp.float32(-1e3), xp.float32(1e3))
-        return at * (xp.arange(ONE_EACH.vocab_size) == EOS)
+        return xp.where(is_eos | (state[:, 1:] == 0), logits + at * is_eos, -xp.inf)
 
 
-def test_a_grammar_that_is_inclined_to_end(one_by_one: Engine) -> None:
-    """What it adds to the logits decides when EOS comes; the same engine goes on without end under its own grammar."""
+def test_rules_that_make_the_end_likely(one_by_one: Engine) -> None:
+    """What it adds to the logits decides when EOS comes; the same engine goes on without end under its own rules."""
     start = {"primes": [random_tokens(4)] * 2, "latents": 8, "context": 24, "seed": 1}
-    ending = one_by_one.start(**start, grammar=EndsOnceInclined())  # type: ignore[arg-type]
+    ending = one_by_one.start(**start, rules=EndsOnceLikely())  # type: ignore[arg-type]
     tokens = np.concatenate(list(itertools.islice(ending, 8)), axis=1)
     assert (tokens[:, :5] != EOS).all() and (tokens[:, 5:] == EOS).all()
     usual = np.concatenate(list(itertools.islice(one_by_one.start(**start), 8)), axis=1)  # type: ignore[arg-type]
@@ -268,7 +267,7 @@ def test_copies_are_rows_of_one_prime(one_by_one: Engine) -> None:
     copies = one_by_one.start([prime], copies=3, **setting)  # type: ignore[arg-type]
     uncached = Uncached([prime] * 3, 8, 24)
     follow(copies, uncached, 14)
-    assert uncached.refills + uncached.renewals > 2
+    assert uncached.prefills + uncached.restarts > 2
     drawn = np.stack([row[-14:] for row in copies.history])
     alike = one_by_one.start([prime] * 3, **setting)  # type: ignore[arg-type]
     np.testing.assert_array_equal(np.concatenate(list(itertools.islice(alike, 14)), axis=1), drawn)
@@ -278,14 +277,14 @@ def test_copies_are_rows_of_one_prime(one_by_one: Engine) -> None:
 
 
 def test_nats_of_a_token(one_by_one: Engine) -> None:
-    """By as much of the stream as is asked for, whatever the grammar says."""
+    """By as much of the stream as is asked for, whatever the rules say."""
     stream = random_tokens(30)
     reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
-    for token, read, context in ((EOS, 8, 24), (5, 3, 60)):
+    for token, latents, context in ((EOS, 8, 24), (5, 3, 60)):
         tail = stream[-context:]
-        logits = reference(tail, min(read, len(tail)), ahead=0)[-1]
+        logits = reference(tail, min(latents, len(tail)), free_inputs=0)[-1]
         expected = np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[token]
-        assert one_by_one.nats(stream, token, read=read, context=context) == pytest.approx(expected, abs=1e-4)
+        assert one_by_one.nats(stream, token, latents=latents, context=context) == pytest.approx(expected, abs=1e-4)
 
 
 def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
@@ -297,11 +296,11 @@ def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
 
 
 def blocks_of_music(backend: str) -> tuple[Engine, Stream, list[np.ndarray]]:
-    """An engine with the real grammar, and the first block of a stream of it."""
+    """An engine with the real rules, and the first block of a stream of it."""
     config = dataclasses.replace(ONE_EACH, vocab_size=VOCABULARY.size)
     params = dict(random_parameters(config))
     params["logits.kernel"] = params["logits.kernel"] * 0.1  # many tokens likely
-    engine = BACKENDS[backend](config, params, grammar)
+    engine = BACKENDS[backend](config, params, NoteLimits(8.0))
     stream = engine.start([np.array([1], np.int16)] * 2, latents=16, context=32, seed=2)
     return engine, stream, [next(stream)]
 
@@ -316,13 +315,13 @@ def test_a_long_stream_compiles_nothing_after_its_first_block() -> None:
 
 
 def test_music(backend: str) -> None:
-    """With the real grammar a long stream is music."""
+    """With the real rules a long stream is music."""
     _, stream, blocks = blocks_of_music(backend)
     for _ in range(60):
         blocks.append(next(stream))
     assert len(stream.history[0]) <= 32
     for row in np.concatenate(blocks, axis=1):
-        state = grammar.start(1)
+        state = grammar.start([[]])
         for token in row:
             assert grammar.allowed(state)[0, token]
             state = grammar.advance(state, np.array([token]))
@@ -354,13 +353,13 @@ def test_pass_lengths(most: int) -> None:
 
 
 def test_a_preamble_is_before_every_prime(backend: str) -> None:
-    """For the model, which draws as if it belonged to the prime; the grammar begins with the prime."""
+    """For the model, which draws as if it belonged to the prime; the rules begin with the prime."""
     seen: list[list[int]] = []
 
     class Watching(AnyToken):
-        def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+        def start(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
             seen.append([len(stream) for stream in streams])
-            return super().after(streams, xp)
+            return super().start(streams, xp)
 
     preamble, prime = random_tokens(4, seed=7), random_tokens(3, seed=8)
     params = random_parameters(ONE_EACH)

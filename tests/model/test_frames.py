@@ -130,7 +130,7 @@ def test_a_frame_is_drawn_by_the_logits_of_read() -> None:
         return jnp.argmax(logits + 3 * jnp.sin(jnp.arange(S) * (q + 1.0)), axis=-1)
 
     tokens = model.draw(x, choose)
-    whole = model.read(x[:, None], jnp.zeros((1, 1)), tokens[:, None])[:, 0]
+    whole = model.decode(x[:, None], tokens[:, None])[:, 0]
     for q in range(Q):
         np.testing.assert_array_equal(choose(jnp.int32(q), whole[:, q]) + 3, tokens[:, q])
 
@@ -139,10 +139,10 @@ def test_bos_has_a_vector_of_its_own() -> None:
     """And it is the same for every codebook; hidden inputs have none."""
     model = parameters.bind(FRAMES, random_parameters(FRAMES))
     tokens = np.full((1, *rows(FRAMES).shape[1:]), 1, np.int32)[:, :-1]
-    x = np.asarray(model.embed(tokens, jnp.arange(tokens.shape[1])[None], jnp.float32))
+    x = np.asarray(model.embed(tokens, jnp.dtype(jnp.float32)))
     assert_close(x[0, 1], x[0, 0])
     assert np.abs(x).max() > 0.1
-    assert not np.asarray(model.embed(0 * tokens, jnp.arange(tokens.shape[1])[None], jnp.float32)).any()
+    assert not np.asarray(model.embed(0 * tokens, jnp.dtype(jnp.float32))).any()
 
 
 def run_of(config: ModelConfig, **changes: object) -> TrainConfig:
@@ -220,7 +220,7 @@ def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
 
     def think(inputs: jax.Array) -> jax.Array:
         h = model.encode(inputs, everywhere, masked.local_attend)
-        return model.think(
+        return model.process(
             h[:, 9:15], positions, h[:, :15], everywhere[:, :15], masked.cross_attend, masked.self_attend
         )
 

@@ -19,7 +19,7 @@ from toys import TOY, assert_close, forward, random_parameters, random_tokens
 from musicgen.model import parameters
 from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import PRESETS, ModelConfig
-from musicgen.model.perceiver_ar import in_eights
+from musicgen.model.perceiver_ar import matmul_min_rows
 
 N, M = 12, 5  # a context and latents at which most tests below look, so that one compilation serves them
 
@@ -125,8 +125,8 @@ def test_few_rows_in_eights_are_the_product(rows: tuple[int, ...]) -> None:
     """What a GPU computes for one piece: no row is lost, none is added, and eight rows are multiplied, not one."""
     rng = np.random.default_rng(0)
     x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((*rows, 16), (16, 24)))
-    np.testing.assert_allclose(jax.jit(in_eights)(x, kernel), x @ kernel, rtol=1e-5, atol=1e-5)
-    (product,) = (eq for eq in jax.make_jaxpr(in_eights)(x, kernel).eqns if eq.primitive.name == "dot_general")
+    np.testing.assert_allclose(jax.jit(matmul_min_rows)(x, kernel), x @ kernel, rtol=1e-5, atol=1e-5)
+    (product,) = (eq for eq in jax.make_jaxpr(matmul_min_rows)(x, kernel).eqns if eq.primitive.name == "dot_general")
     assert np.prod(product.outvars[0].aval.shape[:-1]) == max(8, np.prod(rows))
 
 

@@ -20,7 +20,7 @@ V, ROWS = 8, 2048
 @jax.jit
 def draw(key: jax.Array, logits: jax.Array, allowed: jax.Array, sampling: dict[str, jax.Array]) -> jax.Array:
     """With noise of JAX's own."""
-    return sample(jax.random.gumbel(key, logits.shape), logits, allowed, sampling)
+    return sample(jax.random.gumbel(key, logits.shape), jnp.where(allowed, logits, -jnp.inf), sampling)
 
 
 def drawn(logits: np.ndarray, allowed: np.ndarray, sampling: Sampling, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from musicgen.model import parameters
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import EOS, ModelConfig
 
 TOY = ModelConfig(
     vocab_size=11,
@@ -63,11 +63,11 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 2e
 
 
 class AnyToken:
-    """A grammar that allows everything; its state is the last token i32 [B]."""
+    """A rule that allows everything but EOS; its state is the last token i32 [B]."""
 
     vocab_size = TOY.vocab_size
 
-    def after(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+    def start(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
         """The last tokens."""
         return xp.asarray([stream[-1] for stream in streams], dtype=xp.int32)
 
@@ -75,6 +75,7 @@ class AnyToken:
         """The new token."""
         return token
 
-    def allowed(self, state: Any) -> Any:
-        """All of them."""
-        return state.__array_namespace__().ones((state.shape[0], self.vocab_size), dtype=bool)
+    def apply(self, state: Any, logits: Any) -> Any:
+        """As they are, without EOS."""
+        xp = logits.__array_namespace__()
+        return xp.where(xp.arange(self.vocab_size) == EOS, -xp.inf, logits)

@@ -15,6 +15,7 @@ from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, finality, star
 from musicgen.app.settings import Settings
 from musicgen.data_prep import encode, read_midi
 from musicgen.data_prep.rules.endings import OPENS, Endings
+from musicgen.data_prep.rules.note_limits import NoteLimits
 
 LOG = logging.getLogger("musicgen")
 ROUNDS, BLOCKS = 8, 2
@@ -77,8 +78,8 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
             LOG.exception("latents %d, context %d could not be measured", *pair)
     prime = opening()
     if pairs[0] in streams:
-        grammar = Endings(LONGEST_NOTE, 10 * OPENS)  # none is to end while it is timed
-        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, grammar=grammar, copies=CLOSINGS)
+        rules = Endings(NoteLimits(LONGEST_NOTE), 10 * OPENS)  # none is to end while it is timed
+        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, rules=rules, copies=CLOSINGS)
         next(streams["endings"])
     best: dict[Pair | str, float] = {}
     judging = np.inf
@@ -106,7 +107,7 @@ def warm(
     usual, tokens = _settings(latents, context), opening()
     many = endings_each(rows)
     primes = [tokens] * (rows if many == 1 else 1)
-    next(start(model, primes, usual, 0, grammar=Endings(LONGEST_NOTE, OPENS), copies=many))
+    next(start(model, primes, usual, 0, rules=Endings(NoteLimits(LONGEST_NOTE), OPENS), copies=many))
     finality(model, tokens)
     for length in WARM_LENGTHS:
         stream = start(model, [tokens[:length]] * rows, usual, 0)

@@ -24,7 +24,7 @@ from musicgen.data_prep.audio import SAMPLE_RATE, to_int16
 from musicgen.data_prep.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
-    from musicgen.model.codes_engine import CodesEngine
+    from musicgen.model.engine import Engine
 
 FORMAT = "musicgen-sound/1"
 MEASURED_BLOCKS = 12
@@ -35,7 +35,7 @@ class SoundModel:
     """Weights over codes and their codec, ready to generate; backend: what computes."""
 
     model: AudioModel
-    engine: CodesEngine
+    engine: Engine
     backend: str
 
     @classmethod

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.rules import grammar
-from musicgen.data_prep.rules.grammar import advance, after, allowed, start
+from musicgen.data_prep.rules.grammar import advance, allowed, start
 from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY
 
@@ -23,7 +23,7 @@ def forbidden(streams: list[np.ndarray]) -> list[tuple[int, int, int]]:
     table = np.full((len(streams), length), PAD, np.int32)
     for row, stream in enumerate(streams):
         table[row, : len(stream)] = stream
-    state, found = start(len(streams)), []
+    state, found = start([[]] * len(streams)), []
     for place in range(length):
         token = table[:, place]
         may = allowed(state)
@@ -36,7 +36,7 @@ def forbidden(streams: list[np.ndarray]) -> list[tuple[int, int, int]]:
 
 def drawn(choices: list[tuple[int, int]]) -> np.ndarray:
     """A stream of allowed tokens: each choice takes a kind of event and then one of its kind. Closed by EOS."""
-    state, tokens = start(1), []
+    state, tokens = start([[]]), []
 
     def take(token: int) -> None:
         nonlocal state
@@ -126,7 +126,7 @@ def parse(text: str) -> np.ndarray:
 )
 def test_what_encode_would_not_write_is_not_allowed(stream: str, place: int) -> None:
     tokens = parse(stream)
-    state = after([tokens[:place]])
+    state = start([tokens[:place]])
     if stream == "B E":
         assert not allowed(state)[0, [PAD, BOS]].any()
         assert allowed(state)[0, EOS]
@@ -140,22 +140,22 @@ def test_a_key_may_be_struck_again_in_the_step_of_its_end() -> None:
 
 
 def test_only_eos_follows_eos() -> None:
-    assert np.flatnonzero(allowed(after([parse("v1 +60 >5 -60 E")]))[0]).tolist() == [EOS]
+    assert np.flatnonzero(allowed(start([parse("v1 +60 >5 -60 E")]))[0]).tolist() == [EOS]
 
 
 def test_all_keys_down() -> None:
     stream = np.concatenate([parse("v1"), np.arange(3, 131), parse(">3")])
-    may = allowed(after([stream]))[0]
+    may = allowed(start([stream]))[0]
     assert may[131:259].all() and may.sum() == 128
-    may = allowed(after([stream[:-1]]))[0]
+    may = allowed(start([stream[:-1]]))[0]
     assert np.array_equal(may, VOCABULARY.mask("time_shift"))
 
 
 @given(st.lists(st.lists(st.integers(0, 390), max_size=60), max_size=4))
-def test_after_is_advance_over_any_tokens(streams: list[list[int]]) -> None:
-    whole = after([np.array(stream, np.int16) for stream in streams])
+def test_start_is_advance_over_any_tokens(streams: list[list[int]]) -> None:
+    whole = start([np.array(stream, np.int16) for stream in streams])
     for row, stream in enumerate(streams):
-        state = start(1)
+        state = start([[]])
         for token in stream:
             state = advance(state, np.array([token], np.int32))
         for field, expected in zip(whole, state, strict=True):
@@ -177,7 +177,7 @@ def test_jax_arrays_and_jit_give_the_same(jax: ModuleType) -> None:
         return state, allowed(state)
 
     jitted = jax.jit(step)
-    here, there = start(3), start(3, jax.numpy)
+    here, there = start([[]] * 3), start([[]] * 3, jax.numpy)
     for _ in range(300):
         # Mostly allowed tokens, so that all states come up; some not, and PAD.
         weights = allowed(here) + 0.0005
@@ -188,6 +188,6 @@ def test_jax_arrays_and_jit_give_the_same(jax: ModuleType) -> None:
             assert its.dtype == mine.dtype
             assert np.array_equal(mine, its)
         assert np.array_equal(allowed(here), may)
-    prime = after([parse("B v3 +60 >5 -60")], jax.numpy)
+    prime = start([parse("B v3 +60 >5 -60")], jax.numpy)
     assert isinstance(prime.phase, jax.Array)
-    assert np.array_equal(allowed(prime), allowed(after([parse("B v3 +60 >5 -60")])))
+    assert np.array_equal(allowed(prime), allowed(start([parse("B v3 +60 >5 -60")])))

@@ -1,4 +1,4 @@
-"""A sampler under `Releases` writes canonical streams in which no key sounds much longer than allowed."""
+"""A sampler under `NoteLimits` writes canonical streams in which no key sounds much longer than allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.rules import grammar
-from musicgen.data_prep.rules.note_limits import Releases
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.data_prep.tokens import decode, encode
 from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, PITCHES, TIME_SHIFT, VOCABULARY
 
@@ -17,10 +17,10 @@ LONGEST = 1.5  # seconds
 SHIFT = 1.0  # the longest shift can pass between a key's being due and its release
 
 
-def drawn(rules: Releases, seed: int, length: int, off: float) -> np.ndarray:
+def drawn(rules: NoteLimits, seed: int, length: int, off: float) -> np.ndarray:
     """A random stream; `off` is how likely a note-off is chosen where something else may stand too."""
     rng = np.random.default_rng(seed)
-    state, tokens = rules.after([np.array([BOS])]), []
+    state, tokens = rules.start([np.array([BOS])]), []
     offs = VOCABULARY.mask("note_off")
     for _ in range(length):
         may = rules.allowed(state)[0]
@@ -35,11 +35,11 @@ def drawn(rules: Releases, seed: int, length: int, off: float) -> np.ndarray:
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 120), off=st.sampled_from([0.0, 0.1, 1.0]))
 def test_no_key_sounds_much_longer(seed: int, length: int, off: float) -> None:
-    stream = drawn(Releases(LONGEST), seed, length, off)
+    stream = drawn(NoteLimits(LONGEST), seed, length, off)
     music = decode(stream)
     ended = music.end < music.end.max(initial=0)  # the others were closed by the end of the stream
     assert ((music.end - music.onset)[ended] <= LONGEST + SHIFT + 0.02).all()
-    state = grammar.start(1)
+    state = grammar.start([[]])
     for token in stream:
         assert grammar.allowed(state)[0, token]
         state = grammar.advance(state, np.array([token], np.int32))
@@ -49,8 +49,8 @@ def test_no_key_sounds_much_longer(seed: int, length: int, off: float) -> None:
 def test_no_silence_is_longer(seed: int, length: int, rest: float) -> None:
     """Also the one at the beginning; and something is always allowed, or `drawn` would fail."""
     rng = np.random.default_rng(seed)
-    rules = Releases(LONGEST, rest)
-    state, tokens = rules.after([np.array([BOS])]), []
+    rules = NoteLimits(LONGEST, rest)
+    state, tokens = rules.start([np.array([BOS])]), []
     hushed = 0  # steps
     for _ in range(length):
         may = rules.allowed(state)[0]
@@ -70,13 +70,13 @@ def test_no_silence_is_longer(seed: int, length: int, rest: float) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(0, 80))
-def test_after_is_advance_over_all_tokens(seed: int, length: int) -> None:
-    rules = Releases(LONGEST)
+def test_start_is_advance_over_all_tokens(seed: int, length: int) -> None:
+    rules = NoteLimits(LONGEST)
     stream = np.concatenate([[BOS], drawn(rules, seed, length, 0.1)]).astype(np.int16)
-    state = rules.after([np.array([BOS], np.int16)])
+    state = rules.start([np.array([BOS], np.int16)])
     for token in stream[1:]:
         state = rules.advance(state, np.array([token], np.int32))
-    whole = rules.after([stream])
+    whole = rules.start([stream])
     assert np.array_equal(whole.age, state.age) and np.array_equal(whole.rest, state.rest)
     for one, other in zip(whole.grammar, state.grammar, strict=True):
         assert np.array_equal(one, other)
@@ -92,8 +92,8 @@ def test_an_overdue_key_of_a_prime_is_let_go_at_the_next_step() -> None:
     )
     stream = encode(held)
     stream = stream[: np.flatnonzero(stream == NOTE_OFF + 60)[0]]
-    rules = Releases(8.0)
-    may = rules.allowed(rules.after([stream]))[0]
+    rules = NoteLimits(8.0)
+    may = rules.allowed(rules.start([stream]))[0]
     assert np.flatnonzero(may).tolist() == [NOTE_OFF + 60]
-    may = Releases(20.0).allowed(Releases(20.0).after([stream]))[0]
+    may = NoteLimits(20.0).allowed(NoteLimits(20.0).start([stream]))[0]
     assert may[NOTE_OFF : NOTE_OFF + PITCHES].sum() == 2 and may.sum() > 2

@@ -13,7 +13,7 @@ def test_a_preamble_is_an_end_that_music_can_have() -> None:
     """Allowed by the grammar, nothing sounds after it, and it is short."""
     tokens = preamble()
     assert tokens.dtype == np.int16 and tokens[-1] == EOS and len(tokens) < 64
-    state = grammar.start(1)
+    state = grammar.start([[]])
     for token in tokens:
         assert grammar.allowed(state)[0, token]
         state = grammar.advance(state, np.array([token]))

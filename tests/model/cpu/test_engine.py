@@ -44,7 +44,7 @@ def test_passes_and_steps_of_every_shape(changes: dict[str, int | float]) -> Non
     params = random_parameters(config)
     engine, reference = OnnxEngine(config, params, AnyToken()), Reference(config, params)
     tokens, starts = random_tokens(4, 16, seed=1), np.array([0, 2, 7, 11], np.int32)
-    logits, cache = engine.prefill(tokens[:, :12], starts, read=4, latents=8, context=24, ahead=4)
+    logits, cache = engine.prefill(tokens[:, :12], starts, latents=4, max_latents=8, max_inputs=24, free_inputs=4)
     for t in range(12, 16):
         for row, start in enumerate(starts):
             latents = min(4, 12 - start) + t - 12
@@ -63,11 +63,13 @@ def test_int8_weights(rows: int) -> None:
     engine = OnnxEngine(config, weights, AnyToken())
     tokens = random_tokens(rows, 24, seed=rows)
     expected = np.asarray(forward(config)(params, jnp.asarray(tokens), latents=8))
-    logits, inputs, read, _ = engine.read(tokens, np.zeros(rows, np.int32), 8)
+    logits, inputs, read, _ = engine.run_pass(tokens, np.zeros(rows, np.int32), 8)
     assert inputs.tolist() == [24] * rows and read.tolist() == [8] * rows
     assert_close(logits, expected, tolerance=INT8)
     assert np.corrcoef(logits.ravel(), expected.ravel())[0, 1] > 0.998
-    last, cache = engine.prefill(tokens[:, :20], np.zeros(rows, np.int32), read=4, latents=8, context=24, ahead=4)
+    last, cache = engine.prefill(
+        tokens[:, :20], np.zeros(rows, np.int32), latents=4, max_latents=8, max_inputs=24, free_inputs=4
+    )
     for t in range(20, 24):
         last = engine.step(tokens[:, t], cache)
     assert_close(last, expected[:, -1], tolerance=INT8)
@@ -108,12 +110,12 @@ def test_a_stream_much_longer_than_the_local_cache() -> None:
     length, total = 60, 400
     tokens, starts = random_tokens(2, total, seed=5), np.array([0, 37], np.int32)
     logits, cache = engine.prefill(
-        tokens[:, :length], starts, read=20, latents=total, context=total, ahead=total - length
+        tokens[:, :length], starts, latents=20, max_latents=total, max_inputs=total, free_inputs=total - length
     )
     for t in range(length, total):
         if t % 40 == 0 or t == total - 1:
             for row, start in enumerate(starts):
-                whole, *_ = engine.read(tokens[row : row + 1, start:t], np.zeros(1, np.int32), 20 + t - length)
+                whole, *_ = engine.run_pass(tokens[row : row + 1, start:t], np.zeros(1, np.int32), 20 + t - length)
                 assert_close(logits[row], whole[0, -1])
         logits = engine.step(tokens[:, t], cache)
     reference = Reference(config, random_parameters(config))

@@ -108,7 +108,7 @@ def test_a_team_that_is_busy_is_not_waited_for() -> None:
     start, tokens = np.zeros(2, np.int32), random_tokens(2, 12)
 
     def step() -> np.ndarray:
-        _, cache = engine.prefill(tokens, start, read=4, latents=8, context=24, ahead=4)
+        _, cache = engine.prefill(tokens, start, latents=4, max_latents=8, max_inputs=24, free_inputs=4)
         return engine.step(tokens[:, 0], cache)
 
     together = step()

@@ -57,8 +57,8 @@ def _logits(params: dict[str, jax.Array], tokens: jax.Array, key: jax.Array, kee
     h = model.encode(tokens, everywhere, DIALS.local_attend(TOY.local_window))
     positions = DIALS.positions(DECKS)
     x = jnp.take_along_axis(h, positions[..., None], axis=1)
-    x = model.think(x, positions, h, everywhere, DIALS.cross_attend(keep, key), DIALS.self_attend)
-    return model.read(x, positions)
+    x = model.process(x, positions, h, everywhere, DIALS.cross_attend(keep, key), DIALS.self_attend)
+    return model.decode(x)
 
 
 compiled = jax.jit(_logits, static_argnames="keep")

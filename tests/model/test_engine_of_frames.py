@@ -13,16 +13,16 @@ from toys import assert_close
 
 from musicgen import checkpoints
 from musicgen.model import parameters
-from musicgen.model.codes_engine import CodesEngine
-from musicgen.model.codes_jax import JaxCodes
-from musicgen.model.cpu.frames import OnnxCodes
-from musicgen.model.decoding import extend, fill
+from musicgen.model.cpu.engine import OnnxEngine
+from musicgen.model.decoding import prefill, step
+from musicgen.model.engine import Engine
 from musicgen.model.frames import FrameCodes
+from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
 
-@pytest.fixture(scope="module", params=[JaxCodes, OnnxCodes])
-def engine(request: pytest.FixtureRequest) -> CodesEngine:
+@pytest.fixture(scope="module", params=[JaxEngine, OnnxEngine])
+def engine(request: pytest.FixtureRequest) -> Engine:
     """Compiled once."""
     return request.param(FRAMES, random_parameters(FRAMES))
 
@@ -41,17 +41,19 @@ def test_cached_is_uncached() -> None:
     tokens = np.stack([frames(T + 3, 1), frames(T + 3, 2)]).astype(np.int32)
     start = np.array([0, 2], np.int32)
     dtype = jnp.dtype(jnp.float32)
-    x, cache = jax.jit(lambda t: fill(model, t, start, read=1, latents=M, context=N, dtype=dtype))(tokens[:, :T])
-    add = jax.jit(lambda t, cache: extend(model, t, cache, dtype=dtype))
+    x, cache = jax.jit(lambda t: prefill(model, t, start, latents=1, max_latents=M, max_inputs=N, dtype=dtype))(
+        tokens[:, :T]
+    )
+    add = jax.jit(lambda t, cache: step(model, t, cache, dtype=dtype))
     for t in range(T, T + 4):
         following = np.full((2, t - T + 1, Q), 3, np.int32)
         logits = forward(FRAMES, params, tokens[:, :t], following, t - T + 1, start)
-        assert_close(np.asarray(model.read(x[:, None], jnp.zeros((1, 1)), following[:, :1]))[:, 0], logits[:, -1])
+        assert_close(np.asarray(model.decode(x[:, None], following[:, :1]))[:, 0], logits[:, -1])
         if t < T + 3:
             x, cache = add(tokens[:, t], cache)
 
 
-def test_a_stream_goes_on(engine: CodesEngine) -> None:
+def test_a_stream_goes_on(engine: Engine) -> None:
     """Past several refills; every token is a code; rows of primes of different lengths are each their own."""
     primes = [frames(5, 1), frames(40, 2)]
     stream = engine.start(primes, seed=3)
@@ -64,11 +66,11 @@ def test_a_stream_goes_on(engine: CodesEngine) -> None:
     assert (np.concatenate([next(other) for _ in range(9)], axis=1) != drawn).any()
 
 
-def test_the_likeliest_frames(engine: CodesEngine) -> None:
+def test_the_likeliest_frames(engine: Engine) -> None:
     """At temperature 0 each code is the largest logit of the forward pass over all before it."""
     prime = frames(6, 5)
     stream = engine.start([prime], sampling=Sampling(temperature=0.0), seed=0)
-    room = stream.room
+    room = stream.free_latents
     drawn = np.concatenate([next(stream) for _ in range(room)], axis=1)[0, :room].astype(np.int32)
     params = random_parameters(FRAMES)
     whole = np.concatenate([prime.astype(np.int32), drawn])[None]
@@ -84,14 +86,14 @@ def test_the_likeliest_frames(engine: CodesEngine) -> None:
     "prime, message",
     [(frames(0), "at least one frame"), (frames(3)[:, :2], "frames of 4 codes"), (frames(3) + S, "below 11")],
 )
-def test_no_prime(engine: CodesEngine, prime: np.ndarray, message: str) -> None:
+def test_no_prime(engine: Engine, prime: np.ndarray, message: str) -> None:
     """What is no prime of this model is refused before anything is computed."""
     with pytest.raises(ValueError, match=message):
         engine.start([prime])
 
 
-@pytest.mark.parametrize("kind", [JaxCodes, OnnxCodes])
-def test_other_models(kind: type[CodesEngine]) -> None:
+@pytest.mark.parametrize("kind", [JaxEngine, OnnxEngine])
+def test_other_models(kind: type[Engine]) -> None:
     """Parameters of another shape, impossible latents."""
     with pytest.raises(ValueError, match="do not fit"):
         kind(dataclasses.replace(FRAMES, width=64), random_parameters(FRAMES))  # type: ignore[call-arg]
@@ -104,10 +106,10 @@ def test_bytes_are_nearly_what_they_were() -> None:
     config = dataclasses.replace(FRAMES, width=64, depth_width=32)
     stored = checkpoints.quantised(random_parameters(config))
     assert stored["view.kernel"].dtype == stored["readout.kernel"].dtype == np.int8
-    jax_engine, onnx_engine = JaxCodes(config, checkpoints.dequantised(stored)), OnnxCodes(config, stored)
+    jax_engine, onnx_engine = JaxEngine(config, checkpoints.dequantised(stored)), OnnxEngine(config, stored)
     tokens, start = frames(12)[None].astype(np.int32), np.zeros(1, np.int32)
-    x, _ = jax_engine.fill(tokens, start, read=1, latents=4, context=16)
-    views, _ = onnx_engine.fill(tokens, start, read=1, latents=4, context=16)
+    x, _ = jax_engine.prefill(tokens, start, latents=1, max_latents=4, max_inputs=16, free_inputs=3)
+    views, _ = onnx_engine.prefill(tokens, start, latents=1, max_latents=4, max_inputs=16, free_inputs=3)
     kernel = np.asarray(jax_engine.params["view.kernel"])
     normal = np.asarray(x) / np.sqrt((np.asarray(x) ** 2).mean(axis=-1, keepdims=True) + 1e-6)
     assert_close(views.reshape(1, Q, -1), np.einsum("bd,qdw->bqw", normal, kernel), 0.1)
