@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
+import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -23,6 +25,7 @@ import gradio as gr
 import numpy as np
 from gradio.events import api
 
+from musicgen.app.controls import SAMPLING
 from musicgen.app.errors import MusicgenError
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import SoundRequest
@@ -36,6 +39,33 @@ def clear_messages() -> Any:
         yield
     except MusicgenError as error:
         raise gr.Error(str(error), print_exception=False) from None
+
+
+def with_sampling(endpoint: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    """The endpoint with a parameter for each slider of the sampling, in the place of its `*`.
+
+    Gradio reads the parameters from the signature and hands their values over in order.
+    """
+    given = inspect.signature(endpoint)
+    kinds = [inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY]
+    before, after = (
+        [one.replace(kind=kinds[0]) for one in given.parameters.values() if one.kind is kind] for kind in kinds
+    )
+    sampling = [
+        inspect.Parameter(one.name, kinds[0], default=None, annotation=one.kind | None)
+        for one in SAMPLING
+        if one.slider is not None
+    ]
+    signature = given.replace(parameters=[*before, *sampling, *after])
+
+    @functools.wraps(endpoint)
+    async def called(*values: Any) -> AsyncIterator[Any]:
+        async for state in endpoint(**signature.bind(*values).arguments):
+            yield state
+
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    called.__annotations__ |= {one.name: one.annotation for one in sampling}
+    return called
 
 
 def add_endpoints(service: Service) -> None:
@@ -64,6 +94,7 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
                 await events.aclose()  # type: ignore[attr-defined]
         yield {"state": "finished", "takes": sorted(takes, key=lambda take: take["take"])}
 
+    @with_sampling
     async def make(
         request: gr.Request,
         prime: str = "",
@@ -74,24 +105,15 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
         seed: int | None = None,
         latents: int | None = None,
         context: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
+        *,
         end: bool = False,
         apart: bool = False,
+        **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. end: let it
         end by itself near `seconds`. apart: make a take again that is too near to a training piece. Gives takes
         with `midi` (base64) and `recipe`."""
-        settings = {
-            "seconds": seconds,
-            "latents": latents,
-            "context": context,
-            "temperature": temperature,
-            "top_p": top_p,
-            "min_p": min_p,
-            "end": end,
-        }
+        settings = {"seconds": seconds, "latents": latents, "context": context, "end": end, **sampling}
         part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
         body = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
         async for state in run(body, _caller(request)):
@@ -159,6 +181,7 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
             await events.aclose()  # type: ignore[attr-defined]
         yield {"state": "finished", "takes": takes}
 
+    @with_sampling
     async def continue_sound(
         request: gr.Request,
         recording: str = "",
@@ -169,21 +192,20 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
         seed: int | None = None,
         latents: int | None = None,
         context: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
+        *,
         form: str = "wav",
+        **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Continue a recording. recording: "" for none, or a WAV, FLAC, MP3 or OGG file in base64. latents,
         context: in codes. form: wav, flac, ogg or mp3. Gives takes with `sound` (base64: the recording and what
         follows) and `facts`."""
-        dials = {"latents": latents, "context": context, "temperature": temperature, "top_p": top_p, "min_p": min_p}
+        settings = {"seconds": seconds, "latents": latents, "context": context, **sampling}
         prime = {"sound": recording} if recording else None
         body = {"prime": prime, "from": recording_from, "to": recording_to, "takes": takes, "seed": seed}
         with clear_messages():
             check_form(form)
             async with sounds.room():
-                asked = await sounds.parse({**body, "settings": {"seconds": seconds, **dials}})
+                asked = await sounds.parse({**body, "settings": settings})
             async for state in run(asked, form, _caller(request)):
                 yield state
 

@@ -12,12 +12,22 @@ from typing import Any
 import gradio as gr
 
 from musicgen.app.bundled import bundled_primes
+from musicgen.app.controls import AVOID_COPIES, control
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
-from musicgen.app.web.dials import USUAL, Dials
+from musicgen.app.web.dials import Dials
 from musicgen.app.web.endpoints import add_endpoints
 from musicgen.app.web.foot import foot
 from musicgen.app.web.notes.quality import Quality
-from musicgen.app.web.parts import OWN, attribute, html, sampling_dials, seed_dial, turned_back
+from musicgen.app.web.parts import (
+    QUIET,
+    by_name,
+    html,
+    own_dials,
+    preset_radio,
+    sampling_sliders,
+    seed_box,
+    takes_slider,
+)
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.tab import SOUND_HEAD, sound_tab
 
@@ -40,14 +50,12 @@ TITLE = """<header class="mg-head"><h1>musicgen</h1>
 <p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is
 made.</p>
 </header>"""
-CHANGED = "(...values) => globalThis.musicgen?.changed(values)"
 # The module may come after the page: wait for it.
-READY = """async (...values) => {
+READY = """(async (values) => {
   while (!globalThis.musicgen) await new Promise((resolve) => setTimeout(resolve, 30));
   globalThis.musicgen.ready(values);
-}"""
+})"""
 CELL = "() => globalThis.musicgen?.chosen ?? []"
-ASK = "(...values) => globalThis.musicgen?.make(values)"
 
 
 def theme() -> gr.themes.Base:
@@ -120,26 +128,24 @@ def _piano(page: gr.Blocks, service: Service, dials: Dials) -> None:
     """Controls on the left, roll player and takes on the right, and what joins them."""
     with gr.Row(elem_id="mg-columns", equal_height=False):
         with gr.Column(scale=0, min_width=330, elem_id="mg-dials"):
-            values = _dials(service, dials)
+            values, make, stop = _controls(service, dials)
         with gr.Column(scale=1, min_width=320, elem_id="mg-music"):
             html('<div id="mg-message" role="alert"></div>')
             html('<div id="mg-stage" class="mg-frame"></div>')
             html('<section id="mg-shelf" aria-label="Takes"></section>')
-    start, make, stop, *rest = values
-    inputs = [start, *rest]
-    make.click(None, inputs, None, js=ASK, api_visibility="private", queue=False)
-    stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", api_visibility="private", queue=False)
-    told = "(...values) => globalThis.musicgen?.start(values)"
-    for dial in (start, rest[0]):
-        dial.change(None, [start, rest[0]], None, js=told, api_visibility="private", queue=False)
-    for dial in inputs:
-        dial.change(None, inputs, None, js=CHANGED, api_visibility="private", queue=False)
-    page.load(None, inputs, None, js=READY, api_visibility="private", queue=False)
+    inputs = list(values.values())
+    make.click(None, inputs, None, js=by_name("globalThis.musicgen?.make", values), **QUIET)
+    stop.click(None, None, None, js="() => globalThis.musicgen?.stop()", **QUIET)
+    begin = {name: values[name] for name in ("start", "opening")}
+    for part in begin.values():
+        part.change(None, list(begin.values()), None, js=by_name("globalThis.musicgen?.start", begin), **QUIET)
+    for part in inputs:
+        part.change(None, inputs, None, js=by_name("globalThis.musicgen?.changed", values), **QUIET)
+    page.load(None, inputs, None, js=by_name(READY, values), **QUIET)
 
 
-def _dials(service: Service, dials: Dials) -> list[Any]:
-    """Start, Make, Stop, then the values that `page/main.js` takes in this order."""
-    limits = service.limits
+def _controls(service: Service, dials: Dials) -> tuple[dict[str, Any], gr.Button, gr.Button]:
+    """The controls by the names that `page/main.js` knows them by, then Make and Stop."""
     start = gr.Radio(STARTS, value="nothing", label="Begin with", elem_id="mg-start")
     known = [(OPENINGS.get(name, name.title()), name) for name in bundled_primes()]
     opening = gr.Dropdown(
@@ -147,38 +153,34 @@ def _dials(service: Service, dials: Dials) -> list[Any]:
     )
     html('<div id="mg-file"></div>', elem_classes="mg-when-file")
     html('<div id="mg-keys"></div>', elem_classes="mg-when-keys")
-    seconds = gr.Slider(5, limits.seconds, value=30, step=5, label="How much new music", info="seconds")
-    end = gr.Checkbox(True, label="Come to an end there", info="otherwise it is cut off at that moment")
-    preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id="mg-preset")
-    html(f'<div id="mg-cost" data-presets="{attribute(dials.presets)}"></div>')
-    takes = gr.Slider(1, limits.takes, value=1, step=1, label="Takes", info="different versions made at once")
+    length, ending = control("seconds"), control("end")
+    seconds = gr.Slider(
+        length.step, service.limits.seconds, value=length.default, step=length.step, label=length.label, info="seconds"
+    )
+    end = gr.Checkbox(True, label=ending.label, info="otherwise it is cut off at that moment")
+    preset = preset_radio(dials, "mg")
+    takes = takes_slider(service.limits.takes)
     with gr.Row(elem_id="mg-buttons"):
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
+    values = {"start": start, "opening": opening, "seconds": seconds, "preset": preset, "takes": takes, "end": end}
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
-        more = _fine(preset, dials, service.quality, service.open_index is not None)
-    return [start, make, stop, opening, seconds, preset, takes, end, *more]
+        values |= _fine(preset, dials, service.quality, service.open_index is not None)
+    return values, make, stop
 
 
-def _fine(preset: gr.Radio, dials: Dials, quality: Quality | None, comparable: bool) -> list[Any]:
-    sampling = sampling_dials()
-    latents = gr.Dropdown(
-        [OWN, *map(str, dials.latent_choices)],
-        value=OWN,
-        label="Thinking",
-        info="latents: how many of the latest tokens it thinks hard about",
+def _fine(preset: gr.Radio, dials: Dials, quality: Quality | None, comparable: bool) -> dict[str, Any]:
+    sampling = sampling_sliders()
+    own = own_dials(
+        dials,
+        preset,
+        latents="how many of the latest tokens it thinks hard about",
+        context="how many tokens it looks back on; a note takes about four",
     )
-    context = gr.Dropdown(
-        [OWN, *map(str, dials.context_choices)],
-        value=OWN,
-        label="Memory",
-        info="context: how many tokens it looks back on; a note takes about four",
-    )
-    turned_back(preset, latents, context)
-    seed = seed_dial("mg-seed", "same number, same piece; empty: any")
+    seed = seed_box("mg-seed", "same number, same piece; empty: any")
     apart = gr.Checkbox(
         False,
-        label="Not like its training pieces",
+        label=AVOID_COPIES.label,
         info=f"a take that shares {THRESHOLD} notes or more with one of them is made again",
         visible=comparable,
     )
@@ -186,5 +188,5 @@ def _fine(preset: gr.Radio, dials: Dials, quality: Quality | None, comparable: b
         html(quality.picture(dials))
         # Only its click is used: the table's buttons are not Gradio's, and only an event of Gradio's turns its dials.
         cell = gr.Button("Choose this setting", elem_id="mg-choose")
-        cell.click(None, None, [latents, context], js=CELL, api_visibility="private", queue=False)
-    return [*sampling, latents, context, seed, apart]
+        cell.click(None, None, list(own.values()), js=CELL, **QUIET)
+    return {**sampling, **own, "seed": seed, "apart": apart}

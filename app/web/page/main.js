@@ -1,4 +1,4 @@
-// Joins Gradio's dials to the roll player, the takes and the server.
+// Joins Gradio's controls to the roll player, the takes and the server.
 
 import { RollPlayer } from "../player/roll_player.js";
 import { Takes } from "../player/takes.js";
@@ -12,6 +12,11 @@ import { drawn, place, Tab } from "./tab.js";
 
 const STORE = "musicgen-takes";
 
+/**
+ * The values of the controls by name: see layout.py. Start and opening say where to begin.
+ * @typedef {{start: string, opening: string} & Record<string, any>} Values
+ */
+
 class Page extends Tab {
   constructor() {
     super("mg", "music");
@@ -23,7 +28,8 @@ class Page extends Tab {
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.showing = null; // the take that the roll player shows
-    this.values = null;
+    /** @type {Values | null} */
+    this.values = null; // as they are now
     const places = { file: place("mg-file"), keys: place("mg-keys") };
     this.primeSource = new PrimeSource(this.rollPlayer, places, {
       shown: () => this.#turnAway(),
@@ -49,14 +55,14 @@ class Page extends Tab {
     this.draw();
   }
 
-  // ---- the dials
+  // ---- the controls
 
-  /** @param {Array} values of all dials, in the order of page.py */
+  /** @param {Values} values */
   async ready(values) {
-    await this.start([values[0], values[1]]);
+    await this.start(values);
     this.changed(values);
     // Gradio makes what is folded away when it is unfolded.
-    new MutationObserver(() => this.changed(globalThis.musicgen.dials())).observe(place("mg-fine"), { childList: true, subtree: true });
+    new MutationObserver(() => this.changed(this.values)).observe(place("mg-fine"), { childList: true, subtree: true });
     const recipe = linked();
     if (recipe?.facts) this.#offer(recipe);
     else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
@@ -77,23 +83,23 @@ class Page extends Tab {
 
   /** Show in the table where the dials stand, and what that costs. */
   changed(values) {
-    const [, , , preset, , , , , , ownLatents, ownContext] = values;
-    this.cost(preset, ownLatents, ownContext);
+    this.values = values;
+    this.cost(values);
     const { latents, context } = this.chosen;
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mg-cell"))) {
       cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
     }
   }
 
-  start([kind, opening]) {
-    return this.primeSource.choose(kind, opening);
+  start({ start, opening }) {
+    return this.primeSource.choose(start, opening);
   }
 
-  /** The settings in the dials' values. */
+  /** What a request says of the controls' values. Those that are not named here are settings, whichever there are. */
   settings(values) {
-    const [, , seconds, preset, takes, end, temperature, top_p, min_p, latents, context, seed, apart] = values;
-    const chosen = { seconds, end, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
-    return { settings: chosen, takes, apart: Boolean(apart), ...this.seed(seed) };
+    const { start, opening, preset, takes, latents, context, seed, apart, ...settings } = values;
+    const pair = this.pair({ preset, latents, context });
+    return { settings: { ...settings, ...pair }, takes, apart: Boolean(apart), ...this.seed(seed) };
   }
 
   // ---- making
@@ -102,8 +108,8 @@ class Page extends Tab {
   async make(values) {
     this.values = values;
     try {
-      const wish = { ...this.settings(values), ...(await this.primeSource.wish()) };
-      await this.perform(wish, {});
+      const request = { ...this.settings(values), ...(await this.primeSource.request()) };
+      await this.perform(request, {});
     } catch (error) {
       this.fail(error);
     }
@@ -112,13 +118,13 @@ class Page extends Tab {
   /** Go on from a take: from its end, or from the playhead. */
   async go(id, where) {
     const take = this.store.get(id);
-    const dials = globalThis.musicgen.dials();
+    const { values } = this;
     const here = this.showing === id ? this.rollPlayer.position : 0;
     if (where === "playhead" && here < 0.05) return this.#askWhere(id);
     const at = where === "playhead" ? Math.min(here, take.music.seconds) : null;
     try {
-      const wish = { ...this.settings(dials), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
-      await this.perform(wish, { parent: id, branched_at: at });
+      const request = { ...this.settings(values), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
+      await this.perform(request, { parent: id, branched_at: at });
     } catch (error) {
       this.fail(error);
     }
@@ -136,13 +142,13 @@ class Page extends Tab {
     return this.perform({ recipe, settings: { seconds: recipe.facts.settings?.seconds } }, {});
   }
 
-  async perform(wish, { parent = null, branched_at = null }) {
+  async perform(request, { parent = null, branched_at = null }) {
     if (this.run) return this.tell("A take is being made: press Stop first, or wait for it.");
     // A sound may only begin in the click itself: the browser would keep it off otherwise.
     this.rollPlayer.sound.resume();
     this.tell("Asking for your turn …");
-    const { seconds } = wish.settings;
-    const sent = wish.recipe ? { recipe: wish.recipe } : wish;
+    const { seconds } = request.settings;
+    const sent = request.recipe ? { recipe: request.recipe } : request;
     this.started(new Run(this.rollPlayer, seconds));
     const made = []; // names: by the end a take may have been removed
     try {
@@ -298,20 +304,11 @@ class Page extends Tab {
 
 const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-fine"];
 const page = drawn(...parts).then(() => new Page());
-let dials = null;
-
-/** An act of the page that takes the dials' values; they are kept for what begins elsewhere than at a dial. */
-const taking = (act) => async (values) => {
-  dials = values;
-  return act(await page, values);
-};
-
 globalThis.musicgen = {
-  ready: taking((at, values) => at.ready(values)),
-  changed: taking((at, values) => at.changed(values)),
+  ready: async (values) => (await page).ready(values),
+  changed: async (values) => (await page).changed(values),
   start: async (values) => (await page).start(values),
-  make: taking((at, values) => at.make(values)),
+  make: async (values) => (await page).make(values),
   stop: async () => (await page).stop(),
-  dials: () => dials,
   page,
 };

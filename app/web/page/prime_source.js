@@ -68,8 +68,8 @@ export class PrimeSource {
     this.rollPlayer.selectable = false;
   }
 
-  /** The part of a wish that says what is continued. */
-  async wish() {
+  /** The part of a request that says what is continued. */
+  async request() {
     if (this.kind === "nothing") return {};
     await this.loading;
     if (this.kind === "keys") this.keyboard?.stop(); // what is being recorded is meant

@@ -164,7 +164,7 @@ export class Recordings {
   }
 }
 
-/** What a wish says of the samples to be continued: the end of them as a WAV file. `most`: seconds that count. */
+/** What a request says of the samples to be continued: the end of them as a WAV file. `most`: seconds that count. */
 export function prime(samples, most) {
   return { sound: base64(wavOf(samples.subarray(Math.max(0, samples.length - Math.ceil(most * RATE))))) };
 }

@@ -32,9 +32,9 @@ function sentence(text) {
 export const json = async (path, body) => (await ask(path, body)).json();
 export const blob = async (path, body) => (await ask(path, body)).blob();
 
-/** The events of a wish, one object each, until it has ended. `path`: for notes, or for sound. */
-export async function* events(wish, signal, path = "make") {
-  const response = await ask(path, wish, signal);
+/** The events of a request, one object each, until it has ended. `path`: for notes, or for sound. */
+export async function* events(request, signal, path = "make") {
+  const response = await ask(path, request, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

@@ -48,9 +48,9 @@ class SoundPage extends Tab {
   async make(values) {
     this.soundPlayer.stream.wake(); // a sound may begin in the click itself only
     try {
-      const [seconds, preset, takes, temperature, top_p, min_p, latents, context, seed] = values;
-      const settings = { seconds, temperature, top_p, min_p, ...this.pair(preset, latents, context) };
-      this.dials = { settings, takes, ...this.seed(seed) };
+      // What is not named here is a setting, whichever there are: see tab.py.
+      const { preset, takes, latents, context, seed, ...settings } = values;
+      this.dials = { settings: { ...settings, ...this.pair({ preset, latents, context }) }, takes, ...this.seed(seed) };
       await this.#perform(this.dials, await this.recordings.chosen());
     } catch (error) {
       this.fail(error);
@@ -68,8 +68,8 @@ class SoundPage extends Tab {
   async remake(recipe) {
     this.soundPlayer.stream.wake();
     try {
-      const { seconds, latents, context, temperature, top_p, top_k, min_p, num_samples } = recipe.settings;
-      const wish = { settings: { seconds, latents, context, temperature, top_p, top_k, min_p }, takes: num_samples, seed: recipe.seed };
+      const { num_samples, prime_seconds, keep_prime, end, ...settings } = recipe.settings;
+      const request = { settings, takes: num_samples, seed: recipe.seed };
       let source = null;
       if (recipe.recording) {
         const { from, to } = recipe.recording;
@@ -79,7 +79,7 @@ class SoundPage extends Tab {
         if (to > whole.seconds + 0.01) throw new Refusal(`This recording is shorter than ${recipe.recording.name} was: choose that one.`);
         source = { samples: whole.samples(Math.round(from * RATE), Math.round(to * RATE)), name: recipe.recording.name, from, to };
       }
-      const made = await this.#perform(wish, source);
+      const made = await this.#perform(request, source);
       const first = made?.[0];
       if (first && first.facts.prime_sha256 !== recipe.prime_sha256) {
         this.tell("These settings were made with another recording, or another part of it: this is a new take.");
@@ -100,8 +100,8 @@ class SoundPage extends Tab {
     const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
     this.started(run);
     try {
-      const wish = source ? { ...dials, prime: prime(source.samples, run.most) } : dials;
-      for await (const event of events(wish, this.aborter.signal, "recording/make")) this.#hear(event);
+      const request = source ? { ...dials, prime: prime(source.samples, run.most) } : dials;
+      for await (const event of events(request, this.aborter.signal, "recording/make")) this.#hear(event);
       this.tell(this.summary(run.made.map(({ name }) => name)));
     } catch (error) {
       this.fail(error);
@@ -277,7 +277,7 @@ const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-soun
 const page = drawn(...parts).then(() => new SoundPage());
 
 globalThis.musicgenSound = {
-  changed: async (pair) => (await page).cost(...pair),
+  changed: async (values) => (await page).cost(values),
   start: async (kind) => (await page).recordings.choose(kind),
   make: async (values) => (await page).make(values),
   stop: async () => (await page).stop(),

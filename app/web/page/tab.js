@@ -124,14 +124,14 @@ export class Tab {
   // ---- dials
 
   /** Latents and context: the preset's, unless one is chosen apart. */
-  pair(preset, latents, context) {
+  pair({ preset, latents = OWN, context = OWN }) {
     const [M, N] = JSON.parse(place(`${this.id}-cost`).dataset.presets)[preset];
     const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
     const chosen = own(context, N);
     return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
   }
 
-  /** The part of a wish that says its seed: none if the dial is empty. */
+  /** The part of a request that says its seed: none if the dial is empty. */
   seed(value) {
     const text = String(value ?? "").trim();
     if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
@@ -139,8 +139,8 @@ export class Tab {
   }
 
   /** The line below the presets: what is known of the setting that the dials stand at. */
-  cost(preset, latents, context) {
-    this.chosen = this.pair(preset, latents, context);
+  cost(values) {
+    this.chosen = this.pair(values);
     this.#showCost();
   }
 
@@ -153,7 +153,9 @@ export class Tab {
 
   /** Ask the server about itself, for some seconds again as long as it measures; show what the dials' setting costs. */
   async learn(seconds) {
-    this.chosen ??= this.pair(/** @type {HTMLInputElement} */ (document.querySelector(`#${this.id}-preset input:checked`)).value, OWN, OWN);
+    /** @type {HTMLInputElement} */
+    const checked = document.querySelector(`#${this.id}-preset input:checked`);
+    this.chosen ??= this.pair({ preset: checked.value });
     for (let waited = 0; waited < seconds && !this.about?.measured; waited += LOOK) {
       if (waited) await new Promise((resolve) => setTimeout(resolve, LOOK * 1000));
       const about = await json("about").catch(() => null);

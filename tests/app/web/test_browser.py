@@ -252,7 +252,7 @@ def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
     page.click("text=Best")
     page.click("text=Fine tuning")
     page.get_by_label("Seed").fill("77")
-    page.get_by_label("Not like its training pieces").check()
+    page.get_by_label("Avoid copies of training pieces").check()
     page.click("#mg-make")
     page.wait_for_selector("text=with The Original, which the model was trained on: it is made again.")
     visit.finished()
