@@ -27,7 +27,7 @@ from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import quality
 from musicgen.app.web.sound import batch as sound_batch
-from musicgen.data_prep.evaluation.memorisation_index import build
+from musicgen.data_prep.evaluation.memorisation_index import build_index
 
 
 def fake_engine() -> ModuleType:
@@ -63,7 +63,7 @@ def main(pause: float, sound: str | None = None) -> None:
     # The model was trained on what its seed 77 gives: 20 seconds from nothing.
     request = generate.Request(Settings(seconds=20.0, latents=64, context=256), None, 77)
     origin = generate.generate(request, fake_engine().fake_model()).samples[0].music
-    memorisation_report.open_index = lambda path, checkpoint: build([("77.mid", "The Original", origin)])
+    memorisation_report.open_index = lambda path, checkpoint: build_index([("77.mid", "The Original", origin)])
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
     sound_batch.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]

@@ -24,7 +24,7 @@ from musicgen.app.web.notes.request import GenerateRequest
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import read_midi
-from musicgen.data_prep.evaluation.memorisation_index import Index, build
+from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
 
 
 def heard(ticket: Ticket) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ def test_stopping_while_an_ending_is_chosen(make_scheduler: Any) -> None:
 def seed_5(fake: Any) -> Index:
     """A training set whose only piece is what seed 5 gives in the first of two rows."""
     result = generate(Request(Settings(seconds=20.0, num_samples=2), None, 5), fake.fake_model())
-    return build([("original.mid", "Somebody: Something", result.samples[0].music)])
+    return build_index([("original.mid", "Somebody: Something", result.samples[0].music)])
 
 
 def test_a_take_too_near_to_a_training_piece_is_made_again(make_scheduler: Any, seed_5: Index) -> None:
