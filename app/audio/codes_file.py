@@ -20,7 +20,7 @@ import numpy as np
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks, to_float
 from musicgen.data_prep.dataset import codes
-from musicgen.data_prep.dataset.codes import CodesReport
+from musicgen.data_prep.dataset.manifest import JobReport
 from musicgen.data_prep.files import npz_bytes
 from musicgen.model.codec.config import CodecConfig
 
@@ -164,7 +164,7 @@ def decode(
 
 def encode_set(
     audio: str | os.PathLike[str], out: Path, codec: ReleasedCodec, on_progress: Callable[[float, float], None]
-) -> CodesReport:
+) -> JobReport:
     """Encode an audio data set into a data set of codes; started again, it encodes only what is missing.
 
     on_progress: gets the seconds of sound that are encoded, and all of them.

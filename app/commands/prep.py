@@ -14,6 +14,7 @@ from musicgen.app.progress import Progress
 
 if TYPE_CHECKING:
     from musicgen.data_prep.dataset import prep
+    from musicgen.data_prep.dataset.manifest import JobReport
 
 SHOWN_REJECTS = 10
 WIDTHS = {"pieces": 6, "recordings": 6, "notes": 11, "tokens": 12}  # of the columns in the report
@@ -86,9 +87,7 @@ def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
             rejected = f", {state.rejected} rejected" if state.rejected else ""
             progress.update(state.done, f"{state.notes:,} notes, {state.tokens:,} tokens{rejected}")
 
-        made = prep.run(arguments.midi_dir, arguments.out, **_how(arguments), on_progress=show)
-    rejected = [{"name": item.name, "reason": item.reason} for item in made.rejected]
-    return _report_of(made, rejected)
+        return _describe(prep.run(arguments.midi_dir, arguments.out, **_how(arguments), on_progress=show))
 
 
 def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +102,7 @@ def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
             progress.update(done)
 
         made = audio_prep.run(arguments.audio_dir, arguments.out, **_how(arguments), on_progress=show)
-    report = _report_of(made, [{key: entry[key] for key in ("name", "reason")} for entry in made.rejected])
+    report = _describe(made)
     if codec is None:
         return report
     with Progress(0, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
@@ -113,7 +112,7 @@ def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
             progress.update(done)
 
         encoded = encode_set(made.out, made.out / CODES, codec, show_seconds)
-    return report | {"codes": _report_of(encoded, []) | {"codec_sha256": codec.sha256}}
+    return report | {"codes": _describe(encoded) | {"codec_sha256": codec.sha256}}
 
 
 def _how(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -125,12 +124,12 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _report_of(made: Any, rejected: list[dict[str, str]]) -> dict[str, Any]:
+def _describe(made: JobReport) -> dict[str, Any]:
     """What --json prints of a data set."""
     return {
         "out": str(made.out),
         "splits": {split: dict(totals) for split, totals in made.totals.items()},
-        "rejected": rejected,
+        "rejected": [{"name": entry["name"], "reason": entry["reason"]} for entry in made.rejected],
         "shards": made.shards,
         "shards_kept": made.shards_kept,
         "wall_seconds": round(made.wall_seconds, 3),

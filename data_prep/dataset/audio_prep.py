@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
 from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, hash_file, totals
-from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards, reject_copies
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards, reject_copies
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
@@ -40,18 +40,6 @@ class Recording:
     name: str
     split: str
     path: str
-
-
-@dataclass(frozen=True)
-class AudioReport:
-    """What a finished job made.  `totals`: per split the recordings and seconds; `rejected`: entries with a reason."""
-
-    out: Path
-    totals: Mapping[str, Mapping[str, float]]
-    rejected: tuple[Entry, ...]
-    shards: int
-    shards_kept: int
-    wall_seconds: float
 
 
 def plan(
@@ -74,7 +62,7 @@ def run(
     runner: str = "local",
     runner_options: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> AudioReport:
+) -> JobReport:
     """Prepare a folder of audio into the data set `out`; started again, it makes only what is missing.
 
     `workers` processes (None: one per core, 0: this process) or, with another `runner` than "local", Apache Beam's.
@@ -83,12 +71,9 @@ def run(
     began = time.perf_counter()
     job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
-    job.open()
-    records = job.finished_records(plans, _digest)
+    records = job.resume(plans, _digest)
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     on_progress(len(records), len(plans))
-    if missing:
-        job.begin()
     if runner != "local" and missing:
         from musicgen.data_prep.dataset import beam  # the `beam` extra
 
@@ -106,7 +91,7 @@ def run(
     rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
     rejected.sort(key=lambda entry: str(entry["name"]))
     job.write_manifest(in_plan, items, rejected, totals(items))
-    return AudioReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+    return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
 def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:

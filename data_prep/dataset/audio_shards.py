@@ -22,6 +22,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
+from musicgen.data_prep.dataset.random_batches import RandomBatches
 from musicgen.data_prep.dataset.shards import ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLITS
 
@@ -108,27 +109,19 @@ class AudioSet:
         return self._open[shard]
 
 
-class Crops:
-    """Endless random pieces of recordings, for training a codec: an iterator with a state, like Grain's.
-
-    Every second of a split is as likely as any other.  What comes depends on the seed and the number of batches read.
-    """
+class Crops(RandomBatches):
+    """Endless random pieces of recordings, for training a codec.  Every second of a split is as likely as any other."""
 
     def __init__(self, recordings: AudioSet, *, batch: int, samples: int, seed: int, loudness: float = 6.0) -> None:
         """Rows [batch, samples]; each made louder or softer by up to `loudness` decibels, but never clipped."""
-        self.recordings, self.batch, self.length, self.seed, self.loudness = recordings, batch, samples, seed, loudness
+        super().__init__(seed)
+        self.recordings, self.batch, self.length, self.loudness = recordings, batch, samples, loudness
         self._places = np.array([max(item["samples"] - samples + 1, 0) for item in recordings.items], np.float64)
         if not self._places.sum():
             raise ShardError(f"{recordings.folder} has no {recordings.split} recording of {samples} samples")
-        self._read = 0
 
-    def __iter__(self) -> Crops:
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """{"wave": f32 [batch, samples], -1..1}."""
-        rng = np.random.default_rng([self.seed, self._read])
-        self._read += 1
         chosen = rng.choice(len(self._places), self.batch, p=self._places / self._places.sum())
         return {"wave": np.stack([self._crop(int(i), rng) for i in chosen])}
 
@@ -138,12 +131,6 @@ class Crops:
         gain = 10 ** (rng.uniform(-self.loudness, self.loudness) / 20)
         peak = float(np.abs(wave).max(initial=0.0))
         return wave * np.float32(min(gain, max(1.0, 0.99 / max(peak, 1e-6))))
-
-    def get_state(self) -> dict[str, int]:
-        return {"read": self._read}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        self._read = state["read"]
 
 
 def totals(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

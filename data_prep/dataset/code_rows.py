@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from musicgen.data_prep.dataset.random_batches import RandomBatches
 from musicgen.data_prep.vocabulary import BOS, SPECIALS
 
 
@@ -18,11 +19,10 @@ def frames_of(codes: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full((1, codes.shape[1]), BOS, np.int16), codes.astype(np.int16) + np.int16(SPECIALS)])
 
 
-class CodeRows:
-    """Endless random rows of a set of recordings: an iterator with a state, like Grain's.
+class CodeRows(RandomBatches):
+    """Endless random rows of a set of recordings.
 
-    All recordings stand behind one another, each after BOS, and a row begins at any frame of them.  What comes depends
-    on the seed and the number of batches read.
+    All recordings stand behind one another, each after BOS, and a row begins at any frame of them.
     """
 
     def __init__(self, recordings: Sequence[np.ndarray], *, batch: int, frames: int, seed: int) -> None:
@@ -30,21 +30,14 @@ class CodeRows:
 
         Raises ValueError if there are fewer frames than a row has.
         """
+        super().__init__(seed)
         order = np.random.default_rng(seed).permutation(len(recordings))
         self._all = np.concatenate([frames_of(recordings[i]) for i in order])
         if len(self._all) <= frames:
             raise ValueError(f"the recordings have {len(self._all)} frames together, a row has {frames + 1}")
-        self._batch, self._frames, self._seed, self._read = batch, frames, seed, 0
+        self._batch, self._frames = batch, frames
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """{"tokens": the rows}."""
-        rng = np.random.default_rng([self._seed, self._read])
-        self._read += 1
         starts = rng.integers(0, len(self._all) - self._frames, self._batch)
         return {"tokens": np.stack([self._all[start : start + self._frames + 1] for start in starts])}
-
-    def get_state(self) -> dict[str, int]:
-        return {"read": self._read}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        self._read = state["read"]

@@ -25,7 +25,7 @@ import numpy as np
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards
 from musicgen.data_prep.dataset.audio_shards import AudioSet, totals
-from musicgen.data_prep.dataset.manifest import Entry, JobState, ShardPlan, plan_shards
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards
 from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLIT_ORDER
 
@@ -44,17 +44,6 @@ class Source:
     samples: np.ndarray = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
-class CodesReport:
-    """What a finished job made.  `totals`: per split the recordings and seconds."""
-
-    out: Path
-    totals: Mapping[str, Mapping[str, float]]
-    shards: int
-    shards_kept: int
-    wall_seconds: float
-
-
 def sources_of(audio: str | os.PathLike[str]) -> list[Source]:
     """The recordings of an audio data set in its order.  Raises ShardError if the folder is none."""
     sets = [AudioSet(audio, split) for split in SPLIT_ORDER]
@@ -71,7 +60,7 @@ def run(
     encode: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]],
     codec: Mapping[str, Any],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CodesReport:
+) -> JobReport:
     """Encode recordings into the data set `out`; started again, it encodes only what is missing.
 
     Args:
@@ -87,13 +76,10 @@ def run(
     settings = {"codec_sha256": codec["codec_sha256"], "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
     job = JobState(Path(out), settings, CODES_FORMAT, ".npy")
     plans = plan_shards(sources, RECORDINGS_PER_SHARD)
-    job.open()
-    records = job.finished_records(plans, lambda source: source.sha256)
+    records = job.resume(plans, lambda source: source.sha256)
     kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
     done, total = sum(samples[name] for name in records), sum(samples.values())
     on_progress(done, total)
-    if kept < len(plans):
-        job.begin()
     for shard in plans:
         if shard.name not in records:
             made = encode([source.samples for source in shard.items])
@@ -103,7 +89,7 @@ def run(
     in_plan = [records[shard.name] for shard in plans]
     items = [entry for record in in_plan for entry in record["items"]]
     job.write_manifest(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
-    return CodesReport(job.out, totals(items), len(plans), kept, time.perf_counter() - began)
+    return JobReport(job.out, totals(items), (), len(plans), kept, time.perf_counter() - began)
 
 
 def _write_shard(job: JobState, shard: ShardPlan[Source], made: Sequence[np.ndarray], rate: float) -> Entry:

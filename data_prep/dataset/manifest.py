@@ -53,6 +53,22 @@ def plan_shards(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
 
 
 @dataclass(frozen=True)
+class JobReport:
+    """What a finished job made.
+
+    totals: per split how much of what, seconds of music among it.  rejected: the entries of rejects.json.
+    shards_kept: how many of the shards an earlier run had made.
+    """
+
+    out: Path
+    totals: Mapping[str, Mapping[str, float]]
+    rejected: tuple[Entry, ...]
+    shards: int
+    shards_kept: int
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
 class JobState:
     """How far the making of one data set has come, of notes or of audio: all of it lies in the data set's folder.
 
@@ -64,7 +80,21 @@ class JobState:
     format: str = shards.FORMAT
     suffix: str = ".npz"
 
-    def open(self) -> None:
+    def resume(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
+        """The records, by name, of the shards that are done: made from these very files, and undamaged.
+
+        If there are more to make, the manifest says so from now on. Raises PrepError for a folder of something else.
+
+        digest: the hash of an item's file, None if it cannot be read.
+        """
+        self._open()
+        read = ((shard.name, self._record_of(shard, digest)) for shard in plans)
+        records = {name: record for name, record in read if record is not None}
+        if len(records) < len(plans):
+            self._begin()
+        return records
+
+    def _open(self) -> None:
         """Make the folder, or check that it is an earlier run of the same job. Raises PrepError."""
         if self.out.exists() and not self.out.is_dir():
             raise PrepError(f"{self.out} is a file: give a folder for the data set")
@@ -85,7 +115,7 @@ class JobState:
             what = what if there.get("format") == self.format else f"{there.get('format')}, not {self.format}"
             raise PrepError(f"{self.out} was made with other settings ({what}): give a new folder")
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Say in the manifest that the data set is being made, so that nobody reads half of one."""
         unfinished = {"format": self.format, "complete": False, "settings": dict(self.settings)}
         files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(unfinished))
@@ -98,14 +128,6 @@ class JobState:
         record |= {"items": list(items), "rejected": list(rejected)}
         files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
         return record
-
-    def finished_records(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
-        """The records, by name, of the shards that are done: made from these very files, and undamaged.
-
-        digest: the hash of an item's file, None if it cannot be read.
-        """
-        records = ((shard.name, self._record_of(shard, digest)) for shard in plans)
-        return {name: record for name, record in records if record is not None}
 
     def _record_of(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> Entry | None:
         try:

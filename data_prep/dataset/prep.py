@@ -20,13 +20,13 @@ from typing import Any
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, shards
-from musicgen.data_prep.dataset.manifest import JobState, ShardPlan, reject_copies
+from musicgen.data_prep.dataset.manifest import JobReport, JobState, ShardPlan, reject_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
 from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
-__all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "Report", "find_items", "prepare", "run"]
+__all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "find_items", "prepare", "run"]
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,6 @@ class Progress:
     rejected: int
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a finished job made. ``totals``: per split the pieces, notes, tokens and seconds of music."""
-
-    out: Path
-    totals: Mapping[str, Mapping[str, float]]
-    rejected: tuple[Rejected, ...]
-    shards: int
-    shards_kept: int
-    wall_seconds: float
-
-
 def run(
     midi_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -61,7 +49,7 @@ def run(
     runner: str = "local",
     runner_options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
-) -> Report:
+) -> JobReport:
     """Prepare a folder of MIDI files (or a TFRecord file of NoteSequences) into the data set ``out``.
 
     ``csv`` names the official splits; without it they come from hashes of the names. The runner "local" takes
@@ -73,14 +61,11 @@ def run(
     job = JobState(Path(out), manifest.settings(csv))
     items, unlisted = find_items(midi_dir, csv)
     plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
-    job.open()
-    records = job.finished_records(plans, digest)
+    records = job.resume(plans, digest)
     kept, missing = len(records), [shard for shard in plans if shard.name not in records]
     tally = Tally(len(items), on_progress)
     for record in records.values():
         tally.add_record(record)
-    if missing:
-        job.begin()
     if runner == "local":
         records |= _make_here(job, missing, tally, workers)
     elif missing:
@@ -90,12 +75,11 @@ def run(
         for record in made.values():
             tally.add_record(record)
         records |= made
-    entries, rejects = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
-    rejected = [Rejected(**entry) for entry in rejects] + list(unlisted)
-    in_order_of_names = [records[name] for name in sorted(records)]
+    entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
+    rejected += [vars(entry) for entry in unlisted]
     entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
-    job.write_manifest(in_order_of_names, entries, [vars(entry) for entry in rejected], totals(entries))
-    return Report(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+    job.write_manifest([records[name] for name in sorted(records)], entries, rejected, totals(entries))
+    return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
 def _make_here(

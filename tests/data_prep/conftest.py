@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -109,3 +111,19 @@ def music_folder(tmp_path_factory: pytest.TempPathFactory, play: Callable[..., P
         path.parent.mkdir(exist_ok=True)
         write_midi(play(i, 20 + 15 * i), path)
     return folder
+
+
+@pytest.fixture
+def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`uninstall(package)`: for the rest of the test it cannot be imported."""
+    real = builtins.__import__
+
+    def remove(package: str) -> None:
+        def absent(name: str, *rest: Any) -> Any:
+            if name.startswith(package):
+                raise ImportError(f"No module named {package!r}")
+            return real(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", absent)
+
+    return remove

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -151,14 +150,7 @@ def test_damage_is_named(pb2: Any, play: Play, tmp_path: Path, damage: Callable[
         prep.run(path, tmp_path / "set", workers=0)
 
 
-def test_without_note_seq_the_extra_is_named(play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *rest: Any) -> Any:
-        if name.startswith("note_seq"):
-            raise ImportError("No module named 'note_seq'")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+def test_without_note_seq_the_extra_is_named(play: Play, tmp_path: Path, uninstall: Callable[[str], None]) -> None:
+    uninstall("note_seq")
     with pytest.raises(PrepError, match=r"NoteSequences need note-seq .*perceiver-musicgen\[data\]"):
         noteseq.write(tmp_path / "music.tfrecord", [("a", play(1))])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_a_change_of_the_piece_that_stays(folder: Path, tmp_path: Path) -> None:
     prep.run(folder, tmp_path / "beam", workers=0)
     shutil.copy(folder / "late" / "piece 06.mid", folder / "early" / "piece 01.mid")
     report = prep.run(folder, tmp_path / "beam", runner="direct")
-    assert [entry.duplicate_of for entry in report.rejected if entry.duplicate_of] == ["early/piece 01.mid"]
+    assert [entry["duplicate_of"] for entry in report.rejected if entry["duplicate_of"]] == ["early/piece 01.mid"]
     prep.run(folder, tmp_path / "local", workers=0)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
 
@@ -78,14 +78,7 @@ def test_an_unknown_runner_is_refused(folder: Path, tmp_path: Path) -> None:
         prep.run(folder, tmp_path / "beam", runner="nonsense")
 
 
-def test_without_beam_the_extra_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *rest: Any) -> Any:
-        if name.startswith("apache_beam"):
-            raise ImportError("No module named 'apache_beam'")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+def test_without_beam_the_extra_is_named(folder: Path, tmp_path: Path, uninstall: Callable[[str], None]) -> None:
+    uninstall("apache_beam")
     with pytest.raises(PrepError, match=r"the runner 'direct' needs Apache Beam .*perceiver-musicgen\[beam\]"):
         prep.run(folder, tmp_path / "beam", runner="direct")

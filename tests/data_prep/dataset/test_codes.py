@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from musicgen.data_prep import files
 from musicgen.data_prep.dataset import codes
 from musicgen.data_prep.dataset.codes import CodeSet, Source
 from musicgen.data_prep.dataset.shards import ShardError
@@ -81,28 +81,13 @@ def test_one_file_a_split_is_read_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.codes(1), made[4:])
 
 
-class Killed(BaseException):
-    """Nothing catches this one on its way out, as nothing catches a kill."""
-
-
-def test_killed_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_every_write(tmp_path: Path, killed_at_write: Callable[[int], AbstractContextManager[None]]) -> None:
     """11 writes: the manifest's beginning, a shard and a record each for four shards, the rejects, the manifest."""
     codes.run(sources(), tmp_path / "undisturbed", encoder(), CODEC)
-    whole = files.write_atomically
     for last in range(11):
-        out, writes = tmp_path / f"killed {last}", 0
-
-        def write(path: Path, data: bytes) -> None:
-            nonlocal writes
-            if writes == last:  # noqa: B023 - used within this turn of the loop
-                raise Killed
-            writes += 1
-            whole(path, data)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(files, "write_atomically", write)
-            with pytest.raises(Killed):
-                codes.run(sources(), out, encoder(), CODEC)
+        out = tmp_path / f"killed {last}"
+        with killed_at_write(last):
+            codes.run(sources(), out, encoder(), CODEC)
         with pytest.raises(ShardError, match=r"unfinished|does not exist"):
             CodeSet(out, "train")
         heard: list[int] = []

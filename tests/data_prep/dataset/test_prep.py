@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, prep, shards
 from musicgen.data_prep.dataset.prep import Item, Prepared, PrepError, Progress, Rejected
 from musicgen.data_prep.dataset.shards import ShardSet
@@ -81,8 +81,8 @@ def test_official_splits(folder: Path, tmp_path: Path) -> None:
         "validation": 0,
         "test": 4,
     }
-    assert [entry.name for entry in report.rejected] == [f"early/piece {i:02d}.mid" for i in range(5)]
-    assert {entry.reason for entry in report.rejected} == {"not named in splits.csv"}
+    assert [entry["name"] for entry in report.rejected] == [f"early/piece {i:02d}.mid" for i in range(5)]
+    assert {entry["reason"] for entry in report.rejected} == {"not named in splits.csv"}
     assert len(ShardSet(tmp_path / "set", "validation")) == 0
 
 
@@ -142,8 +142,8 @@ def test_a_dead_worker_costs_only_its_own_file(
     with monkeypatch.context() as patch:
         patch.setattr(prep, "map_in_order", dying)
         report = prep.run(folder, tmp_path / "set", workers=2)
-    assert [(entry.name, entry.sha256) for entry in report.rejected] == [("late/piece 07.mid", None)]
-    assert "died" in report.rejected[0].reason
+    assert [(entry["name"], entry["sha256"]) for entry in report.rejected] == [("late/piece 07.mid", None)]
+    assert "died" in report.rejected[0]["reason"]
     assert sum(total["pieces"] for total in report.totals.values()) == 11
     # It was never read, so the next run reads it, and only its shard is made again.
     again = prep.run(folder, tmp_path / "set", workers=0)
@@ -151,30 +151,17 @@ def test_a_dead_worker_costs_only_its_own_file(
     assert contents(tmp_path / "set") == undisturbed
 
 
-class Killed(BaseException):
-    """Nothing catches this one on its way out, as nothing catches a kill."""
-
-
 def test_killed_at_every_write(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, bytes]
+    folder: Path,
+    tmp_path: Path,
+    killed_at_write: Callable[[int], AbstractContextManager[None]],
+    undisturbed: dict[str, bytes],
 ) -> None:
     """13 writes: the manifest's beginning, a shard and a record each for five shards, the rejects, the manifest."""
-    whole = files.write_atomically
     for last in range(13):
-        out, writes = tmp_path / f"killed {last}", 0
-
-        def write(path: Path, data: bytes) -> None:
-            nonlocal writes
-            if writes == last:  # noqa: B023 - used within this turn of the loop
-                path.with_name(f"{path.name}.1.tmp").write_bytes(data[: len(data) // 2])
-                raise Killed
-            writes += 1
-            whole(path, data)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(files, "write_atomically", write)
-            with pytest.raises(Killed):
-                prep.run(folder, out, workers=0)
+        out = tmp_path / f"killed {last}"
+        with killed_at_write(last):
+            prep.run(folder, out, workers=0)
         with pytest.raises(shards.ShardError, match=r"unfinished|does not exist"):
             ShardSet(out, "train")
         report = prep.run(folder, out, workers=0)
@@ -262,13 +249,13 @@ def test_equal_pieces_are_one(folder: Path, tmp_path: Path) -> None:
         shutil.copy(test_piece, folder / name)
     out = tmp_path / "set"
     report = prep.run(folder, out, workers=0)
-    assert [(entry.name, entry.reason) for entry in report.rejected] == [
+    assert [(entry["name"], entry["reason"]) for entry in report.rejected] == [
         (name, "the same music as early/piece 01.mid") for name in copies
     ]
     assert prep.run(folder, out, workers=0).shards_kept == report.shards
     shutil.copy(folder / "late" / "piece 06.mid", test_piece)
     report = prep.run(folder, out, workers=0)
-    assert [(entry.name, entry.duplicate_of) for entry in report.rejected] == [
+    assert [(entry["name"], entry["duplicate_of"]) for entry in report.rejected] == [
         ("late/piece 06.mid", "early/piece 01.mid"),
         (copies[1], copies[0]),
     ]
