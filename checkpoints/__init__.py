@@ -30,7 +30,7 @@ from safetensors.numpy import save as save_tensors
 from musicgen.checkpoints.replace import current, replacing
 from musicgen.model import int8
 from musicgen.model.config import ModelConfig
-from musicgen.model.int8 import dequantised
+from musicgen.model.int8 import dequantize
 
 FOLDER = Path(__file__).parent
 DEFAULT = "maestro-piano"
@@ -50,7 +50,7 @@ class UnknownCheckpointError(CheckpointError):
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """A checkpoint, whole.  weights: arrays as stored, by name (see `quantised`).  sha256: `identity`."""
+    """A checkpoint, whole.  weights: arrays as stored, by name (see `quantize`).  sha256: `identity`."""
 
     name: str
     folder: Path
@@ -63,7 +63,7 @@ class Released:
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:
         """The parameters as float32 arrays by name; made when first asked for."""
-        return dequantised(self.weights)
+        return dequantize(self.weights)
 
 
 def names(shipped: Path | None = None) -> list[str]:
@@ -145,7 +145,7 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
     return Released(folder.name, folder, config, weights, tokenizer, about, identity(files[SUMS].decode()))
 
 
-def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Matrices [inputs, outputs], or one for each codebook [Q, inputs, outputs], as int8 with a scale per output;
     everything else as float16.
     """
@@ -153,7 +153,7 @@ def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     def matrix(name: str, values: np.ndarray) -> bool:
         return values.ndim in (2, 3) and name.endswith(".kernel") and not name.startswith("logits")
 
-    return int8.quantised(params, matrix, INPUTS)
+    return int8.quantize(params, matrix, INPUTS)
 
 
 def weights_in(files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
@@ -191,7 +191,7 @@ def release(
 ) -> str:
     """Write a checkpoint's folder and return its sha256.  `about`: facts of the training, for config.json."""
     documents = {"config.json": {"model": config.to_dict(), **about}, "tokenizer.json": tokenizer}
-    return write(folder, quantised(params), documents, card)
+    return write(folder, quantize(params), documents, card)
 
 
 def write(folder: Path, stored: dict[str, np.ndarray], documents: Mapping[str, Any], card: str) -> str:

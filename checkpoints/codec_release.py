@@ -31,7 +31,7 @@ INPUTS = (0, 1)  # the axes of a kernel whose entries share a scale
 
 @dataclasses.dataclass(frozen=True)
 class ReleasedCodec:
-    """A codec, whole.  weights: arrays as stored, by name (see `quantised`).  sha256: `checkpoints.identity`."""
+    """A codec, whole.  weights: arrays as stored, by name (see `quantize`).  sha256: `checkpoints.identity`."""
 
     name: str
     folder: Path
@@ -43,7 +43,7 @@ class ReleasedCodec:
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:
         """The parameters as float32 arrays by name, as the codec's modules want them; made when first asked for."""
-        return int8.dequantised(self.weights)
+        return int8.dequantize(self.weights)
 
 
 def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
@@ -63,14 +63,14 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
     return ReleasedCodec(folder.name, folder, config, weights, about, checkpoints.identity(files[SUMS].decode()))
 
 
-def quantised(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Kernels [K, inputs, outputs] as int8 with a scale per output, everything else as float16."""
     floats = {name: np.asarray(values, np.float32) for name, values in params.items()}
-    return int8.quantised(floats, lambda name, _: name.endswith(".kernel"), INPUTS)
+    return int8.quantize(floats, lambda name, _: name.endswith(".kernel"), INPUTS)
 
 
 def release(
     folder: Path, config: CodecConfig, params: Mapping[str, np.ndarray], about: Mapping[str, Any], card: str
 ) -> str:
     """Write a codec's folder and return its sha256.  `about`: facts of the training, for config.json."""
-    return checkpoints.write(folder, quantised(params), {"config.json": {"codec": config.to_dict(), **about}}, card)
+    return checkpoints.write(folder, quantize(params), {"config.json": {"codec": config.to_dict(), **about}}, card)

@@ -10,7 +10,7 @@ Weights = Mapping[str, np.ndarray]
 SCALE = ".scale"  # of an int8 matrix: its name and this
 
 
-def quantised(
+def quantize(
     params: Weights, matrix: Callable[[str, np.ndarray], bool], inputs: int | tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Float32 parameters by name as they are stored.
@@ -29,8 +29,8 @@ def quantised(
     return stored
 
 
-def dequantised(stored: Weights) -> dict[str, np.ndarray]:
-    """Inverse of `quantised`, to float32, up to the rounding."""
+def dequantize(stored: Weights) -> dict[str, np.ndarray]:
+    """Inverse of `quantize`, to float32, up to the rounding."""
     params = {}
     for name, values in stored.items():
         if not name.endswith(SCALE):

@@ -115,15 +115,13 @@ def measure(model: Model, prime: Any, latents: int, context: int, seconds: float
     primed = time.perf_counter()
     again = start()  # everything is compiled now
     refill = time.perf_counter() - primed
-    ahead, renewal = (
-        again.free_inputs,
-        0.0,
-    )  # tokens from one reading to the next; seconds a token for latents begun anew
+    ahead = again.free_inputs  # tokens from one prefill to the next
+    restart = 0.0  # seconds a token for restarts of the latents
     if again.free_latents < ahead:
         again.make_room()  # now that is compiled, too
-        renewing = time.perf_counter()
+        restarting = time.perf_counter()
         again.make_room()
-        renewal = (time.perf_counter() - renewing) / again.free_latents
+        restart = (time.perf_counter() - restarting) / again.free_latents
     started = now = time.perf_counter()
     pace: list[float] = []  # seconds a token, of each block
     tokens, music = 0, 0.0
@@ -136,7 +134,7 @@ def measure(model: Model, prime: Any, latents: int, context: int, seconds: float
         pace.append((now - before) / block.shape[1])
         tokens += block.shape[1]
         music += float(steps(block[0])[-1]) / STEPS_PER_SECOND
-    rate = 1 / (float(np.median(pace)) + refill / ahead + renewal)
+    rate = 1 / (float(np.median(pace)) + refill / ahead + restart)
     return {
         "latents": latents,
         "context": context,

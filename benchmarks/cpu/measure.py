@@ -36,7 +36,7 @@ from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.memory import Shared, Weights
 from musicgen.model.cpu.primitives import compiled, wait
 from musicgen.model.cpu.step import product
-from musicgen.model.cpu.threads import team
+from musicgen.model.cpu.threads import thread_team
 from musicgen.model.engine import CARRIED, reserve
 
 RESULT = Path(__file__).with_name("result.json")
@@ -160,15 +160,15 @@ def speed(rounds: int) -> dict[str, Any]:
 
 @compiled
 def one_product(
-    part: int, parts: int, gate: np.ndarray, kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray
+    part: int, parts: int, barrier: np.ndarray, kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray
 ) -> None:
     """This part of it; all parts meet at the end."""
     product(kernel, scale, x, out, part, parts)
-    wait(gate, parts)
+    wait(barrier, parts)
 
 
 @compiled
-def all_products(part: int, parts: int, gate: np.ndarray, x: np.ndarray, weights: Weights, shared: Shared) -> None:
+def all_products(part: int, parts: int, barrier: np.ndarray, x: np.ndarray, weights: Weights, shared: Shared) -> None:
     """The products of TOKENS steps and nothing between them."""
     for _ in range(TOKENS):
         for block in range(len(weights.kinds)):
@@ -178,16 +178,16 @@ def all_products(part: int, parts: int, gate: np.ndarray, x: np.ndarray, weights
             product(weights.out[block], weights.out_scale[block], x, shared.mixed, part, parts)
             product(weights.up[block], weights.up_scale[block], x, shared.wide, part, parts)
             product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, part, parts)
-        product(weights.read, weights.read_scale, x, shared.logits, part, parts)
-    wait(gate, parts)
+        product(weights.output, weights.output_scale, x, shared.outputs, part, parts)
+    wait(barrier, parts)
 
 
 @compiled
-def meetings(part: int, parts: int, gate: np.ndarray, count: int) -> None:
+def meetings(part: int, parts: int, barrier: np.ndarray, count: int) -> None:
     """So many barriers and nothing between them."""
     goal = 0
     for _ in range(count):
-        goal = wait(gate, goal + parts)
+        goal = wait(barrier, goal + parts)
 
 
 def profile(rounds: int) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def profile(rounds: int) -> dict[str, Any]:
         kernel = np.full((read_bytes // c.width, c.width), 128, np.uint8)
         arrays = (kernel, *(np.ones(shape, np.float32) for shape in (len(kernel), (1, c.width), (1, len(kernel)))))
         x, shared = np.ones((1, c.width), np.float32), engine.new_cache(np.zeros(1), np.zeros(1), 1, 1).shared
-        run = team(threads).run
+        run = thread_team(threads).run
         turns: dict[str, Callable[[], None]] = {
             "read": read,
             "one product": functools.partial(run, one_product, *arrays),

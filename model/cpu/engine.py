@@ -22,10 +22,10 @@ from musicgen.model.cpu.memory import Cache, rotations
 from musicgen.model.cpu.memory import Weights as StepWeights
 from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.step import step
-from musicgen.model.cpu.threads import team
-from musicgen.model.cpu.weights import BLOCKS, Stacked, embeddings, rename, select
+from musicgen.model.cpu.threads import thread_team
+from musicgen.model.cpu.weights import BLOCKS, StackedWeights, embeddings, rename, select
 from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
-from musicgen.model.int8 import Weights, dequantised
+from musicgen.model.int8 import Weights, dequantize
 from musicgen.model.sampler import Rule, gumbel, sample
 
 State: TypeAlias = SamplingState[np.ndarray, Cache]
@@ -86,12 +86,12 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
             self.head = FrameHead(config, weights, self.threads)
         else:
             self.head = TokenHead(config, weights)
-        self._matrices = Stacked(select(weights, *BLOCKS) | self.head.output, config)
+        self._matrices = StackedWeights(select(weights, *BLOCKS) | self.head.output, config)
 
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:  # type: ignore[override]  # made when asked for
         """The parameters as float32 arrays, for model/evaluate.py."""
-        return dequantised(self.weights)
+        return dequantize(self.weights)
 
     @functools.cached_property
     def _passes(self) -> onnxruntime.InferenceSession:
@@ -182,7 +182,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
     def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
         """Add token i32 [B], or frame i32 [B, Q], to the cache: outputs f32 [B, O] for the next one."""
         at = cache.inputs
-        team(self.threads).run(
+        thread_team(self.threads).run(
             step,
             self.head.embed(token),
             self._steps,

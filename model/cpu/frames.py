@@ -15,8 +15,8 @@ from musicgen.model.config import BOS, ModelConfig
 from musicgen.model.cpu.graph import Layers
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 from musicgen.model.cpu.session import open_session
-from musicgen.model.cpu.weights import EPSILON, Packed, select
-from musicgen.model.int8 import SCALE, Weights, dequantised
+from musicgen.model.cpu.weights import EPSILON, CpuWeights, select
+from musicgen.model.int8 import SCALE, Weights, dequantize
 from musicgen.model.sampler import Rule, gumbel, sample
 
 
@@ -34,14 +34,14 @@ class FrameHead:
         if kernel.dtype == np.int8:
             self.output[f"output.kernel{SCALE}"] = weights[f"view.kernel{SCALE}"].reshape(Q * W)
         table = weights["table"].astype(np.float32)
-        self.embeddings = table @ dequantised(select(weights, "widen."))["widen.kernel"]  # f32 [Q, S, D]
-        self.known = table @ dequantised(select(weights, "told."))["told.kernel"]  # f32 [Q, S, W]
+        self.embeddings = table @ dequantize(select(weights, "widen."))["widen.kernel"]  # f32 [Q, S, D]
+        self.known = table @ dequantize(select(weights, "told."))["told.kernel"]  # f32 [Q, S, W]
         self.begin = weights["begin"].astype(np.float32)
-        self.depth = open_session(depth_graph(config, Packed(select(weights, "depth."))), threads)
+        self.depth = open_session(depth_graph(config, CpuWeights(select(weights, "depth."))), threads)
         self.readouts = []
         for q in range(Q):
             own = {name: values[q] for name, values in select(weights, "readout.").items()}
-            self.readouts.append(open_session(readout_graph(config, Packed(own)), threads))
+            self.readouts.append(open_session(readout_graph(config, CpuWeights(own)), threads))
 
     def embed(self, tokens: np.ndarray) -> np.ndarray:
         """Frames int [.., Q] -> f32 [.., D], as FrameCodes.embed has it."""
@@ -93,12 +93,12 @@ class FrameHead:
 class DepthLayers(Layers):
     """The parts of the read-out, which are of width W and know no positions."""
 
-    def __init__(self, config: ModelConfig, weights: Packed, graph: Graph):
-        self.config, self.packed, self.graph, self.weights = config, weights, graph, weights.weights
+    def __init__(self, config: ModelConfig, weights: CpuWeights, graph: Graph):
+        self.config, self.matrices, self.graph, self.weights = config, weights, graph, weights.weights
         self.ones = graph.constant(np.ones(config.depth_width, np.float32))
 
 
-def depth_graph(config: ModelConfig, weights: Packed) -> Graph:
+def depth_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
     """What a codebook knows, y f32 [B, W] -> what the MLP blocks make of it, normalised."""
     graph = Graph("depth")
     make = DepthLayers(config, weights, graph)
@@ -110,7 +110,7 @@ def depth_graph(config: ModelConfig, weights: Packed) -> Graph:
     return graph
 
 
-def readout_graph(config: ModelConfig, weights: Packed) -> Graph:
+def readout_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
     """f32 [B, W] -> logits f32 [B, S] of one codebook."""
     graph = Graph("readout")
     make = DepthLayers(config, weights, graph)

@@ -1,6 +1,6 @@
 """The model of perceiver_ar.py as ONNX graphs over the weights as released: whole passes, and new beginnings.
 
-Block matrices stay int8 with a float32 scale per output (checkpoints.quantised): `MatMulNBits` multiplies their very
+Block matrices stay int8 with a float32 scale per output (checkpoints.quantize): `MatMulNBits` multiplies their very
 bytes, with activations rounded to 8 bits in blocks.  A matrix given in float32 stays float32.  Attention is
 `GroupQueryAttention`.  Rows are aligned on the left here and padded on the right, so that
 every row counts its inputs and its latents from 0; only differences of positions matter to rotary attention.
@@ -17,7 +17,7 @@ import numpy as np
 
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
-from musicgen.model.cpu.weights import EPSILON, Packed, decode_names, local_names
+from musicgen.model.cpu.weights import EPSILON, CpuWeights, decode_names, local_names
 from musicgen.model.int8 import SCALE, Weights
 
 
@@ -57,8 +57,8 @@ def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
 class Layers:
     """The parts of a block as nodes of a graph."""
 
-    def __init__(self, config: ModelConfig, weights: Packed, graph: Graph):
-        self.config, self.packed, self.graph = config, weights, graph
+    def __init__(self, config: ModelConfig, weights: CpuWeights, graph: Graph):
+        self.config, self.matrices, self.graph = config, weights, graph
         self.weights = weights.weights
         self.ones = graph.constant(np.ones(config.width, np.float32))
         self.head_ones = graph.constant(np.ones(config.head_size, np.float32))
@@ -76,11 +76,11 @@ class Layers:
 
     def linear(self, x: str, *names: str) -> str:
         """x @ the kernels of these names side by side."""
-        if not self.packed.is_int8(*names):
-            kernel = self.packed.beside("kernel", *names).astype(np.float32)
+        if not self.matrices.is_int8(*names):
+            kernel = self.matrices.concatenate("kernel", *names).astype(np.float32)
             return self.graph.node("MatMul", [x, self.graph.constant(kernel)])[0]
         key = f"{' '.join(names)}.kernel"
-        kernel, scale = self.packed.packed(*names)
+        kernel, scale = self.matrices.for_matmul(*names)
         outputs, _, block = kernel.shape
         return self.graph.node(
             "MatMulNBits",
@@ -97,7 +97,7 @@ class Layers:
         """Pieces of the last axis."""
         return self.graph.node("Split", [x, self.shape(*sizes)], len(sizes), axis=-1)
 
-    def turned(self, x: str, name: str, parts: dict[str, int], positions: str) -> str:
+    def rotate(self, x: str, name: str, parts: dict[str, int], positions: str) -> str:
         """Normalise each head of x [B, T, heads*K], scale it as its part (query or key) says, and rotate it.
 
         parts: how many heads are of each.  positions: i64 [B, T].
@@ -121,11 +121,11 @@ class Layers:
         if inputs is None:
             qkv = self.linear(x, f"{name}.query", f"{name}.key", f"{name}.value")
             qk, v = self.split(qkv, (H + G) * K, G * K)
-            q, k = self.split(self.turned(qk, name, {"query": H, "key": G}, positions), H * K, G * K)
+            q, k = self.split(self.rotate(qk, name, {"query": H, "key": G}, positions), H * K, G * K)
             return q, k, v
-        q = self.turned(self.linear(x, f"{name}.query"), name, {"query": H}, positions)
+        q = self.rotate(self.linear(x, f"{name}.query"), name, {"query": H}, positions)
         k, v = self.split(self.linear(inputs[0], f"{name}.key", f"{name}.value"), G * K, G * K)
-        return q, self.turned(k, name, {"key": G}, inputs[1]), v
+        return q, self.rotate(k, name, {"key": G}, inputs[1]), v
 
     def attend(
         self,
@@ -187,7 +187,7 @@ def counts(graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
-def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
+def pass_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
     """Read `embedded` f32 [B, T, D], T a multiple of W, with R latents: `outputs` f32 [B, R, O] after each latent.
 
     Inputs besides: cos and sin; `positions` i64 [B, T], and `input_positions`, where the cross-attends take the inputs
@@ -211,7 +211,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     two_windows = graph.constant(np.array(2 * W, np.int32))
     one_later = graph.constant(np.array([0, W, 0, 0, -W, 0], np.int64))
 
-    def handed_back(name: str, k: str, v: str, length: str) -> None:
+    def hand_back(name: str, k: str, v: str, length: str) -> None:
         for what, value in (("keys", k), ("values", v)):
             graph.output(f"{name}.{what}", value, np.float32, ("B", length, G * K))
 
@@ -223,7 +223,7 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     def local(name: str, h: str) -> str:
         """Each window of inputs is a row of its own, whose cache holds the window before it."""
         q, k, v = make.project(name, make.norm(h), positions)
-        handed_back(name, k, v, "T")
+        hand_back(name, k, v, "T")
         keys, values = (as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v))
         folded = (graph.node("Reshape", [x, make.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G)))
         own_q, own_k, own_v = folded
@@ -241,20 +241,20 @@ def pass_graph(config: ModelConfig, weights: Packed) -> Graph:
     for name in decode_names(config):
         if name.startswith("cross"):
             q, k, v = make.project(name, make.norm(x), at, (normal_h, input_positions))
-            handed_back(name, k, v, "T")
+            hand_back(name, k, v, "T")
             # The latents' own keys are among the inputs'; the operator wants them as new ones.
             past = as_cache(k), as_cache(v)
             attended = make.attend(q, latents_of(k), latents_of(v), past, inputs, queries=how_many)
         else:
             q, k, v = make.project(name, make.norm(x), at)
-            handed_back(name, k, v, "R")
+            hand_back(name, k, v, "R")
             attended = make.attend(q, k, v, ("", ""), latents)  # what pads a row comes after all that is read
         x = make.mix(x, attended, name)
     make.outputs(x)
     return graph
 
 
-def restart_graph(config: ModelConfig, weights: Packed) -> Graph:
+def restart_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
     """Begin anew with R latents over inputs that are in the caches: `outputs` f32 [B, R, O] after each of them.
 
     Inputs besides: cos and sin; `latent_inputs` f32 [B, R, D], what the latents begin as, their `positions` i64 [B, R];

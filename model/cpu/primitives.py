@@ -1,4 +1,4 @@
-"""What Numba has no name for: memory asked for ahead, and threads that wait for each other inside compiled code.
+"""What Numba has no name for: memory fetched ahead, and threads that wait for each other inside compiled code.
 
 Numba keeps what it has compiled on disk and makes it anew when the file of a function changes, not when one that it
 calls does: whoever changes this file deletes model/__pycache__.
@@ -39,57 +39,57 @@ def prefetch(typing: Any, array: Any, at: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         pointer = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [pointer] + [ir.IntType(32)] * 3)
-        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         where = builder.bitcast(builder.gep(data, [arguments[1]]), pointer)
-        builder.call(ask, [where, *(ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))])  # read, near, data
+        builder.call(fetch, [where, *(ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))])  # read, near, data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def add_one(typing: Any, gate: Any) -> Any:
-    """gate[0] += 1 by one thread at a time; all that was written before is seen by whoever sees it."""
+def atomic_increment(typing: Any, barrier: Any) -> Any:
+    """barrier[0] += 1 by one thread at a time; all that was written before is seen by whoever sees it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "seq_cst")
 
-    return types.int64(gate), generate
+    return types.int64(barrier), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def look(typing: Any, gate: Any) -> Any:
-    """gate[0] as it is now."""
+def atomic_load(typing: Any, barrier: Any) -> Any:
+    """barrier[0] as it is now."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.load_atomic(data, "seq_cst", 8)
 
-    return types.int64(gate), generate
+    return types.int64(barrier), generate
 
 
 if sys.platform == "win32":  # which has another name for it
 
     @compiled
-    def give_way() -> None:
+    def yield_cpu() -> None:
         """Let whoever waits for this core have it."""
 else:
     sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
     @compiled
-    def give_way() -> None:
+    def yield_cpu() -> None:
         """Let whoever waits for this core have it."""
         sched_yield()
 
 
 @compiled
-def wait(gate: np.ndarray, goal: int) -> int:
-    """Until all threads are here, which is when the gate is at `goal`; returns it."""
-    add_one(gate)
+def wait(barrier: np.ndarray, goal: int) -> int:
+    """Until all threads are here, which is when the barrier is at `goal`; returns it."""
+    atomic_increment(barrier)
     tries = 0
-    while look(gate) < goal:
+    while atomic_load(barrier) < goal:
         tries += 1
         if tries > 10_000:
-            give_way()
+            yield_cpu()
     return goal

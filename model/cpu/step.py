@@ -107,7 +107,7 @@ def rms_norms(x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def copied(x: np.ndarray, out: np.ndarray) -> None:
+def copy_rows(x: np.ndarray, out: np.ndarray) -> None:
     """x [B, D] into out; NumPy's own way would bring its error messages along, which take longer to compile."""
     for row in range(x.shape[0]):
         for i in range(x.shape[1]):
@@ -115,7 +115,7 @@ def copied(x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def added(x: np.ndarray, out: np.ndarray) -> None:
+def add_rows(x: np.ndarray, out: np.ndarray) -> None:
     """x [B, D] to out."""
     for row in range(x.shape[0]):
         for i in range(x.shape[1]):
@@ -123,7 +123,7 @@ def added(x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def turned(head: np.ndarray, scale: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) -> None:
+def rotate(head: np.ndarray, scale: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) -> None:
     """A query or key [K], normalised, scaled and rotated (perceiver_ar.rotary); cos, sin [pairs] of its position."""
     pairs = cos.shape[0]
     rms_norm(head, out)
@@ -136,8 +136,8 @@ def turned(head: np.ndarray, scale: np.ndarray, cos: np.ndarray, sin: np.ndarray
 
 
 @compiled
-def ask(flat: np.ndarray, first: int, count: int, part: int, parts: int) -> None:
-    """For this part of the memory of flat[first : first + count]: a core has few questions open at a time."""
+def prefetch_rows(flat: np.ndarray, first: int, count: int, part: int, parts: int) -> None:
+    """Ask for this part of the memory of flat[first : first + count]: a core has few questions open at a time."""
     for i in range(first + count * part // parts, first + count * (part + 1) // parts, 64 // flat.itemsize):
         prefetch(flat, i)
 
@@ -166,9 +166,9 @@ def attend(
         k0, k1, k2, k3 = keys[i, :count], keys[i + 1, :count], keys[i + 2, :count], keys[i + 3, :count]
         for r in range(R):
             if i + ROWS_AHEAD < K:
-                ask(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)
+                prefetch_rows(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)
             else:
-                ask(flat_values, (i + ROWS_AHEAD - K) * C, 4 * C, r, R)
+                prefetch_rows(flat_values, (i + ROWS_AHEAD - K) * C, 4 * C, r, R)
             q0, q1, q2, q3, own = q[r, i], q[r, i + 1], q[r, i + 2], q[r, i + 3], scores[r, :count]
             for t in range(count):
                 own[t] += q0 * k0[t] + q1 * k1[t] + q2 * k2[t] + q3 * k3[t]
@@ -193,9 +193,9 @@ def attend(
         v0, v1, v2, v3 = values[i, :count], values[i + 1, :count], values[i + 2, :count], values[i + 3, :count]
         for r in range(R):
             if i + ROWS_AHEAD < K:
-                ask(flat_values, (i + ROWS_AHEAD) * C, 4 * C, r, R)
+                prefetch_rows(flat_values, (i + ROWS_AHEAD) * C, 4 * C, r, R)
             else:
-                ask(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)  # the next chunk's
+                prefetch_rows(flat_keys, (i + ROWS_AHEAD) * C, 4 * C, r, R)  # the next chunk's
             own = scores[r, :count]
             s0, s1, s2, s3 = float32(0), float32(0), float32(0), float32(0)
             for t in range(count):
@@ -213,7 +213,7 @@ def attend(
 
 
 @compiled
-def merged(chunks: np.ndarray, out: np.ndarray) -> None:
+def merge_chunks(chunks: np.ndarray, out: np.ndarray) -> None:
     """What the chunks [n, K+2] of a head's attention come to, [K]."""
     K = out.shape[0]
     most = chunks[0, K + 1]
@@ -275,11 +275,11 @@ def attend_all(
                     if fresh:
                         fresh = False
                         for r in range(R):
-                            turned(queries[g * R + r], scales[0], cos[row], sin[row], q[r])
+                            rotate(queries[g * R + r], scales[0], cos[row], sin[row], q[r])
                             for i in range(K):
                                 q[r, i] /= np.sqrt(float32(K))
                     if slots[row] // C == c:
-                        turned(keys_values[g], scales[1], cos[row], sin[row], key)
+                        rotate(keys_values[g], scales[1], cos[row], sin[row], key)
                         for i in range(K):
                             keys[row, g, c, i, slots[row] % C] = key[i]
                             values[row, g, c, i, slots[row] % C] = keys_values[G + g, i]
@@ -292,7 +292,7 @@ def attend_all(
 def step(
     part: int,
     parts: int,
-    gate: np.ndarray,
+    barrier: np.ndarray,
     x: np.ndarray,
     weights: Weights,
     caches: Caches,
@@ -310,19 +310,19 @@ def step(
     normal, normal_h = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
     exponents, powers = np.empty(F, np.float32), np.empty(F, np.int32)
     counts, slots = np.empty(B, np.int64), np.empty(B, np.int64)
-    goal, thinking = 0, False
+    goal, processing = 0, False
     for block in range(len(weights.kinds)):
         kind, which = weights.kinds[block, 0], weights.kinds[block, 1]
         rms_norms(x, normal)
-        if kind != LOCAL and not thinking:
-            thinking = True
-            copied(normal, normal_h)
-            copied(x, shared.latent_inputs)  # by every part the same
+        if kind != LOCAL and not processing:
+            processing = True
+            copy_rows(normal, normal_h)
+            copy_rows(x, shared.latent_inputs)  # by every part the same
         kernel, scale = weights.qkv[block], weights.qkv_scale[block]
         product(kernel[:HK], scale[:HK], normal, shared.queries, part, parts)
         source = normal_h if kind == CROSS else normal
         product(kernel[HK:], scale[HK:], source, shared.keys_values, part, parts)
-        goal = wait(gate, goal + parts)
+        goal = wait(barrier, goal + parts)
 
         keys, values = caches.latent_keys, caches.latent_values
         if kind == LOCAL:
@@ -337,24 +337,24 @@ def step(
                 slots[row] %= window
         scales = weights.head_scales[block]
         attend_all(shared, scales, keys[which], values[which], counts, slots, cos, sin, part, parts)
-        goal = wait(gate, goal + parts)
+        goal = wait(barrier, goal + parts)
 
         for row in range(B):
             chunks = shared.chunks[row, :, : (counts[row] + CHUNK - 1) // CHUNK]
             for head in range(G * R):
-                merged(chunks[head // R, :, head % R], attended[row, head * K : head * K + K])
+                merge_chunks(chunks[head // R, :, head % R], attended[row, head * K : head * K + K])
         product(weights.out[block], weights.out_scale[block], attended, shared.mixed, part, parts)
-        goal = wait(gate, goal + parts)
-        added(shared.mixed, x)
+        goal = wait(barrier, goal + parts)
+        add_rows(shared.mixed, x)
 
         rms_norms(x, normal)
         product(weights.up[block], weights.up_scale[block], normal, shared.wide, part, parts)
         for row in range(B):
             gelu(shared.wide[row, F * part // parts : F * (part + 1) // parts], exponents, powers)
-        goal = wait(gate, goal + parts)
+        goal = wait(barrier, goal + parts)
         product(weights.down[block], weights.down_scale[block], shared.wide, shared.mixed, part, parts)
-        goal = wait(gate, goal + parts)
-        added(shared.mixed, x)
+        goal = wait(barrier, goal + parts)
+        add_rows(shared.mixed, x)
     rms_norms(x, normal)
     product(weights.output, weights.output_scale, normal, shared.outputs, part, parts)
-    wait(gate, goal + parts)
+    wait(barrier, goal + parts)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 SHARE = Path("/sys/fs/cgroup/cpu.max")  # microseconds of a processor, and in how many
-OPEN = 2**62  # of a gate: nobody waits there
+OPEN = 2**62  # of a barrier: nobody waits there
 MOST_THREADS = 4  # a few cores read as fast as memory gives
 
 
@@ -27,55 +27,55 @@ def cores() -> int:
     return count
 
 
-class Team:
+class ThreadTeam:
     """Threads that take a part of each step; one step at a time has them, and another meanwhile goes alone."""
 
     def __init__(self, threads: int | None):
         """threads: as many as there are cores, up to MOST_THREADS, unless given."""
         self.parts = max(1, min(cores(), MOST_THREADS) if threads is None else threads)
-        self.taken = threading.Lock()
+        self.busy = threading.Lock()
         self.work: list[queue.SimpleQueue[Any]] = []
         self.failed: list[Exception] = []
 
     def run(self, function: Callable[..., None], *arguments: Any) -> None:
-        """function(part, parts, gate, *arguments) for all parts; a function that gives the GIL away."""
-        gate = np.zeros(1, np.int64)
-        if self.parts == 1 or not self.taken.acquire(blocking=False):
-            function(0, 1, gate, *arguments)
+        """function(part, parts, barrier, *arguments) for all parts; a function that gives the GIL away."""
+        barrier = np.zeros(1, np.int64)
+        if self.parts == 1 or not self.busy.acquire(blocking=False):
+            function(0, 1, barrier, *arguments)
             return
         try:
             for part in range(1 + len(self.work), self.parts):
                 self.work.append(queue.SimpleQueue())
-                threading.Thread(target=helper, args=(part, self.work[-1], self), daemon=True).start()
+                threading.Thread(target=worker, args=(part, self.work[-1], self), daemon=True).start()
             for work in self.work:
-                work.put((function, gate, *arguments))
-            function(0, self.parts, gate, *arguments)
+                work.put((function, barrier, *arguments))
+            function(0, self.parts, barrier, *arguments)
             if self.failed:
                 raise self.failed.pop()
         except BaseException:
-            gate[0] = OPEN
+            barrier[0] = OPEN
             raise
         finally:
-            self.taken.release()
+            self.busy.release()
 
 
 @functools.cache
-def team(threads: int | None) -> Team:
-    """The process's own for so many threads."""
-    return Team(threads)
+def thread_team(threads: int | None) -> ThreadTeam:
+    """The process's team for so many threads."""
+    return ThreadTeam(threads)
 
 
-def helper(part: int, work: queue.SimpleQueue[Any], own: Team) -> None:
+def worker(part: int, work: queue.SimpleQueue[Any], team: ThreadTeam) -> None:
     """Take part in one step after the other, for ever."""
     while True:
-        function, gate, *arguments = work.get()
+        function, barrier, *arguments = work.get()
         try:
-            function(part, own.parts, gate, *arguments)
+            function(part, team.parts, barrier, *arguments)
         except Exception as error:
-            own.failed.append(error)
-            gate[0] = OPEN
-        del function, gate, arguments  # a stream's caches would stay until the next step
+            team.failed.append(error)
+            barrier[0] = OPEN
+        del function, barrier, arguments  # a stream's caches would stay until the next step
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=team.cache_clear)  # which has none of the threads
+    os.register_at_fork(after_in_child=thread_team.cache_clear)  # which has none of the threads

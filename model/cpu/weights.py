@@ -1,7 +1,7 @@
 """The matrices of a checkpoint as a CPU reads them: a row of bytes for each output, the very bytes that are stored.
 
-`Packed` hands them to ONNX Runtime's operators, for passes, and `Stacked` also to model/cpu/step.py, for steps: both
-read the same memory.
+`CpuWeights` hands them to ONNX Runtime's operators, for passes, and `StackedWeights` also to model/cpu/step.py, for
+steps: both read the same memory.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ def embeddings(weights: Weights) -> np.ndarray:
     return table / np.sqrt((table * table).mean(axis=-1, keepdims=True) + EPSILON)
 
 
-class Packed:
+class CpuWeights:
     """Matrices as `MatMulNBits` wants them, made once for all graphs."""
 
     def __init__(self, weights: Weights):
         self.weights = weights
-        self._packed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._for_matmul: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def is_int8(self, *names: str) -> bool:
         """Whether these matrices are bytes with scales."""
         return all(self.weights[f"{name}.kernel"].dtype == np.int8 for name in names)
 
-    def beside(self, what: str, *names: str) -> np.ndarray:
+    def concatenate(self, what: str, *names: str) -> np.ndarray:
         """The kernels of these names side by side, or their scales."""
         return np.concatenate([self.weights[f"{name}.{what}"] for name in names], axis=-1)
 
@@ -68,27 +68,27 @@ class Packed:
         Bytes have 128 for zero, and 16, 32, 64 or 128 of them divide a row, which zeros may end.
         """
         if not self.is_int8(*names):
-            kernel = np.ascontiguousarray(self.beside("kernel", *names).T, np.float32)
+            kernel = np.ascontiguousarray(self.concatenate("kernel", *names).T, np.float32)
             return kernel, np.ones(len(kernel), np.float32)
-        kernel = self.beside("kernel", *names)
+        kernel = self.concatenate("kernel", *names)
         inputs, outputs = kernel.shape
         padded = np.full((outputs, -(-inputs // 16) * 16), 128, np.uint8)
         np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
-        return padded, self.beside(f"kernel{SCALE}", *names).astype(np.float32)
+        return padded, self.concatenate(f"kernel{SCALE}", *names).astype(np.float32)
 
-    def packed(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
+    def for_matmul(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
         """int8 kernels as u8 [outputs, blocks, block], 128 for zero, and their f32 scales [outputs, blocks]."""
         key = " ".join(names)
-        if key not in self._packed:
+        if key not in self._for_matmul:
             kernel, scale = self.rows(*names)
             outputs, inputs = kernel.shape
             block = next(size for size in (128, 64, 32, 16) if inputs % size == 0)
             scales = np.repeat(scale[:, None], inputs // block, axis=1)
-            self._packed[key] = kernel.reshape(outputs, -1, block), scales
-        return self._packed[key]
+            self._for_matmul[key] = kernel.reshape(outputs, -1, block), scales
+        return self._for_matmul[key]
 
 
-class Stacked(Packed):
+class StackedWeights(CpuWeights):
     """The same, with the matrices of all blocks in one array for each kind: steps take them from there, too."""
 
     def __init__(self, weights: Weights, config: ModelConfig):
@@ -97,12 +97,12 @@ class Stacked(Packed):
         self.blocks = [*local_names(config), *decode_names(config)]
         self.stacks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for parts in (("query", "key", "value"), ("out",), ("up",), ("down",)):
-            rows = [super(Stacked, self).rows(*(f"{block}.{part}" for part in parts)) for block in self.blocks]
+            rows = [super(StackedWeights, self).rows(*(f"{block}.{part}" for part in parts)) for block in self.blocks]
             kernels, scales = zip(*rows, strict=True)
             self.stacks[parts[0]] = np.stack(kernels), np.stack(scales)
 
     def rows(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
-        """See Packed; matrices of one block."""
+        """See CpuWeights; matrices of one block."""
         block, _, part = names[0].rpartition(".")
         if block not in self.blocks:
             return super().rows(*names)

@@ -136,9 +136,9 @@ def test_releasing_again_leaves_nothing_behind(copy: Path) -> None:
 def test_quantising_keeps_every_column(columns: list[float], noise: int, rows: int) -> None:
     """The error is at most half of a 127th of the largest of the column; the largest itself comes back."""
     values = (np.random.default_rng(noise).uniform(-1, 1, (rows, len(columns))) * columns).astype(np.float32)
-    stored = checkpoints.quantised({"block.kernel": values})
+    stored = checkpoints.quantize({"block.kernel": values})
     assert stored["block.kernel"].dtype == np.int8 and stored["block.kernel.scale"].dtype == np.float32
-    back = checkpoints.dequantised(stored)["block.kernel"]
+    back = checkpoints.dequantize(stored)["block.kernel"]
     largest = np.abs(values).max(axis=0)
     assert (np.abs(back - values) <= largest / 127 * 0.5001 + 1e-12).all()
     np.testing.assert_allclose(np.abs(back).max(axis=0), largest, rtol=1e-5, atol=1e-12)

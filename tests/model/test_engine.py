@@ -57,9 +57,9 @@ def one_by_one(backend: str) -> Engine:
 class Uncached:
     """What the stream should do, without a cache: which inputs and latents each row has, and the reference on them.
 
-    When the latents are full, they begin anew with a quarter of them, over the same inputs.  When the inputs are full,
+    When the latents are full, a quarter of them is computed again over the same inputs.  When the inputs are full,
     or have been added to for as long as fits a context that was never trained, they are read anew: as many as leaves
-    room for an eighth of the context, in whole renewals.
+    room for an eighth of the context, in whole restarts.
     """
 
     def __init__(self, primes: list[np.ndarray], M: int, N: int, context_limit: ContextLimit = lambda row: None):

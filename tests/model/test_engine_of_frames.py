@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +18,7 @@ from musicgen import checkpoints
 from musicgen.model import parameters
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.decoding import prefill, step
-from musicgen.model.engine import Engine
+from musicgen.model.engine import Engine, NoRules
 from musicgen.model.frames import FrameCodes
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
@@ -82,6 +85,51 @@ def test_the_likeliest_frames(engine: Engine) -> None:
         np.testing.assert_array_equal(np.asarray(logits)[0, -1].argmax(axis=-1) + 3, drawn[t])
 
 
+def test_latents_are_restarted(engine: Engine) -> None:
+    """When the latents are full, one of them is computed again over the same inputs, and all go on from there."""
+    prime = frames(20, 5)
+    stream = engine.start([prime], latents=2, sampling=Sampling(temperature=0.0), seed=0)
+    assert (stream.free_latents, stream.free_inputs) == (1, 2)
+    whole = np.concatenate([prime[-14:].astype(np.int32), *(next(stream)[0].astype(np.int32) for _ in range(2))])
+    assert (stream.free_latents, stream.free_inputs) == (0, 0)
+    for t in (14, 15):
+        logits = forward(FRAMES, random_parameters(FRAMES), whole[None, :t], whole[None, t : t + 1], 1)
+        np.testing.assert_array_equal(np.asarray(logits)[0, 0].argmax(axis=-1) + 3, whole[t])
+
+
+def test_nats_of_a_frame(engine: Engine) -> None:
+    """The sum over its codes, each of which knows those before it."""
+    stream, frame = frames(9, 7), frames(1, 8)
+    logits = forward(FRAMES, random_parameters(FRAMES), stream[None].astype(np.int32), frame[None].astype(np.int32), 1)
+    rows = np.asarray(logits, np.float64)[0, 0]
+    expected = np.log(np.exp(rows).sum(axis=-1)) - rows[np.arange(Q), frame[0] - 3]
+    assert engine.nats(stream, frame[0], latents=1, context=16) == pytest.approx(expected.sum(), abs=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlyCode(NoRules):
+    """Of the first codebook one code alone may come, the next one after every frame."""
+
+    def start(self, streams: Sequence[np.ndarray], xp: ModuleType) -> Any:
+        return xp.asarray(np.array([len(stream) for stream in streams], np.int32))
+
+    def advance(self, state: Any, token: Any) -> Any:
+        return state + (token.shape[-1] == Q)
+
+    def apply(self, state: Any, logits: Any) -> Any:
+        xp = logits.__array_namespace__()
+        return xp.where(xp.arange(S)[None] == state[:, None] % S, logits, -xp.inf)
+
+
+def test_rules_say_what_the_first_codebook_may_be(engine: Engine) -> None:
+    """Frame by frame, with a state for each row; the finer codebooks are not theirs."""
+    stream = engine.start([frames(5), frames(7)], rules=OnlyCode())
+    drawn = np.concatenate([next(stream) for _ in range(9)], axis=1)
+    wanted = np.array([[5], [7]]) + np.arange(drawn.shape[1])
+    np.testing.assert_array_equal(drawn[..., 0] - 3, wanted % S)
+    assert len(np.unique(drawn[..., 1])) > S // 2
+
+
 @pytest.mark.parametrize(
     "prime, message",
     [(frames(0), "at least one frame"), (frames(3)[:, :2], "frames of 4 codes"), (frames(3) + S, "below 11")],
@@ -104,9 +152,9 @@ def test_other_models(kind: type[Engine]) -> None:
 def test_bytes_are_nearly_what_they_were() -> None:
     """The released int8 weights through ONNX Runtime, against the same weights as floats through JAX."""
     config = dataclasses.replace(FRAMES, width=64, depth_width=32)
-    stored = checkpoints.quantised(random_parameters(config))
+    stored = checkpoints.quantize(random_parameters(config))
     assert stored["view.kernel"].dtype == stored["readout.kernel"].dtype == np.int8
-    jax_engine, onnx_engine = JaxEngine(config, checkpoints.dequantised(stored)), OnnxEngine(config, stored)
+    jax_engine, onnx_engine = JaxEngine(config, checkpoints.dequantize(stored)), OnnxEngine(config, stored)
     tokens, start = frames(12)[None].astype(np.int32), np.zeros(1, np.int32)
     x, _ = jax_engine.prefill(tokens, start, latents=1, max_latents=4, max_inputs=16, free_inputs=3)
     views, _ = onnx_engine.prefill(tokens, start, latents=1, max_latents=4, max_inputs=16, free_inputs=3)

@@ -121,7 +121,7 @@ def test_no_padding_is_start_zero() -> None:
 
 
 @pytest.mark.parametrize("rows", [(1, 1), (1,), (3,), (2, 4), (9,)])
-def test_few_rows_in_eights_are_the_product(rows: tuple[int, ...]) -> None:
+def test_few_rows_are_padded_for_the_product(rows: tuple[int, ...]) -> None:
     """What a GPU computes for one piece: no row is lost, none is added, and eight rows are multiplied, not one."""
     rng = np.random.default_rng(0)
     x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((*rows, 16), (16, 24)))

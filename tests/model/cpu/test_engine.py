@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import Reference
+from test_frames import FRAMES
 from toys import TOY, AnyToken, assert_close, forward, random_parameters, random_tokens
 
 from musicgen import checkpoints
@@ -25,7 +26,7 @@ INT8 = 0.08
 
 def int8_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     """Random parameters as a checkpoint stores them."""
-    return checkpoints.quantised(random_parameters(config))
+    return checkpoints.quantize(random_parameters(config))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_int8_weights(rows: int) -> None:
     config = dataclasses.replace(TOY, width=128)
     weights = int8_weights(config)
     assert weights["layers.0.up.kernel"].dtype == np.int8
-    params = checkpoints.dequantised(weights)
+    params = checkpoints.dequantize(weights)
     engine = OnnxEngine(config, weights, AnyToken())
     tokens = random_tokens(rows, 24, seed=rows)
     expected = np.asarray(forward(config)(params, jnp.asarray(tokens), latents=8))
@@ -79,7 +80,7 @@ def test_parameters_are_those_of_the_checkpoint() -> None:
     """What model/evaluate.py gets."""
     weights = int8_weights(TOY)
     params = OnnxEngine(TOY, weights, AnyToken()).params
-    expected = checkpoints.dequantised(weights)
+    expected = checkpoints.dequantize(weights)
     assert set(params) == set(expected)
     for name, values in params.items():
         assert values.dtype == np.float32
@@ -97,9 +98,9 @@ def test_weights_that_do_not_fit() -> None:
         OnnxEngine(TOY, weights, AnyToken())
 
 
-@pytest.mark.parametrize("config", [TOY, *PRESETS.values()])
+@pytest.mark.parametrize("config", [TOY, FRAMES, *PRESETS.values()])
 def test_shapes_are_those_of_the_model(config: ModelConfig) -> None:
-    """By name, for the toy and every preset."""
+    """By name, for the toys and every preset."""
     assert shapes(config) == parameters.shapes(config)
 
 

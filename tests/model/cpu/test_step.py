@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import TOY, AnyToken, random_parameters, random_tokens
 
-from musicgen.model.cpu import threads as teams
+from musicgen.model.cpu import threads
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.memory import CHUNK, in_chunks, in_order
-from musicgen.model.cpu.step import attend, exponential, gelu, merged, product, step
-from musicgen.model.cpu.threads import Team, team
+from musicgen.model.cpu.step import attend, exponential, gelu, merge_chunks, product, step
+from musicgen.model.cpu.threads import ThreadTeam, thread_team
 
 
 def test_exponentials() -> None:
@@ -75,7 +75,7 @@ def test_attention_in_chunks(count: int, R: int, K: int) -> None:
     expected = weights / weights.sum(axis=1, keepdims=True) @ values
     for r in range(R):
         out = np.empty(K, np.float32)
-        merged(found[:, r], out)
+        merge_chunks(found[:, r], out)
         np.testing.assert_allclose(out, expected[r], atol=2e-5)
 
 
@@ -112,31 +112,31 @@ def test_a_team_that_is_busy_is_not_waited_for() -> None:
         return engine.step(tokens[:, 0], cache)
 
     together = step()
-    with team(2).taken:
+    with thread_team(2).busy:
         alone = step()
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(together, step())
 
 
 def test_who_fails_leaves_nobody_waiting() -> None:
-    """An interrupt in one part opens the gate for the others, and the team goes on."""
-    own, seen = Team(2), threading.Event()
+    """An interrupt in one part opens the barrier for the others, and the team goes on."""
+    team, seen = ThreadTeam(2), threading.Event()
 
-    def failing(part: int, parts: int, gate: np.ndarray) -> None:
+    def failing(part: int, parts: int, barrier: np.ndarray) -> None:
         if part == 0:
             raise KeyboardInterrupt
-        while gate[0] < parts:
+        while barrier[0] < parts:
             pass
         seen.set()
 
-    def counting(part: int, parts: int, gate: np.ndarray, found: list[int]) -> None:
+    def counting(part: int, parts: int, barrier: np.ndarray, found: list[int]) -> None:
         found[part] = parts
 
     with pytest.raises(KeyboardInterrupt):
-        own.run(failing)
+        team.run(failing)
     assert seen.wait(10)
     found = [0, 0]
-    own.run(counting, found)
+    team.run(counting, found)
     for _ in range(1000):
         if found == [2, 2]:
             break
@@ -144,19 +144,19 @@ def test_who_fails_leaves_nobody_waiting() -> None:
     assert found == [2, 2]
 
 
-def test_a_helper_that_fails_is_heard_of() -> None:
+def test_a_worker_that_fails_is_heard_of() -> None:
     """Its exception comes out of the step, once."""
-    own = Team(2)
+    team = ThreadTeam(2)
 
-    def failing(part: int, parts: int, gate: np.ndarray) -> None:
+    def failing(part: int, parts: int, barrier: np.ndarray) -> None:
         if part == 1:
             raise MemoryError("no room")
-        while gate[0] < parts:
+        while barrier[0] < parts:
             pass
 
     with pytest.raises(MemoryError, match="no room"):
-        own.run(failing)
-    own.run(lambda part, parts, gate: None)
+        team.run(failing)
+    team.run(lambda part, parts, barrier: None)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_a_containers_share(
     share: str | None, most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that spin for a core they do not get would take the time of those that have one."""
-    monkeypatch.setattr(teams.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(teams, "SHARE", tmp_path / "cpu.max")
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(threads, "SHARE", tmp_path / "cpu.max")
     if share is not None:
         (tmp_path / "cpu.max").write_text(share + "\n")
-    assert teams.cores() == (most or 16)
-    assert Team(None).parts == min(most or 16, teams.MOST_THREADS)
+    assert threads.cores() == (most or 16)
+    assert ThreadTeam(None).parts == min(most or 16, threads.MOST_THREADS)
