@@ -113,7 +113,8 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
+# For the whole session, as a start takes many seconds: a worker has one.
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose engine is quick, but slow enough to be caught at work."""
     with serving(tmp_path_factory.mktemp("site"), 0.01) as served:
