@@ -52,7 +52,7 @@ def seconds_of(name: str, body: Plain) -> float | None:
     return seconds
 
 
-def bytes_of(what: str, text: object, most: int, too_large: str) -> bytes:
+def decode_file(what: str, text: object, most: int, too_large: str) -> bytes:
     """The bytes, `most` at most, of a file sent as base64 text.  what: "MIDI file"; too_large: what is said of more."""
     if not isinstance(text, str):
         raise BadInput(f"a {what} is sent as base64 text")

@@ -171,7 +171,7 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
                     parts[event["take"] - 1].append(np.frombuffer(base64.b64decode(event["sound"]), "<i2"))
                     yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
                 elif event["event"] == "take":
-                    data = await sounds.file(np.concatenate(parts[event["take"] - 1]), form, event["label"])
+                    data = await sounds.write(np.concatenate(parts[event["take"] - 1]), form, event["label"])
                     packed = base64.b64encode(data).decode("ascii")
                     takes.append({name: event[name] for name in ("take", "seconds", "tokens", "facts")})
                     takes[-1]["sound"] = packed

@@ -14,11 +14,7 @@ import gradio as gr
 from musicgen.app.bundled import bundled_primes
 from musicgen.app.controls import AVOID_COPIES, control
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
-from musicgen.app.web.dials import Dials
-from musicgen.app.web.endpoints import add_endpoints
-from musicgen.app.web.foot import foot
-from musicgen.app.web.notes.quality import Quality
-from musicgen.app.web.parts import (
+from musicgen.app.web.components import (
     QUIET,
     by_name,
     html,
@@ -28,6 +24,10 @@ from musicgen.app.web.parts import (
     seed_box,
     takes_slider,
 )
+from musicgen.app.web.credits import foot
+from musicgen.app.web.dials import Dials
+from musicgen.app.web.endpoints import add_endpoints
+from musicgen.app.web.notes.quality import Quality
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.tab import SOUND_HEAD, sound_tab
 

@@ -18,7 +18,7 @@ import numpy as np
 from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import render
-from musicgen.app.web.sounds import PITCHES, key
+from musicgen.app.web.piano import PITCHES, key
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, read_audio, to_int16
 from musicgen.data_prep.dataset.workers import live_with_parent
@@ -41,32 +41,32 @@ class Renderer:
         self._keys: dict[int, bytes] = {}
         self.closed = False
 
-    def sound(self, performance: Performance, form: str, label: str | None = None) -> bytes:
+    def render(self, performance: Performance, form: str, label: str | None = None) -> bytes:
         """A sound file.  form: wav, flac, ogg or mp3; label: see `render`.  Raises MusicgenError."""
-        return self._run(BROKEN, rendered, performance, form, label)
+        return self._run(BROKEN, render_bytes, performance, form, label)
 
-    def heard(self, data: bytes, longest: float) -> np.ndarray:
+    def read(self, data: bytes, longest: float) -> np.ndarray:
         """A recording's samples, int16 [n], one channel, 24 kHz.  data: of a file that lasts no longer than `longest`
         seconds.  Raises MusicgenError.
         """
         with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
             path = Path(folder) / RECORDING
             path.write_bytes(data)
-            return self._run(UNREADABLE, heard, path, longest)
+            return self._run(UNREADABLE, read_recording, path, longest)
 
-    def written(self, samples: np.ndarray, form: str, label: str | None = None) -> bytes:
+    def write(self, samples: np.ndarray, form: str, label: str | None = None) -> bytes:
         """A sound file.  samples: int16 [n] at 24 kHz; form: wav, flac, ogg or mp3; label: see `sound_file`.
 
         Raises MusicgenError.
         """
-        return self._run(UNWRITTEN, written, samples, form, label)
+        return self._run(UNWRITTEN, write_sound, samples, form, label)
 
     def key(self, pitch: int) -> bytes:
         """The MP3 of one of the browser's keys, made once.  Raises BadInput for a key that is not sampled."""
         if pitch not in PITCHES:
             raise BadInput(f"there is no sample of key {pitch}: there are {PITCHES[0]}, {PITCHES[1]} ... {PITCHES[-1]}")
         if pitch not in self._keys:
-            self._keys[pitch] = self._run(BROKEN, rendered, key(pitch), "mp3")
+            self._keys[pitch] = self._run(BROKEN, render_bytes, key(pitch), "mp3")
         return self._keys[pitch]
 
     def prepare(self) -> None:
@@ -103,7 +103,7 @@ class Renderer:
             raise EnvironmentProblem("the server is being stopped: try again later") from None
 
 
-def rendered(performance: Performance, form: str, label: str | None = None) -> bytes:
+def render_bytes(performance: Performance, form: str, label: str | None = None) -> bytes:
     """The bytes of a sound file; it is written in a folder of its own, which goes with all that is in it."""
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"piece.{form}"
@@ -111,16 +111,16 @@ def rendered(performance: Performance, form: str, label: str | None = None) -> b
         return path.read_bytes()
 
 
-def heard(path: Path, longest: float) -> np.ndarray:
-    """See `Renderer.heard`."""
+def read_recording(path: Path, longest: float) -> np.ndarray:
+    """See `Renderer.read`."""
     try:
         return to_int16(read_audio(path, longest=longest))
     except AudioError as error:
         raise BadInput(str(error)) from None
 
 
-def written(samples: np.ndarray, form: str, label: str | None = None) -> bytes:
-    """See `Renderer.written`."""
+def write_sound(samples: np.ndarray, form: str, label: str | None = None) -> bytes:
+    """See `Renderer.write`."""
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"sound.{form}"
         check_writable(path)

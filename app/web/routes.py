@@ -96,7 +96,7 @@ def sound_routes(service: Service) -> list[Route]:
                 raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
             async with sounds.room():
                 data = await _read(request, sounds.limits.sound_bytes, too_large(sounds.limits))
-                samples = await sounds.heard(data)
+                samples = await sounds.read(data)
             return Response(samples.astype("<i2").tobytes(), media_type=BYTES)
 
         return await _guarded(answer)
@@ -106,7 +106,7 @@ def sound_routes(service: Service) -> list[Route]:
             form = request.path_params["form"]
             async with sounds.room():
                 body = await _body(request, most, too_large(sounds.limits))
-                data = await sounds.written(body.get("samples"), form, body.get("label"))
+                data = await sounds.download(body.get("samples"), form, body.get("label"))
                 return Response(data, media_type=TYPES[form])
 
         return await _guarded(answer)

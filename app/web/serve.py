@@ -78,8 +78,8 @@ def serve(
     """
     from musicgen.app.evaluation.memorisation_report import find_index, open_index
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.web.credits import credit
     from musicgen.app.web.dials import Dials
-    from musicgen.app.web.foot import credit
     from musicgen.app.web.notes.maker import NoteMaker
     from musicgen.app.web.notes.quality import quality_of
     from musicgen.app.web.notes.surprise import Scorer

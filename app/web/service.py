@@ -20,8 +20,8 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.quality import Quality
-from musicgen.app.web.notes.request import GenerateRequest, midi_bytes, music_of, parse_request, parsed
-from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND, Speeds, alike, roughly
+from musicgen.app.web.notes.request import GenerateRequest, decode_midi, parse_midi, parse_prime, parse_request
+from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND, Speeds, pool_alike, roughly
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
@@ -116,12 +116,12 @@ class Service:
             return await asyncio.to_thread(self._read, source)
 
     def _read(self, source: object) -> dict[str, Any]:
-        performance, _ = music_of(source, self.limits)
+        performance, _ = parse_prime(source, self.limits)
         remarks: tuple[str, ...] = ()
         made = None
         if isinstance(source, dict) and "midi" in source:
-            data = midi_bytes(source["midi"], self.limits)
-            remarks = parsed(data, self.limits)[1]
+            data = decode_midi(source["midi"], self.limits)
+            remarks = parse_midi(data, self.limits)[1]
             made = _recipe(data)
         prime_seconds = made["facts"]["join_seconds"] if made else 0.0
         music = take.music(performance, prime_seconds)
@@ -139,7 +139,7 @@ class Service:
                 f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
             )
         async with self._rendering:
-            return await asyncio.to_thread(self.renderer.sound, performance, form, facts_of.label_in(events))
+            return await asyncio.to_thread(self.renderer.render, performance, form, facts_of.label_in(events))
 
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
@@ -154,7 +154,7 @@ class Service:
         if self.scorer is None:
             raise EnvironmentProblem("this server cannot say what surprises its model")
         async with self._parsing:
-            performance, _ = await asyncio.to_thread(music_of, source, self.limits)
+            performance, _ = await asyncio.to_thread(parse_prime, source, self.limits)
         async with self._rendering:
             return await asyncio.to_thread(self.scorer, performance)
 
@@ -189,8 +189,8 @@ class Service:
         """The music of a MIDI file in base64, and its text events."""
 
         def read() -> tuple[Performance, Sequence[str]]:
-            data = midi_bytes(midi, self.limits)
-            return parsed(data, self.limits)[0], read_text(data)
+            data = decode_midi(midi, self.limits)
+            return parse_midi(data, self.limits)[0], read_text(data)
 
         async with self._parsing:
             return await asyncio.to_thread(read)
@@ -210,7 +210,7 @@ def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) 
     if cut is None or ended is None:
         return f"{memory}. How long it takes here is not known."
     without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
-    same = SAME if len(speeds.tokens) > 1 and len(set(alike(speeds.tokens).values())) == 1 else ""
+    same = SAME if len(speeds.tokens) > 1 and len(set(pool_alike(speeds.tokens).values())) == 1 else ""
     times = f"about {roughly(ended)} to make{without}{same}"
     return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of lively music take {times}."
 

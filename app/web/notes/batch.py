@@ -1,4 +1,4 @@
-"""One batch on its way through the engine: rows that people wait for, told note by note."""
+"""One batch on its way through the engine: rows that people wait for, emitted note by note."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app import novelty as apart
+from musicgen.app import novelty
 from musicgen.app.best_ending import RINGS_ON, lead
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Model, Sample, begin, finished, new_seed
@@ -29,7 +29,7 @@ class Row:
     ticket: Ticket[GenerateRequest]
     take: int  # number among the ticket's takes, from 1
     row: int  # in the batch, from 0
-    listener: NoteStream
+    decoder: NoteStream
     tokens: list[np.ndarray] = dataclasses.field(default_factory=list)
     done: bool = False
     near: Sample | None = None  # what was made, if it is too near to the training set
@@ -50,10 +50,10 @@ class Batch:
         for ticket in tickets:
             shown = take.opening(ticket.request.prime) if ticket.request.prime is not None else None
             for number in range(1, ticket.request.takes + 1):
-                self.rows.append(Row(ticket, number, at, _listener(ticket.request, shown)))
+                self.rows.append(Row(ticket, number, at, _decoder_of(ticket.request, shown)))
                 at += 1
             ticket.emit("begin", seed=self.seed, takes=ticket.request.takes, music=shown, name=ticket.name)
-        self.size = request.again[0] if request.again is not None else padded(len(self.rows))
+        self.size = request.again[0] if request.again is not None else batch_size(len(self.rows))
         # Rows that nobody waits for are copies: the shapes that are compiled stay few.
         self.primes = [request.before] * self.size
         for row in self.rows:
@@ -80,16 +80,16 @@ class Batch:
         for row in self.rows:
             if row.done:
                 continue
-            self._hear(row, block[row.row], now)
+            self._feed(row, block[row.row], now)
 
     def _draw_again(self) -> None:
         """Make the takes again that were too near to the training set, or say that they cannot be had.
 
-        The seeds are those of `apart.generate_apart`: a chosen first one gives the pieces of the command line.
+        The seeds are those of `novelty.generate_apart`: a chosen first one gives the pieces of the command line.
         """
         for row in self.rows:
             if row.near is not None and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
-                shares, title = _nearest(row.near)
+                shares, title = _nearest_piece(row.near)
                 row.ticket.emit(
                     "error",
                     message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
@@ -98,27 +98,27 @@ class Batch:
         near = [row for row in self.rows if row.near is not None and not (row.ticket.over or row.ticket.cancelled)]
         if not near:
             return
-        self.seed = apart.next_seed(self.first_seed, self.draws)
+        self.seed = novelty.next_seed(self.first_seed, self.draws)
         self.draws += 1
         for row in near:
             assert row.near is not None
-            shares, title = _nearest(row.near)
+            shares, title = _nearest_piece(row.near)
             row.ticket.emit("again", take=row.take, shares=shares, title=title)
             request = row.ticket.request
-            row.listener = _listener(request, take.opening(request.prime) if request.prime is not None else None)
+            row.decoder = _decoder_of(request, take.opening(request.prime) if request.prime is not None else None)
             row.tokens, row.done, row.near = [], False, None
         del self.stream  # its memory is free before the next one takes some
         self.stream = begin(self.model, self.primes, self.tickets[0].request.settings, self.seed)
         self.drawn_since = time.perf_counter()
 
-    def _hear(self, row: Row, tokens: np.ndarray, now: float) -> None:
+    def _feed(self, row: Row, tokens: np.ndarray, now: float) -> None:
         """Tell what these tokens say, and finish the row if it is long enough or has ended by itself."""
         settings = row.ticket.request.settings
         row.tokens.append(tokens)
         over = np.flatnonzero(tokens == EOS)
-        notes = row.listener.feed(tokens[: over[0]].tolist() if over.size else tokens.tolist())
+        notes = row.decoder.feed(tokens[: over[0]].tolist() if over.size else tokens.tolist())
         limit = settings.seconds + (RINGS_ON if settings.end else 0.0)
-        stop = row.listener.offset + limit
+        stop = row.decoder.offset + limit
         inside = [note for note in notes if note[0] is not None and note[0] < stop]
         for note in inside:
             note[1] = round(min(note[1], stop), 4) if note[1] is not None else None
@@ -126,10 +126,10 @@ class Batch:
             "notes",
             take=row.take,
             notes=inside,
-            seconds=round(min(row.listener.offset + row.listener.seconds, stop), 4),
-            rate=round(row.listener.seconds / max(now - self.drawn_since, 1e-3), 3),
+            seconds=round(min(row.decoder.offset + row.decoder.seconds, stop), 4),
+            rate=round(row.decoder.seconds / max(now - self.drawn_since, 1e-3), 3),
         )
-        if over.size or row.listener.step >= round(limit * STEPS_PER_SECOND):
+        if over.size or row.decoder.step >= round(limit * STEPS_PER_SECOND):
             self._finish(row, settings.seconds)
 
     def fail(self, message: str) -> None:
@@ -157,9 +157,9 @@ class Batch:
         """Keep what there is.  A piece whose ending has begun ends first: its settings could not say what was cut."""
         settings = row.ticket.request.settings
         if not settings.end:
-            self._finish(row, row.listener.seconds)
-        elif row.listener.seconds < settings.seconds - lead(settings.seconds):
-            self._finish(row, row.listener.seconds, end=False)
+            self._finish(row, row.decoder.seconds)
+        elif row.decoder.seconds < settings.seconds - lead(settings.seconds):
+            self._finish(row, row.decoder.seconds, end=False)
 
     def _finish(self, row: Row, seconds: float, end: bool | None = None) -> None:
         """Close a row at so many seconds of new music; what is said of it makes the same piece again."""
@@ -173,8 +173,8 @@ class Batch:
                 whole, ticket.request.prime, ticket.request.before, settings, self.seed, row.row + 1, self.model
             )
             if ticket.request.index is not None:
-                sample = apart.with_match(sample, ticket.request.index)
-                if apart.length(sample) >= THRESHOLD and ticket.request.again is None:
+                sample = novelty.with_match(sample, ticket.request.index)
+                if novelty.length(sample) >= THRESHOLD and ticket.request.again is None:
                     row.near = sample
                     return
             ticket.emit("take", take=row.take, **take.take(sample, ticket.request.prime))
@@ -182,18 +182,18 @@ class Batch:
             ticket.emit("end", stopped=seconds < ticket.request.settings.seconds)
 
 
-def padded(rows: int) -> int:
+def batch_size(rows: int) -> int:
     """The size of batch that so many rows run in: 1, 2, 4, 8."""
     return 1 << (rows - 1).bit_length()
 
 
-def _nearest(sample: Sample) -> tuple[int, str]:
+def _nearest_piece(sample: Sample) -> tuple[int, str]:
     """How many notes a compared take shares with a training piece, and with which."""
     match = sample.facts.memorisation or {}
-    return apart.length(sample), str(match.get("title") or match.get("name"))
+    return novelty.length(sample), str(match.get("title") or match.get("name"))
 
 
-def _listener(request: GenerateRequest, shown: dict[str, Any] | None) -> NoteStream:
+def _decoder_of(request: GenerateRequest, shown: dict[str, Any] | None) -> NoteStream:
     if request.prime is None or shown is None:
         return NoteStream(request.before, 0.0)
     held = {pitch: (onset, velocity) for onset, end, pitch, velocity, _ in shown["notes"] if end is None}

@@ -48,7 +48,7 @@ class NoteStream:
     def feed(self, tokens: Sequence[int] | np.ndarray) -> list[Note]:
         """The notes these tokens strike or end, in order; one that goes on sounding has None for its end.
 
-        A note that was told with None is told again, with the same onset and pitch, when it ends.
+        A note that was given with None is given again, with the same onset and pitch, when it ends.
         """
         changed: dict[int, Note] = {}
         for note, step, pitch, velocity in self._decoder.feed(tokens):

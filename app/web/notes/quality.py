@@ -57,9 +57,9 @@ def quality_of(sha256: str, dials: Dials, file: Path = FILE) -> Quality | None:
     """What `benchmarks/app/quality.py` wrote down for the weights of this SHA-256, at settings that are offered; None
     if nothing."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))[sha256]
-        nats = {(int(row["latents"]), int(row["context"])): float(row["nats_per_token"]) for row in told["rows"]}
-        pieces = str(told["pieces"])
+        measured = json.loads(file.read_text(encoding="utf-8"))[sha256]
+        nats = {(int(row["latents"]), int(row["context"])): float(row["nats_per_token"]) for row in measured["rows"]}
+        pieces = str(measured["pieces"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     offered = {pair: value for pair, value in nats.items() if _offered(dials, *pair)}

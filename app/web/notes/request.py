@@ -30,7 +30,7 @@ from musicgen.app.errors import BadInput
 from musicgen.app.prime import LARGEST_PACKED, Prime, make_prime, unpack
 from musicgen.app.provenance import Facts
 from musicgen.app.settings import Settings
-from musicgen.app.web.checks import Plain, bytes_of, plain_object, seconds_of, truth
+from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of, truth
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.settings import COMMON, parse_common
@@ -80,8 +80,8 @@ def parse_request(body: object, dials: Dials, sha256: str, limits: Limits) -> Ge
     settings, takes, seed = parse_common(body, FIELDS, dials, limits)
     prime = None
     if body.get("prime") is not None:
-        music, digest = music_of(body["prime"], limits)
-        prime, seconds = trimmed(music, digest, seconds_of("from", body), seconds_of("to", body), limits)
+        music, digest = parse_prime(body["prime"], limits)
+        prime, seconds = trim(music, digest, seconds_of("from", body), seconds_of("to", body), limits)
         settings = dataclasses.replace(settings, prime_seconds=seconds)
     return GenerateRequest(settings, prime, takes, seed, None, truth("apart", body.get("apart", False)))
 
@@ -110,7 +110,7 @@ def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ge
     return GenerateRequest(settings, prime, 1, facts.seed, again, facts.memorisation is not None)
 
 
-def music_of(source: object, limits: Limits) -> tuple[Performance, str]:
+def parse_prime(source: object, limits: Limits) -> tuple[Performance, str]:
     """The music of a request's prime, and the SHA-256 of its MIDI file.  Raises BadInput."""
     source = plain_object("the prime", source)
     if len(source) != 1:
@@ -121,22 +121,22 @@ def music_of(source: object, limits: Limits) -> tuple[Performance, str]:
             raise BadInput(f"there is no opening {str(value)[:40]!r} here: choose one of {', '.join(bundled_primes())}")
         data = (FOLDER / f"{value}.mid").read_bytes()
     elif kind == "midi":
-        data = midi_bytes(value, limits)
+        data = decode_midi(value, limits)
     elif kind == "music":
-        data = write_midi(performance_of(value, limits), None)
+        data = write_midi(parse_music(value, limits), None)
     else:
         raise BadInput(f"a prime is one of shipped, midi and music, not {str(kind)[:40]!r}")
-    return parsed(data, limits)[0], hashlib.sha256(data).hexdigest()
+    return parse_midi(data, limits)[0], hashlib.sha256(data).hexdigest()
 
 
-def midi_bytes(text: object, limits: Limits) -> bytes:
+def decode_midi(text: object, limits: Limits) -> bytes:
     """The bytes of a MIDI file sent as base64.  Raises BadInput if it is none or too large."""
     largest = f"{limits.upload_bytes / 1e6:g} MB are the most"
     too_large = f"this file is too large ({largest}): choose a MIDI file of one piano piece"
-    return bytes_of("MIDI file", text, limits.upload_bytes, too_large)
+    return decode_file("MIDI file", text, limits.upload_bytes, too_large)
 
 
-def parsed(data: bytes, limits: Limits) -> tuple[Performance, tuple[str, ...]]:
+def parse_midi(data: bytes, limits: Limits) -> tuple[Performance, tuple[str, ...]]:
     """The music in a MIDI file's bytes, and remarks on what else was in it.  Raises BadInput."""
     try:
         music, remarks = read_midi(data)
@@ -151,7 +151,7 @@ def parsed(data: bytes, limits: Limits) -> tuple[Performance, tuple[str, ...]]:
     return music, remarks
 
 
-def performance_of(music: object, limits: Limits) -> Performance:
+def parse_music(music: object, limits: Limits) -> Performance:
     """The performance in a music object; notes that still sound are left out.  Raises BadInput."""
     music = plain_object("music", music)
     notes, pedal = music.get("notes"), music.get("pedal") or []
@@ -171,7 +171,7 @@ def performance_of(music: object, limits: Limits) -> Performance:
         raise BadInput(f"these notes cannot be read ({error})") from None
 
 
-def trimmed(
+def trim(
     music: Performance, digest: str, start: float | None, stop: float | None, limits: Limits
 ) -> tuple[Prime, float | None]:
     """The prime between two times of a performance, and the ``prime_seconds`` that settings need to make it again.

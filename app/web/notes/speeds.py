@@ -38,23 +38,23 @@ class Speeds:
 
     def seconds(self, pair: Pair, asked: float, end: bool) -> float | None:
         """How long so many seconds of lively music take; None if that is not known."""
-        speed = alike(self.tokens).get(pair)
+        speed = pool_alike(self.tokens).get(pair)
         if speed is None:
             return None
         alone = asked - lead(asked) if end else asked
         return alone * TOKENS_PER_SECOND / speed + (self.ending if end else 0.0)
 
 
-def alike(speeds: Mapping[Pair, float]) -> dict[Pair, float]:
+def pool_alike(speeds: Mapping[Pair, float]) -> dict[Pair, float]:
     """The same speeds, where those that differ by less than can be known are one, the mean of them."""
-    told: dict[Pair, float] = {}
+    pooled: dict[Pair, float] = {}
     group: list[Pair] = []
     for pair in sorted(speeds, key=speeds.__getitem__, reverse=True):
         if group and speeds[pair] * ALIKE < speeds[group[0]]:
             group = []
         group.append(pair)
-        told |= dict.fromkeys(group, sum(speeds[one] for one in group) / len(group))
-    return told
+        pooled |= dict.fromkeys(group, sum(speeds[one] for one in group) / len(group))
+    return pooled
 
 
 def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], bool]) -> Iterator[Speeds | None]:

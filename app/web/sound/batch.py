@@ -50,14 +50,14 @@ class SoundRow:
 
     take: int  # from 1
     voice: Voice
-    waiting: list[np.ndarray]  # sound that has not been told
+    waiting: list[np.ndarray]  # sound that has not been emitted
     done: bool = False
 
 
 class SoundBatch:
     """A stream of the engine for one ticket.  Its events (see `Ticket`), sound being int16 at 24 kHz in base64:
 
-    begin   seed, takes, name, at: where in the recording, in samples, the sound that is told begins; join: where new
+    begin   seed, takes, name, at: where in the recording, in samples, the emitted sound begins; join: where new
             sound begins
     listening   seconds of the recording that have been encoded
     sound   take, sound, seconds of new sound so far, rate: seconds of sound made in a second
@@ -173,7 +173,7 @@ class SoundBatch:
         self.ticket.emit("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
 
 
-def measured_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
+def measure_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
     """Seconds of sound made in a second, one take alone, after a silence that fills the context; everything that a take
     needs is compiled by then.  None if ``interrupted`` said so."""
     settings = Settings(seconds=60.0, latents=latents, context=context)

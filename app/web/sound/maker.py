@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from musicgen.app.audio.continuation import AudioModel
 from musicgen.app.web.limits import LIMITS, Limits
-from musicgen.app.web.sound.batch import SoundBatch, SoundModel, measured_sound
+from musicgen.app.web.sound.batch import SoundBatch, SoundModel, measure_sound
 from musicgen.app.web.sound.request import SoundRequest, dials_of
 from musicgen.app.web.ticket import Ticket
 
@@ -49,7 +49,7 @@ class SoundMaker:
         """The presets' speeds; what cannot be made ready is told to whoever asks for it."""
         for pair in dials_of(self.model).preset_pairs:
             try:
-                while (speed := measured_sound(self.ready, *pair, interrupted)) is None:
+                while (speed := measure_sound(self.ready, *pair, interrupted)) is None:
                     yield
                 self.speeds[pair] = speed
             except Exception as error:

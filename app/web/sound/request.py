@@ -21,7 +21,7 @@ from musicgen.app.audio.continuation import AudioModel, Heard
 from musicgen.app.audio.output import WARM
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings
-from musicgen.app.web.checks import Plain, bytes_of, plain_object, seconds_of
+from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.settings import COMMON, parse_common
@@ -57,7 +57,7 @@ def dials_of(model: AudioModel) -> Dials:
 def heard_seconds(model: AudioModel) -> float:
     """Of a recording's end, so much decides what follows; a client need not send more.
 
-    It is a frame more than the longest context and the codec's memory, so that it is told from a whole recording.
+    It is a frame more than the longest context and the codec's memory, so that it can be told from a whole recording.
     """
     return (model.frames + WARM + 1) * model.codec.config.hop / SAMPLE_RATE
 
@@ -99,9 +99,9 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
     return Heard(None, tail, samples)
 
 
-def sound_bytes(text: object, limits: Limits) -> bytes:
+def decode_sound(text: object, limits: Limits) -> bytes:
     """The bytes of a sound file, or of samples, sent as base64.  Raises BadInput if it is none or too large."""
-    return bytes_of("recording", text, limits.sound_bytes, too_large(limits))
+    return decode_file("recording", text, limits.sound_bytes, too_large(limits))
 
 
 def too_large(limits: Limits) -> str:
@@ -115,7 +115,7 @@ def _recording(source: object, limits: Limits, read: Read) -> np.ndarray:
     source = plain_object("the prime", source)
     if list(source) != ["sound"]:
         raise BadInput('the prime of a sound is {"sound": a WAV, FLAC, MP3 or OGG file in base64}')
-    return read(sound_bytes(source["sound"], limits))
+    return read(decode_sound(source["sound"], limits))
 
 
 def _part(samples: np.ndarray, body: Plain) -> np.ndarray:

@@ -17,7 +17,7 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
-from musicgen.app.web.sound.request import SoundRequest, dials_of, heard_seconds, parse_sound_request, sound_bytes
+from musicgen.app.web.sound.request import SoundRequest, decode_sound, dials_of, heard_seconds, parse_sound_request
 from musicgen.app.web.ticket import Event
 from musicgen.data_prep.audio import SAMPLE_RATE
 
@@ -55,15 +55,15 @@ class SoundService:
         finally:
             self._inside -= 1
 
-    async def heard(self, data: bytes) -> np.ndarray:
+    async def read(self, data: bytes) -> np.ndarray:
         """The samples of a recording's file, int16 [n], one channel, 24 kHz."""
-        return await asyncio.to_thread(self.renderer.heard, data, self.limits.sound_prime_seconds)
+        return await asyncio.to_thread(self.renderer.read, data, self.limits.sound_prime_seconds)
 
     async def parse(self, body: object) -> SoundRequest:
         """A checked request."""
 
         def read(data: bytes) -> np.ndarray:
-            return self.renderer.heard(data, self.limits.sound_prime_seconds)
+            return self.renderer.read(data, self.limits.sound_prime_seconds)
 
         return await asyncio.to_thread(parse_sound_request, body, self.model, self.limits, read)
 
@@ -71,19 +71,19 @@ class SoundService:
         """The events of a request (see `SoundBatch`), until its takes are finished."""
         return self.scheduler.events(request, client)
 
-    async def written(self, samples: object, form: str, label: object = None) -> bytes:
+    async def download(self, samples: object, form: str, label: object = None) -> bytes:
         """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3;
         label: as it came with the take, if it is known."""
         check_form(form)
-        data = await asyncio.to_thread(sound_bytes, samples, self.limits)
+        data = await asyncio.to_thread(decode_sound, samples, self.limits)
         if not data or len(data) % 2:
             raise BadInput("there is no sound in this request: make some first")
-        return await self.file(np.frombuffer(data, "<i2"), form, as_label(label) if isinstance(label, str) else None)
+        return await self.write(np.frombuffer(data, "<i2"), form, as_label(label) if isinstance(label, str) else None)
 
-    async def file(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
+    async def write(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
         """A sound file of samples int16 [n] at 24 kHz."""
         check_form(form)
-        return await asyncio.to_thread(self.renderer.written, samples, form, label)
+        return await asyncio.to_thread(self.renderer.write, samples, form, label)
 
     def about(self) -> dict[str, Any]:
         """What the tab has to know before anything is asked."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen.app.web.parts import (
+from musicgen.app.web.components import (
     QUIET,
     by_name,
     html,

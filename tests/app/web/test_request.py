@@ -12,7 +12,7 @@ import pytest
 from musicgen.app.errors import BadInput
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
-from musicgen.app.web.notes.request import GenerateRequest, parse_request, parsed
+from musicgen.app.web.notes.request import GenerateRequest, parse_midi, parse_request
 from musicgen.app.web.notes.take import music
 from musicgen.data_prep import Performance, write_midi
 
@@ -136,7 +136,7 @@ def test_notes_played_on_the_page_become_a_prime(piece: Any) -> None:
 
 def test_too_many_notes(piece: Any) -> None:
     with pytest.raises(BadInput, match="300 are the most"):
-        parsed(write_midi(piece(500, 1), None), dataclasses.replace(LIMITS, upload_bytes=10**6))
+        parse_midi(write_midi(piece(500, 1), None), dataclasses.replace(LIMITS, upload_bytes=10**6))
 
 
 def test_dials_of_any_model() -> None:

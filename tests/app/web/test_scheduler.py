@@ -18,7 +18,7 @@ from musicgen.app.novelty import generate_apart
 from musicgen.app.prime import pack
 from musicgen.app.settings import Settings
 from musicgen.app.web.notes import batch as note_batch
-from musicgen.app.web.notes.batch import padded
+from musicgen.app.web.notes.batch import batch_size
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.request import GenerateRequest
 from musicgen.app.web.scheduler import Scheduler
@@ -27,7 +27,7 @@ from musicgen.data_prep import read_midi
 from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
 
 
-def heard(ticket: Ticket) -> list[dict[str, Any]]:
+def events_of(ticket: Ticket) -> list[dict[str, Any]]:
     return list(ticket)
 
 
@@ -63,7 +63,7 @@ def hold(fixture: Any) -> None:
 def test_a_click_from_place_to_end(make_scheduler: Any) -> None:
     """Its events in order; the notes told are those of the take; the file is a valid piece of the asked length."""
     fixture = make_scheduler()
-    events = heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 6.0}, takes=2), "a"))
+    events = events_of(fixture.scheduler.submit(fixture.request(settings={"seconds": 6.0}, takes=2), "a"))
     kinds = [event["event"] for event in events]
     assert kinds[0] == "waiting" and kinds[1] == "begin" and kinds[-1] == "end" and kinds.count("take") == 2
     for number in (1, 2):
@@ -81,7 +81,7 @@ def test_a_chosen_seed_is_the_command_lines_piece(make_scheduler: Any) -> None:
     """`--seed 5 --num-samples 2` and two takes of seed 5 are the same two files, byte for byte."""
     fixture = make_scheduler()
     request = fixture.request(prime={"shipped": "bach"}, to=6.0, settings={"seconds": 4.0}, takes=2, seed=5)
-    takes = only(heard(fixture.scheduler.submit(request, "a")), "take")
+    takes = only(events_of(fixture.scheduler.submit(request, "a")), "take")
     settings = dataclasses.replace(request.settings, num_samples=2)
     result = generate(Request(settings, request.prime, 5), fixture.model)
     assert request.prime is not None
@@ -97,11 +97,11 @@ def test_a_recipe_makes_the_take_exactly_again(make_scheduler: Any, takes: int) 
     body = {"prime": {"shipped": "satie"}, "to": 8.0, "settings": {"seconds": 5.0}, "takes": takes}
     tickets = [fixture.scheduler.submit(fixture.request(**body), name) for name in "ab"]
     fixture.engine.gate.set()
-    made = [only(heard(ticket), "take") for ticket in tickets]
+    made = [only(events_of(ticket), "take") for ticket in tickets]
     assert all(len(mine) == takes for mine in made)
     for take in (made[0][0], made[1][-1]):
         recipe = as_javascript(take["recipe"])
-        (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=recipe), "c")), "take")
+        (again,) = only(events_of(fixture.scheduler.submit(fixture.request(recipe=recipe), "c")), "take")
         assert again["midi"] == take["midi"] and again["music"] == take["music"]
 
 
@@ -110,13 +110,13 @@ def test_stopping_keeps_a_valid_piece_that_can_be_made_again(make_scheduler: Any
     ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 200.0}), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
     assert fixture.scheduler.stop(ticket.name)
-    events = heard(ticket)
+    events = events_of(ticket)
     (take,) = only(events, "take")
     assert events[-1] == {"event": "end", "stopped": True}
     music, _ = read_midi(base64.b64decode(take["midi"]))
     certain = only(events, "notes")[-1]["seconds"]
     assert 0 < music.duration <= certain + 0.011 < 200
-    (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=take["recipe"]), "a")), "take")
+    (again,) = only(events_of(fixture.scheduler.submit(fixture.request(recipe=take["recipe"]), "a")), "take")
     assert again["midi"] == take["midi"]
     assert not fixture.scheduler.stop("no such name")
 
@@ -125,7 +125,7 @@ def test_a_piece_that_ends_by_itself(make_scheduler: Any) -> None:
     """Its last notes die away; the recipe makes it again; nothing of it is told after its end."""
     fixture = make_scheduler()
     request = fixture.request(settings={"seconds": 6.0, "end": True}, seed=4)
-    events = heard(fixture.scheduler.submit(request, "a"))
+    events = events_of(fixture.scheduler.submit(request, "a"))
     (take,) = only(events, "take")
     ended = take["recipe"]["facts"]["ended"]
     music, _ = read_midi(base64.b64decode(take["midi"]))
@@ -134,7 +134,7 @@ def test_a_piece_that_ends_by_itself(make_scheduler: Any) -> None:
     told = {(round(note[0], 2), note[2]) for event in only(events, "notes") for note in event["notes"]}
     assert len(told) == take["notes"] == len(music)
     recipe = as_javascript(take["recipe"])
-    (again,) = only(heard(fixture.scheduler.submit(fixture.request(recipe=recipe), "a")), "take")
+    (again,) = only(events_of(fixture.scheduler.submit(fixture.request(recipe=recipe), "a")), "take")
     assert again["midi"] == take["midi"]
 
 
@@ -144,7 +144,7 @@ def test_stopping_a_piece_that_was_to_end(make_scheduler: Any) -> None:
     ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 200.0, "end": True}), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 3)
     fixture.scheduler.stop(ticket.name)
-    events = heard(ticket)
+    events = events_of(ticket)
     (take,) = only(events, "take")
     settings = take["recipe"]["facts"]["settings"]
     assert settings["end"] is False and 0 < settings["seconds"] < 200 and events[-1]["stopped"]
@@ -156,7 +156,7 @@ def test_stopping_while_an_ending_is_chosen(make_scheduler: Any) -> None:
     ticket = fixture.scheduler.submit(fixture.request(settings={"seconds": 6.0, "end": True}, seed=4), "a")
     until(lambda: len(fixture.engine.started) == 2)  # the endings are being drawn
     fixture.scheduler.stop(ticket.name)
-    (take,) = only(heard(ticket), "take")
+    (take,) = only(events_of(ticket), "take")
     assert take["recipe"]["facts"]["settings"]["end"] and take["recipe"]["facts"]["ended"]
 
 
@@ -171,7 +171,7 @@ def test_a_take_too_near_to_a_training_piece_is_made_again(make_scheduler: Any, 
     """As the command line makes it again, with a new seed; the others stay; the recipe needs to know nothing of it."""
     fixture = make_scheduler()
     body = {"settings": {"seconds": 20.0}, "takes": 2, "seed": 5}
-    events = heard(fixture.scheduler.submit(compared(fixture.request(**body, apart=True), seed_5), "a"))
+    events = events_of(fixture.scheduler.submit(compared(fixture.request(**body, apart=True), seed_5), "a"))
     (again,) = only(events, "again")
     assert again["take"] == 1 and again["shares"] >= THRESHOLD and again["title"] == "Somebody: Something"
     assert [event["take"] for event in only(events, "take")] == [2, 1] and events[-1]["event"] == "end"
@@ -181,12 +181,12 @@ def test_a_take_too_near_to_a_training_piece_is_made_again(make_scheduler: Any, 
     for number, sample in enumerate(expected.samples, start=1):
         assert base64.b64decode(made[number]["midi"]) == midi_file(sample, None)
         request = fixture.request(recipe=as_javascript(made[number]["recipe"]))
-        (same,) = only(heard(fixture.scheduler.submit(compared(request, seed_5), "b")), "take")
+        (same,) = only(events_of(fixture.scheduler.submit(compared(request, seed_5), "b")), "take")
         assert same["midi"] == made[number]["midi"]
     anew = only(events[events.index(again) :], "notes")
     onsets = {round(note[0], 2) for event in anew if event["take"] == 1 for note in event["notes"]}
     assert onsets == set(np.round(expected.samples[0].music.onset, 2))
-    plain = heard(fixture.scheduler.submit(fixture.request(**body), "a"))
+    plain = events_of(fixture.scheduler.submit(fixture.request(**body), "a"))
     assert not only(plain, "again") and only(plain, "take")[0]["recipe"]["facts"]["memorisation"] is None
 
 
@@ -198,7 +198,7 @@ def test_takes_that_stay_too_near_are_not_kept(
     monkeypatch.setattr(note_batch, "ATTEMPTS", 3)
     fixture = make_scheduler()
     request = fixture.request(settings={"seconds": 2.0}, takes=2, apart=True)
-    events = heard(fixture.scheduler.submit(compared(request, seed_5), "a"))
+    events = events_of(fixture.scheduler.submit(compared(request, seed_5), "a"))
     assert len(only(events, "again")) == 4 and not only(events, "take")
     assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"]
     assert len(fixture.engine.started) == 3
@@ -207,7 +207,7 @@ def test_takes_that_stay_too_near_are_not_kept(
     ticket = fixture.scheduler.submit(compared(fixture.request(settings={"seconds": 200.0}, apart=True), seed_5), "a")
     until(lambda: sum(event["event"] == "notes" for event in list(ticket.events)) > 5)
     fixture.scheduler.stop(ticket.name)
-    events = heard(ticket)
+    events = events_of(ticket)
     assert not only(events, "take") and "is not kept" in events[-1]["message"]
 
 
@@ -217,10 +217,10 @@ def test_stopped_before_its_turn(make_scheduler: Any) -> None:
     hold(fixture)
     third, fourth = (fixture.scheduler.submit(fixture.request(seed=1), client) for client in "cd")
     assert fixture.scheduler.stop(third.name)
-    assert heard(third)[-1] == {"event": "end", "stopped": True}
+    assert events_of(third)[-1] == {"event": "end", "stopped": True}
     assert [event["place"] for event in fourth.drain()] == [2, 1]
     fixture.engine.gate.set()
-    assert len(only(heard(fourth), "take")) == 1
+    assert len(only(events_of(fourth), "take")) == 1
 
 
 def test_waiting_clicks_share_a_batch_only_where_that_changes_nothing(make_scheduler: Any) -> None:
@@ -238,13 +238,13 @@ def test_waiting_clicks_share_a_batch_only_where_that_changes_nothing(make_sched
     ]
     fixture.engine.gate.set()
     for ticket in tickets:
-        assert only(heard(ticket), "take")
+        assert only(events_of(ticket), "take")
     rows = [len(start["primes"]) for start in fixture.engine.started]
     assert rows == [4, 1, 1, 1, 1]
 
 
 def test_the_sizes_of_batches_are_few() -> None:
-    assert [padded(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
+    assert [batch_size(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
 
 
 def test_fair_turns(make_scheduler: Any) -> None:
@@ -261,7 +261,7 @@ def test_fair_turns(make_scheduler: Any) -> None:
     assert places == [1, 4, 6, 2, 5, 3]
     fixture.engine.gate.set()
     for ticket in tickets:
-        heard(ticket)
+        events_of(ticket)
     begun = [asked[start["seed"] - 100] for start in fixture.engine.started if start["seed"] >= 100]
     assert begun == ["a", "b", "c", "a", "b", "a"]
 
@@ -283,7 +283,7 @@ def test_many_names_at_one_address_are_not_many_people(make_scheduler: Any) -> N
     assert ask("10.0.0.1 another").place == 7
     fixture.engine.gate.set()
     for ticket in [*crowd[1:], *late]:
-        assert only(heard(ticket), "take")
+        assert only(events_of(ticket), "take")
 
 
 def test_a_long_piece_does_not_keep_everybody_waiting(make_scheduler: Any) -> None:
@@ -291,7 +291,7 @@ def test_a_long_piece_does_not_keep_everybody_waiting(make_scheduler: Any) -> No
     fixture = make_scheduler(pause=0.002)
     long = fixture.scheduler.submit(fixture.request(seed=1, settings={"seconds": 300.0}), "a")
     short = fixture.scheduler.submit(fixture.request(seed=2, settings={"seconds": 3.0}), "b")
-    assert only(heard(short), "take")
+    assert only(events_of(short), "take")
     assert not long.over
     fixture.scheduler.leave(long)
 
@@ -304,7 +304,7 @@ def test_whoever_leaves_frees_the_place(make_scheduler: Any) -> None:
         fixture.scheduler.leave(ticket)
     until(lambda: fixture.scheduler.load().batches == 0)
     assert fixture.scheduler.load().waiting == 0
-    assert only(heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "z")), "take")
+    assert only(events_of(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "z")), "take")
 
 
 def test_full(make_scheduler: Any) -> None:
@@ -322,7 +322,7 @@ def test_full(make_scheduler: Any) -> None:
 
 def test_a_batch_that_takes_too_long_keeps_what_it_has(make_scheduler: Any) -> None:
     fixture = make_scheduler(pause=0.01, wall_seconds=0.2)
-    events = heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 300.0}), "a"))
+    events = events_of(fixture.scheduler.submit(fixture.request(settings={"seconds": 300.0}), "a"))
     assert only(events, "take") and events[-1] == {"event": "end", "stopped": True}
 
 
@@ -339,10 +339,10 @@ def test_a_failure_is_told_and_the_studio_lives_on(
 ) -> None:
     fixture = make_scheduler()
     fixture.engine.fail = error
-    (failure,) = only(heard(fixture.scheduler.submit(fixture.request(), "a")), "error")
+    (failure,) = only(events_of(fixture.scheduler.submit(fixture.request(), "a")), "error")
     assert told in failure["message"]
     fixture.engine.fail = None
-    assert only(heard(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "a")), "take")
+    assert only(events_of(fixture.scheduler.submit(fixture.request(settings={"seconds": 1.0}), "a")), "take")
 
 
 def test_no_model() -> None:
@@ -361,4 +361,4 @@ def test_closing_tells_whoever_waits(make_scheduler: Any) -> None:
     until(lambda: fixture.scheduler.load().batches == 2)
     fixture.scheduler.close()
     for ticket in tickets:
-        assert "being stopped" in heard(ticket)[-1]["message"]
+        assert "being stopped" in events_of(ticket)[-1]["message"]

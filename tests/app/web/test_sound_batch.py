@@ -18,7 +18,7 @@ from musicgen.app.audio.continuation import FADE, AudioModel, open_audio_model, 
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes.maker import NoteMaker
-from musicgen.app.web.renderer import heard, written
+from musicgen.app.web.renderer import read_recording, write_sound
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.request import SoundRequest, dials_of, heard_seconds, parse_sound_request
@@ -172,12 +172,12 @@ def test_no_weights_for_sound(fake: ModuleType, model: AudioModel) -> None:
 def test_files(tmp_path: Path, form: str) -> None:
     """Each is what it is called, and is read as what it is, whatever its name."""
     path = tmp_path / "this recording"
-    path.write_bytes(written(chord(1.0), form))
-    assert len(heard(path, 10.0)) / SAMPLE_RATE == pytest.approx(1.0, abs=0.1)
+    path.write_bytes(write_sound(chord(1.0), form))
+    assert len(read_recording(path, 10.0)) / SAMPLE_RATE == pytest.approx(1.0, abs=0.1)
     if form == "flac":
         assert np.array_equal(read(path.read_bytes()), chord(1.0))
     with pytest.raises(BadInput, match="this recording"):
-        heard(path, 0.5)
+        read_recording(path, 0.5)
 
 
 def test_sounds_in_a_python_program(

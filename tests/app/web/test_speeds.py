@@ -14,7 +14,7 @@ import pytest
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.web import serve
 from musicgen.app.web.notes import speeds
-from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, alike, measuring, roughly
+from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, measuring, pool_alike, roughly
 from musicgen.app.web.service import cost
 
 FAST, BALANCED, BEST = (8, 64), (16, 128), (64, 256)
@@ -75,8 +75,8 @@ def test_a_preset_that_cannot_be_run_costs_only_itself(slow: Any, caplog: pytest
 
 def test_differences_that_may_be_none_are_not_told() -> None:
     """12, 10 and 6 seconds in one start, 8, 15 and 7 in another: that was the machine, not the presets."""
-    assert len(set(alike({FAST: 140.0, BALANCED: 121.0, BEST: 151.0}).values())) == 1
-    known = alike({FAST: 200.0, BALANCED: 190.0, BEST: 120.0})
+    assert len(set(pool_alike({FAST: 140.0, BALANCED: 121.0, BEST: 151.0}).values())) == 1
+    known = pool_alike({FAST: 200.0, BALANCED: 190.0, BEST: 120.0})
     assert known == {FAST: 195.0, BALANCED: 195.0, BEST: 120.0}
     same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 14.0) for best in (140.0, 60.0))
     assert len({cost(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1

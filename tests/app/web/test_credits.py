@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from musicgen.app.web.foot import credit, foot
+from musicgen.app.web.credits import credit, foot
 
 
 @pytest.mark.parametrize(
