@@ -1,18 +1,27 @@
-"""How each preset is trained: one table."""
+"""How each preset is trained: one table of recipes, each with its command, time and score.
+
+A recipe is of notes, of a codec, or of a codec's codes; `musicgen train --preset NAME --data DIR --out RUN` trains it.
+The scripts in runs/ are the whole way from an archive to released weights, with these presets.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
 from musicgen.data_prep.dataset.augment import Augmentation
-from musicgen.model.config import PRESETS
+from musicgen.data_prep.vocabulary import SPECIALS
+from musicgen.model.codec.config import CODEC_PRESETS
+from musicgen.model.codec.discriminators import DiscriminatorConfig
+from musicgen.model.codec.losses import LossConfig
+from musicgen.model.codec.train import CodecTrainConfig
+from musicgen.model.config import PRESETS, ModelConfig
 from musicgen.model.training.optimizer import OptimizerConfig
 from musicgen.model.training.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A training run and its data.
+    """A training run of a model of notes, and its data.
 
     later: (share of all steps, augmentation) that takes over at that point of the run.
     validation_pieces: how many are scored at a checkpoint.
@@ -29,13 +38,44 @@ class Recipe:
         return [(round(share * windows), augmentation) for share, augmentation in self.later]
 
 
+@dataclasses.dataclass(frozen=True)
+class CodesRecipe:
+    """A training run of a model of sound over a codec's codes."""
+
+    train: TrainConfig
+
+    def over(self, codebooks: int, codebook_size: int) -> TrainConfig:
+        """The run over the codes of such a codec: as many codes of context and latents, in whole frames."""
+        model = self.train.model
+        frames = model.context * model.channels // (8 * codebooks) * 8  # all_contexts halves a context three times
+        model = dataclasses.replace(
+            model,
+            channels=codebooks,
+            vocab_size=codebook_size + SPECIALS,
+            context=frames,
+            latents=frames * model.latents // model.context,
+        )
+        return dataclasses.replace(self.train, model=model)
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecRecipe:
+    """A training run of an audio codec.  validation_rows: pieces of `validation_seconds` scored at a checkpoint."""
+
+    train: CodecTrainConfig
+    validation_rows: int = 32
+    validation_seconds: int = 4
+
+
 # Strong enough that after ten epochs training is no better than validation; the mild one is nearer to real music.
 STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitter=0.003)
 MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
 
-RECIPES: dict[str, Recipe] = {
-    # A CPU of two cores: three minutes, most of them the steps, 6 to 7 s each.  checkpoints/maestro-tiny came of it
-    # with --steps 12000 --batch 32 on a GPU.
+# Scores are nats a token on MAESTRO's validation and test split; the paper's model has 1.90 and 1.91.
+NOTES: dict[str, Recipe] = {
+    # musicgen train --preset tiny --data shards --out run
+    # Two cores of a CPU: three minutes for its 20 steps, 6 to 7 s each; enough to see that all works, not for music.
+    # checkpoints/maestro-tiny: --steps 12000 --batch 32, 4 minutes on an H200, 1.933 and 1.860 (runs/maestro-tiny.sh).
     "tiny": Recipe(
         TrainConfig(
             PRESETS["tiny"],
@@ -48,8 +88,12 @@ RECIPES: dict[str, Recipe] = {
         MILD,
         validation_pieces=2,
     ),
+    # musicgen train --preset small --data shards --out run
+    # Neither timed nor scored.
     "small": Recipe(TrainConfig(PRESETS["small"], steps=5_000), MILD),
-    # One H200: thirteen minutes.  The released weights (checkpoints/maestro-piano) came of this.
+    # musicgen train --preset release --data shards --out run --workers 8
+    # checkpoints/maestro-piano: 13 minutes on an H200, 1.753 and 1.684; 1.722 and 1.646 scored with a context of 16,384
+    # (runs/maestro.sh).
     "release": Recipe(
         TrainConfig(
             PRESETS["release"],
@@ -62,7 +106,8 @@ RECIPES: dict[str, Recipe] = {
         STRONG,
         later=((0.75, MILD),),
     ),
-    # One H200: fifteen minutes.
+    # musicgen train --preset large --data shards --out run --workers 8
+    # 15 minutes on an H200: 1.742 on 13 pieces of validation, `release` has 1.736 (checkpoints/LOG.md, section 9).
     "large": Recipe(
         TrainConfig(
             PRESETS["large"],
@@ -74,4 +119,122 @@ RECIPES: dict[str, Recipe] = {
         STRONG,
         later=((0.9, MILD),),
     ),
+    # musicgen train --preset fine-tune --start maestro-piano --data my-shards --out run
+    # Half of `release`'s learning rates, as in the second run of piano-codes; the model's shape is that of --start.
+    # 1,000 steps of 47 ms on an H200.  Not scored: that depends on the music.
+    "fine-tune": Recipe(
+        TrainConfig(
+            PRESETS["release"],
+            OptimizerConfig(learning_rate=2.5e-3, adam_learning_rate=2.5e-3, decay=0.7),
+            steps=1_000,
+            dropout=0.2,
+            checkpoint_every=250,
+        ),
+        MILD,
+    ),
 }
+
+# 65,536 codes of context at the most: 4,096 frames of 16, 55 s; 41.7 M parameters.
+SOUND = ModelConfig(
+    vocab_size=1_024 + SPECIALS,
+    width=512,
+    heads=8,
+    kv_heads=2,
+    local_layers=1,
+    local_window=64,
+    cross_attends=2,
+    layers=6,
+    context=4_096,
+    latents=1_024,
+    channels=16,
+    depth_layers=3,
+)
+ON_RECORDINGS = TrainConfig(
+    SOUND,
+    OptimizerConfig(learning_rate=5e-3, adam_learning_rate=5e-3, decay=0.7),
+    steps=19_600,
+    dropout=0.1,
+    checkpoint_every=2_500,
+)
+# Scores are nats a code on the held-out renders of MAESTRO's validation and test split, N = 65,536 codes.
+CODES: dict[str, CodesRecipe] = {
+    # musicgen train --preset piano-codes --data set/codes --out run
+    # 15 minutes on an H200; test 2.886.  What it writes gets louder and louder: it has to go on with the next recipe.
+    "piano-codes": CodesRecipe(ON_RECORDINGS),
+    # musicgen train --preset piano-codes-sampled --start run/weights --data set/codes --out run2
+    # Scheduled sampling: up to all frames of a row are the model's own.  checkpoints/piano-codes: 18 minutes on an
+    # H200, 2.819 and 2.837 (runs/piano-codes.sh).
+    "piano-codes-sampled": CodesRecipe(
+        dataclasses.replace(
+            ON_RECORDINGS,
+            optimizer=OptimizerConfig(learning_rate=2.5e-3, adam_learning_rate=2.5e-3, decay=0.7),
+            steps=9_800,
+            dropout=0.0,
+            sampled_rate=1.0,
+            sampled_from=0.0,
+            sampled_passes=4,
+        )
+    ),
+    # musicgen train --preset tiny-codes --data set/codes --out run
+    # Seconds on a CPU: enough to see that all works.
+    "tiny-codes": CodesRecipe(
+        TrainConfig(
+            dataclasses.replace(
+                SOUND,
+                width=64,
+                heads=2,
+                kv_heads=1,
+                local_window=8,
+                cross_attends=1,
+                layers=2,
+                widening=2,
+                context=32,
+                latents=8,
+                code_width=16,
+                depth_layers=1,
+                depth_width=32,
+            ),
+            OptimizerConfig(learning_rate=5e-3, adam_learning_rate=5e-3, warmup_steps=10),
+            steps=20,
+            batch=8,
+            steps_per_dispatch=5,
+            dropout=0.0,
+        )
+    ),
+}
+
+CODECS: dict[str, CodecRecipe] = {
+    # musicgen train --preset piano-codec --data set --out run
+    # checkpoints/codecs/piano: 11 minutes on an H200; mel distance 1.10 and SI-SDR 10.4 dB at 6 kbps on the run's own
+    # validation pieces, 1.20 and 9.9 dB on test (runs/piano-codec.sh).  The clock decides how far a run is: 28,520
+    # steps there, the last 2,780 with discriminators, DAC's at a quarter of their cost.  With --steps the steps do.
+    "piano-codec": CodecRecipe(
+        CodecTrainConfig(
+            CODEC_PRESETS["piano-mdct"],
+            DiscriminatorConfig(period_channels=(16, 64, 256, 512, 512), band_channels=16),
+            LossConfig(features=1.0, adversarial=0.5),
+            seconds=632,
+            adversarial_from=0.75,
+        )
+    ),
+    # musicgen train --preset tiny-codec --data set --out run
+    # Seconds on a CPU: enough to see that all works.
+    "tiny-codec": CodecRecipe(
+        CodecTrainConfig(
+            CODEC_PRESETS["toy-mdct"],
+            DiscriminatorConfig((3,), (2, 4), (64,), 2, (0.0, 1.0)),
+            LossConfig(windows=(128, 1024), mels=(10, 80)),
+            steps=20,
+            adversarial_from=0.5,
+            batch=4,
+            samples=6_400,
+            discriminator_samples=3_200,
+            steps_per_dispatch=5,
+            warmup_steps=5,
+        ),
+        validation_rows=2,
+        validation_seconds=1,
+    ),
+}
+
+RECIPES: dict[str, Recipe | CodesRecipe | CodecRecipe] = {**NOTES, **CODES, **CODECS}

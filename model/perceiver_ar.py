@@ -190,7 +190,7 @@ class PerceiverAR(nnx.Module):
         the end, [B, M, D].
 
         The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
-        that is cut in several ways (model/training/cuts.py) and one step with a cache (model/decoding.py).
+        that is sliced in several ways (model/training/multi_context.py) and one step with a cache (model/decoding.py).
         """
         for layer, block in enumerate(self.layers):
             for i in self.config.crosses_before(layer):

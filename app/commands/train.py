@@ -1,39 +1,45 @@
-"""`musicgen train --preset tiny --data SHARDS --out RUN`: train a model, go on with one that was stopped."""
+"""`musicgen train --preset NAME --data DIR --out RUN`: train a model or a codec, go on with a run that was stopped."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from musicgen.app.arguments import number, whole
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 
 if TYPE_CHECKING:
-    from musicgen.app.recipes import Recipe
-    from musicgen.model.training.train import TrainConfig
+    from musicgen.app.recipes import CodecRecipe, CodesRecipe, Recipe
+    from musicgen.app.training.job import Job
 
-SAMPLE_SECONDS = 30
+    AnyRecipe = Recipe | CodesRecipe | CodecRecipe
+
+# Options that change a number of the recipe; only those of the recipe's kind go with it.
+CHANGES = ("steps", "batch", "dropout", "seed", "deterministic", "model_axis")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The preset, the data, the run's folder, and the few numbers of a recipe that people change."""
     add = parser.add_argument
-    add("--preset", required=True, metavar="NAME", help="tiny (minutes on a CPU), small, release or large")
-    add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`")
+    add(
+        "--preset",
+        required=True,
+        metavar="NAME",
+        help="for MIDI: tiny (minutes on a CPU), small, release, large, fine-tune; for sound: piano-codec, piano-codes",
+    )
+    add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`; for piano-codes its codes")
     add("--out", required=True, metavar="DIR", help="folder of the run; a stopped run is resumed")
+    add("--start", metavar="NAME|DIR", help="fine-tune these weights (default: train from scratch)")
     add("--steps", type=whole, metavar="N", help="optimiser steps (default: the preset's)")
     add("--batch", type=whole, metavar="B", help="rows per step, over all devices (default: the preset's)")
     add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
+    add("--seed", type=whole, metavar="S", help="seed of initialisation, data order and dropout (default: 0)")
     add(
-        "--seed", type=whole, default=0, metavar="S", help="seed of initialisation, data order and dropout (default: 0)"
+        "--deterministic", action="store_true", default=None, help="on a GPU, get the same weights at every run; slower"
     )
-    add("--deterministic", action="store_true", help="on a GPU, get the same weights at every run; slower")
     add(
         "--one-setting",
         action="store_true",
@@ -48,13 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--stop-after", type=number, metavar="SECONDS", help="save and stop after this time; run again to resume")
     add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")
-    add(
-        "--model-axis",
-        type=whole,
-        default=1,
-        metavar="N",
-        help="devices that share one copy of the parameters (default: 1)",
-    )
+    add("--model-axis", type=whole, metavar="N", help="devices that share one copy of the parameters (default: 1)")
     add(
         "--distributed",
         nargs="?",
@@ -75,39 +75,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise EnvironmentProblem(
             f"training needs {error.name}: install it with pip install 'perceiver-musicgen[train]'"
         ) from None
-    import jax
-
-    from musicgen.data_prep.dataset.loader import batches
+    from musicgen.app.training.job import Job
     from musicgen.data_prep.dataset.shards import ShardError
 
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
     _join_others(arguments.distributed)
-    recipe = RECIPES[arguments.preset]
-    recipe = dataclasses.replace(recipe, train=_config(recipe.train, arguments))
-    config = recipe.train
-    out = Path(arguments.out)
-    hosts = jax.process_count()
-    if config.batch % hosts:
-        raise BadInput(f"--batch {config.batch} cannot be shared out to {hosts} processes: use a multiple")
+    recipe = _changed(RECIPES[arguments.preset], arguments)
+    job = Job(
+        arguments.preset,
+        Path(arguments.data),
+        Path(arguments.out),
+        start=arguments.start,
+        workers=arguments.workers,
+        samples=not arguments.no_samples,
+        stop_after=float("inf") if arguments.stop_after is None else arguments.stop_after,
+    )
     try:
-        rows = batches(
-            arguments.data,
-            "train",
-            batch=config.batch // hosts,
-            context=config.model.context,
-            seed=config.seed,
-            augmentation=recipe.augmentation,
-            later=recipe.changes(),
-            host_index=jax.process_index(),
-            host_count=hosts,
-            workers=arguments.workers,
-        )
-        return _train(recipe, rows, arguments, out)
+        return _train(recipe, job)
     except (ShardError, ValueError) as error:
         raise BadInput(str(error)) from None
     except OSError as error:
-        raise cannot_write(error.filename or out, error) from None
+        raise cannot_write(error.filename or job.out, error) from None
 
 
 def _join_others(distributed: str | None) -> None:
@@ -125,99 +114,57 @@ def _join_others(distributed: str | None) -> None:
         raise BadInput(f"--distributed: {error}; give HOST:PORT,COUNT,INDEX, the same on all but for INDEX") from None
 
 
-def _config(recipe: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
+def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:
+    """The recipe with the numbers that were asked for.  Raises BadInput for those that it does not know."""
     import jax
 
-    names = ("steps", "batch", "dropout")
-    changes: dict[str, Any] = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    for name in ("steps", "batch"):
+    asked = {name: getattr(arguments, name) for name in CHANGES if getattr(arguments, name) is not None}
+    changes: dict[str, Any] = dict(asked)
+    if arguments.one_setting:
+        changes["all_settings"] = False
+    for name in changes:
+        if not hasattr(recipe.train, name):
+            option = "one-setting" if name == "all_settings" else name.replace("_", "-")
+            raise BadInput(f"--{option} does not go with --preset {arguments.preset}: leave it out")
+    for name in ("steps", "batch", "model_axis"):
         if changes.get(name, 1) < 1:
-            raise BadInput(f"--{name} must be at least 1, not {changes[name]}")
+            raise BadInput(f"--{name.replace('_', '-')} must be at least 1, not {changes[name]}")
     if not 0 <= changes.get("dropout", 0) < 1:
         raise BadInput(f"--dropout must be at least 0 and below 1, not {changes['dropout']:g}")
+    if "steps" in changes and hasattr(recipe.train, "seconds"):
+        changes["seconds"] = 0.0  # steps decide how far the run is, not the clock
     if jax.default_backend() == "cpu":
         changes["compute"] = "float32"  # a CPU has no products in bfloat16, it converts at every one
-    return dataclasses.replace(
-        recipe,
-        **changes,
-        seed=arguments.seed,
-        model_axis=arguments.model_axis,
-        all_settings=not arguments.one_setting,
-        deterministic=arguments.deterministic,
-    )
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **changes))  # type: ignore[arg-type]
 
 
-def _train(recipe: Recipe, rows: Any, arguments: argparse.Namespace, out: Path) -> int:
-    from musicgen.model.training.train import train
+def _train(recipe: AnyRecipe, job: Job) -> int:
+    """Train what the recipe is of, and say how to go on."""
+    import jax
 
-    config = recipe.train
-    stop_after = float("inf") if arguments.stop_after is None else arguments.stop_after
-    at_checkpoint = _at_checkpoint(recipe, arguments, out)
-    try:
-        state = train(config, rows, out, at_checkpoint=at_checkpoint, stop_after=stop_after)
-    finally:
-        rows.close()
-    done = int(state.step)
-    if done < config.steps:
+    from musicgen.app.recipes import CodesRecipe, Recipe
+
+    if not isinstance(recipe, Recipe) and jax.process_count() > 1:
+        raise BadInput(f"--preset {job.preset} trains in one process: leave --distributed out")
+    weights = job.out / "weights"
+    if isinstance(recipe, Recipe):
+        from musicgen.app.training.notes import train_notes
+
+        done, use = train_notes(recipe, job), f"musicgen --checkpoint {weights} --out new.mid"
+    elif isinstance(recipe, CodesRecipe):
+        from musicgen.app.training.codes import train_codes
+
+        done, use = train_codes(recipe, job), f"musicgen prime.wav --checkpoint {weights} --codec CODEC --out new.wav"
+    else:
+        from musicgen.app.training.codec import train_codec_on
+
+        done, use = train_codec_on(recipe, job), f"musicgen codec encode in.wav --codec {weights} --out in.codes.npz"
+    by_the_clock = getattr(recipe.train, "seconds", 0) > 0
+    if done < recipe.train.steps and not by_the_clock:
         print(
-            f"musicgen: stopped at step {done} of {config.steps}; the same command goes on from there", file=sys.stderr
+            f"musicgen: stopped at step {done} of {recipe.train.steps}; the same command goes on from there",
+            file=sys.stderr,
         )
     else:
-        print(f"musicgen: done; try it: musicgen --checkpoint {out / 'weights'} --out new.mid", file=sys.stderr)
+        print(f"musicgen: done; try it: {use}", file=sys.stderr)
     return 0
-
-
-def _at_checkpoint(
-    recipe: Recipe, arguments: argparse.Namespace, out: Path
-) -> Callable[[int, dict[str, Any]], dict[str, float]]:
-    """What happens at a checkpoint: score some of validation, write the weights in released form, write a sample."""
-    import jax
-    from jax.experimental.multihost_utils import process_allgather
-
-    from musicgen import checkpoints
-    from musicgen.data_prep.dataset.loader import evaluation_pieces
-    from musicgen.data_prep.rules.preamble import preamble
-    from musicgen.data_prep.vocabulary import VOCABULARY
-    from musicgen.model.evaluate import nats_of_pieces
-
-    config, count = recipe.train, recipe.validation_pieces
-    N, M = config.model.context, config.model.latents
-    pieces = [tokens for _, tokens in evaluation_pieces(arguments.data, "validation")]
-    pieces = pieces[:: max(1, len(pieces) // count)][:count]
-
-    def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
-        nats = list(
-            nats_of_pieces(
-                config.model,
-                params,
-                pieces,
-                latents=M,
-                context=N,
-                batch=max(1, 65536 // N),
-                dtype=config.compute,
-                preamble=preamble(),
-            )
-        )
-        figures = {"validation_nats": float(np.concatenate(nats).mean())} if nats else {}
-        arrays = process_allgather(params, tiled=True) if jax.process_count() > 1 else jax.device_get(params)
-        if jax.process_index() == 0:
-            about = {"steps": step, "training": dataclasses.asdict(config), **figures}
-            card = f"# A model of your own\n\nTrained with `musicgen train --preset {arguments.preset}`, step {step}.\n"
-            checkpoints.release(out / "weights", config.model, arrays, VOCABULARY.to_json(), about, card)
-            if not arguments.no_samples:
-                _write_sample(out, step)
-        return figures
-
-    return at_checkpoint
-
-
-def _write_sample(out: Path, step: int) -> None:
-    """Thirty seconds from nothing, always with the same seed, so that progress can be heard."""
-    from musicgen.app.generate import Request, generate, midi_file, open_model, open_weights
-    from musicgen.app.settings import Settings
-
-    model = open_model(open_weights(str(out / "weights")))
-    made = generate(Request(Settings(seconds=SAMPLE_SECONDS), None, seed=1), model)
-    folder = out / "samples"
-    folder.mkdir(exist_ok=True)
-    (folder / f"step-{step:06}.mid").write_bytes(midi_file(made.samples[0], None))

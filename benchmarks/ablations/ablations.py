@@ -155,7 +155,7 @@ def run(name: str, shards: Path, out: Path, steps: int, toy: bool, workers: int)
         setattr(where, attribute, before)
     lines = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
     per_step = float(np.median([1 / line["steps_per_second"] for line in lines[2:]]))
-    flops = 3 * forward_flops(model, train.dials_of(config), config.batch, config.cross_keep)
+    flops = 3 * forward_flops(model, train.contexts_of(config), config.batch, config.cross_keep)
     return {
         "variant": name,
         "parameters": sum(x.size for x in state.params.values()),

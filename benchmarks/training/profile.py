@@ -94,8 +94,8 @@ def measure(preset: str, deterministic: bool, out: Path) -> dict[str, Any]:
     with jax.profiler.trace(str(out), create_perfetto_trace=False):
         jax.block_until_ready(steps(state, rows))
     trace = max(out.rglob("*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
-    dials = train.dials_of(config)
-    flops = 3 * forward_flops(config.model, dials, config.batch, config.cross_keep)
+    contexts = train.contexts_of(config)
+    flops = 3 * forward_flops(config.model, contexts, config.batch, config.cross_keep)
     rate = matrix_rate()
     return {
         "preset": preset,

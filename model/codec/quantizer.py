@@ -7,7 +7,7 @@
     z is about the sum of the entries
 
 The first q codebooks alone are a codec of a lower bitrate: training leaves out the last ones for a part of the rows
-(quantizer dropout).  Entries begin as the means of what there is to quantise (`first_entries`) and follow it as running
+(quantizer dropout).  Entries begin as the means of what there is to quantise (`kmeans_init`) and follow it as running
 means.  DAC's lookup by direction in eight dimensions is another way; benchmarks/codec says what either does on piano.
 
 Letters: B batch, F frames, D width, Q codebooks, S entries of a codebook.
@@ -36,10 +36,10 @@ class Quantized(NamedTuple):
     commitment: jax.Array  # f32 [], moves the encoder towards the entries
 
 
-def nearest(x: jax.Array, entries: jax.Array) -> jax.Array:
+def nearest(x: jax.Array, codebook: jax.Array) -> jax.Array:
     """The entry [S, D] nearest to each x [..., D], i32 [...]."""
-    products = jnp.einsum("...d,sd->...s", x, entries, precision="highest")
-    return jnp.argmax(products - 0.5 * jnp.sum(jnp.square(entries), axis=-1), axis=-1)
+    products = jnp.einsum("...d,sd->...s", x, codebook, precision="highest")
+    return jnp.argmax(products - 0.5 * jnp.sum(jnp.square(codebook), axis=-1), axis=-1)
 
 
 class ResidualVectorQuantizer(nnx.Module):
@@ -88,46 +88,50 @@ class ResidualVectorQuantizer(nnx.Module):
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def first_entries(z: jax.Array, key: jax.Array, config: CodecConfig) -> jax.Array:
-    """Entries f32 [Q, S, D] by k-means on latents [N, D], codebook after codebook on what is left over."""
+def kmeans_init(z: jax.Array, key: jax.Array, config: CodecConfig) -> jax.Array:
+    """Codebooks f32 [Q, S, D] by k-means on latents [N, D], one after the other on what is left over."""
     S = config.codebook_size
 
-    def codebook(residual: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def fit(residual: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         start = residual[jax.random.choice(key, residual.shape[0], (S,), replace=residual.shape[0] < S)]
 
-        def better(_: int, entries: jax.Array) -> jax.Array:
-            sums, counts = gathered(residual, nearest(residual, entries), S)
-            return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], entries)
+        def improve(_: int, codebook: jax.Array) -> jax.Array:
+            sums, counts = segment_sums(residual, nearest(residual, codebook), S)
+            return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], codebook)
 
-        entries = jax.lax.fori_loop(0, ROUNDS, better, start)
-        return residual - entries[nearest(residual, entries)], entries
+        codebook = jax.lax.fori_loop(0, ROUNDS, improve, start)
+        return residual - codebook[nearest(residual, codebook)], codebook
 
-    return jax.lax.scan(codebook, z.astype(jnp.float32), jax.random.split(key, config.codebooks))[1]
+    return jax.lax.scan(fit, z.astype(jnp.float32), jax.random.split(key, config.codebooks))[1]
 
 
-def gathered(x: jax.Array, code: jax.Array, size: int, weight: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def segment_sums(
+    x: jax.Array, code: jax.Array, size: int, weight: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """(sum of the x [N, D] of each code f32 [S, D], how many they are f32 [S]), each x counted `weight` [N] times."""
     weight = jnp.ones(x.shape[0]) if weight is None else weight
     sums = jnp.zeros((size, x.shape[1])).at[code].add(weight[:, None] * x)
     return sums, jnp.zeros(size).at[code].add(weight)
 
 
-def followed(
-    entries: jax.Array, use: jax.Array, quantized: Quantized, used: jax.Array, decay: float
+def ema_update(
+    codebooks: jax.Array, use: jax.Array, quantized: Quantized, used: jax.Array, decay: float
 ) -> tuple[jax.Array, jax.Array]:
-    """The entries [Q, S, D] as running means of what chose them, and their use [Q, S].
+    """The codebooks [Q, S, D], each entry the running mean of what chose it, and the use of the entries [Q, S].
 
     Use is each entry's running share of its codebook's choices, S times over (1 is even use), in the rows that use the
     codebook.
     """
-    Q, S, D = entries.shape
+    Q, S, D = codebooks.shape
     means, uses = [], []
     for q in range(Q):
         weight = jnp.repeat((used > q).astype(jnp.float32), quantized.codes.shape[1])
-        sums, counts = gathered(quantized.residuals[q].reshape(-1, D), quantized.codes[..., q].reshape(-1), S, weight)
+        sums, counts = segment_sums(
+            quantized.residuals[q].reshape(-1, D), quantized.codes[..., q].reshape(-1), S, weight
+        )
         share = (1 - decay) * S / jnp.maximum(weight.sum(), 1.0)
         new = decay * use[q] + share * counts
-        means.append((decay * use[q][:, None] * entries[q] + share * sums) / jnp.maximum(new, 1e-9)[:, None])
+        means.append((decay * use[q][:, None] * codebooks[q] + share * sums) / jnp.maximum(new, 1e-9)[:, None])
         uses.append(new)
     return jnp.stack(means), jnp.stack(uses)
 
@@ -145,17 +149,17 @@ def perplexity(counts: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.maximum(p, 1e-30)), 0.0), axis=-1))
 
 
-def revive(
-    entries: jax.Array, use: jax.Array, residuals: jax.Array, key: jax.Array, threshold: float
+def replace_dead_codes(
+    codebooks: jax.Array, use: jax.Array, residuals: jax.Array, key: jax.Array, threshold: float
 ) -> tuple[jax.Array, jax.Array]:
     """Put dead entries where there is something to quantise (SoundStream, section III.C).
 
-    entries f32 [Q, S, D]; use f32 [Q, S] of `followed`; residuals f32 [Q, ..., D].  An entry whose use is below
-    `threshold` becomes a random one of the residuals.  Returns (entries, which were dead bool [Q, S]).
+    codebooks f32 [Q, S, D]; use f32 [Q, S] of `ema_update`; residuals f32 [Q, ..., D].  An entry whose use is below
+    `threshold` becomes a random one of the residuals.  Returns (codebooks, which were dead bool [Q, S]).
     """
-    Q, S, D = entries.shape
+    Q, S, D = codebooks.shape
     candidates = residuals.reshape(Q, -1, D)
     chosen = jax.random.randint(key, (Q, S), 0, candidates.shape[1])
     fresh = jnp.take_along_axis(candidates, chosen[..., None], axis=1)
     dead = use < threshold
-    return jnp.where(dead[..., None], fresh, entries), dead
+    return jnp.where(dead[..., None], fresh, codebooks), dead

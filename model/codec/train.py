@@ -31,14 +31,21 @@ from musicgen.model.codec import weight_norm
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.codec.losses import LossConfig
-from musicgen.model.codec.quantizer import Quantized, codebooks_used, first_entries, followed, perplexity, revive
+from musicgen.model.codec.quantizer import (
+    Quantized,
+    codebooks_used,
+    ema_update,
+    kmeans_init,
+    perplexity,
+    replace_dead_codes,
+)
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.parameters import Parameters
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.metrics import Metrics
 from musicgen.model.training.train import Batches, Stop
 
-ENTRIES = "quantizer.entries"
+CODEBOOKS = "quantizer.entries"  # the name in released weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +60,7 @@ class CodecTrainConfig:
     adversarial_from: float = 0.0  # share of the run after which there are discriminators
     batch: int = 24
     samples: int = 38_400  # longer than what a frame sees of the past: kernels that see only silence learn nothing
-    judged: int = 19_200  # of them, the last so many samples, the discriminators hear
+    discriminator_samples: int = 19_200  # of them, the last so many samples, the discriminators get
     steps_per_dispatch: int = 20
     learning_rate: float = 4e-4
     discriminator_learning_rate: float = 3e-4
@@ -63,7 +70,7 @@ class CodecTrainConfig:
     discriminator_clip: float = 10.0
     quantizer_dropout: float = 0.7  # share of the rows that use a random number of codebooks
     use_decay: float = 0.99  # of the running use of each entry
-    revive_below: float = 0.05  # of even use
+    dead_below: float = 0.05  # of even use; what is used less is replaced
     average_decay: float = 0.999  # of the running average of the parameters, which is what is released
     seed: int = 0
     compute: str = "bfloat16"
@@ -78,18 +85,18 @@ class CodecState(NamedTuple):
     params: Parameters  # of the codec, kernels as directions and gains
     average: Parameters
     optimizer: optax.OptState
-    judges: Parameters  # of the discriminators
-    judges_optimizer: optax.OptState
+    discriminators: Parameters
+    discriminators_optimizer: optax.OptState
     use: jax.Array  # f32 [Q, S], running share of each entry in its codebook's choices, times S
 
 
 def optimizer(clip: float) -> optax.GradientTransformation:
-    """AdamW with DAC's betas, at a learning rate of -1: `moved` knows the real one."""
+    """AdamW with DAC's betas, at a learning rate of -1: `apply_updates` knows the real one."""
     adam = optax.scale_by_adam(b1=0.8, b2=0.99)
     return optax.chain(optax.clip_by_global_norm(clip), adam, optax.add_decayed_weights(1e-2))
 
 
-def moved(params: Parameters, updates: Parameters, rate: jax.Array) -> Parameters:
+def apply_updates(params: Parameters, updates: Parameters, rate: jax.Array) -> Parameters:
     """The parameters after a step of this learning rate."""
     return {name: value - rate * updates[name] for name, value in params.items()}
 
@@ -100,10 +107,10 @@ def learning_rate(config: CodecTrainConfig, peak: float, step: jax.Array, progre
     return peak * warm * jnp.clip((1 - progress) / max(config.decay, 1e-6), 0.0, 1.0)
 
 
-def bound(params: Parameters, config: CodecTrainConfig) -> SoundStream:
+def bind_codec(params: Parameters, config: CodecTrainConfig) -> SoundStream:
     """The codec, computing as it is trained; the quantiser stays float32."""
     dtype, kernels = jnp.dtype(config.compute), weight_norm.fold(params)
-    cast = {name: x if name == ENTRIES else x.astype(dtype) for name, x in kernels.items()}
+    cast = {name: x if name == CODEBOOKS else x.astype(dtype) for name, x in kernels.items()}
     return parameters.bind(config.codec, cast, SoundStream)
 
 
@@ -111,42 +118,42 @@ def reconstruct(
     params: Parameters, wave: jax.Array, used: jax.Array, config: CodecTrainConfig
 ) -> tuple[tuple[jax.Array, jax.Array], Quantized]:
     """wave f32 [B, T] -> ((what the codec makes of it f32 [B, T - delay], commitment), its quantisation)."""
-    model = bound(params, config)
+    model = bind_codec(params, config)
     latents, _ = model.latents(wave)
     quantized = model.quantizer(latents, used)
     fake, _ = model.wave(quantized.latents)
     return (fake[:, config.codec.delay :].astype(jnp.float32), quantized.commitment), quantized
 
 
-def judge(judges: Parameters, wave: jax.Array, config: CodecTrainConfig) -> list[list[jax.Array]]:
+def discriminate(discriminators: Parameters, wave: jax.Array, config: CodecTrainConfig) -> list[list[jax.Array]]:
     """What the discriminators see in wave f32 [B, T]; float32 features."""
     dtype = jnp.dtype(config.compute)
-    cast = {name: x.astype(dtype) for name, x in weight_norm.fold(judges).items()}
+    cast = {name: x.astype(dtype) for name, x in weight_norm.fold(discriminators).items()}
     features = parameters.bind(config.discriminators, cast, Discriminators)(wave.astype(dtype))
     return jax.tree.map(lambda x: x.astype(jnp.float32), features)
 
 
-def heard(wave: jax.Array, config: CodecTrainConfig) -> jax.Array:
-    """The last samples of f32 [B, T], which have a past: what discriminators hear."""
-    return wave[:, -config.judged :]
+def crop(wave: jax.Array, config: CodecTrainConfig) -> jax.Array:
+    """The last samples of f32 [B, T], which have a past: what discriminators get."""
+    return wave[:, -config.discriminator_samples :]
 
 
 def generator_loss(
     fake: jax.Array,
     commitment: jax.Array,
     wave: jax.Array,
-    judges: Parameters | None,
+    discriminators: Parameters | None,
     config: CodecTrainConfig,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The weighted sum and its parts; without judges no adversarial ones."""
+    """The weighted sum and its parts; without discriminators no adversarial ones."""
     weights, rate, loud = config.losses, config.codec.sample_rate, codec_losses.gain(wave)
     parts = {
         "mel": codec_losses.mel_distance(loud * fake, loud * wave, rate, weights.windows, weights.mels),
         "wave": codec_losses.relative_error(fake, wave),
         "commitment": commitment,
     }
-    if judges is not None:
-        of_fake, of_real = (judge(judges, heard(sound, config), config) for sound in (fake, wave))
+    if discriminators is not None:
+        of_fake, of_real = (discriminate(discriminators, crop(sound, config), config) for sound in (fake, wave))
         parts["adversarial"] = codec_losses.adversarial_loss(of_fake)
         parts["features"] = codec_losses.feature_loss(of_fake, of_real)
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), start=jnp.zeros(()))
@@ -162,42 +169,46 @@ def codec_step(
     adversarial: bool,
 ) -> tuple[CodecState, dict[str, jax.Array]]:
     """One step of the discriminators and one of the codec on the same reconstruction of wave f32 [B, T]."""
-    dropout_key, revive_key = jax.random.split(key)
+    dropout_key, replace_key = jax.random.split(key)
     used = codebooks_used(dropout_key, wave.shape[0], config.codec.codebooks, config.quantizer_dropout)
     forward = functools.partial(reconstruct, wave=wave, used=used, config=config)
     (fake, commitment), backward, quantized = jax.vjp(forward, state.params, has_aux=True)
     wave = wave[:, : fake.shape[1]]
 
-    judges, judges_opt, metrics = state.judges, state.judges_optimizer, {}
+    discriminators, discriminators_opt, metrics = state.discriminators, state.discriminators_optimizer, {}
     if adversarial:
         stop = jax.lax.stop_gradient
 
-        def judges_loss(judges: Parameters) -> jax.Array:
-            of_fake, of_real = (judge(judges, heard(sound, config), config) for sound in (stop(fake), wave))
+        def loss(discriminators: Parameters) -> jax.Array:
+            of_fake, of_real = (
+                discriminate(discriminators, crop(sound, config), config) for sound in (stop(fake), wave)
+            )
             return codec_losses.discriminator_loss(of_fake, of_real)
 
-        metrics["discriminator"], grads = jax.value_and_grad(judges_loss)(judges)
-        updates, judges_opt = optimizer(config.discriminator_clip).update(grads, judges_opt, judges)
+        metrics["discriminator"], grads = jax.value_and_grad(loss)(discriminators)
+        updates, discriminators_opt = optimizer(config.discriminator_clip).update(
+            grads, discriminators_opt, discriminators
+        )
         rate = learning_rate(config, config.discriminator_learning_rate, state.step, progress)
-        judges = moved(judges, updates, rate)
+        discriminators = apply_updates(discriminators, updates, rate)
 
     gradient = jax.grad(generator_loss, argnums=(0, 1), has_aux=True)
-    towards, parts = gradient(fake, commitment, wave, judges if adversarial else None, config)
+    towards, parts = gradient(fake, commitment, wave, discriminators if adversarial else None, config)
     (grads,) = backward(towards)
     updates, opt = optimizer(config.clip).update(grads, state.optimizer, state.params)
-    params = moved(state.params, updates, learning_rate(config, config.learning_rate, state.step, progress))
+    params = apply_updates(state.params, updates, learning_rate(config, config.learning_rate, state.step, progress))
 
-    entries, use = followed(state.params[ENTRIES], state.use, quantized, used, config.use_decay)
-    params[ENTRIES], dead = revive(entries, use, quantized.residuals, revive_key, config.revive_below)
+    codebooks, use = ema_update(state.params[CODEBOOKS], state.use, quantized, used, config.use_decay)
+    params[CODEBOOKS], dead = replace_dead_codes(codebooks, use, quantized.residuals, replace_key, config.dead_below)
     use = jnp.where(dead, 1.0, use)
 
     decay = jnp.minimum(config.average_decay, (1 + state.step) / (10 + state.step))
     average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, params)
     # Halfway between where an entry was and where it is now, there is nothing.
-    average[ENTRIES] = jnp.where(dead[..., None], params[ENTRIES], average[ENTRIES])
-    metrics |= parts | {"revived": dead.sum().astype(jnp.float32), "gradient_norm": optax.tree.norm(grads)}
+    average[CODEBOOKS] = jnp.where(dead[..., None], params[CODEBOOKS], average[CODEBOOKS])
+    metrics |= parts | {"codes_replaced": dead.sum().astype(jnp.float32), "gradient_norm": optax.tree.norm(grads)}
     metrics |= {"perplexity_mean": perplexity(use).mean(), "perplexity_least": perplexity(use).min()}
-    return CodecState(state.step + 1, params, average, opt, judges, judges_opt, use), metrics
+    return CodecState(state.step + 1, params, average, opt, discriminators, discriminators_opt, use), metrics
 
 
 CodecSteps = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]
@@ -245,25 +256,27 @@ def devices() -> Mesh:
 def fresh_codec_state(config: CodecTrainConfig) -> CodecState:
     """Step 0."""
     params = weight_norm.unfold(parameters.initial(config.codec, config.seed, SoundStream))
-    judges = weight_norm.unfold(parameters.initial(config.discriminators, config.seed + 1, Discriminators))
+    discriminators = weight_norm.unfold(parameters.initial(config.discriminators, config.seed + 1, Discriminators))
     return CodecState(
         jnp.zeros((), jnp.int32),
         params,
         jax.tree.map(jnp.copy, params),
         optimizer(config.clip).init(params),
-        judges,
-        optimizer(config.discriminator_clip).init(judges),
+        discriminators,
+        optimizer(config.discriminator_clip).init(discriminators),
         jnp.ones((config.codec.codebooks, config.codec.codebook_size)),  # as if all had been used alike
     )
 
 
 @functools.partial(jax.jit, static_argnames="config", donate_argnums=0)
-def with_codebooks(state: CodecState, waves: jax.Array, config: CodecTrainConfig) -> CodecState:
+def init_codebooks(state: CodecState, waves: jax.Array, config: CodecTrainConfig) -> CodecState:
     """A fresh state whose codebooks begin where the latents of waves [k, B, T] are."""
-    latents = jax.lax.map(lambda wave: bound(state.params, config).latents(wave)[0], waves)
+    latents = jax.lax.map(lambda wave: bind_codec(state.params, config).latents(wave)[0], waves)
     flat = latents.astype(jnp.float32).reshape(-1, config.codec.width)
-    entries = first_entries(flat, jax.random.key(config.seed), config.codec)
-    return state._replace(params=state.params | {ENTRIES: entries}, average=state.average | {ENTRIES: entries + 0.0})
+    codebooks = kmeans_init(flat, jax.random.key(config.seed), config.codec)
+    return state._replace(
+        params=state.params | {CODEBOOKS: codebooks}, average=state.average | {CODEBOOKS: codebooks + 0.0}
+    )
 
 
 def refuse_another_codec(folder: Path, codec: CodecConfig) -> None:
@@ -279,19 +292,19 @@ def refuse_another_codec(folder: Path, codec: CodecConfig) -> None:
 class Programs:
     """The compiled steps; those with discriminators are compiled beside the training, if it begins without."""
 
-    def __init__(self, config: CodecTrainConfig, judged: bool):
+    def __init__(self, config: CodecTrainConfig, adversarial: bool):
         self.config, self.later = config, None
-        compiled_codec_steps(config, judged)
-        if not judged and config.adversarial_from < 1:
+        compiled_codec_steps(config, adversarial)
+        if not adversarial and config.adversarial_from < 1:
             background = ThreadPoolExecutor(1)
             self.later = background.submit(compiled_codec_steps, config, True)
             background.shutdown(wait=False)
 
-    def of(self, judged: bool) -> CodecSteps:
+    def of(self, adversarial: bool) -> CodecSteps:
         """Those with or without discriminators."""
-        if judged and self.later is not None:
+        if adversarial and self.later is not None:
             return self.later.result()
-        return compiled_codec_steps(self.config, judged)
+        return compiled_codec_steps(self.config, adversarial)
 
 
 class Pace:
@@ -312,7 +325,7 @@ def train_codec(
     batches: Batches,
     folder: Path,
     *,
-    at_checkpoint: Callable[[int, Parameters, bool], dict[str, float]] = lambda step, params, judged: {},
+    at_checkpoint: Callable[[int, Parameters, bool], dict[str, float]] = lambda step, params, adversarial: {},
     stop_after: float = float("inf"),
 ) -> CodecState:
     """Train to the end, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint.
@@ -336,21 +349,23 @@ def train_codec(
         if saved is not None:
             batches.set_state(saved["reader"])
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        step, leave, judged = int(state.step), False, saved is not None and saved["judged"]
-        programs = Programs(config, judged or config.adversarial_from <= 0)
+        step, leave, adversarial = int(state.step), False, saved is not None and saved["adversarial"]
+        programs = Programs(config, adversarial or config.adversarial_from <= 0)
         waves = waves_on_devices(batches, config, step, mesh)
         if saved is None and waves is not None:
-            state = jax.block_until_ready(jax.device_put(with_codebooks(state, waves, config), everywhere))
+            state = jax.block_until_ready(jax.device_put(init_codebooks(state, waves, config), everywhere))
         pace = Pace(config, 0.0 if saved is None else saved["progress"])
         while waves is not None and not leave:
             reader = batches.get_state()  # after exactly the waves of the steps up to the end of this dispatch
             dispatched, progress = time.monotonic(), pace.progress(step)
-            if progress >= config.adversarial_from and not judged:
+            if progress >= config.adversarial_from and not adversarial:
                 if step:  # what spectra alone have taught
                     metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), False))
-                judged = True
+                adversarial = True
             k = waves.shape[0]
-            program = programs.of(judged) if k == config.steps_per_dispatch else make_codec_steps(config, judged)
+            program = (
+                programs.of(adversarial) if k == config.steps_per_dispatch else make_codec_steps(config, adversarial)
+            )
             state, figures = program(state, waves, jax.device_put(np.float32(progress), everywhere))
             step += k
             waves = waves_on_devices(batches, config, step, mesh)  # while the device works
@@ -359,8 +374,10 @@ def train_codec(
             leave = stop.asked() or waves is None or pace.progress(step) >= 1
             if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
                 # first: who sent SIGTERM may not wait for long
-                checkpoints.save(step, state, {"reader": reader, "progress": pace.progress(step), "judged": judged})
-                metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), judged))
+                checkpoints.save(
+                    step, state, {"reader": reader, "progress": pace.progress(step), "adversarial": adversarial}
+                )
+                metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), adversarial))
     return state
 
 

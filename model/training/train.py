@@ -31,11 +31,11 @@ from musicgen.model.parameters import Parameters
 from musicgen.model.perceiver_ar import Drop, no_drop
 from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.training.checkpointing import Checkpoints
-from musicgen.model.training.cuts import Dials, all_contexts, all_settings, one_setting
 from musicgen.model.training.metrics import Metrics
+from musicgen.model.training.multi_context import MultiContext, all_contexts, all_settings, one_setting
 from musicgen.model.training.optimizer import OptimizerConfig, optimizer
 
-DRAWN_WITHIN = 0.2  # share of a run over which its own draws come in
+SAMPLED_WITHIN = 0.2  # share of a run over which `sampled_rate` is reached
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +50,12 @@ class TrainConfig:
     dropout: float = 0.15  # of what each block adds to the residual stream
     cross_keep: float = 0.5  # share of the inputs before the latents that cross-attend dropout leaves
     token_dropout: float = 0.0  # share of the inputs whose embedding is hidden
-    drawn: float = 0.0  # most of a row's frames that its own draws take the place of (`with_draws`; frames of codes)
-    drawn_from: float = 0.4  # share of the run before which there are none: a beginner's draws teach nothing
-    draws: int = 2  # times that a step draws
+    sampled_rate: float = 0.0  # most of a row's frames that the model samples itself (`scheduled_sampling`; of codes)
+    sampled_from: float = 0.4  # share of the run before which there are none: a beginner's samples teach nothing
+    sampled_passes: int = 2  # times that a step samples
     z_loss: float = 1e-4
     seed: int = 0
-    all_settings: bool = True  # train every dial setting (cuts.py), or only N and M of the config
+    all_settings: bool = True  # train every dial setting (multi_context.py), or only N and M of the config
     compute: str = "bfloat16"
     deterministic: bool = False  # on a GPU, too, the same bits at every run; slower (model/attention.py)
     checkpoint_every: int = 1_000
@@ -81,15 +81,15 @@ class Batches(Protocol):
     def set_state(self, state: Any) -> None: ...
 
 
-def dials_of(config: TrainConfig) -> Dials:
-    """How a batch of this run is cut.  Raises ValueError if the batch is not whole decks."""
+def contexts_of(config: TrainConfig) -> MultiContext:
+    """How a batch of this run is sliced.  Raises ValueError if the batch is not whole groups."""
     N, M = config.model.context, config.model.latents
     every = all_settings if config.model.channels == 1 else all_contexts
-    cuts = every(N, M) if config.all_settings else one_setting(N, M)
-    dials = Dials(cuts, N, M, fused=not config.deterministic)
-    if config.batch % dials.rows:
-        raise ValueError(f"batch must be a multiple of {dials.rows}, not {config.batch}")
-    return dials
+    slices = every(N, M) if config.all_settings else one_setting(N, M)
+    contexts = MultiContext(slices, N, M, fused=not config.deterministic)
+    if config.batch % contexts.rows:
+        raise ValueError(f"batch must be a multiple of {contexts.rows}, not {config.batch}")
+    return contexts
 
 
 def pad_vocabulary(config: ModelConfig, params: Mapping[str, jax.Array]) -> tuple[ModelConfig, Mapping[str, jax.Array]]:
@@ -107,37 +107,37 @@ def pad_vocabulary(config: ModelConfig, params: Mapping[str, jax.Array]) -> tupl
     return dataclasses.replace(config, vocab_size=config.vocab_size + extra), {**params, **tables}
 
 
-def with_draws(
+def scheduled_sampling(
     think: Callable[[jax.Array], jax.Array],
     model: FrameCodes,
     inputs: jax.Array,
     positions: jax.Array,
-    share: jax.Array,
-    draws: int,
+    rate: jax.Array,
+    passes: int,
     key: jax.Array,
 ) -> jax.Array:
-    """Frames inputs i32 [B, N, Q], some of those that follow latents being what the model draws there.
+    """Frames inputs i32 [B, N, Q], some of those that follow latents replaced by what the model samples there.
 
-    A model that has only heard recordings takes its own draws for something else, and what it writes runs away from
-    music within seconds (benchmarks/codes); here it meets them, and has to go on as the recording does (scheduled
-    sampling; Bengio et al., 2015).  think(inputs): the latents [B, M, D] at positions i32 [B, M].  share: the most of a
-    row's frames; each row has its own, from 0 up.  Drawn `draws` times, so that there are draws that follow draws.
+    A model that has only heard recordings takes its own samples for something else, and what it writes runs away from
+    music within seconds (benchmarks/codes); here it meets them, and has to go on as the recording does (Bengio et al.,
+    2015).  think(inputs): the latents [B, M, D] at positions i32 [B, M].  rate: the most of a row's frames; each row
+    has its own, from 0 up.  Sampled in so many `passes`, so that there are samples that follow samples.
     """
     B, M = positions.shape
     rows, following = jnp.arange(B)[:, None], positions + 1  # beyond the end: no input, and dropped
     real = inputs.at[rows, following].get(mode="fill", fill_value=PAD)
-    row_key, *draw_keys = jax.random.split(key, 1 + 2 * draws)
-    rate = share * jax.random.uniform(row_key, (B, 1))
+    row_key, *pass_keys = jax.random.split(key, 1 + 2 * passes)
+    row_rate = rate * jax.random.uniform(row_key, (B, 1))
     mixed = inputs
-    for draw_key, place_key in zip(draw_keys[::2], draw_keys[1::2], strict=True):
+    for draw_key, place_key in zip(pass_keys[::2], pass_keys[1::2], strict=True):
         x = jax.lax.stop_gradient(think(mixed))
 
         def choose(q: jax.Array, logits: jax.Array, draw_key: jax.Array = draw_key) -> jax.Array:
             return jax.random.categorical(jax.random.fold_in(draw_key, q), logits).astype(jnp.int32)
 
-        drawn = model.draw(x.reshape(B * M, -1), choose).reshape(real.shape)
-        chosen = (jax.random.uniform(place_key, (B, M)) < rate)[..., None] & (real > BOS)
-        mixed = inputs.at[rows, following].set(jnp.where(chosen, drawn, real), mode="drop")
+        sampled = model.draw(x.reshape(B * M, -1), choose).reshape(real.shape)
+        chosen = (jax.random.uniform(place_key, (B, M)) < row_rate)[..., None] & (real > BOS)
+        mixed = inputs.at[rows, following].set(jnp.where(chosen, sampled, real), mode="drop")
     return mixed
 
 
@@ -146,12 +146,12 @@ def loss_of(
     tokens: jax.Array,
     key: jax.Array,
     config: TrainConfig,
-    dials: Dials,
-    share: jax.Array | None = None,
+    contexts: MultiContext,
+    sampled_rate: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean loss over the targets of rows tokens i32 [B, N+1], or of frames [B, N+1, Q].
 
-    Also nats/token of all and of those at the full setting.  share: of `with_draws`.
+    Also nats/token of all and of those at the full setting.  sampled_rate: of `scheduled_sampling`.
     """
     dtype = jnp.dtype(config.compute)
     tiles, arrays = pad_vocabulary(config.model, {name: x.astype(dtype) for name, x in params.items()})
@@ -159,23 +159,29 @@ def loss_of(
     residual_key, cross_key, token_key = jax.random.split(key, 3)
     drop = Dropout(config.dropout, residual_key)
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    positions = dials.positions(tokens.shape[0] // dials.rows)
+    positions = contexts.positions(tokens.shape[0] // contexts.rows)
     if config.token_dropout:
         hidden = jax.random.bernoulli(token_key, config.token_dropout, inputs.shape)
         inputs = jnp.where(hidden, PAD, inputs)
     everywhere = jnp.arange(inputs.shape[1])[None]
 
     def think(inputs: jax.Array, drop: Drop) -> jax.Array:
-        h = model.encode(inputs, everywhere, dials.local_attend(config.model.local_window), dtype=dtype, drop=drop)
+        h = model.encode(inputs, everywhere, contexts.local_attend(config.model.local_window), dtype=dtype, drop=drop)
         x = jnp.take_along_axis(h, positions[..., None], axis=1)
-        cross = dials.cross_attend(config.cross_keep, cross_key)
-        return model.process(x, positions, h, everywhere, cross, dials.self_attend, drop)
+        cross = contexts.cross_attend(config.cross_keep, cross_key)
+        return model.process(x, positions, h, everywhere, cross, contexts.self_attend, drop)
 
-    if share is not None and isinstance(model, FrameCodes):
-        drawing_key = jax.random.fold_in(token_key, 1)
-        heard = functools.partial(think, drop=no_drop)
-        drawn = functools.partial(with_draws, heard, model, positions=positions, share=share, draws=config.draws)
-        inputs = jax.lax.cond(share > 0, functools.partial(drawn, key=drawing_key), lambda inputs: inputs, inputs)
+    if sampled_rate is not None and isinstance(model, FrameCodes):
+        sample = functools.partial(
+            scheduled_sampling,
+            functools.partial(think, drop=no_drop),
+            model,
+            positions=positions,
+            rate=sampled_rate,
+            passes=config.sampled_passes,
+            key=jax.random.fold_in(token_key, 1),
+        )
+        inputs = jax.lax.cond(sampled_rate > 0, sample, lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
     x = think(inputs, drop)
     logits = model.decode(x, targets, drop)
@@ -185,7 +191,7 @@ def loss_of(
     real = targets > BOS  # neither padding nor the beginning of a piece is anything to predict
     count = jnp.maximum(real.sum(), 1)
     loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
-    full = real & jnp.tile(dials.full, tokens.shape[0] // dials.rows).reshape(-1, *[1] * (real.ndim - 1))
+    full = real & jnp.tile(contexts.full, tokens.shape[0] // contexts.rows).reshape(-1, *[1] * (real.ndim - 1))
     return loss, {
         "nats": jnp.sum(jnp.where(real, nats, 0.0)) / count,
         "nats_full": jnp.sum(jnp.where(full, nats, 0.0)) / jnp.maximum(full.sum(), 1),
@@ -219,18 +225,18 @@ GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled function (state, rows [k, B, N+1]) -> (state after k steps, metrics of each step [k])."""
-    dials = dials_of(config)
-    if config.drawn and not config.model.depth_layers:
-        raise ValueError("only a model of frames can be trained on its own draws")
+    contexts = contexts_of(config)
+    if config.sampled_rate and not config.model.depth_layers:
+        raise ValueError("only a model of frames can be trained by scheduled sampling")
     update = optimizer(config.optimizer, config.steps, config.compute)
     root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
 
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(root, state.step)
         gradient = jax.grad(loss_of, has_aux=True)
-        ramp = jnp.clip((state.step / config.steps - config.drawn_from) / DRAWN_WITHIN, 0.0, 1.0)
-        share = config.drawn * ramp if config.drawn else None
-        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, dials, share)
+        ramp = jnp.clip((state.step / config.steps - config.sampled_from) / SAMPLED_WITHIN, 0.0, 1.0)
+        sampled_rate = config.sampled_rate * ramp if config.sampled_rate else None
+        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, contexts, sampled_rate)
         metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = update.update(grads, state.opt_state, state.params)
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
@@ -321,7 +327,7 @@ def train(
     from parameters `start` (see `fresh_state`) if there is none.
 
     `at_checkpoint` may validate (its figures join the metrics) and write samples.  Raises ValueError if the batch is
-    not whole decks or the folder's checkpoints are of another model.
+    not whole groups or the folder's checkpoints are of another model.
     """
     train_steps = make_train_steps(config)
     refuse_another_model(folder, config.model)

@@ -7,14 +7,14 @@ import pytest
 from musicgen.app.recipes import RECIPES, Recipe
 from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model.config import PRESETS
-from musicgen.model.training.train import TrainConfig, dials_of
+from musicgen.model.training.train import TrainConfig, contexts_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_recipes(name: str) -> None:
-    """Each trains the preset of its name, in whole decks."""
+    """Each trains the preset of its name, in whole groups."""
     assert RECIPES[name].train.model == PRESETS[name]
-    assert dials_of(RECIPES[name].train).rows == 16
+    assert contexts_of(RECIPES[name].train).rows == 16
 
 
 def test_later_is_counted_in_windows() -> None:

@@ -18,16 +18,16 @@ from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import Masked
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.training.cuts import Dials, all_contexts
+from musicgen.model.training.multi_context import MultiContext, all_contexts
 from musicgen.model.training.optimizer import OptimizerConfig
 from musicgen.model.training.train import (
     TrainConfig,
     TrainState,
-    dials_of,
+    contexts_of,
     fresh_state,
     loss_of,
     make_train_steps,
-    with_draws,
+    scheduled_sampling,
 )
 
 Q, S = 4, 8
@@ -166,7 +166,7 @@ def test_gradients_are_finite_and_reach_everything() -> None:
     tokens[:, 3] = 1
     tokens[0, :2] = 0
     params = {name: jnp.asarray(x) for name, x in random_parameters(FRAMES).items()}
-    gradient = jax.jit(lambda p: jax.grad(loss_of, has_aux=True)(p, tokens, jax.random.key(0), run, dials_of(run)))
+    gradient = jax.jit(lambda p: jax.grad(loss_of, has_aux=True)(p, tokens, jax.random.key(0), run, contexts_of(run)))
     grads, figures = gradient(params)
     for name, value in grads.items():
         assert value.dtype == jnp.float32
@@ -174,12 +174,12 @@ def test_gradients_are_finite_and_reach_everything() -> None:
     assert 0 < float(figures["nats_full"]) < 20
 
 
-def test_contexts_of_a_deck() -> None:
+def test_contexts_of_a_group() -> None:
     """Every context from the latents' own to N."""
     N, M = FRAMES.context, FRAMES.latents
-    dials = Dials(all_contexts(N, M), N, M)
-    assert dials.rows == 8 and dials.full.sum() == 2
-    assert {cut.context for cut in dials.cuts} == {N, N // 2, N // 4, N // 8, M}
+    contexts = MultiContext(all_contexts(N, M), N, M)
+    assert contexts.rows == 8 and contexts.full.sum() == 2
+    assert {part.context for part in contexts.slices} == {N, N // 2, N // 4, N // 8, M}
 
 
 def counting(config: ModelConfig, seed: int) -> np.ndarray:
@@ -211,8 +211,8 @@ def test_it_learns_what_is_there() -> None:
     assert nats[len(nats) // 2 :].mean() < 0.2
 
 
-def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
-    """Rows of FRAMES with draws of random parameters, by latents at inputs 9 to 14 of 16."""
+def sample(inputs: np.ndarray, share: float) -> np.ndarray:
+    """Rows of FRAMES with samples of random parameters, by latents at inputs 9 to 14 of 16."""
     model = parameters.bind(FRAMES, random_parameters(FRAMES))
     assert isinstance(model, FrameCodes)
     masked, positions = Masked(FRAMES, 9, None), jnp.arange(9, 15)[None]
@@ -225,32 +225,34 @@ def drawn(inputs: np.ndarray, share: float) -> np.ndarray:
         )
 
     at = jnp.tile(positions, (len(inputs), 1))
-    return np.asarray(with_draws(think, model, jnp.asarray(inputs), at, jnp.float32(share), 2, jax.random.key(3)))
+    return np.asarray(
+        scheduled_sampling(think, model, jnp.asarray(inputs), at, jnp.float32(share), 2, jax.random.key(3))
+    )
 
 
-def test_draws_take_the_place_of_frames_after_latents() -> None:
-    """Of none if their share is zero; of frames 10 to 15 alone, never of BOS; and no draw knows what is later."""
+def test_samples_take_the_place_of_frames_after_latents() -> None:
+    """Of none if their share is zero; of frames 10 to 15 alone, never of BOS; and no sample knows what is later."""
     inputs = rows(FRAMES, 32)[:, :-1]
     inputs[:, 12] = 1
-    np.testing.assert_array_equal(drawn(inputs, 0.0), inputs)
-    mixed = drawn(inputs, 1.0)
+    np.testing.assert_array_equal(sample(inputs, 0.0), inputs)
+    mixed = sample(inputs, 1.0)
     assert mixed.min() >= 1 and mixed.max() < S + 3
     other = (mixed != inputs).any(axis=-1)
     assert not other[:, :10].any() and not other[:, 12].any()
     assert (other[:, [10, 11, 13, 14, 15]].mean(axis=0) > 0.2).all() and other.mean() < 0.5  # each row its own rate
     changed = inputs.copy()
     changed[:, 13] = 3 + (changed[:, 13] - 3 + 1) % S
-    again = drawn(changed, 1.0)
+    again = sample(changed, 1.0)
     np.testing.assert_array_equal(again[:, :13], mixed[:, :13])
     assert (again[:, 14:] != mixed[:, 14:]).any()
 
 
-def test_draws_are_likely_frames() -> None:
-    """Where the model is sure, its draws are the recording, and a run with draws learns as one without."""
-    _, told = learnt(run_of(FRAMES, drawn=1.0))
+def test_samples_are_likely_frames() -> None:
+    """Where the model is sure, its samples are the recording, and a run with them learns as one without."""
+    _, told = learnt(run_of(FRAMES, sampled_rate=1.0))
     assert told[0] > 0.5 and told[-1] < 0.2, told
     with pytest.raises(ValueError, match="only a model of frames"):
-        make_train_steps(run_of(TOY, drawn=0.5, all_settings=False))
+        make_train_steps(run_of(TOY, sampled_rate=0.5, all_settings=False))
 
 
 def test_scores_are_those_of_the_forward_pass() -> None:

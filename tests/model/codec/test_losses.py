@@ -15,7 +15,7 @@ from musicgen.model.codec import weight_norm
 from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.codec.losses import LossConfig, mel_distance, mel_filters, si_sdr, spectrum
 
-TOY_JUDGES = DiscriminatorConfig(
+TOY_DISCRIMINATORS = DiscriminatorConfig(
     periods=(3,), period_channels=(2, 4), windows=(64,), band_channels=2, bands=(0.0, 0.5, 1.0)
 )
 
@@ -90,20 +90,20 @@ def test_adversarial_losses() -> None:
 
 
 def test_discriminators_see_every_part_of_a_wave_of_any_length_and_level() -> None:
-    params = parameters.initial(TOY_JUDGES, 0, Discriminators)
-    judge = jax.jit(lambda wave: parameters.bind(TOY_JUDGES, params, Discriminators)(wave))
+    params = parameters.initial(TOY_DISCRIMINATORS, 0, Discriminators)
+    discriminate = jax.jit(lambda wave: parameters.bind(TOY_DISCRIMINATORS, params, Discriminators)(wave))
     wave = jnp.asarray(noise(2, 601))
-    features = judge(wave)
+    features = discriminate(wave)
     assert [len(each) for each in features] == [2 + 1, 2 * 5 + 1]
     assert features[0][-1].shape == (2, math.ceil(math.ceil(601 / 3) / 3), 3, 1)
-    for quiet, loud in zip(jax.tree.leaves(judge(0.1 * wave)), jax.tree.leaves(features), strict=True):
+    for quiet, loud in zip(jax.tree.leaves(discriminate(0.1 * wave)), jax.tree.leaves(features), strict=True):
         np.testing.assert_allclose(quiet, loud, atol=2e-3)
-    gradient = jax.jit(jax.grad(lambda wave: sum(jnp.sum(x[-1] ** 2) for x in judge(wave))))(wave)
+    gradient = jax.jit(jax.grad(lambda wave: sum(jnp.sum(x[-1] ** 2) for x in discriminate(wave))))(wave)
     assert bool((jnp.abs(gradient) > 0).mean() > 0.99)
 
 
 def test_folding_kernels() -> None:
-    params = parameters.initial(TOY_JUDGES, 0, Discriminators)
+    params = parameters.initial(TOY_DISCRIMINATORS, 0, Discriminators)
     unfolded = weight_norm.unfold(params)
     folded = weight_norm.fold(unfolded)
     assert set(folded) == set(params)
@@ -114,4 +114,4 @@ def test_folding_kernels() -> None:
     for name, value in params.items():  # the length of a direction means nothing
         np.testing.assert_allclose(twice[name], value, rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="parameters do not fit the config"):
-        parameters.bind(TOY_JUDGES, unfolded, Discriminators)
+        parameters.bind(TOY_DISCRIMINATORS, unfolded, Discriminators)

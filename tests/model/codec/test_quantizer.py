@@ -17,11 +17,11 @@ from musicgen.model import parameters
 from musicgen.model.codec.quantizer import (
     ResidualVectorQuantizer,
     codebooks_used,
-    first_entries,
-    followed,
+    ema_update,
+    kmeans_init,
     nearest,
     perplexity,
-    revive,
+    replace_dead_codes,
 )
 
 Q, S, D = TOY_CODEC.codebooks, TOY_CODEC.codebook_size, TOY_CODEC.width
@@ -96,7 +96,7 @@ def test_an_entry_is_its_own_code(seed: int) -> None:
 def test_more_codebooks_are_nearer() -> None:
     """With codebooks that know what they quantise, each takes away a part of what is left."""
     z = noise(2000, D)
-    entries = first_entries(jnp.asarray(z), jax.random.key(0), TOY_CODEC)
+    entries = kmeans_init(jnp.asarray(z), jax.random.key(0), TOY_CODEC)
     quantizer = bound({"entries": entries})
     codes = quantizer.encode(jnp.asarray(z)[None])
     errors = [float(np.mean((quantizer.decode(codes[..., :q])[0] - z) ** 2)) for q in range(1, Q + 1)]
@@ -108,7 +108,7 @@ def test_fresh_codebooks_are_the_means_of_what_chose_them() -> None:
     """Few well separated clouds, so that the rounds of k-means come to rest."""
     config = dataclasses.replace(TOY_CODEC, codebooks=1, codebook_size=4)
     z = np.repeat(10 * np.eye(4, D, dtype=np.float32), 200, axis=0) + 0.01 * noise(800, D)
-    entries = np.asarray(first_entries(jnp.asarray(z), jax.random.key(3), config))[0]
+    entries = np.asarray(kmeans_init(jnp.asarray(z), jax.random.key(3), config))[0]
     chosen = np.argmin(((z[:, None] - entries) ** 2).sum(axis=-1), axis=1)
     assert len(set(chosen)) >= 2
     for s in set(chosen):
@@ -144,7 +144,7 @@ def test_entries_follow_what_chose_them() -> None:
     z, used, decay = jnp.asarray(noise(3, 7, D)), jnp.array([1, Q, 2]), 0.8
     quantized = programs()[2](z, used)
     entries, old_use = only_quantizer()["entries"], np.random.default_rng(1).uniform(0, 2, (Q, S))
-    moved, use = followed(entries, jnp.asarray(old_use, jnp.float32), quantized, used, decay)
+    moved, use = ema_update(entries, jnp.asarray(old_use, jnp.float32), quantized, used, decay)
     for q in range(Q):
         rows = [b for b in range(3) if used[b] > q]
         codes = np.concatenate([np.asarray(quantized.codes)[b, :, q] for b in rows])
@@ -172,11 +172,11 @@ def test_perplexity() -> None:
     np.testing.assert_allclose(perplexity(jnp.asarray(np.concatenate([even, one, half]))), [S, 1, S / 2], rtol=1e-5)
 
 
-def test_dead_entries_revive() -> None:
+def test_dead_entries_are_replaced() -> None:
     params = only_quantizer()
     residuals = jnp.asarray(noise(Q, 2, 30, D, seed=5))
     use = jnp.ones((Q, S)).at[1, 3].set(0.0).at[2, :4].set(0.01)
-    entries, dead = revive(params["entries"], use, residuals, jax.random.key(0), 0.05)
+    entries, dead = replace_dead_codes(params["entries"], use, residuals, jax.random.key(0), 0.05)
     assert int(dead.sum()) == 5
     np.testing.assert_array_equal(entries[~dead], params["entries"][~dead])
     said = {tuple(row) for row in np.asarray(residuals[2]).reshape(-1, D).tolist()}

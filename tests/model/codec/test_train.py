@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_losses import TOY_JUDGES
+from test_losses import TOY_DISCRIMINATORS
 
 from musicgen.model.codec import train as codec_train
 from musicgen.model.codec.config import CodecConfig
@@ -45,13 +45,13 @@ CODEC = CodecConfig(
 )
 RUN = CodecTrainConfig(
     CODEC,
-    dataclasses.replace(TOY_JUDGES, bands=(0.0, 1.0)),
+    dataclasses.replace(TOY_DISCRIMINATORS, bands=(0.0, 1.0)),
     LossConfig(wave=1.0, windows=(128,), mels=(10,)),
     steps=6,
     adversarial_from=0.3,
     batch=2,
     samples=SAMPLES,
-    judged=SAMPLES // 2,
+    discriminator_samples=SAMPLES // 2,
     steps_per_dispatch=2,
     learning_rate=3e-3,
     warmup_steps=1,
@@ -87,7 +87,7 @@ def lines(folder: Path) -> list[dict[str, float]]:
 def test_a_run_moves_everything_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = train_codec(RUN, Chords(), tmp_path / "whole")
     fresh = jax.jit(lambda: fresh_codec_state(RUN))()
-    for name in ("params", "average", "judges"):
+    for name in ("params", "average", "discriminators"):
         before, after = getattr(fresh, name), getattr(whole, name)
         assert [n for n in before if np.array_equal(before[n], after[n])] == []
         assert all(x.dtype == jnp.float32 for x in after.values())
@@ -114,15 +114,15 @@ def test_a_run_by_the_clock_ends_with_it_and_shows_what_there_was_before_discrim
     config = dataclasses.replace(RUN, seconds=0.5, adversarial_from=0.5, steps=0)
     seen: list[tuple[int, bool]] = []
 
-    def at_checkpoint(step: int, params: Any, judged: bool) -> dict[str, float]:
-        seen.append((step, judged))
-        return {"shown": float(judged)}
+    def at_checkpoint(step: int, params: Any, adversarial: bool) -> dict[str, float]:
+        seen.append((step, adversarial))
+        return {"shown": float(adversarial)}
 
     state = train_codec(config, Chords(), tmp_path, at_checkpoint=at_checkpoint)
     steps = [line for line in lines(tmp_path) if "mel" in line]
-    first_judged = next(line["step"] for line in steps if "discriminator" in line)
-    assert [judged for _, judged in seen] == [False, True]
-    assert seen[0][0] == first_judged - config.steps_per_dispatch
+    first_adversarial = next(line["step"] for line in steps if "discriminator" in line)
+    assert [adversarial for _, adversarial in seen] == [False, True]
+    assert seen[0][0] == first_adversarial - config.steps_per_dispatch
     assert seen[1][0] == int(state.step) > 4
     progress = [line["progress"] for line in steps]
     assert progress == sorted(progress)
@@ -131,7 +131,7 @@ def test_a_run_by_the_clock_ends_with_it_and_shows_what_there_was_before_discrim
     assert int(again.step) == int(state.step) + config.steps_per_dispatch
 
 
-JUDGED = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # all of it from step 1
+ADVERSARIAL = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # all of it from step 1
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_two_devices_are_one(tmp_path: Path) -> None:
     }
     command = [sys.executable, __file__, str(tmp_path / "two")]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as other:
-        one = train_codec(JUDGED, Chords(), tmp_path / "one")
+        one = train_codec(ADVERSARIAL, Chords(), tmp_path / "one")
         _, errors = other.communicate(timeout=300)
     assert other.returncode == 0, errors
     two = np.load(tmp_path / "two.npz")
@@ -197,5 +197,5 @@ def test_a_run_that_cannot_be(tmp_path: Path) -> None:
 
 if __name__ == "__main__":  # the run of test_two_devices_are_one, in a process with two devices
     folder = Path(sys.argv[1])
-    params = train_codec(JUDGED, Chords(), folder).params
+    params = train_codec(ADVERSARIAL, Chords(), folder).params
     np.savez(folder.with_suffix(".npz"), devices=jax.device_count(), **{n: np.asarray(x) for n, x in params.items()})

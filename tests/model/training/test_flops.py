@@ -12,8 +12,8 @@ from toys import TOY
 
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS
-from musicgen.model.training.cuts import Cut, Dials, one_setting
 from musicgen.model.training.flops import forward_flops, matrix_parameters
+from musicgen.model.training.multi_context import MultiContext, Slice, one_setting
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -34,7 +34,7 @@ def test_the_count_is_that_of_the_compiler() -> None:
     tokens = jax.ShapeDtypeStruct((rows, N), jnp.int32)
     forward = jax.jit(lambda params, tokens: parameters.bind(config, params)(tokens, latents=M))
     counted = forward.lower(params, tokens).cost_analysis()["flops"]
-    stated = forward_flops(config, Dials(one_setting(N, M), N, M), rows, 1.0)
+    stated = forward_flops(config, MultiContext(one_setting(N, M), N, M), rows, 1.0)
     assert stated == pytest.approx(counted, rel=0.05)
 
 
@@ -43,13 +43,13 @@ def test_attention_is_counted_by_what_is_seen() -> None:
 
     bare = dataclasses.replace(TOY, local_layers=0)
 
-    def flops(N: int, cut: Cut, keep: float) -> float:
+    def flops(N: int, part: Slice, keep: float) -> float:
         keys_values = bare.cross_attends * 2 * N * matrix_parameters(bare)[1]
-        return forward_flops(bare, Dials((cut,), N, 8), 1, keep) - keys_values
+        return forward_flops(bare, MultiContext((part,), N, 8), 1, keep) - keys_values
 
-    full = flops(24, Cut(1, 24, 8, 8), 1.0)
+    full = flops(24, Slice(1, 24, 8, 8), 1.0)
     key = 2 * 4 * bare.width * 8  # one key more for each latent, in two crosses or two self-attends: 4 D a pair
-    assert flops(40, Cut(1, 40, 8, 8), 1.0) - full == 16 * key
-    assert full - flops(24, Cut(1, 24, 8, 8), 0.5) == 8 * key
-    assert full - flops(24, Cut(1, 24, 8, 2), 1.0) == 3 * key  # self-attends: 1 key on average, not 4
-    assert full - flops(24, Cut(1, 12, 4, 4), 1.0) == (16 + 4 - 8 - 2) * key + 2 * key
+    assert flops(40, Slice(1, 40, 8, 8), 1.0) - full == 16 * key
+    assert full - flops(24, Slice(1, 24, 8, 8), 0.5) == 8 * key
+    assert full - flops(24, Slice(1, 24, 8, 2), 1.0) == 3 * key  # self-attends: 1 key on average, not 4
+    assert full - flops(24, Slice(1, 12, 4, 4), 1.0) == (16 + 4 - 8 - 2) * key + 2 * key

@@ -30,7 +30,7 @@ from musicgen.model.training.train import (
     Dropout,
     TrainConfig,
     TrainState,
-    dials_of,
+    contexts_of,
     fresh_state,
     loss_of,
     make_train_steps,
@@ -231,7 +231,7 @@ def test_a_run_of_another_model(
 
 
 def test_impossible_batches(tmp_path: Path) -> None:
-    """A batch is whole decks of 16 rows if it trains all settings."""
+    """A batch is whole groups of 16 rows if it trains all settings."""
     config = TrainConfig(PRESETS["tiny"], batch=24)
     with pytest.raises(ValueError, match="batch must be a multiple of 16, not 24"):
         train(config, Counting(), tmp_path / "run")
@@ -242,8 +242,8 @@ def test_impossible_batches(tmp_path: Path) -> None:
 
 def gradient(config: TrainConfig) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
     """(params, tokens, key) -> (gradients, metrics)."""
-    dials = dials_of(config)
-    return lambda params, tokens, key: jax.grad(loss_of, has_aux=True)(params, tokens, key, config, dials)
+    contexts = contexts_of(config)
+    return lambda params, tokens, key: jax.grad(loss_of, has_aux=True)(params, tokens, key, config, contexts)
 
 
 @pytest.mark.parametrize("name", ["release", "large"])
@@ -289,7 +289,7 @@ def test_gradients_are_finite(name: str) -> None:
 
 @pytest.mark.slow
 def test_gradients_of_all_settings_are_finite() -> None:
-    """One deck of 16 rows, of a model of one block of each kind."""
+    """One group of 16 rows, of a model of one block of each kind."""
     model = dataclasses.replace(RUN.model, context=128, latents=64)
     assert_finite(TrainConfig(model, batch=16))
 
@@ -313,7 +313,7 @@ def test_deterministic_training_uses_no_fused_attention(monkeypatch: pytest.Monk
 @pytest.mark.gpu
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
 def test_deterministic_training_repeats_on_a_gpu() -> None:
-    """The gradient of one deck in bfloat16, bit for bit, at a size at which the fused kernel's differs."""
+    """The gradient of one group in bfloat16, bit for bit, at a size at which the fused kernel's differs."""
     model = dataclasses.replace(PRESETS["release"], layers=2, cross_attends=1, local_layers=1)
     config = TrainConfig(model, deterministic=True)
     function = jax.jit(gradient(config))
@@ -346,7 +346,7 @@ def test_hidden_tokens() -> None:
 
     def losses(rate: float) -> list[float]:
         config = dataclasses.replace(RUN, dropout=0.0, cross_keep=1.0, token_dropout=rate)
-        function = jax.jit(lambda key: loss_of(params, rows, key, config, dials_of(config))[0])
+        function = jax.jit(lambda key: loss_of(params, rows, key, config, contexts_of(config))[0])
         return [float(function(jax.random.key(seed, impl="rbg"))) for seed in (0, 0, 1)]
 
     plain = losses(0.0)

@@ -1,0 +1,59 @@
+"""What a person asks of a training run, whatever is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicgen.app.errors import BadInput, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+
+WEIGHTS = "weights"  # the folder of a run that `musicgen --checkpoint` or `--codec` takes
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Where the data are, where the run goes, and what no recipe says.
+
+    start: released weights to begin with, a name or a folder; None: fresh ones.
+    workers: processes that prepare data.  samples: whether checkpoints write some music, too.
+    stop_after: seconds after which the run saves and leaves.
+    """
+
+    preset: str
+    data: Path
+    out: Path
+    start: str | None = None
+    workers: int = 0
+    samples: bool = True
+    stop_after: float = float("inf")
+
+    def card(self, kind: str, step: int) -> str:
+        """A card for weights of this run, as Markdown."""
+        start = f" --start {self.start}" if self.start else ""
+        return f"# {kind} of your own\n\nTrained with `musicgen train --preset {self.preset}{start}`, step {step}.\n"
+
+
+def open_start(job: Job) -> Released | None:
+    """The weights to begin with.  Raises BadInput if there are none of that name, EnvironmentProblem if damaged."""
+    from musicgen import checkpoints
+
+    if job.start is None:
+        return None
+    try:
+        return checkpoints.load(job.start)
+    except checkpoints.UnknownCheckpointError as error:
+        raise BadInput(f"--start: {error}") from None
+    except checkpoints.CheckpointError as error:
+        raise EnvironmentProblem(str(error)) from None
+
+
+def history(start: Released | None) -> dict[str, Any]:
+    """For config.json: which weights a run began with, and how long those were trained."""
+    if start is None:
+        return {}
+    known = {name: start.about[name] for name in ("steps", "seconds") if name in start.about}
+    return {"start": {"name": start.name, "sha256": start.sha256, **known}}

@@ -1,0 +1,217 @@
+"""`musicgen train` for notes, for a codec and for a codec's codes: each job from its data to weights that load."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen import checkpoints
+from musicgen.app import cli
+from musicgen.app.commands import train as train_command
+from musicgen.app.recipes import CODECS, CODES, NOTES, RECIPES, Recipe
+from musicgen.app.training.codec import choose
+from musicgen.checkpoints import codec_release
+from musicgen.data_prep import VOCABULARY, Performance, write_midi
+from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.model import parameters
+from musicgen.model.codec import weight_norm as codec_parameters
+from musicgen.model.codec.soundstream import SoundStream
+from musicgen.model.config import ModelConfig
+from musicgen.model.training.optimizer import OptimizerConfig
+from musicgen.model.training.train import TrainConfig
+
+LITTLE = ModelConfig(
+    width=16, heads=2, kv_heads=1, local_layers=0, layers=1, cross_attends=1, widening=2, context=64, latents=16
+)
+TOY = Recipe(
+    TrainConfig(
+        LITTLE,
+        OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=1),
+        steps=4,
+        batch=2,
+        steps_per_dispatch=2,
+        dropout=0.0,
+        all_settings=False,
+        checkpoint_every=2,
+    ),
+    Augmentation(0, 0.0, 0.0, 0),
+)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """The exit code and what stands on stderr."""
+    capsys.readouterr()
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().err
+
+
+def figures_of(run_folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, piece: Callable[..., Performance]) -> Path:
+    """A data set of a few pieces of MIDI, made by the command."""
+    folder = tmp_path_factory.mktemp("notes")
+    lines = ["split,midi_filename"]
+    for seed, split in enumerate(("train", "train", "validation")):
+        write_midi(piece(80, seed), folder / f"{seed}.mid")
+        lines.append(f"{split},{seed}.mid")
+    (folder / "splits.csv").write_text("\n".join(lines) + "\n")
+    made = ["--midi-dir", folder, "--csv", folder / "splits.csv", "--out", folder / "set", "--workers", 0, "--quiet"]
+    assert cli.main(["prep", *map(str, made)]) == 0
+    return folder / "set"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset `toy` as small as can be."""
+    monkeypatch.setitem(RECIPES, "toy", TOY)
+
+
+@pytest.mark.usefixtures("toy")
+def test_notes_and_a_fine_tune(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped, gone on with, then begun with the weights of that run: where the one ends the other begins."""
+    train = ("train", "--preset", "toy", "--data", shards, "--no-samples")
+    code, said = run(capsys, *train, "--out", tmp_path / "one", "--stop-after", 0)
+    assert code == 0 and "stopped at step 2 of 4; the same command goes on" in said
+    code, said = run(capsys, *train, "--out", tmp_path / "one")
+    assert code == 0 and f"musicgen --checkpoint {tmp_path / 'one' / 'weights'} --out new.mid" in said
+    first = checkpoints.load(tmp_path / "one" / "weights")
+    assert first.config == LITTLE and first.about["steps"] == 4 and "start" not in first.about
+
+    code, _ = run(capsys, *train, "--out", tmp_path / "two", "--start", first.folder, "--steps", 2)
+    second = checkpoints.load(tmp_path / "two" / "weights")
+    assert code == 0
+    assert second.about["start"] == {"name": "weights", "sha256": first.sha256, "steps": 4}
+    fresh, tuned = figures_of(tmp_path / "one")[0]["nats"], figures_of(tmp_path / "two")[0]["nats"]
+    assert fresh == pytest.approx(np.log(391), abs=0.1) and tuned < fresh - 0.1
+    assert "--start " in (second.folder / "CARD.md").read_text()
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_start_gives_the_shape(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe's own shape does not matter; weights of other tokens are refused, and so is a name of none."""
+    other = dataclasses.replace(LITTLE, width=32, context=32)
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(0, 0.1, shape) for name, shape in sorted(parameters.shapes(other).items())}
+    checkpoints.release(tmp_path / "other", other, params, VOCABULARY.to_json(), {}, "# Other\n")
+    train = ("train", "--preset", "toy", "--data", shards, "--no-samples", "--steps", 2, "--out", tmp_path / "run")
+    assert run(capsys, *train, "--start", tmp_path / "other")[0] == 0
+    assert checkpoints.load(tmp_path / "run" / "weights").config == other
+    code, said = run(capsys, *train, "--start", "piano-codes")
+    assert code == 2 and "other tokens than MIDI's" in said
+    code, said = run(capsys, *train, "--start", "nowhere")
+    assert code == 2 and "--start: no checkpoint nowhere" in said
+
+
+@pytest.mark.parametrize(
+    ("preset", "option", "message"),
+    [
+        ("piano-codec", ("--dropout", "0.1"), "--dropout does not go with --preset piano-codec"),
+        ("piano-codec", ("--one-setting",), "--one-setting does not go with"),
+        ("tiny", ("--steps", "0"), "--steps must be at least 1"),
+        ("tiny", ("--dropout", "1"), "--dropout must be at least 0 and below 1"),
+        ("mozart", (), "no preset mozart: choose one of tiny, small, release, large, fine-tune, piano-codes"),
+        ("tiny", (), "make the data set with `musicgen prep`"),
+    ],
+)
+def test_what_cannot_be_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str, option: tuple[str, ...], message: str
+) -> None:
+    arguments = ("--data", tmp_path, "--out", tmp_path / "run", *option)
+    code, said = run(capsys, "train", "--preset", preset, *arguments)
+    assert code == 2 and message in said and said.count("\n") == 1
+
+
+def test_steps_instead_of_the_clock() -> None:
+    """The codec's recipe is by the clock, until a number of steps is asked for; one of them decides."""
+    parser = argparse.ArgumentParser()
+    train_command.add_arguments(parser)
+    asked = parser.parse_args(["--preset", "piano-codec", "--data", "set", "--out", "run", "--steps", "77"])
+    assert CODECS["piano-codec"].train.seconds == 632
+    changed = train_command._changed(CODECS["piano-codec"], asked).train
+    assert (changed.steps, changed.seconds, changed.losses.mel) == (77, 0.0, 15.0)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chords that die away, in all three splits."""
+    folder = tmp_path_factory.mktemp("recordings")
+    lines = ["split,audio_filename"]
+    t = np.arange(3 * 24_000) / 24_000
+    for seed, split in enumerate(("train", "train", "validation", "test")):
+        hertz = np.random.default_rng(seed).uniform(100, 1000, (4, 1))
+        soundfile.write(folder / f"{seed}.wav", 0.1 * (np.sin(2 * np.pi * hertz * t) * np.exp(-t)).sum(axis=0), 24_000)
+        lines.append(f"{split},{seed}.wav")
+    (folder / "splits.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_codec_and_a_model_of_its_codes(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From recordings to a codec, by it to codes, from those to a model, and to sound that was not there before."""
+    source = ("--audio-dir", recordings, "--csv", recordings / "splits.csv", "--workers", 0, "--quiet")
+    assert run(capsys, "prep", *source, "--out", tmp_path / "set")[0] == 0
+    codec_run = ("train", "--preset", "tiny-codec", "--data", tmp_path / "set", "--out", tmp_path / "codec")
+    code, said = run(capsys, *codec_run, "--steps", 10, "--stop-after", 0)
+    assert code == 0 and "stopped at step 5 of 10" in said
+    code, said = run(capsys, *codec_run, "--steps", 10)
+    codec = tmp_path / "codec" / "weights"
+    assert code == 0 and f"--codec {codec}" in said
+    before = codec_release.load(tmp_path / "codec" / "before-discriminators").about["validation"]
+    after = codec_release.load(codec).about["validation"]
+    assert (before["step"], after["step"]) == (5, 10)
+    assert {"mel_3", "si_sdr_3", "mel_6", "mel_12"} <= set(after)
+
+    assert run(capsys, "prep", *source, "--out", tmp_path / "set", "--codec", codec)[0] == 0
+    data = ("--data", tmp_path / "set" / "codes")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(capsys, "train", "--preset", "tiny-codes", *data, "--steps", 5, "--out", one)[0] == 0
+    first = checkpoints.load(one / "weights")
+    assert first.tokenizer["codec_sha256"] == codec_release.load(codec).sha256
+    assert any("validation_nats" in line for line in figures_of(one))
+    start = ("--start", one / "weights", "--steps", 5)
+    assert run(capsys, "train", "--preset", "tiny-codes", *data, *start, "--out", two)[0] == 0
+    assert checkpoints.load(two / "weights").about["start"]["sha256"] == first.sha256
+    code, said = run(capsys, "train", "--preset", "tiny-codes", *data, "--start", "piano-codes", "--out", two)
+    assert code == 2 and "do not know the codes of" in said
+
+    play = ("--checkpoint", two / "weights", "--codec", codec, "--seconds", 1, "--prime-seconds", 1, "--quiet")
+    assert run(capsys, "generate", recordings / "3.wav", *play, "--out", tmp_path / "new.wav")[0] == 0
+    assert soundfile.info(tmp_path / "new.wav").frames > 24_000
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "released"),
+    [
+        ((0.9, 9.0), (0.95, 8.5), 30),  # both are good enough
+        ((0.9, 9.0), (1.05, 8.5), 20),
+        ((1.2, 9.0), (1.3, 8.5), 30),  # neither is
+    ],
+)
+def test_which_weights_of_a_codec_are_released(
+    tmp_path: Path, before: tuple[float, float], after: tuple[float, float], released: int
+) -> None:
+    codec = CODECS["tiny-codec"].train.codec
+    params = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, codec, 0).items()}
+    for name, step, (mel, si_sdr) in (("before-discriminators", 20, before), ("weights", 30, after)):
+        about = {"validation": {"step": step, "mel_6": mel, "si_sdr_6": si_sdr}}
+        codec_release.release(tmp_path / name, codec, params, about, "# Toy\n")
+    choose(tmp_path)
+    assert codec_release.load(tmp_path / "weights").about["validation"]["step"] == released
+
+
+def test_every_recipe_has_a_kind() -> None:
+    assert list(RECIPES) == [*NOTES, *CODES, *CODECS]
