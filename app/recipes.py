@@ -73,6 +73,23 @@ MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
 
 # Scores are nats a token on MAESTRO's validation and test split; the paper's model has 1.90 and 1.91.
 NOTES: dict[str, Recipe] = {
+    # musicgen train --preset toy --data shards --out run
+    # Seconds on a CPU: enough to see that all works.
+    "toy": Recipe(
+        TrainConfig(
+            ModelConfig(
+                width=32, heads=2, kv_heads=1, local_layers=0, cross_attends=1, layers=1, context=128, latents=32
+            ),
+            OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=5),
+            steps=10,
+            batch=4,
+            steps_per_dispatch=5,
+            dropout=0.0,
+            all_settings=False,
+        ),
+        MILD,
+        validation_pieces=1,
+    ),
     # musicgen train --preset tiny --data shards --out run
     # Two cores of a CPU: three minutes for its 20 steps, 6 to 7 s each; enough to see that all works, not for music.
     # checkpoints/maestro-tiny: --steps 12000 --batch 32, 4 minutes on an H200, 1.933 and 1.860 (runs/maestro-tiny.sh).
@@ -156,6 +173,30 @@ ON_RECORDINGS = TrainConfig(
     dropout=0.1,
     checkpoint_every=2_500,
 )
+TOY_CODES = TrainConfig(
+    dataclasses.replace(
+        SOUND,
+        width=64,
+        heads=2,
+        kv_heads=1,
+        local_window=8,
+        cross_attends=1,
+        layers=2,
+        widening=2,
+        context=32,
+        latents=8,
+        code_width=16,
+        depth_layers=1,
+        depth_width=32,
+    ),
+    OptimizerConfig(learning_rate=5e-3, adam_learning_rate=5e-3, warmup_steps=10),
+    steps=10,
+    batch=4,
+    steps_per_dispatch=5,
+    dropout=0.0,
+    all_settings=False,
+)
+
 # Scores are nats a code on the held-out renders of MAESTRO's validation and test split, N = 65,536 codes.
 CODES: dict[str, CodesRecipe] = {
     # musicgen train --preset piano-codes --data set/codes --out run
@@ -175,32 +216,10 @@ CODES: dict[str, CodesRecipe] = {
             sampled_passes=4,
         )
     ),
-    # musicgen train --preset tiny-codes --data set/codes --out run
+    # musicgen train --preset toy-codes --data set/codes --out run, and the same with scheduled sampling
     # Seconds on a CPU: enough to see that all works.
-    "tiny-codes": CodesRecipe(
-        TrainConfig(
-            dataclasses.replace(
-                SOUND,
-                width=64,
-                heads=2,
-                kv_heads=1,
-                local_window=8,
-                cross_attends=1,
-                layers=2,
-                widening=2,
-                context=32,
-                latents=8,
-                code_width=16,
-                depth_layers=1,
-                depth_width=32,
-            ),
-            OptimizerConfig(learning_rate=5e-3, adam_learning_rate=5e-3, warmup_steps=10),
-            steps=20,
-            batch=8,
-            steps_per_dispatch=5,
-            dropout=0.0,
-        )
-    ),
+    "toy-codes": CodesRecipe(TOY_CODES),
+    "toy-codes-sampled": CodesRecipe(dataclasses.replace(TOY_CODES, sampled_rate=1.0, sampled_from=0.0)),
 }
 
 CODECS: dict[str, CodecRecipe] = {
@@ -217,14 +236,14 @@ CODECS: dict[str, CodecRecipe] = {
             adversarial_from=0.75,
         )
     ),
-    # musicgen train --preset tiny-codec --data set --out run
+    # musicgen train --preset toy-codec --data set --out run
     # Seconds on a CPU: enough to see that all works.
-    "tiny-codec": CodecRecipe(
+    "toy-codec": CodecRecipe(
         CodecTrainConfig(
             CODEC_PRESETS["toy-mdct"],
             DiscriminatorConfig((3,), (2, 4), (64,), 2, (0.0, 1.0)),
             LossConfig(windows=(128, 1024), mels=(10, 80)),
-            steps=20,
+            steps=10,
             adversarial_from=0.5,
             batch=4,
             samples=6_400,

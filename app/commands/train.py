@@ -37,20 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=whole, metavar="B", help="rows per step, over all devices (default: the preset's)")
     add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
     add("--seed", type=whole, metavar="S", help="seed of initialisation, data order and dropout (default: 0)")
-    add(
-        "--deterministic", action="store_true", default=None, help="on a GPU, get the same weights at every run; slower"
-    )
+    add("--deterministic", action="store_true", default=None, help="on a GPU, the same weights at every run; slower")
     add(
         "--one-setting",
         action="store_true",
-        help="train for the preset's context and latents only, not for all settings",
+        help="train for the preset's context and latents only",
     )
     add(
         "--workers",
         type=whole,
         default=0,
         metavar="N",
-        help="number of processes that prepare data (default: 0, a thread)",
+        help="processes that prepare data (default: 0, a thread)",
     )
     add("--stop-after", type=number, metavar="SECONDS", help="save and stop after this time; run again to resume")
     add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")

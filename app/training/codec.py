@@ -48,7 +48,7 @@ def train_codec_on(recipe: CodecRecipe, job: Job) -> int:
     held_out = Crops(
         AudioSet(job.data, "validation"), batch=recipe.validation_rows, samples=length, seed=0, loudness=0.0
     )
-    validate = make_validate(codec, next(held_out)["wave"])
+    validate = make_validate(codec, config.losses, next(held_out)["wave"])
 
     def at_checkpoint(step: int, params: Mapping[str, jax.Array], adversarial: bool) -> dict[str, float]:
         """Score the fixed pieces, write the weights."""

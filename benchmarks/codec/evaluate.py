@@ -1,11 +1,9 @@
 """How good is the codec on held-out music, beside Opus and MP3 on the same excerpts?
 
-    python benchmarks/codec/evaluate.py DATA OUT [--codec RUN] [--kbps 3 6 12] [--excerpts 100] [--picture]
+    python benchmarks/codec/evaluate.py DATA OUT [--codec CODEC] [--kbps 3 6 12] [--excerpts 100] [--picture]
 
-DATA is an audio data set of `musicgen.data_prep.dataset.audio_prep`; RUN the folder that benchmarks/codec/train.py
-wrote (codec.json and codec.safetensors), or a released codec.  Ten-second excerpts of the test split, at equal
-distances;
-the use of the codebooks is that of all such excerpts there are.
+DATA is an audio data set of `musicgen prep --audio-dir`; CODEC a released codec, RUN/weights of `musicgen train` say.
+Ten-second excerpts of the test split, at equal distances; the use of the codebooks is that of all such excerpts.
 The distances are defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same
 rates, shifted to where they fit best; the table gives the rate that each file really has, container included.  OUT gets
 result.json, table.md and, with --picture, spectrogram.png.
@@ -100,22 +98,14 @@ def mp3(wave: np.ndarray, kbps: float) -> tuple[np.ndarray, float]:
 
 
 class Ours:
-    """The codec of a training run, or a released one."""
+    """A released codec."""
 
     def __init__(self, folder: Path) -> None:
         from musicgen.checkpoints import codec_release
-        from musicgen.model.codec.config import CodecConfig
 
-        self.config: Any
-        self.params: Any
-        if (folder / "codec.json").is_file():
-            from safetensors.numpy import load_file
-
-            self.config = CodecConfig.from_dict(json.loads((folder / "codec.json").read_text()))
-            self.params = load_file(folder / "codec.safetensors")
-        else:
-            released = codec_release.load(folder)
-            self.config, self.params = released.config, released.params
+        released = codec_release.load(folder)
+        self.config: Any = released.config
+        self.params: Any = released.params
 
         import jax
 

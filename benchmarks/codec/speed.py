@@ -1,10 +1,10 @@
 """How many seconds of music does one CPU core encode and decode in a second?
 
-    python benchmarks/codec/speed.py [--codec RUN | --preset piano-75] [--kbps 6] [--out result.json]
+    python benchmarks/codec/speed.py [--codec CODEC | --preset piano-75] [--kbps 6] [--out result.json]
 
 One thread, one core where the system allows to choose it, batch 1, pieces of 64 frames as whole files go, and single
 frames as a stream may come.  Best and median of many pieces: the best says what the machine can do when it is not busy
-with other things.  Weights are random unless a run is named; they do not change the time.
+with other things.  Weights are random unless a codec is named; they do not change the time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
+from musicgen.checkpoints import codec_release
 from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS, CodecConfig
 from musicgen.model.codec.soundstream import SoundStream
@@ -70,13 +71,11 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if arguments.codec:
-        from safetensors.numpy import load_file
-
-        config = CodecConfig.from_dict(json.loads((arguments.codec / "codec.json").read_text()))
-        params: Any = load_file(arguments.codec / "codec.safetensors")
+        released = codec_release.load(arguments.codec)
+        config, params = released.config, released.params
     else:
         config = CODEC_PRESETS[arguments.preset]
-        params = parameters.initial(config, 0, SoundStream)
+        params = {name: np.asarray(x) for name, x in parameters.initial(config, 0, SoundStream).items()}
     result = {"codec": arguments.preset if not arguments.codec else arguments.codec.name, "load": os.getloadavg()[0]}
     result |= measure(config, params, arguments.kbps)
     text = json.dumps(result, indent=1)

@@ -17,11 +17,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from train import read_set
 
 from musicgen import checkpoints
 from musicgen.data_prep.dataset.code_rows import frames_of
-from musicgen.data_prep.dataset.shards import MANIFEST, read_json
+from musicgen.data_prep.dataset.codes import CodeSet
 from musicgen.model.evaluate import nats_of_pieces
 
 
@@ -65,10 +64,11 @@ def main() -> None:
     arguments = parser.parse_args()
     released = checkpoints.load(arguments.weights)
     done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
-    frame_rate = read_json(arguments.data / MANIFEST)["frame_rate"]
-    longest = None if math.isinf(arguments.seconds) else round(arguments.seconds * frame_rate)
     for split in arguments.splits.split(","):
-        pieces = [piece[:longest] for piece in read_set(arguments.data, split)[: arguments.pieces]]
+        codes = CodeSet(arguments.data, split)
+        seconds = min(arguments.seconds, 1e6)
+        longest = round(seconds * codes.manifest["frame_rate"])
+        pieces = [codes.codes(i)[:longest] for i in range(len(codes))][: arguments.pieces]
         for context in map(int, arguments.contexts.split(",")):
             if any((line["split"], line["context"]) == (split, context) for line in done):
                 continue

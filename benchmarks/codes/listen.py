@@ -3,7 +3,7 @@
     python benchmarks/codes/listen.py RECORDINGS OUT.jsonl --settings 1:1,0.95:1,1:0.98
     python benchmarks/codes/listen.py OUT.jsonl                                            # the table again
 
-RECORDINGS is a folder of WAV files (benchmarks/codec/render_maestro.py renders some).  Of each, the first
+RECORDINGS is a folder of WAV files (runs/render_maestro.py renders some).  Of each, the first
 `--prime-seconds` go through the codec and are continued for `--seconds`; "real" are the seconds that followed, through
 the codec, too, so that only the model is measured.  A setting is temperature:top-p, the
 model's own temperature.  A line of JSON for each set:

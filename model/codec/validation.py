@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicgen.model import parameters
 from musicgen.model.codec import losses as codec_losses
-from musicgen.model.codec import weight_norm as codec_parameters
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.losses import LossConfig
 from musicgen.model.codec.soundstream import SoundStream
@@ -17,12 +17,13 @@ from musicgen.model.codec.soundstream import SoundStream
 RATES = (3, 6, 12)  # kbps
 
 
-def make_validate(codec: CodecConfig, waves: np.ndarray) -> Callable[[Mapping[str, jax.Array]], dict[str, float]]:
+def make_validate(
+    codec: CodecConfig, losses: LossConfig, waves: np.ndarray
+) -> Callable[[Mapping[str, jax.Array]], dict[str, float]]:
     """The function from plain kernels to the mel distance and the SI-SDR in dB of waves f32 [B, T] at each rate."""
-    losses = LossConfig()
 
     def figures(params: Mapping[str, jax.Array], waves: jax.Array) -> dict[str, jax.Array]:
-        model = codec_parameters.bind(SoundStream, codec, params)
+        model = parameters.bind(codec, params, SoundStream)
         codes, _ = model.encode(waves)
         gain = codec_losses.gain(waves)
         result: dict[str, jax.Array] = {}

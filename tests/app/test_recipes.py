@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from musicgen.app.recipes import RECIPES, Recipe
+from musicgen.app.recipes import CODES, NOTES, Recipe
 from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.model import parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.training.train import TrainConfig, contexts_of
 
@@ -13,11 +16,25 @@ from musicgen.model.training.train import TrainConfig, contexts_of
 @pytest.mark.parametrize("name", PRESETS)
 def test_recipes(name: str) -> None:
     """Each trains the preset of its name, in whole groups."""
-    assert RECIPES[name].train.model == PRESETS[name]
-    assert contexts_of(RECIPES[name].train).rows == 16
+    assert NOTES[name].train.model == PRESETS[name]
+    assert contexts_of(NOTES[name].train).rows == 16
 
 
 def test_later_is_counted_in_windows() -> None:
     plain = Augmentation(0, 0.0, 0.0, 0)
     recipe = Recipe(TrainConfig(PRESETS["tiny"], steps=100, batch=16), plain, later=((0.75, plain),))
     assert recipe.changes() == [(1200, plain)]
+
+
+@pytest.mark.parametrize("name", ["piano-codes", "piano-codes-sampled"])
+@pytest.mark.parametrize("codebooks", [16, 24])
+def test_weights_of_sound_that_can_ship(name: str, codebooks: int) -> None:
+    """At 16 codebooks at most 45 MiB as int8; contexts up to 65,536 codes in whole frames."""
+    config = CODES[name].over(codebooks, 1024)
+    size = 0
+    for parameter, shape in parameters.shapes(config.model).items():
+        size += math.prod(shape) * (1 if parameter.endswith(".kernel") else 2)
+    assert codebooks > 16 or size <= 45 * 2**20
+    N = config.model.context * codebooks
+    assert 65_000 < N <= 65_536 and N % (8 * codebooks) == 0
+    contexts_of(config)  # whole groups

@@ -18,13 +18,13 @@ from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.dataset import audio_prep
 from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
 
-CODEC = Path(__file__).parents[2] / "benchmarks" / "codec"
+ROOT = Path(__file__).parents[2]
 
 
 def run_program(name: str, *arguments: object) -> None:
     """As a person runs it: its worker processes import the program anew."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, str(CODEC / name), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -101,7 +101,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_midi(piece, folder / "2008" / f"{i}.midi")
         lines.append(f"{split},2008/{i}.midi,2008/{i}.wav,10.0")
     (folder / "maestro-v3.0.0.csv").write_text("\n".join(lines) + "\n")
-    run_program("render_maestro.py", folder, folder / "audio", "--workers", 2)
+    run_program("runs/render_maestro.py", folder, folder / "audio", "--workers", 2)
     return folder / "audio"
 
 
@@ -117,13 +117,14 @@ def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_p
         assert recordings.items[0]["seconds"] > 9.5
 
 
-def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], rendered: Path, tmp_path: Path) -> None:
+def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
     """A codec of random weights beside Opus and MP3."""
     import soundfile
 
     if "MP3" not in soundfile.available_formats():
         pytest.skip("this libsndfile writes no MP3")
     audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
+    from musicgen.checkpoints import codec_release
     from musicgen.model import parameters
     from musicgen.model.codec.config import CodecConfig
     from musicgen.model.codec.soundstream import SoundStream
@@ -138,16 +139,10 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
         codebook_size=64,
         codebooks=14,
     )
-    (tmp_path / "run").mkdir()
-    train = program("benchmarks/codec/train.py")
-    train.write_codec(tmp_path / "run", codec, parameters.initial(codec, 0, SoundStream))
-    figures = {"mel_6": 0.9, "si_sdr_6": 9.0}
-    records = [{"step": 1, "seconds": 1.0, "mel": 1.0}, {"step": 1, "seconds": 2.0, **figures}]
-    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    (tmp_path / "run" / "config.json").write_text("{}")
-    run_program("release.py", tmp_path / "run", tmp_path / "codec")
+    params = {name: np.asarray(x) for name, x in parameters.initial(codec, 0, SoundStream).items()}
+    codec_release.release(tmp_path / "codec", codec, params, {}, "# Toy\n")
     run_program(
-        "evaluate.py",
+        "benchmarks/codec/evaluate.py",
         tmp_path / "set",
         tmp_path / "out",
         "--codec",
@@ -168,45 +163,3 @@ def test_from_recordings_to_a_table(program: Callable[[str], ModuleType], render
     assert opus["si_sdr"] > ours["si_sdr"]  # the one is a codec, the other has random weights
     assert len(result["perplexity"]) == 14
     assert all(1 <= value <= 64 for value in result["perplexity"])
-
-
-def record(step: int, **figures: float) -> str:
-    return json.dumps({"step": step, "seconds": float(step), **figures}) + "\n"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "released"),
-    [
-        ((0.9, 9.0), (0.95, 8.5), "run"),  # both are good enough
-        ((0.9, 9.0), (1.05, 8.5), "spectra"),
-        ((1.2, 9.0), (1.3, 8.5), "run"),  # neither is
-    ],
-)
-def test_which_weights_are_released(
-    program: Callable[[str], ModuleType],
-    tmp_path: Path,
-    before: tuple[float, float],
-    after: tuple[float, float],
-    released: str,
-) -> None:
-    release = program("benchmarks/codec/release.py")
-    run = tmp_path / "run"
-    run.mkdir()
-    lines = [
-        record(10, mel=1.0),
-        record(20, mel=1.0),
-        record(20, mel_6=before[0], si_sdr_6=before[1]),
-        record(30, mel=1.0, discriminator=2.0),
-        record(30, mel_6=after[0], si_sdr_6=after[1]),
-    ]
-    (run / "metrics.jsonl").write_text("".join(lines))
-    folder, figures = release.chosen(run)
-    assert folder.name == released
-    assert figures["step"] == (30 if released == "run" else 20)
-
-
-def test_options_of_a_training_run(program: Callable[[str], ModuleType]) -> None:
-    train = program("benchmarks/codec/train.py")
-    arguments = train.arguments_of(["data", "run", "--preset", "piano-50", "--wave", "2.5", "--steps", "77"])
-    config = train.config_of(arguments)
-    assert (config.codec.frame_rate, config.losses.wave, config.steps, config.losses.mel) == (50, 2.5, 77, 15.0)

@@ -16,34 +16,14 @@ import soundfile
 from musicgen import checkpoints
 from musicgen.app import cli
 from musicgen.app.commands import train as train_command
-from musicgen.app.recipes import CODECS, CODES, NOTES, RECIPES, Recipe
+from musicgen.app.recipes import CODECS, CODES, NOTES, RECIPES
 from musicgen.app.training.codec import choose
 from musicgen.checkpoints import codec_release
 from musicgen.data_prep import VOCABULARY, Performance, write_midi
-from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model import parameters
-from musicgen.model.codec import weight_norm as codec_parameters
 from musicgen.model.codec.soundstream import SoundStream
-from musicgen.model.config import ModelConfig
-from musicgen.model.training.optimizer import OptimizerConfig
-from musicgen.model.training.train import TrainConfig
 
-LITTLE = ModelConfig(
-    width=16, heads=2, kv_heads=1, local_layers=0, layers=1, cross_attends=1, widening=2, context=64, latents=16
-)
-TOY = Recipe(
-    TrainConfig(
-        LITTLE,
-        OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=1),
-        steps=4,
-        batch=2,
-        steps_per_dispatch=2,
-        dropout=0.0,
-        all_settings=False,
-        checkpoint_every=2,
-    ),
-    Augmentation(0, 0.0, 0.0, 0),
-)
+TOY = NOTES["toy"].train.model
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -74,36 +54,28 @@ def shards(tmp_path_factory: pytest.TempPathFactory, piece: Callable[..., Perfor
     return folder / "set"
 
 
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A preset `toy` as small as can be."""
-    monkeypatch.setitem(RECIPES, "toy", TOY)
-
-
-@pytest.mark.usefixtures("toy")
 def test_notes_and_a_fine_tune(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Stopped, gone on with, then begun with the weights of that run: where the one ends the other begins."""
     train = ("train", "--preset", "toy", "--data", shards, "--no-samples")
     code, said = run(capsys, *train, "--out", tmp_path / "one", "--stop-after", 0)
-    assert code == 0 and "stopped at step 2 of 4; the same command goes on" in said
+    assert code == 0 and "stopped at step 5 of 10; the same command goes on" in said
     code, said = run(capsys, *train, "--out", tmp_path / "one")
     assert code == 0 and f"musicgen --checkpoint {tmp_path / 'one' / 'weights'} --out new.mid" in said
     first = checkpoints.load(tmp_path / "one" / "weights")
-    assert first.config == LITTLE and first.about["steps"] == 4 and "start" not in first.about
+    assert first.config == TOY and first.about["steps"] == 10 and "start" not in first.about
 
     code, _ = run(capsys, *train, "--out", tmp_path / "two", "--start", first.folder, "--steps", 2)
     second = checkpoints.load(tmp_path / "two" / "weights")
     assert code == 0
-    assert second.about["start"] == {"name": "weights", "sha256": first.sha256, "steps": 4}
+    assert second.about["start"] == {"name": "weights", "sha256": first.sha256, "steps": 10}
     fresh, tuned = figures_of(tmp_path / "one")[0]["nats"], figures_of(tmp_path / "two")[0]["nats"]
     assert fresh == pytest.approx(np.log(391), abs=0.1) and tuned < fresh - 0.1
     assert "--start " in (second.folder / "CARD.md").read_text()
 
 
-@pytest.mark.usefixtures("toy")
 def test_a_start_gives_the_shape(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recipe's own shape does not matter; weights of other tokens are refused, and so is a name of none."""
-    other = dataclasses.replace(LITTLE, width=32, context=32)
+    other = dataclasses.replace(TOY, width=16, context=64)
     rng = np.random.default_rng(0)
     params = {name: rng.normal(0, 0.1, shape) for name, shape in sorted(parameters.shapes(other).items())}
     checkpoints.release(tmp_path / "other", other, params, VOCABULARY.to_json(), {}, "# Other\n")
@@ -123,7 +95,7 @@ def test_a_start_gives_the_shape(shards: Path, tmp_path: Path, capsys: pytest.Ca
         ("piano-codec", ("--one-setting",), "--one-setting does not go with"),
         ("tiny", ("--steps", "0"), "--steps must be at least 1"),
         ("tiny", ("--dropout", "1"), "--dropout must be at least 0 and below 1"),
-        ("mozart", (), "no preset mozart: choose one of tiny, small, release, large, fine-tune, piano-codes"),
+        ("mozart", (), "no preset mozart: choose one of toy, tiny, small, release, large, fine-tune, piano-codes"),
         ("tiny", (), "make the data set with `musicgen prep`"),
     ],
 )
@@ -164,7 +136,7 @@ def test_a_codec_and_a_model_of_its_codes(recordings: Path, tmp_path: Path, caps
     """From recordings to a codec, by it to codes, from those to a model, and to sound that was not there before."""
     source = ("--audio-dir", recordings, "--csv", recordings / "splits.csv", "--workers", 0, "--quiet")
     assert run(capsys, "prep", *source, "--out", tmp_path / "set")[0] == 0
-    codec_run = ("train", "--preset", "tiny-codec", "--data", tmp_path / "set", "--out", tmp_path / "codec")
+    codec_run = ("train", "--preset", "toy-codec", "--data", tmp_path / "set", "--out", tmp_path / "codec")
     code, said = run(capsys, *codec_run, "--steps", 10, "--stop-after", 0)
     assert code == 0 and "stopped at step 5 of 10" in said
     code, said = run(capsys, *codec_run, "--steps", 10)
@@ -178,14 +150,14 @@ def test_a_codec_and_a_model_of_its_codes(recordings: Path, tmp_path: Path, caps
     assert run(capsys, "prep", *source, "--out", tmp_path / "set", "--codec", codec)[0] == 0
     data = ("--data", tmp_path / "set" / "codes")
     one, two = tmp_path / "one", tmp_path / "two"
-    assert run(capsys, "train", "--preset", "tiny-codes", *data, "--steps", 5, "--out", one)[0] == 0
+    assert run(capsys, "train", "--preset", "toy-codes", *data, "--steps", 5, "--out", one)[0] == 0
     first = checkpoints.load(one / "weights")
     assert first.tokenizer["codec_sha256"] == codec_release.load(codec).sha256
     assert any("validation_nats" in line for line in figures_of(one))
     start = ("--start", one / "weights", "--steps", 5)
-    assert run(capsys, "train", "--preset", "tiny-codes", *data, *start, "--out", two)[0] == 0
+    assert run(capsys, "train", "--preset", "toy-codes", *data, *start, "--out", two)[0] == 0
     assert checkpoints.load(two / "weights").about["start"]["sha256"] == first.sha256
-    code, said = run(capsys, "train", "--preset", "tiny-codes", *data, "--start", "piano-codes", "--out", two)
+    code, said = run(capsys, "train", "--preset", "toy-codes", *data, "--start", "piano-codes", "--out", two)
     assert code == 2 and "do not know the codes of" in said
 
     play = ("--checkpoint", two / "weights", "--codec", codec, "--seconds", 1, "--prime-seconds", 1, "--quiet")
@@ -204,8 +176,8 @@ def test_a_codec_and_a_model_of_its_codes(recordings: Path, tmp_path: Path, caps
 def test_which_weights_of_a_codec_are_released(
     tmp_path: Path, before: tuple[float, float], after: tuple[float, float], released: int
 ) -> None:
-    codec = CODECS["tiny-codec"].train.codec
-    params = {name: np.asarray(x) for name, x in codec_parameters.initial(SoundStream, codec, 0).items()}
+    codec = CODECS["toy-codec"].train.codec
+    params = {name: np.asarray(x) for name, x in parameters.initial(codec, 0, SoundStream).items()}
     for name, step, (mel, si_sdr) in (("before-discriminators", 20, before), ("weights", 30, after)):
         about = {"validation": {"step": step, "mel_6": mel, "si_sdr_6": si_sdr}}
         codec_release.release(tmp_path / name, codec, params, about, "# Toy\n")

