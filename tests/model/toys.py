@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from musicgen.model import parameters
+from musicgen.model.codec.discriminators import DiscriminatorConfig
 from musicgen.model.config import EOS, ModelConfig
 
 TOY = ModelConfig(
@@ -24,6 +25,9 @@ TOY = ModelConfig(
     widening=2,
     context=24,
     latents=8,
+)
+TOY_DISCRIMINATORS = DiscriminatorConfig(
+    periods=(3,), period_channels=(2, 4), windows=(64,), band_channels=2, bands=(0.0, 0.5, 1.0)
 )
 
 

@@ -8,16 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import TOY_DISCRIMINATORS
 
 from musicgen.model import parameters
 from musicgen.model.codec import losses as codec_losses
 from musicgen.model.codec import weight_norm
-from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
+from musicgen.model.codec.discriminators import Discriminators
 from musicgen.model.codec.losses import LossConfig, mel_distance, mel_filters, si_sdr, spectrum
-
-TOY_DISCRIMINATORS = DiscriminatorConfig(
-    periods=(3,), period_channels=(2, 4), windows=(64,), band_channels=2, bands=(0.0, 0.5, 1.0)
-)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

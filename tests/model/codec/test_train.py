@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_losses import TOY_DISCRIMINATORS
+from toys import TOY_DISCRIMINATORS
 
 from musicgen.model.codec import train as codec_train
 from musicgen.model.codec.config import CodecConfig
