@@ -109,8 +109,8 @@ def open_weights(checkpoint: str | None) -> Released:
         raise EnvironmentProblem(str(error)) from None
     if released.tokenizer != VOCABULARY.to_json():
         raise EnvironmentProblem(
-            f"the weights {released.name} speak other tokens than this version of musicgen: choose other weights, or"
-            " install the version they were made with"
+            f"the weights {released.name} use another vocabulary than this version of musicgen: choose other weights,"
+            " or install the version they were made with"
         )
     return released
 

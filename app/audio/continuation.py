@@ -147,7 +147,7 @@ def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | Non
     if samples < SHORTEST * SAMPLE_RATE:
         raise BadInput(f"{samples / SAMPLE_RATE:.2f} seconds of {path.name} are too few: give {SHORTEST:g} or more")
     if silent(tail):
-        raise BadInput(f"the end of {path.name} is silent, there is nothing to go on from: try --prime-seconds")
+        raise BadInput(f"the end of {path.name} is silent, so there is nothing to continue: try --prime-seconds")
     over = samples % hop
     tail = tail[: len(tail) - over][-longest:]
     return Heard(path, tail, samples - over)

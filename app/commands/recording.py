@@ -61,8 +61,8 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
     prime = arguments.prime
     if prime is not None and Path(prime).suffix.lower() not in AUDIO_SUFFIXES:
         raise BadInput(
-            f"--audio-model continues recordings, and {prime} is none: leave --audio-model out, or make it sound first"
-            " (musicgen render)"
+            f"--audio-model continues recordings, and {prime} is not one: leave --audio-model out, or make it sound"
+            " first (musicgen render)"
         )
     if prime is None and (settings.prime_seconds is not None or not settings.keep_prime):
         raise BadInput("--prime-seconds and --no-prime need a prime: musicgen prime.wav --out new.wav")

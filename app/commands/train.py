@@ -160,7 +160,7 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
     by_the_clock = getattr(recipe.train, "seconds", 0) > 0
     if done < recipe.train.steps and not by_the_clock:
         print(
-            f"musicgen: stopped at step {done} of {recipe.train.steps}; the same command goes on from there",
+            f"musicgen: stopped at step {done} of {recipe.train.steps}; run the same command again to resume",
             file=sys.stderr,
         )
     else:

@@ -47,7 +47,7 @@ SHEETS = ("page/page.css", "player/stage.css", "player/keyboard.css")
 STYLE = "".join(f'<link rel="stylesheet" href="musicgen/{sheet}">' for sheet in SHEETS)
 HEAD = f'{STYLE}<script type="module" src="musicgen/page/main.js"></script>'
 TITLE = """<header class="mg-head"><h1>musicgen</h1>
-<p>Piano music that goes on from where you stop. Choose how to begin, press <b>Make music</b>, listen while it is
+<p>Piano music that continues where you stop. Choose how to begin, press <b>Make music</b>, and listen while it is being
 made.</p>
 </header>"""
 # The module may come after the page: wait for it.

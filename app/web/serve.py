@@ -150,7 +150,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise BadInput(
-            f"--host {host} is no address of this machine ({error}): leave it out, or give 0.0.0.0"
+            f"--host {host} is not an address of this machine ({error}): leave it out, or give 0.0.0.0"
         ) from None
     listening = socket.socket(family)
     try:

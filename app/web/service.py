@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
-SAME = ", whichever of these you choose"
+SAME = ", at any of these settings"
 PICTURES = ("png", "svg")
 LITTLE = 0.005  # nats a token: what two strides make of one setting
 
@@ -104,7 +104,7 @@ class Service:
         if not request.apart or (self.open_index is None and request.again is not None):
             return None
         if self.open_index is None:
-            raise BadInput("it is not known here what this model was trained on: leave out that takes are kept apart")
+            raise BadInput("this server has no index of the training set: do not ask it to avoid copies")
         async with self._indexing:
             if self._index is None:
                 self._index = await asyncio.to_thread(self.open_index)
@@ -202,7 +202,7 @@ def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) 
     lost = quality.lost(*pair) if quality is not None else None
     if lost is not None:
         memory += (
-            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats a token behind the best"
+            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats per token behind the best"
         )
     if speeds is None:
         return f"{memory}. Its speed here is being measured."
@@ -212,7 +212,7 @@ def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) 
     without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
     same = SAME if len(speeds.tokens) > 1 and len(set(pool_alike(speeds.tokens).values())) == 1 else ""
     times = f"about {roughly(ended)} to make{without}{same}"
-    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of lively music take {times}."
+    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of music take {times}."
 
 
 def _drawn(performance: Performance, events: Sequence[str], form: str) -> bytes:

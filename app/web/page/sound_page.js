@@ -214,7 +214,7 @@ class SoundPage extends Tab {
     const live = this.soundPlayer.pcm === this.run.takes.get(number);
     const meter = make("progress", { max: "1", value: "0", "aria-label": `Take ${number} of these is being made` });
     this.meters.set(number, meter);
-    const listen = button(live ? "Playing" : "Listen", "Hear it while it is made", () => this.see(number));
+    const listen = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.see(number));
     listen.disabled = live;
     return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Being made: ${number}`), meter, make("div", { class: "mg-acts" }, listen));
   }
@@ -225,7 +225,7 @@ class SoundPage extends Tab {
     const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · seed ${facts.seed}`;
     const acts = [
       button("Play", "Hear this take", () => this.#play(take), "mg-main"),
-      button("Continue", "Make new sound that goes on from its end", () => this.go(take)),
+      button("Continue", "Continue from its end", () => this.go(take)),
       button("Remove", "Take it off this list", () => this.#remove(take)),
     ];
     const card = make("li", { class: `mg-card${chosen ? " mg-chosen" : ""}`, "aria-current": chosen ? "true" : null });

@@ -98,7 +98,7 @@ export class TakesList {
     const meter = make("progress", { max: "1", value: String(take.share), "aria-label": `Take ${take.number} is being made` });
     this.meters.set(take.number, meter);
     const live = run.live && run.seen === take.number;
-    const hear = button(live ? "Playing" : "Listen", "Hear it while it is made", () => this.act.see(take.number));
+    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number));
     hear.disabled = live;
     return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Take ${take.number}`), meter, make("div", { class: "mg-acts" }, hear));
   }
@@ -115,8 +115,8 @@ export class TakesList {
     const buttons = [
       button("Play", "Hear this take", () => act.play(id), "mg-main"),
       keep,
-      button("Continue", "Make new music that goes on from its end", () => act.go(id, null)),
-      button("Branch", "Make new music that goes on from where the playhead is", () => act.go(id, "playhead")),
+      button("Continue", "Continue from its end", () => act.go(id, null)),
+      button("Branch", "Continue from the playhead", () => act.go(id, "playhead")),
       button("Remove", "Take it off this list; Undo brings it back", () => act.remove(id)),
     ];
     const from = take.branched_at !== null ? `, from ${clock(take.branched_at)}` : "";

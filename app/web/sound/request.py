@@ -95,7 +95,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
     frames = settings.context // model.codebooks + WARM
     tail = to_float(recording[:samples][-frames * hop :])
     if silent(tail):
-        raise BadInput("the end of this recording is silent, there is nothing to go on from: end it earlier")
+        raise BadInput("the end of this recording is silent, so there is nothing to continue: end it earlier")
     return Heard(None, tail, samples)
 
 
@@ -126,7 +126,7 @@ def _part(samples: np.ndarray, body: Plain) -> np.ndarray:
     part = samples[first:last]
     if len(part) < SHORTEST * SAMPLE_RATE:
         raise BadInput(
-            f"{len(part) / SAMPLE_RATE:.2f} seconds are too few to go on from, {SHORTEST:g} are the least: choose a"
+            f"{len(part) / SAMPLE_RATE:.2f} seconds are too few to continue, {SHORTEST:g} are the least: choose a"
             " longer part"
         )
     return part

@@ -108,7 +108,7 @@ def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
     (tmp_path / "prime.mid").write_bytes(b"MThd")
     soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
     line = complaint(tmp_path, "prime.mid", "--audio-model", "--out", "new.wav")
-    assert "--audio-model continues recordings, and prime.mid is none" in line and "musicgen render" in line
+    assert "--audio-model continues recordings, and prime.mid is not one" in line and "musicgen render" in line
     assert "as sound, not as notes: --out new.mid" in complaint(tmp_path, "prime.wav", "--out", "new.mid")
     assert "--codec belongs to the model of sound" in complaint(tmp_path, "bach", "--codec", "x", "--out", "new.mid")
     assert "is the prime itself" in complaint(tmp_path, "prime.wav", "--out", "prime.wav")

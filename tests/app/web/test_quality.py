@@ -39,7 +39,8 @@ def test_what_a_preset_loses_is_said() -> None:
     assert cost((64, 256), None, known).startswith(
         "Remembers about the last 6 seconds; nothing here does notably better."
     )
-    assert "; 0.150 nats a token behind the best. Here, 30 seconds" in cost((16, 128), Speeds({(16, 128): 40.0}), known)
+    behind = "; 0.150 nats per token behind the best. Here, 30 seconds"
+    assert behind in cost((16, 128), Speeds({(16, 128): 40.0}), known)
     assert ";" not in cost((8, 64), Speeds({(8, 64): 40.0}), known) and ";" not in cost(
         (64, 256), Speeds({(64, 256): 40.0}), None
     )

@@ -254,7 +254,7 @@ def test_addresses_that_cannot_be_listened_on() -> None:
         taken.listen()
         with pytest.raises(EnvironmentProblem, match="choose another with --port"):
             listen("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(BadInput, match="is no address of this machine"):
+    with pytest.raises(BadInput, match="is not an address of this machine"):
         listen("no such host", 0)
 
 

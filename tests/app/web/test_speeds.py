@@ -81,8 +81,8 @@ def test_differences_that_may_be_none_are_not_told() -> None:
     same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 14.0) for best in (140.0, 60.0))
     assert len({cost(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1
     assert cost(FAST, same, None) == (
-        "Remembers about the last 2 seconds. Here, 30 seconds of lively music take about 20 seconds to make, 9 seconds"
-        " without an ending, whichever of these you choose."
+        "Remembers about the last 2 seconds. Here, 30 seconds of music take about 20 seconds to make, 9 seconds"
+        " without an ending, at any of these settings."
     )
     assert "whichever" not in cost(BEST, other, None)
     assert "25 seconds to make, 20 seconds without" in cost(BEST, other, None)
