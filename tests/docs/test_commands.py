@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from musicgen.app.cli import COMMANDS
 from musicgen.app.controls import CONTROLS
+from musicgen.app.recipes import RECIPES
 
 from .documents import BLOCKS, MUSICGEN, OTHERS, ROOT, SHELL, TEXTS, Block, Command, anchors, links, options, parser
 
@@ -36,7 +38,8 @@ def test_every_command_line_is_understood(command: Command) -> None:
     if program == "musicgen":
         name = words[0] if words and words[0] in COMMANDS else "generate"
         if words not in (["--help"], ["--version"]):
-            parser(name).parse_args(words[words[:1] == [name] :])
+            parsed = parser(name).parse_args(words[words[:1] == [name] :])
+            assert name != "train" or parsed.preset in RECIPES
     elif program == "make":
         targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
         assert {word for word in words if "=" not in word} <= targets
@@ -48,6 +51,8 @@ def test_every_command_line_is_understood(command: Command) -> None:
         assert any(needed.startswith(Path(program).name) for needed in EXTRAS["dev"])
     elif program == "python":
         assert (ROOT / words[0]).is_file()
+    elif program.startswith("runs/"):
+        assert (ROOT / program).is_file() and os.access(ROOT / program, os.X_OK)
     else:
         assert program in MADE_BY_OTHERS
 

@@ -24,6 +24,7 @@ from musicgen.data_prep import read_midi
 from ..app.web.serving import Site, serving
 from .documents import BLOCKS, MUSICGEN, ROOT, TEXTS, Block, Command
 
+pytestmark = pytest.mark.slow
 NOT_RUN = {
     "app": "serves until it is stopped; its API is run below",
     "live": "needs a MIDI keyboard",
