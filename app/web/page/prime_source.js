@@ -32,7 +32,7 @@ export class PrimeSource {
     rollPlayer.element.addEventListener("musicgen-select", (/** @type {CustomEvent} */ { detail }) => this.#selected(detail));
   }
 
-  /** The dials say where to begin. */
+  /** The page says where to begin. */
   async choose(kind, opening) {
     this.kind = kind;
     document.body.dataset.mgStart = kind;

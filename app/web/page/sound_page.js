@@ -1,4 +1,4 @@
-// The Audio tab: joins Gradio's dials to the sound player, its takes and the server.
+// The Audio tab: joins Gradio's controls to the sound player, its takes and the server.
 
 import { bytesOf, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
 import { SoundPlayer } from "../player/sound_player.js";
@@ -50,17 +50,17 @@ class SoundPage extends Tab {
     try {
       // What is not named here is a setting, whichever there are: see tab.py.
       const { preset, takes, latents, context, seed, ...settings } = values;
-      this.dials = { settings: { ...settings, ...this.pair({ preset, latents, context }) }, takes, ...this.seed(seed) };
-      await this.#perform(this.dials, await this.recordings.chosen());
+      this.latest = { settings: { ...settings, ...this.pair({ preset, latents, context }) }, takes, ...this.seed(seed) };
+      await this.#perform(this.latest, await this.recordings.chosen());
     } catch (error) {
       this.fail(error);
     }
   }
 
-  /** Go on from a take's end, with the dials as they stood last. */
+  /** Go on from a take's end, with the controls as they stood last. */
   async go(take) {
     this.soundPlayer.stream.wake();
-    const { takes, settings } = this.dials ?? {};
+    const { takes, settings } = this.latest ?? {};
     const source = { samples: take.pcm.samples(), name: take.name, from: 0, to: take.pcm.seconds };
     await this.#perform({ takes: takes ?? 1, settings: settings ?? {} }, source);
   }
@@ -90,18 +90,18 @@ class SoundPage extends Tab {
   }
 
   /** @returns {Promise<Record<string, any>[] | undefined>} the takes; undefined while others are being made */
-  async #perform(dials, source) {
+  async #perform(request, source) {
     if (this.run) {
       this.tell("Sound is being made: press Stop first, or wait for it.");
       return undefined;
     }
     this.tell("Asking for your turn …");
-    const seconds = dials.settings.seconds ?? 30;
+    const seconds = request.settings.seconds ?? 30;
     const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
     this.started(run);
     try {
-      const request = source ? { ...dials, prime: prime(source.samples, run.most) } : dials;
-      for await (const event of events(request, this.aborter.signal, "recording/make")) this.#hear(event);
+      const sent = source ? { ...request, prime: prime(source.samples, run.most) } : request;
+      for await (const event of events(sent, this.aborter.signal, "recording/make")) this.#hear(event);
       this.tell(this.summary(run.made.map(({ name }) => name)));
     } catch (error) {
       this.fail(error);

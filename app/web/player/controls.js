@@ -28,17 +28,36 @@ export function icon(name) {
   return svg;
 }
 
-export function button(name, label, press) {
+function button(name, label, press) {
   const element = make("button", { type: "button", class: `mg-button mg-${name}`, "aria-label": label, title: label }, icon(name));
   element.addEventListener("click", press);
   return element;
 }
 
+/** Plays, or pauses what plays. */
+export class PlayButton {
+  /** @param {() => void} toggle */
+  constructor(toggle) {
+    this.element = button("play", "Play", toggle);
+    this.show("stopped");
+  }
+
+  /** Show what a press does in this state of a transport. */
+  show(state) {
+    const name = { playing: "pause", buffering: "wait" }[state] ?? "play";
+    if (this.shown === name) return;
+    this.shown = name;
+    const label = name === "play" ? "Play" : "Pause";
+    this.element.replaceChildren(icon(name), make("span", {}, name === "wait" ? "Waiting" : label));
+    this.element.setAttribute("aria-label", label);
+    this.element.title = label;
+  }
+}
+
 export class Controls {
   /** @param {RollPlayer} rollPlayer whose buttons these are. */
   constructor(rollPlayer) {
-    this.play = button("play", "Play", () => rollPlayer.toggle());
-    this.play.append(make("span", {}, "Play"));
+    this.play = new PlayButton(() => rollPlayer.toggle());
     this.now = make("span");
     this.total = make("span", { class: "mg-total" });
     this.time = make("span", { class: "mg-time", "aria-hidden": "true" }, this.now, this.total);
@@ -50,7 +69,7 @@ export class Controls {
     this.bar = make(
       "div",
       { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
-      this.play,
+      this.play.element,
       this.time,
       make("span", { class: "mg-space" }),
       this.volume,
@@ -68,15 +87,8 @@ export class Controls {
 
   /** Show what the player does. */
   show(state, seconds, total) {
-    const name = { playing: "pause", buffering: "wait" }[state] ?? "play";
-    if (this.shown !== name) {
-      this.shown = name;
-      const label = name === "play" ? "Play" : "Pause";
-      this.play.replaceChildren(icon(name), make("span", {}, name === "wait" ? "Waiting" : label));
-      this.play.setAttribute("aria-label", label);
-      this.play.title = label;
-      this.play.classList.toggle("mg-waits", name === "wait");
-    }
+    this.play.show(state);
+    this.play.element.classList.toggle("mg-waits", state === "buffering");
     const [now, whole] = [minutes(seconds), ` / ${minutes(Math.round(total))}`];
     if (this.now.textContent !== now) this.now.textContent = now;
     if (this.total.textContent !== whole) this.total.textContent = whole;

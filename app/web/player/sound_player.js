@@ -7,7 +7,7 @@
 // Events on the element, bubbling: "musicgen-playing" {seconds, since_begin_ms}, "musicgen-underrun" {seconds},
 // "musicgen-part" {from, to}.
 
-import { button, icon, minutes } from "./controls.js";
+import { icon, minutes, PlayButton } from "./controls.js";
 import { fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { RATE } from "./pcm.js";
 import { Stream } from "./stream.js";
@@ -32,10 +32,10 @@ export class SoundPlayer {
   }
 
   #build() {
-    this.playButton = button("play", "Play", () => this.toggle());
+    this.playButton = new PlayButton(() => this.toggle());
     this.time = make("span", { class: "mg-time", "aria-hidden": "true" });
     const volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(this.stream));
-    const bar = make("div", { class: "mg-bar", role: "group", "aria-label": "Playback of the sound" }, this.playButton, this.time);
+    const bar = make("div", { class: "mg-bar", role: "group", "aria-label": "Playback of the sound" }, this.playButton.element, this.time);
     bar.append(make("span", { class: "mg-space" }), volume);
     this.status = make("p", { class: "mg-status" });
     this.live = make("p", { class: "mg-live", role: "status", "aria-live": "polite" });
@@ -168,15 +168,8 @@ export class SoundPlayer {
     fit(this.element);
     const whole = pcm ? Math.max(pcm.seconds, this.making ? stream.expected : 0) : 0;
     this.wave.draw({ pcm, whole, position: stream.position, part: this.selection, theme });
-    const name = { playing: "pause", buffering: "wait" }[stream.state] ?? "play";
-    if (this.shown !== name) {
-      this.shown = name;
-      const label = name === "play" ? "Play" : "Pause";
-      this.playButton.replaceChildren(icon(name), make("span", {}, name === "wait" ? "Waiting" : label));
-      this.playButton.setAttribute("aria-label", label);
-      this.playButton.title = label;
-    }
-    this.playButton.disabled = !pcm;
+    this.playButton.show(stream.state);
+    this.playButton.element.disabled = !pcm;
     this.time.textContent = pcm ? `${minutes(stream.position)} / ${minutes(Math.round(whole))}` : "";
     const text = this.#words();
     if (this.status.textContent !== text) this.status.textContent = text;
