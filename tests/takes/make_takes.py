@@ -647,7 +647,7 @@ def canary() -> dict[str, Any]:
             models = [code.open_model(code.open_weights(name)) for name in ("maestro-tiny", "maestro-piano")]
         asked = [(model, length, token) for model in models for length in (64, 301) for token in (2, 60, 300)]
         bits[engine] = [
-            model.engine.nats(stream[:length], token, read=64, context=256).hex() for model, length, token in asked
+            model.engine.nats(stream[:length], token, latents=64, context=256).hex() for model, length, token in asked
         ]
     return bits
 
