@@ -32,14 +32,14 @@ class AudioError(ValueError):
 
 @dataclass
 class Level:
-    """What was heard of a file so far: samples at 24 kHz, the loudest, the sum of squares, those at full scale."""
+    """How loud a file is so far: samples at 24 kHz, the loudest, the sum of their squares, and those at full scale."""
 
     samples: int = 0
     peak: float = 0.0
     energy: float = 0.0
     clipped: int = 0
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         """Take f32 [n] into account."""
         loud = np.abs(block)
         self.samples += len(block)
@@ -68,7 +68,7 @@ class Level:
         return (f"{100 * self.clipped / self.samples:.1f} % of the samples are at full scale: recorded too loud?",)
 
 
-def silent(samples: np.ndarray) -> bool:
+def is_silent(samples: np.ndarray) -> bool:
     """Whether nothing in f32 [n] is as loud as SILENT."""
     return bool(np.abs(samples).max(initial=0.0) < 10 ** (SILENT / 20))
 
@@ -81,21 +81,21 @@ def decibels(amplitude: float) -> float:
 def read_blocks(
     path: str | os.PathLike[str], level: Level | None = None, *, longest: float = LONGEST
 ) -> Iterator[np.ndarray]:
-    """The file as f32 blocks of about 10 s, one channel, 24 kHz, between -1 and 1; `level` hears them.
+    """The file as f32 blocks of about 10 s, one channel, 24 kHz, between -1 and 1; `level` adds them up.
 
     Raises AudioError, possibly after some blocks: a fault or silence shows only once a file has been heard.
     """
     name, level = Path(path).name, Level() if level is None else level
-    with _opened(Path(path)) as file:
+    with _open(Path(path)) as file:
         _check_form(name, file.channels, file.samplerate)
         if file.frames / file.samplerate > longest:
             hours = file.frames / file.samplerate / 3600
             raise AudioError(f"{name} lasts {hours:.1f} hours, at most {_span(longest)} can be read: cut it")
-        for block in _resampled(_mono(name, file), name, file.samplerate):
+        for block in _resample(_mix_down(name, file), name, file.samplerate):
             if level.seconds > longest:  # a header may promise less
                 raise AudioError(f"{name} lasts more than {_span(longest)}: cut it")
             block = np.clip(block, -1.0, 1.0)
-            level.hear(block)
+            level.add(block)
             yield block
     if level.seconds < SHORTEST:
         raise AudioError(f"{name} lasts {level.seconds:.4f} seconds, at least {SHORTEST:g} are needed: is it whole?")
@@ -122,7 +122,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds / 60:g} minutes"
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     import soundfile
 
     try:
@@ -145,7 +145,7 @@ def _check_form(name: str, channels: int, rate: int) -> None:
         raise AudioError(f"{name} has {rate} samples a second: it must have {RATES[0]} to {RATES[1]}")
 
 
-def _mono(name: str, file: Any) -> Iterator[np.ndarray]:
+def _mix_down(name: str, file: Any) -> Iterator[np.ndarray]:
     """f32 blocks of the mean of the channels, at the file's own rate."""
     import soundfile
 
@@ -167,7 +167,7 @@ def _mono(name: str, file: Any) -> Iterator[np.ndarray]:
         yield block.mean(axis=1)
 
 
-def _resampled(blocks: Iterator[np.ndarray], name: str, rate: int) -> Iterator[np.ndarray]:
+def _resample(blocks: Iterator[np.ndarray], name: str, rate: int) -> Iterator[np.ndarray]:
     """The same sound at 24 kHz, still in blocks."""
     if rate == SAMPLE_RATE:
         yield from blocks

@@ -23,7 +23,7 @@ from musicgen.app.audio.output import WARM, Voice
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.provenance import label
 from musicgen.app.settings import Settings, checked_seed
-from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, read_blocks, silent
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, is_silent, read_blocks
 from musicgen.data_prep.dataset.code_rows import frames_of
 from musicgen.data_prep.vocabulary import SPECIALS
 
@@ -146,7 +146,7 @@ def hear(path: Path, model: AudioModel, seconds: float | None, frames: int | Non
         raise BadInput(str(error)) from None
     if samples < SHORTEST * SAMPLE_RATE:
         raise BadInput(f"{samples / SAMPLE_RATE:.2f} seconds of {path.name} are too few: give {SHORTEST:g} or more")
-    if silent(tail):
+    if is_silent(tail):
         raise BadInput(f"the end of {path.name} is silent, so there is nothing to continue: try --prime-seconds")
     over = samples % hop
     tail = tail[: len(tail) - over][-longest:]

@@ -82,7 +82,7 @@ def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with Progress(0, "files", quiet=arguments.quiet) as progress:
 
-        def show(state: prep.Progress) -> None:
+        def show(state: prep.PrepProgress) -> None:
             progress.total = state.total
             rejected = f", {state.rejected} rejected" if state.rejected else ""
             progress.update(state.done, f"{state.notes:,} notes, {state.tokens:,} tokens{rejected}")

@@ -116,13 +116,13 @@ def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
 
 def _write(recording: Recording, writer: RowWriter) -> Entry:
     """Add the rows of one recording and say what they are.  Raises AudioError, possibly with some rows written."""
-    first, level, heard = writer.rows, Level(), hashlib.sha256()
+    first, level, digest = writer.rows, Level(), hashlib.sha256()
     for row in cut_rows(read_blocks(recording.path, level)):
-        heard.update(row.tobytes())
+        digest.update(row.tobytes())
         writer.add(row)
     return {
         **_identity(recording),
-        "samples_sha256": heard.hexdigest(),
+        "samples_sha256": digest.hexdigest(),
         "samples": level.samples,
         "seconds": round(level.seconds, 3),
         "rows": writer.rows - first,

@@ -21,8 +21,8 @@ ENCODING = 1  # raise it when the same file gives other notes or tokens: old dat
 Entry = dict[str, Any]  # a record, or one piece of it: JSON
 
 
-class Piece(Protocol):
-    """What a data set is made of."""
+class Assigned(Protocol):
+    """Something of a data set: it has a name and belongs to a split."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Piece(Protocol):
     def split(self) -> str: ...
 
 
-P = TypeVar("P", bound=Piece)
+P = TypeVar("P", bound=Assigned)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
-__all__ = ["Item", "PrepError", "Prepared", "Progress", "Rejected", "find_items", "prepare", "run"]
+__all__ = ["Item", "PrepError", "PrepProgress", "Prepared", "Rejected", "find_items", "prepare", "run"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class PrepProgress:
     """Files done (of ``total``), notes and tokens so far, files rejected so far."""
 
     done: int
@@ -48,7 +48,7 @@ def run(
     workers: int | None = None,
     runner: str = "local",
     runner_options: Sequence[str] = (),
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[PrepProgress], None] | None = None,
 ) -> JobReport:
     """Prepare a folder of MIDI files (or a TFRecord file of NoteSequences) into the data set ``out``.
 
@@ -156,7 +156,7 @@ def _died(item: Item) -> Rejected:
 class Tally:
     """Counts what is done and tells the caller."""
 
-    def __init__(self, total: int, tell: Callable[[Progress], None] | None) -> None:
+    def __init__(self, total: int, tell: Callable[[PrepProgress], None] | None) -> None:
         self._total, self._tell = total, tell
         self._done = self._notes = self._tokens = self._rejected = 0
         self._music: set[str] = set()  # hashes of the tokens so far: a copy counts as rejected
@@ -188,4 +188,4 @@ class Tally:
     def _report(self, done: int) -> None:
         self._done += done
         if self._tell is not None:
-            self._tell(Progress(self._done, self._total, self._notes, self._tokens, self._rejected))
+            self._tell(PrepProgress(self._done, self._total, self._notes, self._tokens, self._rejected))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicgen.data_prep.evaluation.memorisation_index import BORDER, SEED, Index, Notes, hash_seeds, order_notes
+from musicgen.data_prep.evaluation.memorisation_index import BORDER, NGRAM, Index, Notes, hash_ngrams, order_notes
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import Performance, cut
 
@@ -27,10 +27,10 @@ FAULTS = 3  # notes in a row, on either side, that may differ within a match
 RESUMED = 4  # notes that must agree behind them
 PATTERN = 4  # intervals of a pattern
 MEMORY = 32  # notes within which a pattern counts once
-TELLING = 4  # counted notes that a seed must have: a match all of scales is found by nothing, and counts for nothing
-REPEATS = 64  # places at which one seed of the piece is tried
+TELLING = 4  # counted notes that an n-gram must have: a match all of scales is found by nothing, and counts for nothing
+REPEATS = 64  # places at which one n-gram of the piece is tried
 CANDIDATES = 200  # faultless matches that are continued over faults, the longest first
-PAIRS = 1 << 20  # seeds held at a time
+PAIRS = 1 << 20  # n-grams held at a time
 BACKGROUND_SECONDS = 120.0
 _PAST_THE_END = 999  # no interval at all
 _GAPS = sorted(
@@ -76,17 +76,17 @@ def mark_counted(pitch: np.ndarray) -> np.ndarray:
 
 
 def longest_match(performance: Performance, index: Index, *, without: Sequence[str] = ()) -> Match | None:
-    """The longest match of a piece with the index, or None if none has a seed.
+    """The longest match of a piece with the index, or None if they share no n-gram.
 
     Of equally long ones the first in the index. `without` names pieces that do not count, such as the piece itself.
     """
     notes = order_notes(performance)
-    if len(notes.pitch) <= SEED or len(index.interval) <= SEED:
+    if len(notes.pitch) <= NGRAM or len(index.interval) <= NGRAM:
         return None
     interval = np.diff(notes.pitch, prepend=0)
     interval[0] = BORDER
     counts = np.concatenate([[0], np.cumsum(mark_counted(notes.pitch))])
-    i, j, length = _faultless(interval, counts, index, [index.names.index(name) for name in without])
+    i, j, length = _find_exact_runs(interval, counts, index, [index.names.index(name) for name in without])
     # `length` intervals from i on lie between notes i - 1 and i + length - 1.
     order = np.lexsort((j, -length, -(counts[i + length] - counts[i - 1])))[:CANDIDATES]
     best: tuple[tuple[int, int, int], np.ndarray] | None = None
@@ -95,13 +95,13 @@ def longest_match(performance: Performance, index: Index, *, without: Sequence[s
         begins, diagonal, lasts = seen[:, 0], seen[:, 1] - seen[:, 0], seen[:, 2]
         if np.any((diagonal == to - at) & (begins < at) & (at <= begins + lasts)):
             continue
-        runs = _continued(notes.pitch, index, at - 1, to - 1, steps + 1)
+        runs = _extend_over_faults(notes.pitch, index, at - 1, to - 1, steps + 1)
         seen = np.concatenate([seen, runs])
         length_counted = int((counts[runs[:, 0] + runs[:, 2]] - counts[runs[:, 0]]).sum())
         score = (length_counted, int(runs[:, 2].sum()), -int(runs[0, 1]))
         if best is None or score > best[0]:
             best = score, runs
-    return _described(best[0][0], best[1], notes, index) if best is not None else None
+    return _describe(best[0][0], best[1], notes, index) if best is not None else None
 
 
 def measure_background(
@@ -122,13 +122,13 @@ def measure_background(
     return np.sort(np.array(lengths, np.int32))
 
 
-def _faultless(
+def _find_exact_runs(
     interval: np.ndarray, counts: np.ndarray, index: Index, without: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(i, j, length), i64 each: all longest runs of equal intervals that hold a telling seed."""
-    keys = hash_seeds(interval.astype(np.int8))
-    telling = counts[SEED + 1 :] - counts[: -SEED - 1] >= TELLING  # of the notes i .. i + SEED
-    places = np.flatnonzero(telling) + 1  # the interval before note i + 1 is the seed's first
+    """(i, j, length), i64 each: all longest runs of equal intervals that hold a telling n-gram."""
+    keys = hash_ngrams(interval.astype(np.int8))
+    telling = counts[NGRAM + 1 :] - counts[: -NGRAM - 1] >= TELLING  # of the notes i .. i + NGRAM
+    places = np.flatnonzero(telling) + 1  # the interval before note i + 1 is the n-gram's first
     places = places[np.argsort(keys[places], kind="stable")]
     rank = np.arange(len(places)) - np.searchsorted(keys[places], keys[places])
     places = places[rank < REPEATS]
@@ -137,9 +137,9 @@ def _faultless(
     sought = keys[places]
     table = np.zeros(1 << 20, np.bool_)
     table[sought >> np.uint32(12)] = True
-    hits = np.flatnonzero(table[index.seeds >> np.uint32(12)])
-    low = np.searchsorted(sought, index.seeds[hits])
-    many = np.searchsorted(sought, index.seeds[hits], side="right") - low
+    hits = np.flatnonzero(table[index.ngrams >> np.uint32(12)])
+    low = np.searchsorted(sought, index.ngrams[hits])
+    many = np.searchsorted(sought, index.ngrams[hits], side="right") - low
     for piece in without:
         many[(hits >= index.offsets[piece]) & (hits < index.offsets[piece + 1])] = 0
     hits, low, many = hits[many > 0], low[many > 0], many[many > 0]
@@ -152,15 +152,15 @@ def _faultless(
         j = np.repeat(hits[part], many[part])
         within = np.arange(len(j)) - np.repeat(np.cumsum(many[part]) - many[part], many[part])
         i = places[np.repeat(low[part], many[part]) + within]
-        new = ~(tried[i - 1] & (padded[i - 1] == index.interval[j - 1]))  # else the run has a seed further left
-        parts.append(_run(padded, index.interval, i[new], j[new]))
+        new = ~(tried[i - 1] & (padded[i - 1] == index.interval[j - 1]))  # else the run has an n-gram further left
+        parts.append(_extend_exactly(padded, index.interval, i[new], j[new]))
     runs = np.concatenate(parts, axis=1)
-    once = np.unique(runs[0] * len(index.interval) + runs[1], return_index=True)[1]  # two seeds may be in one run
+    once = np.unique(runs[0] * len(index.interval) + runs[1], return_index=True)[1]  # two n-grams may be in one run
     return runs[0][once], runs[1][once], runs[2][once]
 
 
-def _run(padded: np.ndarray, theirs: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """i64[3, runs]: the longest runs of equal intervals around the places i and j, those of at least a seed."""
+def _extend_exactly(padded: np.ndarray, theirs: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """i64[3, runs]: the longest runs of equal intervals around the places i and j, those of at least an n-gram."""
     theirs = np.append(theirs, np.int8(BORDER))
     reach = []
     for direction, first in ((1, 0), (-1, -1)):
@@ -171,28 +171,28 @@ def _run(padded: np.ndarray, theirs: np.ndarray, i: np.ndarray, j: np.ndarray) -
             length[alive] += 1
             step += direction
         reach.append(length)
-    keep = reach[0] >= SEED  # less: two seeds with the same hash
+    keep = reach[0] >= NGRAM  # less: two n-grams with the same hash
     return np.stack([i - reach[1], j - reach[1], reach[0] + reach[1]])[:, keep]
 
 
-def _continued(pitch: np.ndarray, index: Index, i: int, j: int, count: int) -> np.ndarray:
+def _extend_over_faults(pitch: np.ndarray, index: Index, i: int, j: int, count: int) -> np.ndarray:
     """i64[runs, 3]: where runs of equal notes begin here and there, and how many, around `count` from i and j on."""
     piece = index.piece_at(j)
     begin, end = index.offsets[piece : piece + 2].tolist()
     here = pitch + (int(index.pitch[j]) - int(pitch[i]))
     there = index.pitch[begin:end]
     j -= begin
-    behind = [(i - a - same, j - b - same, same) for a, b, same in _onwards(here[:i][::-1], there[:j][::-1])]
-    ahead = [(i + count + a, j + count + b, same) for a, b, same in _onwards(here[i + count :], there[j + count :])]
+    behind = [(i - a - same, j - b - same, same) for a, b, same in _extend(here[:i][::-1], there[:j][::-1])]
+    ahead = [(i + count + a, j + count + b, same) for a, b, same in _extend(here[i + count :], there[j + count :])]
     return np.array([*reversed(behind), (i, j, count), *ahead], np.int64) + np.array([0, begin, 0])
 
 
-def _onwards(here: np.ndarray, there: np.ndarray) -> list[tuple[int, int, int]]:
+def _extend(here: np.ndarray, there: np.ndarray) -> list[tuple[int, int, int]]:
     """(a, b, how many): runs of notes that agree, over faults, from the beginning of both on."""
     runs: list[tuple[int, int, int]] = []
     a = b = 0
     while True:
-        gaps = (gap for gap in _GAPS if _agree(here[a + gap[0] :][:RESUMED], there[b + gap[1] :][:RESUMED]))
+        gaps = (gap for gap in _GAPS if _agrees(here[a + gap[0] :][:RESUMED], there[b + gap[1] :][:RESUMED]))
         gap = next(gaps, None)
         if gap is None:
             return runs
@@ -204,11 +204,11 @@ def _onwards(here: np.ndarray, there: np.ndarray) -> list[tuple[int, int, int]]:
         a, b = a + same, b + same
 
 
-def _agree(here: np.ndarray, there: np.ndarray) -> bool:
+def _agrees(here: np.ndarray, there: np.ndarray) -> bool:
     return len(here) == RESUMED and np.array_equal(here, there)
 
 
-def _described(length: int, runs: np.ndarray, notes: Notes, index: Index) -> Match:
+def _describe(length: int, runs: np.ndarray, notes: Notes, index: Index) -> Match:
     ours, theirs = (np.concatenate([np.arange(run[side], run[side] + run[2]) for run in runs]) for side in (0, 1))
     piece = index.piece_at(int(theirs[0]))
     here, there = notes.step[ours], index.step[theirs]

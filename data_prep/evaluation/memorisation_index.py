@@ -21,7 +21,7 @@ from musicgen.data_prep.performance import Performance
 
 FORMAT = "musicgen-memorisation/1"
 CHORD = 3  # steps of 10 ms from a chord's first note to its last
-SEED = 8  # intervals that must agree without a fault: as many as there are bytes in an integer
+NGRAM = 8  # intervals that must agree without a fault: as many as there are bytes in an integer
 BORDER = -128  # in place of an interval before the first note of a piece
 
 
@@ -85,9 +85,9 @@ class Index:
         return total - np.repeat(total[starts] - self.gap[starts], np.diff(self.offsets))
 
     @cached_property
-    def seeds(self) -> np.ndarray:
-        """u32[n - SEED + 1]: a hash of the SEED intervals from each place on."""
-        return hash_seeds(self.interval)
+    def ngrams(self) -> np.ndarray:
+        """u32[n - NGRAM + 1]: a hash of the NGRAM intervals from each place on."""
+        return hash_ngrams(self.interval)
 
     def piece_at(self, note: int) -> int:
         """The piece that a note belongs to."""
@@ -119,13 +119,13 @@ def build_index(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
     )
 
 
-def hash_seeds(interval: np.ndarray) -> np.ndarray:
-    """u32[n - SEED + 1] of i8[n]."""
+def hash_ngrams(interval: np.ndarray) -> np.ndarray:
+    """u32[n - NGRAM + 1] of i8[n]."""
     content = np.ascontiguousarray(interval, np.int8).tobytes()
-    keys = np.zeros(max(0, len(content) - SEED + 1), np.uint32)
-    for place in range(min(SEED, len(keys))):
-        words = np.frombuffer(content, "<u8", count=(len(content) - place) // SEED, offset=place)
-        keys[place::SEED] = words * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+    keys = np.zeros(max(0, len(content) - NGRAM + 1), np.uint32)
+    for place in range(min(NGRAM, len(keys))):
+        words = np.frombuffer(content, "<u8", count=(len(content) - place) // NGRAM, offset=place)
+        keys[place::NGRAM] = words * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
     return keys
 
 

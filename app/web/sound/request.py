@@ -25,7 +25,7 @@ from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.settings import COMMON, parse_common
-from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, silent, to_float
+from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, is_silent, to_float
 
 Read = Callable[[bytes], np.ndarray]
 
@@ -94,7 +94,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
     samples = len(recording) // hop * hop
     frames = settings.context // model.codebooks + WARM
     tail = to_float(recording[:samples][-frames * hop :])
-    if silent(tail):
+    if is_silent(tail):
         raise BadInput("the end of this recording is silent, so there is nothing to continue: end it earlier")
     return Heard(None, tail, samples)
 

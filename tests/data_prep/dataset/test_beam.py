@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from musicgen.data_prep.dataset import manifest, prep
-from musicgen.data_prep.dataset.prep import PrepError, Progress
+from musicgen.data_prep.dataset.prep import PrepError, PrepProgress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Beam warns of much, none of it ours
 
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_same_bytes_as_the_local_runner(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
-    told: list[Progress] = []
+    told: list[PrepProgress] = []
     local = prep.run(folder, tmp_path / "local", workers=0)
     beam = prep.run(folder, tmp_path / "beam", runner="direct", on_progress=told.append)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.data_prep.dataset import manifest, prep, shards
-from musicgen.data_prep.dataset.prep import Item, Prepared, PrepError, Progress, Rejected
+from musicgen.data_prep.dataset.prep import Item, Prepared, PrepError, PrepProgress, Rejected
 from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.midi import write_midi
@@ -46,7 +46,7 @@ def undisturbed(folder: Path, tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_the_report_the_manifest_and_the_shards_agree(folder: Path, tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[PrepProgress] = []
     report = prep.run(folder, tmp_path / "set", workers=0, on_progress=told.append)
     assert {split: total["pieces"] for split, total in report.totals.items()} == {
         "train": 9,

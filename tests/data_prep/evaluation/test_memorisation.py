@@ -16,7 +16,7 @@ from musicgen.data_prep.dataset.augment import stretch, transpose
 from musicgen.data_prep.evaluation.memorisation import longest_match, mark_counted, measure_background
 from musicgen.data_prep.evaluation.memorisation_index import (
     BORDER,
-    SEED,
+    NGRAM,
     Index,
     MemorisationError,
     build_index,
@@ -60,7 +60,7 @@ def planted(copy: Performance, seed: int) -> tuple[Performance, float]:
 @given(
     piece=st.integers(0, 2),
     start=st.integers(0, NOTES - 151),
-    notes=st.integers(SEED + 4, 150),
+    notes=st.integers(NGRAM + 4, 150),
     semitones=st.integers(-20, 20),
     tempo=st.floats(0.75, 4.0),
     seed=st.integers(100, 10_000),
@@ -152,8 +152,8 @@ def test_without_faults_the_longest_is_that_of_a_search_that_tries_everything(se
                 length = 0
                 while i + length < len(ours) and j + length < len(theirs) and ours[i + length] == theirs[j + length]:
                     length += 1
-                # Seeds that are patterns only are not sought: those do not count for this search either.
-                if any(counts[k : k + SEED + 1].sum() >= 4 for k in range(i, i + length - SEED + 1)):
+                # N-grams that are patterns only are not sought: those do not count for this search either.
+                if any(counts[k : k + NGRAM + 1].sum() >= 4 for k in range(i, i + length - NGRAM + 1)):
                     best = max(best, int(counts[i : i + length + 1].sum()))
     assert (match.length if match else 0) >= best
     if match is not None:
@@ -226,13 +226,13 @@ def test_pieces_left_out_and_borders_between_pieces() -> None:
     assert match is not None and match.notes == 150  # no match runs from one piece into the next
 
 
-@pytest.mark.parametrize("notes", [0, 1, 2, SEED, SEED + 1])
+@pytest.mark.parametrize("notes", [0, 1, 2, NGRAM, NGRAM + 1])
 def test_little_music(notes: int) -> None:
     few = cut(TRAINING[0][2], 0.0, float(TRAINING[0][2].onset[notes]))
     assert len(few) == notes
     match = longest_match(few, INDEX)
-    assert match is None if notes <= SEED else match is not None and match.notes == notes
-    assert longest_match(TRAINING[0][2], build_index([("few", "", few)])) is None or notes > SEED
+    assert match is None if notes <= NGRAM else match is not None and match.notes == notes
+    assert longest_match(TRAINING[0][2], build_index([("few", "", few)])) is None or notes > NGRAM
 
 
 def test_an_index_holds_all_notes() -> None:
