@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from musicgen.data_prep.dataset.augment import Augmentation
-from musicgen.data_prep.vocabulary import SPECIALS
+from musicgen.data_prep.vocabulary import SPECIALS, VOCABULARY
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.discriminators import DiscriminatorConfig
 from musicgen.model.codec.losses import LossConfig
@@ -256,4 +256,15 @@ CODECS: dict[str, CodecRecipe] = {
     ),
 }
 
-RECIPES: dict[str, Recipe | CodesRecipe | CodecRecipe] = {**NOTES, **CODES, **CODECS}
+
+def _over_events(recipe: Recipe) -> Recipe:
+    """The recipe of a model whose tokens are those of the vocabulary."""
+    model = dataclasses.replace(recipe.train.model, vocab_size=VOCABULARY.size)
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, model=model))
+
+
+RECIPES: dict[str, Recipe | CodesRecipe | CodecRecipe] = {
+    **{name: _over_events(recipe) for name, recipe in NOTES.items()},
+    **CODES,
+    **CODECS,
+}

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from musicgen.app.recipes import CODES, NOTES, Recipe
+from musicgen.app.recipes import CODES, NOTES, RECIPES, Recipe
 from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.data_prep.vocabulary import VOCABULARY
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.training.train import TrainConfig, contexts_of
@@ -18,6 +19,13 @@ def test_recipes(name: str) -> None:
     """Each trains the preset of its name, in whole groups."""
     assert NOTES[name].train.model == PRESETS[name]
     assert contexts_of(NOTES[name].train).rows == 16
+
+
+def test_models_of_notes_speak_the_vocabulary() -> None:
+    """Whatever its size is by now."""
+    for name in NOTES:
+        recipe = RECIPES[name]
+        assert isinstance(recipe, Recipe) and recipe.train.model.vocab_size == VOCABULARY.size
 
 
 def test_later_is_counted_in_windows() -> None:
