@@ -1,6 +1,6 @@
 """What the page says about its presets' quality, from what `benchmarks/dials` has measured.
 
-python benchmarks/app/quality.py grid.jsonl > app/web/quality.json
+python benchmarks/app/quality.py grid.jsonl > app/web/notes/quality.json
 """
 
 from __future__ import annotations
