@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: help demo test quick lint fix docs constraints clean
 
 help:
-	@echo "make demo          an environment, then demo.mid and demo.wav from a shipped prime"
+	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
 	@echo "make test          an environment, then the whole test suite"
 	@echo "make quick         the tests that need no browser, server or training run: two minutes"
 	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
