@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +20,7 @@ from musicgen.app.errors import BadInput, Busy, MusicgenError
 from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import too_large
+from musicgen.app.web.sound.service import SoundService
 
 LOG = logging.getLogger("musicgen")
 HERE = Path(__file__).parent
@@ -31,117 +33,162 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 BYTES = "application/octet-stream"
-BEAT = 10.0  # seconds of silence after which an empty line shows that the connection is alive
+FRESH = {"Cache-Control": "no-store"}
+UNBUFFERED = {**FRESH, "X-Accel-Buffering": "no"}
+
+Handler = Callable[[Any, Request], Awaitable[Response]]
 
 
 def site(service: Service) -> Starlette:
     """Everything below /musicgen/: the page's own files, samples, and what the page asks for."""
     return Starlette(
         routes=[
-            Route("/about", _about(service)),
-            Route("/health", _health(service)),
-            Route("/samples/{pitch:int}.mp3", _sample(service)),
-            Route("/make", _make(service), methods=["POST"]),
-            Route("/stop", _stop(service), methods=["POST"]),
-            Route("/read", _answer(service, lambda body: service.read(body.get("prime"))), methods=["POST"]),
-            Route("/surprise", _answer(service, lambda body: service.surprise(body.get("prime"))), methods=["POST"]),
-            Route("/sound/{form:str}", _bytes(service, service.sound), methods=["POST"]),
-            Route("/picture/{form:str}", _bytes(service, service.picture), methods=["POST"]),
-            *sound_routes(service),
+            *Notes(service).routes(),
+            *(Sounds(service.sounds).routes() if service.sounds is not None else []),
             Mount("/player", StaticFiles(directory=HERE / "player")),
             Mount("/page", StaticFiles(directory=HERE / "page")),
         ]
     )
 
 
-def _about(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    async def about(request: Request) -> Response:
-        return JSONResponse(service.about(), headers={"Cache-Control": "no-store"})
+def guarded(handler: Handler) -> Handler:
+    """The handler's answer, or in its place the one line that says why there is none."""
 
-    return about
-
-
-def _health(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    async def health(request: Request) -> Response:
-        """200 while the model loads and when it is there, 503 when it never will be."""
-        load = service.scheduler.load()
-        state = "broken" if service.scheduler.problem else "ready" if service.notes.model is not None else "loading"
-        about = {"state": state, "waiting": load.waiting, "batches": load.batches, "finished": load.finished}
-        return JSONResponse(about, 503 if state == "broken" else 200, headers={"Cache-Control": "no-store"})
-
-    return health
-
-
-def _sample(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    async def sample(request: Request) -> Response:
+    @functools.wraps(handler)
+    async def answer(self: object, request: Request) -> Response:
         try:
-            data = await anyio.to_thread.run_sync(service.renderer.key, request.path_params["pitch"])
+            return await handler(self, request)
         except MusicgenError as error:
-            return _refusal(error)
+            status = 429 if isinstance(error, Busy) else 400 if isinstance(error, BadInput) else 503
+            return JSONResponse({"error": str(error)}, status)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:
+            LOG.exception("a request failed")
+            return JSONResponse({"error": WENT_WRONG}, 500)
+
+    return answer
+
+
+class Notes:
+    """What the Notes tab asks for, and what the whole page does."""
+
+    def __init__(self, service: Service) -> None:
+        """service: what answers."""
+        self.service = service
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/about", self.about),
+            Route("/health", self.health),
+            Route("/samples/{pitch:int}.mp3", self.sample),
+            Route("/make", self.make, methods=["POST"]),
+            Route("/stop", self.stop, methods=["POST"]),
+            Route("/read", self.read, methods=["POST"]),
+            Route("/surprise", self.surprise, methods=["POST"]),
+            Route("/sound/{form:str}", self.sound, methods=["POST"]),
+            Route("/picture/{form:str}", self.picture, methods=["POST"]),
+        ]
+
+    async def about(self, request: Request) -> Response:
+        return JSONResponse(self.service.about(), headers=FRESH)
+
+    async def health(self, request: Request) -> Response:
+        """200 while the model loads and when it is there, 503 when it never will be."""
+        scheduler = self.service.scheduler
+        load = scheduler.load()
+        state = "broken" if scheduler.problem else "ready" if self.service.notes.model is not None else "loading"
+        about = {"state": state, "waiting": load.waiting, "batches": load.batches, "finished": load.finished}
+        return JSONResponse(about, 503 if state == "broken" else 200, headers=FRESH)
+
+    @guarded
+    async def sample(self, request: Request) -> Response:
+        data = await anyio.to_thread.run_sync(self.service.renderer.key, request.path_params["pitch"])
         return Response(data, media_type="audio/mpeg", headers={"Cache-Control": "public, max-age=604800"})
 
-    return sample
+    @guarded
+    async def make(self, request: Request) -> Response:
+        return await _stream(self.service.make(await self._body(request), _client(request)))
+
+    @guarded
+    async def stop(self, request: Request) -> Response:
+        body = await self._body(request)
+        return JSONResponse({"stopped": self.service.scheduler.stop(str(body.get("name")))})
+
+    @guarded
+    async def read(self, request: Request) -> Response:
+        return JSONResponse(await self.service.read((await self._body(request)).get("prime")))
+
+    @guarded
+    async def surprise(self, request: Request) -> Response:
+        return JSONResponse(await self.service.surprise((await self._body(request)).get("prime")))
+
+    @guarded
+    async def sound(self, request: Request) -> Response:
+        form = request.path_params["form"]
+        data = await self.service.sound((await self._body(request)).get("midi"), form)
+        return Response(data, media_type=TYPES[form])
+
+    @guarded
+    async def picture(self, request: Request) -> Response:
+        form = request.path_params["form"]
+        data = await self.service.picture((await self._body(request)).get("midi"), form)
+        return Response(data, media_type=TYPES[form])
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        most = self.service.limits.upload_bytes
+        complaint = f"this is too large ({most / 1e6:g} MB are the most): choose a MIDI file of one piano piece"
+        return await _json(request, most * 2, complaint)
 
 
-def sound_routes(service: Service) -> list[Route]:
-    """Those of the Audio tab, below /musicgen/recording/; none if there is none."""
-    sounds = service.sounds
-    if sounds is None:
-        return []
-    most = sounds.limits.sound_bytes * 4 // 3 + 10_000
+class Sounds:
+    """What the Audio tab asks for, below /musicgen/recording/."""
 
-    async def heard(request: Request) -> Response:
-        async def answer() -> Response:
-            if request.headers.get("content-type", "") != BYTES:
-                raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
-            async with sounds.room():
-                data = await _read(request, sounds.limits.sound_bytes, too_large(sounds.limits))
-                samples = await sounds.read(data)
-            return Response(samples.astype("<i2").tobytes(), media_type=BYTES)
+    def __init__(self, service: SoundService) -> None:
+        """service: what answers."""
+        self.service, self.limits = service, service.limits
 
-        return await _guarded(answer)
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/recording/heard", self.heard, methods=["POST"]),
+            Route("/recording/make", self.make, methods=["POST"]),
+            Route("/recording/written/{form:str}", self.written, methods=["POST"]),
+        ]
 
-    async def written(request: Request) -> Response:
-        async def answer() -> Response:
-            form = request.path_params["form"]
-            async with sounds.room():
-                body = await _body(request, most, too_large(sounds.limits))
-                data = await sounds.download(body.get("samples"), form, body.get("label"))
-                return Response(data, media_type=TYPES[form])
+    @guarded
+    async def heard(self, request: Request) -> Response:
+        """A recording's file as samples."""
+        if request.headers.get("content-type", "") != BYTES:
+            raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
+        async with self.service.room():
+            data = await _read(request, self.limits.sound_bytes, too_large(self.limits))
+            samples = await self.service.read(data)
+        return Response(samples.astype("<i2").tobytes(), media_type=BYTES)
 
-        return await _guarded(answer)
+    @guarded
+    async def make(self, request: Request) -> Response:
+        async with self.service.room():
+            asked = await self.service.parse(await self._body(request))
+        return await _stream(self.service.make(asked, _client(request)))
 
-    async def make(request: Request) -> Response:
-        async def answer() -> Response:
-            async with sounds.room():
-                asked = await sounds.parse(await _body(request, most, too_large(sounds.limits)))
-            return await _streamed(sounds.make(asked, _client(request)))
+    @guarded
+    async def written(self, request: Request) -> Response:
+        """Samples as a sound file."""
+        form = request.path_params["form"]
+        async with self.service.room():
+            body = await self._body(request)
+            data = await self.service.download(body.get("samples"), form, body.get("label"))
+            return Response(data, media_type=TYPES[form])
 
-        return await _guarded(answer)
-
-    return [
-        Route("/recording/heard", heard, methods=["POST"]),
-        Route("/recording/make", make, methods=["POST"]),
-        Route("/recording/written/{form:str}", written, methods=["POST"]),
-    ]
-
-
-def _make(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    async def make(request: Request) -> Response:
-        async def answer() -> Response:
-            return await _streamed(service.make(await _json(request, service), _client(request)))
-
-        return await _guarded(answer)
-
-    return make
+    async def _body(self, request: Request) -> dict[str, Any]:
+        return await _json(request, self.limits.sound_bytes * 4 // 3 + 10_000, too_large(self.limits))
 
 
-async def _streamed(events: AsyncIterator[dict[str, Any]]) -> Response:
-    first = await anext(events)
+async def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:
+    first = await anext(events)  # what cannot be done is refused before anything is answered
     return StreamingResponse(_lines(first, events), media_type="application/x-ndjson", headers=UNBUFFERED)
-
-
-UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def _lines(first: dict[str, Any], events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
@@ -158,64 +205,7 @@ def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _stop(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    async def stop(request: Request) -> Response:
-        async def answer() -> Response:
-            body = await _json(request, service)
-            return JSONResponse({"stopped": service.scheduler.stop(str(body.get("name")))})
-
-        return await _guarded(answer)
-
-    return stop
-
-
-def _answer(
-    service: Service, ask: Callable[[dict[str, Any]], Awaitable[Any]]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def asked(request: Request) -> Response:
-        async def answer() -> Response:
-            return JSONResponse(await ask(await _json(request, service)))
-
-        return await _guarded(answer)
-
-    return asked
-
-
-def _bytes(
-    service: Service, ask: Callable[[object, str], Awaitable[bytes]]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def asked(request: Request) -> Response:
-        async def answer() -> Response:
-            form = request.path_params["form"]
-            body = await _json(request, service)
-            return Response(await ask(body.get("midi"), form), media_type=TYPES[form])
-
-        return await _guarded(answer)
-
-    return asked
-
-
-async def _guarded(answer: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer, or in its place the one line that says why there is none."""
-    try:
-        return await answer()
-    except MusicgenError as error:
-        return _refusal(error)
-    except ClientDisconnect:
-        return Response(status_code=400)
-    except Exception:
-        LOG.exception("a request failed")
-        return JSONResponse({"error": WENT_WRONG}, 500)
-
-
-async def _json(request: Request, service: Service) -> dict[str, Any]:
-    """The body of a request about notes."""
-    largest = f"{service.limits.upload_bytes / 1e6:g} MB"
-    complaint = f"this is too large ({largest} are the most): choose a MIDI file of one piano piece"
-    return await _body(request, service.limits.upload_bytes * 2, complaint)
-
-
-async def _body(request: Request, most: int, complaint: str) -> dict[str, Any]:
+async def _json(request: Request, most: int, complaint: str) -> dict[str, Any]:
     """The JSON object in a request's body.
 
     Only application/json is taken: another site's page cannot send that here without being asked first.
@@ -246,8 +236,3 @@ def _client(request: Request) -> str:
     """Whose turn it takes: one tab of a browser, as it calls itself, at one address."""
     address = request.client.host if request.client else "?"
     return f"{address} {request.headers.get('x-musicgen-client', '')[:40]}"
-
-
-def _refusal(error: MusicgenError) -> Response:
-    status = 429 if isinstance(error, Busy) else 400 if isinstance(error, BadInput) else 503
-    return JSONResponse({"error": str(error)}, status)

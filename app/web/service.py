@@ -21,7 +21,7 @@ from musicgen.app.web.notes import take
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.quality import Quality
 from musicgen.app.web.notes.request import GenerateRequest, decode_midi, parse_midi, parse_prime, parse_request
-from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND, Speeds, pool_alike, roughly
+from musicgen.app.web.notes.speeds import describe_preset
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
-USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
-SAME = ", at any of these settings"
 PICTURES = ("png", "svg")
-LITTLE = 0.005  # nats a token: what two strides make of one setting
 
 
 class Service:
@@ -147,7 +144,7 @@ class Service:
             raise BadInput(f"there is no picture format {form[:20]!r}: choose one of {', '.join(PICTURES)}")
         performance, events = await self._performance(midi)
         async with self._parsing:
-            return await asyncio.to_thread(_drawn, performance, events, form)
+            return await asyncio.to_thread(_draw_roll, performance, events, form)
 
     async def surprise(self, source: object) -> list[list[float]]:
         """[onset, pitch, nats] of each note of a prime: how little the model expected it."""
@@ -181,7 +178,7 @@ class Service:
             about["latents"], about["context"] = dials.latent_choices, dials.context_choices
             about["presets"] = dials.presets
             speeds = self.notes.speeds
-            about["costs"] = {name: cost(pair, speeds, self.quality) for name, pair in dials.presets.items()}
+            about["costs"] = {name: describe_preset(pair, speeds, self.quality) for name, pair in dials.presets.items()}
             about["measured"] = speeds is not None
         return about
 
@@ -196,26 +193,7 @@ class Service:
             return await asyncio.to_thread(read)
 
 
-def cost(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) -> str:
-    """What a preset (latents, context) costs and gains, for a person; speeds: None while they are being measured."""
-    memory = f"Remembers about the last {pair[1] / TOKENS_PER_SECOND:.0f} seconds"
-    lost = quality.lost(*pair) if quality is not None else None
-    if lost is not None:
-        memory += (
-            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats per token behind the best"
-        )
-    if speeds is None:
-        return f"{memory}. Its speed here is being measured."
-    cut, ended = (speeds.seconds(pair, USUAL_SECONDS, end) for end in (False, True))
-    if cut is None or ended is None:
-        return f"{memory}. How long it takes here is not known."
-    without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
-    same = SAME if len(speeds.tokens) > 1 and len(set(pool_alike(speeds.tokens).values())) == 1 else ""
-    times = f"about {roughly(ended)} to make{without}{same}"
-    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of music take {times}."
-
-
-def _drawn(performance: Performance, events: Sequence[str], form: str) -> bytes:
+def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> bytes:
     width = int(min(max(1200, 40 * performance.duration), 6000))
     picture = roll.draw(performance, prime_notes=facts_of.prime_notes(events), width=width, height=420)
     label = facts_of.label_in(events)

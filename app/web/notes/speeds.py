@@ -13,6 +13,7 @@ from musicgen.app.best_ending import CLOSINGS, endings_each, lead
 from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, finality, start
 from musicgen.app.settings import Settings
+from musicgen.app.web.notes.quality import Quality
 from musicgen.data_prep import encode, read_midi
 from musicgen.data_prep.rules.endings import OPENS, Endings
 from musicgen.data_prep.rules.note_limits import NoteLimits
@@ -23,6 +24,9 @@ WARM_LENGTHS = (257, 65, 1)  # tokens of primes: one for each length of the engi
 TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
 LONGEST_OF_ALL = 1.5  # endings are drawn until the last of them is over; times the tokens of as long a part before them
 ALIKE = 1.5  # speeds that differ by less may well be one: other programs come and go while they are measured
+USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
+SAME = ", at any of these settings"
+LITTLE = 0.005  # nats a token: what two strides make of one setting
 
 Pair = tuple[int, int]  # latents and context
 
@@ -55,6 +59,25 @@ def pool_alike(speeds: Mapping[Pair, float]) -> dict[Pair, float]:
         group.append(pair)
         pooled |= dict.fromkeys(group, sum(speeds[one] for one in group) / len(group))
     return pooled
+
+
+def describe_preset(pair: tuple[int, int], speeds: Speeds | None, quality: Quality | None) -> str:
+    """What a preset (latents, context) costs and gains, for a person; speeds: None while they are being measured."""
+    memory = f"Remembers about the last {pair[1] / TOKENS_PER_SECOND:.0f} seconds"
+    lost = quality.lost(*pair) if quality is not None else None
+    if lost is not None:
+        memory += (
+            "; nothing here does notably better" if lost < LITTLE else f"; {lost:.3f} nats per token behind the best"
+        )
+    if speeds is None:
+        return f"{memory}. Its speed here is being measured."
+    cut, ended = (speeds.seconds(pair, USUAL_SECONDS, end) for end in (False, True))
+    if cut is None or ended is None:
+        return f"{memory}. How long it takes here is not known."
+    without = f", {roughly(cut)} without an ending" if roughly(cut) != roughly(ended) else ""
+    same = SAME if len(speeds.tokens) > 1 and len(set(pool_alike(speeds.tokens).values())) == 1 else ""
+    times = f"about {roughly(ended)} to make{without}{same}"
+    return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of music take {times}."
 
 
 def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], bool]) -> Iterator[Speeds | None]:

@@ -9,7 +9,8 @@ const UNKNOWN = "Your own setting of Thinking and Memory: how fast it is here ha
 const TWICE = 600; // ms in which two presses are one double click
 const LOOK = 3; // seconds between two questions whether the server has measured its speed
 
-export const place = (id) => document.getElementById(id);
+/** The part of the page with this id: `drawn` has waited for it. */
+export const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /** Gradio draws the page after its scripts have run: wait for the parts that are looked up here. */
 export async function drawn(...ids) {
@@ -27,7 +28,8 @@ export class Tab {
     this.makes = makes;
     /** @type {Record<string, any> | null} */
     this.about = null; // limits and costs, once the server has told them
-    this.chosen = null; // {latents, context} at which the dials stand
+    /** @type {{latents: number, context: number} | null} */
+    this.chosen = null; // at which the dials stand
     this.run = null; // what is being made; it has a `name` once the server knows of it
     this.ask = (event) => event.preventDefault(); // before the page is left with a take unfinished
     this.stopped = false; // whether a person has stopped it

@@ -1,6 +1,6 @@
 """The Audio tab: controls on the left; on the right the sound and its takes, which `page/sound_page.js` shows.
 
-Buttons hand the values to that module, which asks the server (see `routes.sound_routes`) and plays the sound as
+Buttons hand the values to that module, which asks the server (see `routes.Sounds`) and plays the sound as
 it comes.
 """
 

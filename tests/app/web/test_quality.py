@@ -11,8 +11,7 @@ import pytest
 from musicgen import checkpoints
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.notes.quality import Quality, quality_of
-from musicgen.app.web.notes.speeds import Speeds
-from musicgen.app.web.service import cost
+from musicgen.app.web.notes.speeds import Speeds, describe_preset
 
 DIALS = Dials(64, 256)
 MEASURED = {(64, 256): 1.75, (32, 256): 1.76, (16, 128): 1.9, (16, 512): 1.7, (4, 256): 1.8}
@@ -36,12 +35,12 @@ def test_only_what_is_offered_counts(file: Path) -> None:
 def test_what_a_preset_loses_is_said() -> None:
     """In nats, but for the thousandths that the stride makes."""
     known = Quality("3 pieces", {(64, 256): 1.753, (32, 256): 1.75, (16, 128): 1.9})
-    assert cost((64, 256), None, known).startswith(
+    assert describe_preset((64, 256), None, known).startswith(
         "Remembers about the last 6 seconds; nothing here does notably better."
     )
     behind = "; 0.150 nats per token behind the best. Here, 30 seconds"
-    assert behind in cost((16, 128), Speeds({(16, 128): 40.0}), known)
-    assert ";" not in cost((8, 64), Speeds({(8, 64): 40.0}), known) and ";" not in cost(
+    assert behind in describe_preset((16, 128), Speeds({(16, 128): 40.0}), known)
+    assert ";" not in describe_preset((8, 64), Speeds({(8, 64): 40.0}), known) and ";" not in describe_preset(
         (64, 256), Speeds({(64, 256): 40.0}), None
     )
 

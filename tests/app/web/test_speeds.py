@@ -14,8 +14,7 @@ import pytest
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.web import serve
 from musicgen.app.web.notes import speeds
-from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, measuring, pool_alike, roughly
-from musicgen.app.web.service import cost
+from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, describe_preset, measuring, pool_alike, roughly
 
 FAST, BALANCED, BEST = (8, 64), (16, 128), (64, 256)
 PAIRS = [BALANCED, FAST, BEST]
@@ -70,7 +69,7 @@ def test_a_preset_that_cannot_be_run_costs_only_itself(slow: Any, caplog: pytest
     slow.engine.start = refusing
     *_, found = measuring(slow, PAIRS, lambda: False)
     assert found is not None and set(found.tokens) == {FAST, BALANCED}
-    assert "not known" in cost(BEST, found, None) and "seconds to make" in cost(FAST, found, None)
+    assert "not known" in describe_preset(BEST, found, None) and "seconds to make" in describe_preset(FAST, found, None)
 
 
 def test_differences_that_may_be_none_are_not_told() -> None:
@@ -79,13 +78,13 @@ def test_differences_that_may_be_none_are_not_told() -> None:
     known = pool_alike({FAST: 200.0, BALANCED: 190.0, BEST: 120.0})
     assert known == {FAST: 195.0, BALANCED: 195.0, BEST: 120.0}
     same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 14.0) for best in (140.0, 60.0))
-    assert len({cost(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1
-    assert cost(FAST, same, None) == (
+    assert len({describe_preset(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1
+    assert describe_preset(FAST, same, None) == (
         "Remembers about the last 2 seconds. Here, 30 seconds of music take about 20 seconds to make, 9 seconds"
         " without an ending, at any of these settings."
     )
-    assert "whichever" not in cost(BEST, other, None)
-    assert "25 seconds to make, 20 seconds without" in cost(BEST, other, None)
+    assert "whichever" not in describe_preset(BEST, other, None)
+    assert "25 seconds to make, 20 seconds without" in describe_preset(BEST, other, None)
 
 
 def test_times_are_rounded() -> None:
