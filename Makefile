@@ -80,7 +80,7 @@ docs: $(VENV)/dev.stamp .tree/musicgen
 
 # Biome lints the page's JavaScript and holds its sizes, TypeScript checks it by its JSDoc.
 node_modules/made.stamp: package.json | $(VENV)/dev.stamp
-	@npm install --silent --no-package-lock --no-audit --no-fund
+	@npm install --loglevel=error --no-package-lock --no-audit --no-fund
 	@touch $@
 
 # PYTHON311 and PYTHON312 name the two interpreters; nothing is installed, pip only resolves.

@@ -1,7 +1,7 @@
 // The colours of the roll, light and dark: the ones of `musicgen roll`, taken further where a screen needs more contrast.
 //
 // A note's colour is its loudness, in one hue for new music and another for a prime.  Even the softest note has 3:1 against
-// the ground (WCAG 1.4.11), text 4.5:1 (1.4.3); tests/app/web/test_stage.py computes it.
+// the ground (WCAG 1.4.11), text 4.5:1 (1.4.3); tests/app/web/player/test_roll_player.py computes it.
 
 export const THEMES = {
   light: {

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from .serving import Site, serving
-from .test_browser import CONTRASTS, Visit
+from ..serving import Site, serving
+from ..test_browser import CONTRASTS, Visit
 
 PAUSE = 0.02  # seconds before every block of frames
 BYTES = "application/octet-stream"
