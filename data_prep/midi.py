@@ -62,7 +62,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     """
     events = smf.parse(_content(source))
     remarks: list[str] = []
-    notes, drums, empty_notes = _paired(events)
+    notes, drums, empty_notes = _pair_notes(events)
     if drums:
         remarks.append(f"{_count(drums, 'drum note')} dropped")
     if empty_notes:
@@ -74,7 +74,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     if hanging:
         remarks.append(f"{_count(hanging, 'note')} never ended, held to the end of the track")
     remarks += _programs(events, notes)
-    performance, pedal_remarks = _performed(events, notes)
+    performance, pedal_remarks = _to_performance(events, notes)
     remarks += pedal_remarks
     latest = max(performance.end.max(), performance.pedal[-1, 0] if len(performance.pedal) else 0.0)
     if latest > MAX_SECONDS:
@@ -108,7 +108,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _paired(events: smf.MidiEvents) -> tuple[_Notes, int, int]:
+def _pair_notes(events: smf.MidiEvents) -> tuple[_Notes, int, int]:
     """(notes without drums, number of drum notes, number of notes of zero length)."""
     kind, channel = events.status & 0xF0, events.status & 0x0F
     is_note = (kind == 0x80) | (kind == 0x90)
@@ -194,7 +194,7 @@ def _programs(events: smf.MidiEvents, notes: _Notes) -> list[str]:
     return remarks
 
 
-def _performed(events: smf.MidiEvents, notes: _Notes) -> tuple[Performance, list[str]]:
+def _to_performance(events: smf.MidiEvents, notes: _Notes) -> tuple[Performance, list[str]]:
     onset, end = events.seconds(notes.onset), events.seconds(notes.end)
     channels = np.unique(notes.channel)
     is_pedal = ((events.status & 0xF0) == 0xB0) & (events.data1 == SUSTAIN)

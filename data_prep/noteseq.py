@@ -34,7 +34,7 @@ class RecordError(PrepError):
 
 def parse(data: bytes) -> tuple[Performance, tuple[str, ...]]:
     """A serialized NoteSequence -> (music, remarks on what was left out). Raises RecordError."""
-    return from_note_sequence(_decoded(data))
+    return from_note_sequence(_decode(data))
 
 
 def from_note_sequence(sequence: NoteSequence) -> tuple[Performance, tuple[str, ...]]:
@@ -102,7 +102,7 @@ def write(path: str | os.PathLike[str], pieces: Iterable[tuple[str, Performance]
 def read(path: str | os.PathLike[str]) -> Iterator[tuple[str, Performance]]:
     """(name, music) of every NoteSequence in a TFRecord file. Raises RecordError, OSError."""
     for number, (_, data) in enumerate(read_records(path)):
-        sequence = _decoded(data)
+        sequence = _decode(data)
         yield _name(sequence, number), from_note_sequence(sequence)[0]
 
 
@@ -114,7 +114,7 @@ def index_records(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
     places: list[tuple[str, int, int]] = []
     times: dict[str, int] = {}
     for number, (start, data) in enumerate(read_records(path)):
-        name = _name(_decoded(data), number)
+        name = _name(_decode(data), number)
         times[name] = times.get(name, 0) + 1
         places.append((name if times[name] == 1 else f"{name}#{times[name]}", start, len(data)))
     if not places:
@@ -187,7 +187,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     return table, skip
 
 
-def _decoded(data: bytes) -> NoteSequence:
+def _decode(data: bytes) -> NoteSequence:
     pb2 = _music_pb2()
     try:
         return pb2.NoteSequence.FromString(data)

@@ -35,8 +35,8 @@ class Performance:
     pedal: np.ndarray
 
     def __post_init__(self) -> None:
-        onset, end = _times(self.onset, "onset"), _times(self.end, "end")
-        pitch, velocity = _seven_bit(self.pitch, "pitch", 0), _seven_bit(self.velocity, "velocity", 1)
+        onset, end = _check_times(self.onset, "onset"), _check_times(self.end, "end")
+        pitch, velocity = _check_seven_bit(self.pitch, "pitch", 0), _check_seven_bit(self.velocity, "velocity", 1)
         if not onset.shape == end.shape == pitch.shape == velocity.shape:
             raise ValueError(
                 "a note has one onset, end, pitch and velocity, "
@@ -49,12 +49,12 @@ class Performance:
             pedal = pedal.reshape(0, 2)
         if pedal.ndim != 2 or pedal.shape[1] != 2:
             raise ValueError(f"pedal holds pairs of (seconds, value), not shape {pedal.shape}")
-        _times(pedal[:, 0], "pedal")
+        _check_times(pedal[:, 0], "pedal")
         if np.any((pedal[:, 1] < 0) | (pedal[:, 1] > 127)):
             raise ValueError("a pedal value lies in 0..127")
         if np.any(np.diff(pedal[:, 0]) < 0):
             pedal = pedal[np.argsort(pedal[:, 0], kind="stable")]
-        if not _in_order(onset, pitch):
+        if not _is_sorted(onset, pitch):
             order = np.lexsort((pitch, onset))
             onset, end, pitch, velocity = onset[order], end[order], pitch[order], velocity[order]
         fields = {"onset": onset, "end": end, "pitch": pitch, "velocity": velocity, "pedal": pedal}
@@ -82,7 +82,7 @@ class Performance:
         )
 
 
-def _times(values: np.ndarray, name: str) -> np.ndarray:
+def _check_times(values: np.ndarray, name: str) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if array.ndim != 1:
         raise ValueError(f"{name} has one dimension, not {array.ndim}")
@@ -91,7 +91,7 @@ def _times(values: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def _seven_bit(values: np.ndarray, name: str, lowest: int) -> np.ndarray:
+def _check_seven_bit(values: np.ndarray, name: str, lowest: int) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"{name} has one dimension, not {array.ndim}")
@@ -100,7 +100,7 @@ def _seven_bit(values: np.ndarray, name: str, lowest: int) -> np.ndarray:
     return array.astype(np.uint8, copy=False)
 
 
-def _in_order(onset: np.ndarray, pitch: np.ndarray) -> bool:
+def _is_sorted(onset: np.ndarray, pitch: np.ndarray) -> bool:
     later = np.diff(onset)
     return bool(np.all((later > 0) | ((later == 0) & (pitch[1:] >= pitch[:-1]))))
 
@@ -126,7 +126,7 @@ def next_onset(performance: Performance) -> np.ndarray:
 
 def remove_overlaps(performance: Performance) -> Performance:
     """Each key sounds once at a time: a repeated pitch ends the earlier note, which goes if nothing of it is left."""
-    return _ended(performance, np.minimum(performance.end, next_onset(performance)), performance.pedal)
+    return _replace_ends(performance, np.minimum(performance.end, next_onset(performance)), performance.pedal)
 
 
 def apply_pedal(performance: Performance) -> Performance:
@@ -152,10 +152,10 @@ def apply_pedal(performance: Performance) -> Performance:
         releases = np.append(time[up], max(performance.end.max(), time[-1]))
         release = releases[np.minimum(np.searchsorted(time[up], end, side="right"), len(releases) - 1)]
         end = np.where(held, np.minimum(np.maximum(release, end), following), end)
-    return _ended(performance, end, NO_PEDAL)
+    return _replace_ends(performance, end, NO_PEDAL)
 
 
-def _ended(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Performance:
+def _replace_ends(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Performance:
     """The notes with new ends, without those whose key is struck again at their very onset: nothing of them is left."""
     keep = next_onset(performance) != performance.onset
     return Performance(performance.onset[keep], end[keep], performance.pitch[keep], performance.velocity[keep], pedal)

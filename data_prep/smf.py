@@ -102,7 +102,7 @@ def parse(data: bytes) -> MidiEvents:
             tracks.append(_Track(data, start, start + size, MAX_EVENTS - events))
             events += len(tracks[-1].positions)
         position = start + size
-    return _collected(tracks, division)
+    return _collect(tracks, division)
 
 
 def _header(data: bytes) -> tuple[int, int, int]:
@@ -125,7 +125,7 @@ def _header(data: bytes) -> tuple[int, int, int]:
     return promised, division, 8 + size
 
 
-def _collected(tracks: list[_Track], division: int) -> MidiEvents:
+def _collect(tracks: list[_Track], division: int) -> MidiEvents:
     parts = [track.channel_events() for track in tracks]
     tempos = sorted((tempo for track in tracks for tempo in track.tempos()), key=lambda tempo: tempo.tick)
 
@@ -191,23 +191,23 @@ class _Track:
                 if not one_byte_status:
                     if lengths[position]:
                         return position
-                    raise self._damaged(body + 1, size)
+                    raise self._damage(body + 1, size)
                 following = body + 1
             elif 0xC0 <= status < 0xE0:
                 if body + 1 >= size or data[start + body + 1] >= 0x80:
-                    raise self._damaged(body + 1, size)
+                    raise self._damage(body + 1, size)
                 one_byte_status, following = True, body + 2
             elif status < 0xF0:
                 if lengths[position]:
                     return position
                 bad = body + 1 if body + 1 >= size or data[start + body + 1] >= 0x80 else body + 2
-                raise self._damaged(bad, size)
+                raise self._damage(bad, size)
             elif status in (0xF0, 0xF7, 0xFF):
                 following = self._long_event(body, size, status == 0xFF)
             else:
                 following = body + 1 + _SYSTEM_LENGTHS.get(status, 0)
                 if following > size:
-                    raise self._damaged(size, size)
+                    raise self._damage(size, size)
             self.positions.append(position)
             position = following
             if not one_byte_status and position < size and lengths[position]:
@@ -241,7 +241,7 @@ class _Track:
         """The position behind a delta time, where a status byte must be."""
         following = self._variable(position, size)[1]
         if following >= size:
-            raise self._damaged(size, size)
+            raise self._damage(size, size)
         return following
 
     def _variable(self, position: int, size: int) -> tuple[int, int]:
@@ -249,14 +249,14 @@ class _Track:
         value = 0
         for offset in range(position, position + 4):
             if offset >= size:
-                raise self._damaged(size, size)
+                raise self._damage(size, size)
             byte = self.data[self.start + offset]
             value = value << 7 | byte & 0x7F
             if byte < 0x80:
                 return value, offset + 1
         raise MidiError(f"byte {self.start + position} begins a number of more than four bytes; the file is damaged")
 
-    def _damaged(self, position: int, size: int) -> MidiError:
+    def _damage(self, position: int, size: int) -> MidiError:
         if position >= size:
             return MidiError(
                 f"the track is truncated: byte {self.stop} ends it in the middle of an event; get a complete copy"

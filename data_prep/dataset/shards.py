@@ -177,10 +177,10 @@ class ShardSet:
         if shard not in self._open:
             if len(self._open) >= OPEN_SHARDS:
                 del self._open[next(iter(self._open))]
-            self._open[shard] = self._checked(shard)
+            self._open[shard] = self._open_shard(shard)
         return self._open[shard], item["index"]
 
-    def _checked(self, shard: str) -> dict[str, np.ndarray]:
+    def _open_shard(self, shard: str) -> dict[str, np.ndarray]:
         path = self.folder / f"{shard}.npz"
         remedy = "run the same `musicgen prep` again, it rewrites only what is damaged"
         try:

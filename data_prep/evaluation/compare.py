@@ -84,7 +84,7 @@ def compare(samples: Sequence[Measured], reference: Sequence[Measured], *, seed:
         "self_similarity": {"lag_seconds": lags, **curves},
         "minutes": minutes,
     }
-    return _rounded(told)
+    return _round(told)
 
 
 def bootstrap_means(values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
@@ -211,10 +211,10 @@ def _rows(series: Sequence[np.ndarray], width: int = FRAMES_BACK) -> np.ndarray:
     return table
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     """The same with five digits in every number: more would be noise."""
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: _round(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [_round(inner) for inner in value]
     return float(f"{value:.{SIGNIFICANT}g}") if isinstance(value, float) else value

@@ -122,7 +122,7 @@ def measure(performance: Performance, seconds: float = np.inf) -> Measured:
         "longest_silence": silence,
         "silence_over_3s": float(silence > LONG_SILENCE),
         "repeats_over_16": float(repeats > MANY_REPEATS),
-        **dict(zip(COUNTED_AGAIN, _repeatedly(notes, float(notes.end.max())), strict=True)),
+        **dict(zip(COUNTED_AGAIN, _recount(notes, float(notes.end.max())), strict=True)),
         **{name: _mean(similarity[a - 1 : b]) for name, (a, b) in SIMILARITY_SPANS.items()},
         **{f"{name}_drift": _slope(minutes[:, column]) for column, name in enumerate(BY_MINUTE)},
     }
@@ -236,13 +236,13 @@ def by_minute(notes: Performance) -> np.ndarray:
     longest of the silences that begin in it."""
     minutes = int(notes.end.max() / MINUTE + 1e-9) if len(notes) else 0
     parts = [cut(notes, k * MINUTE, (k + 1) * MINUTE) for k in range(minutes)]
-    counted = np.array([_repeatedly(part, MINUTE) for part in parts]).reshape(minutes, len(COUNTED_AGAIN))
+    counted = np.array([_recount(part, MINUTE) for part in parts]).reshape(minutes, len(COUNTED_AGAIN))
     gaps = silences(notes)
     longest = [gaps[gaps[:, 0] // MINUTE == k, 1].max(initial=0.0) for k in range(minutes)]
     return np.column_stack([counted, longest])
 
 
-def _repeatedly(notes: Performance, seconds: float) -> tuple[float, ...]:
+def _recount(notes: Performance, seconds: float) -> tuple[float, ...]:
     """The measures of COUNTED_AGAIN, in its order."""
     velocity = float(notes.velocity.mean()) if len(notes) else np.nan
     density = len(notes) / seconds

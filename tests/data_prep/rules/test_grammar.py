@@ -151,7 +151,7 @@ def test_all_keys_down() -> None:
     assert np.array_equal(may, VOCABULARY.mask("time_shift"))
 
 
-@given(st.lists(st.lists(st.integers(0, 390), max_size=60), max_size=4))
+@given(st.lists(st.lists(st.integers(0, VOCABULARY.size - 1), max_size=60), max_size=4))
 def test_start_is_advance_over_any_tokens(streams: list[list[int]]) -> None:
     whole = start([np.array(stream, np.int16) for stream in streams])
     for row, stream in enumerate(streams):
@@ -181,7 +181,7 @@ def test_jax_arrays_and_jit_give_the_same(jax: ModuleType) -> None:
     for _ in range(300):
         # Mostly allowed tokens, so that all states come up; some not, and PAD.
         weights = allowed(here) + 0.0005
-        token = np.array([rng.choice(391, p=row / row.sum()) for row in weights], np.int32)
+        token = np.array([rng.choice(VOCABULARY.size, p=row / row.sum()) for row in weights], np.int32)
         here = advance(here, token)
         there, may = jitted(there, jax.numpy.asarray(token))
         for mine, its in zip(here, there, strict=True):
