@@ -18,6 +18,7 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import inspect
 import io
 import json
 import os
@@ -380,7 +381,7 @@ def _engine(engine: str) -> Iterator[None]:
 
 LIVE = [
     conversation("live-tiny", "maestro-tiny", 1, True, seconds=4.0, latents=128, context=512),
-    conversation("live-piano", "maestro-piano", 2, False, seconds=6.0, latents=32, context=128, top_p=0.95),
+    conversation("live-piano", "maestro-piano", 2, False, seconds=6.0, latents=32, context=128),
 ]
 
 
@@ -646,8 +647,10 @@ def canary() -> dict[str, Any]:
         with _engine(engine):
             models = [code.open_model(code.open_weights(name)) for name in ("maestro-tiny", "maestro-piano")]
         asked = [(model, length, token) for model in models for length in (64, 301) for token in (2, 60, 300)]
+        latents = "latents" if "latents" in inspect.signature(models[0].engine.nats).parameters else "read"  # once
         bits[engine] = [
-            model.engine.nats(stream[:length], token, latents=64, context=256).hex() for model, length, token in asked
+            model.engine.nats(stream[:length], token, context=256, **{latents: 64}).hex()
+            for model, length, token in asked
         ]
     return bits
 
