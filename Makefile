@@ -16,7 +16,7 @@ JOBS ?= 2
 TESTS ?= tests
 ARGS ?=
 PRIME ?= $(firstword $(sort $(wildcard app/primes/*.mid)))
-PACKAGES := app checkpoints data_prep model
+PACKAGES := app checkpoints data_prep model musicgen
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
@@ -53,11 +53,11 @@ quick: $(VENV)/dev.stamp
 
 # npm and Node come with the environment.
 lint node_modules/made.stamp: export PATH := $(abspath $(BIN)):$(PATH)
-lint: $(VENV)/dev.stamp .tree/musicgen node_modules/made.stamp
+lint: $(VENV)/dev.stamp .tree/musicgen/__init__.py node_modules/made.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy -p musicgen
-	PYTHONPATH=.tree $(BIN)/lint-imports --no-cache
+	cd .tree && PYTHONPATH=. $(abspath $(BIN))/lint-imports --no-cache --config ../pyproject.toml
 	$(BIN)/python .ci/sizes.py $(PACKAGES)
 	npm run --silent lint
 
@@ -67,16 +67,17 @@ fix: $(VENV)/dev.stamp
 
 # A broken link, a page that is not there or a docstring that cannot be read ends the build. No network is needed.
 docs: export NO_MKDOCS_2_WARNING = 1
-docs: $(VENV)/dev.stamp .tree/musicgen
+docs: $(VENV)/dev.stamp .tree/musicgen/__init__.py
 	$(BIN)/python .ci/commands_page.py > docs/cli.new
 	mv docs/cli.new docs/cli.md
 	$(BIN)/python -m mkdocs build --quiet
 	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
 
 # mypy, import-linter and mkdocstrings want the packages where their names say: musicgen/app, not app.
-.tree/musicgen:
+.tree/musicgen/__init__.py:
 	mkdir -p .tree/musicgen
-	for package in $(PACKAGES); do ln -sfn "../../$$package" ".tree/musicgen/$$package"; done
+	for part in app checkpoints data_prep model musicgen/__init__.py; do \
+	  ln -sfn "../../$$part" ".tree/musicgen/$${part##*/}"; done
 
 # Biome lints the page's JavaScript and holds its sizes, TypeScript checks it by its JSDoc.
 node_modules/made.stamp: package.json | $(VENV)/dev.stamp

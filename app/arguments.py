@@ -17,6 +17,8 @@ def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
             action = "store_false" if control.default else "store_true"
             parser.add_argument(control.option, dest=control.name, action=action, help=control.help)
             continue
+        for flag in control.former:
+            parser.add_argument(flag, dest=control.name, type=whole, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         shown = control.unset if control.default is None else f"{control.default:g}"
         parser.add_argument(
             control.option,

@@ -1,6 +1,7 @@
 """Which engine generates here: ONNX Runtime's on a CPU, JAX's on anything faster and wherever ONNX Runtime is not.
 
 MUSICGEN_BACKEND=jax or onnxruntime chooses otherwise, such as to replay a piece that the other one made.
+What JAX has compiled is kept, so that only the first generation on a machine waits for the compiler.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import pkgutil
-from typing import TYPE_CHECKING
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.data_prep.rules.loops import context_limit
@@ -37,36 +41,43 @@ def chosen() -> str:
     return JAX if _may_have_accelerator() and jax_platform() != "cpu" else ONNX
 
 
-def open_engine(released: Released, rules: Rules) -> tuple[Engine, str]:
+def open_engine(released: Released, rules: Rules | None = None) -> tuple[Engine, str]:
     """The weights in an engine, and what it is: platform, name and version.
+
+    rules: of the notes, which also have a preamble and forget loops; None for a model of codes.
 
     Raises EnvironmentProblem if it cannot use this machine, or the weights do not fit their own config.
     """
-    if chosen() == ONNX:
-        try:
-            import numba
-            import onnxruntime
+    of_notes = (rules, preamble(), context_limit) if rules is not None else ()
+    try:
+        return (_open_onnx if chosen() == ONNX else _open_jax)(released, of_notes)
+    except ValueError as error:
+        raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
 
-            from musicgen.model.cpu.engine import OnnxEngine
-        except ImportError as error:  # it was asked for, or a library it needs is not there
-            raise EnvironmentProblem(
-                f"ONNX Runtime does not start here ({error}): pip install onnxruntime numba, or set {VARIABLE}={JAX}"
-            ) from None
-        try:
-            engine = OnnxEngine(released.config, released.weights, rules, preamble(), context_limit)
-        except ValueError as error:
-            raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
-        return engine, f"cpu {ONNX} {onnxruntime.__version__} numba {numba.__version__}"
+
+def _open_onnx(released: Released, of_notes: tuple[Any, ...]) -> tuple[Engine, str]:
+    try:
+        import numba
+        import onnxruntime
+
+        from musicgen.model.cpu.engine import OnnxEngine
+    except ImportError as error:  # it was asked for, or a library it needs is not there
+        raise EnvironmentProblem(
+            f"ONNX Runtime does not start here ({error}): pip install onnxruntime numba, or set {VARIABLE}={JAX}"
+        ) from None
+    described = f"cpu {ONNX} {onnxruntime.__version__}"
+    engine = OnnxEngine(released.config, released.weights, *of_notes)
+    return engine, f"{described} numba {numba.__version__}" if of_notes else described
+
+
+def _open_jax(released: Released, of_notes: tuple[Any, ...]) -> tuple[Engine, str]:
     platform = jax_platform()
     import jax
 
-    from musicgen.app.compiled import keep_compiled
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()
-    return JaxEngine(
-        released.config, released.params, rules, preamble(), context_limit
-    ), f"{platform} {JAX} {jax.__version__}"
+    return JaxEngine(released.config, released.params, *of_notes), f"{platform} {JAX} {jax.__version__}"
 
 
 def _may_have_accelerator() -> bool:
@@ -89,3 +100,33 @@ def jax_platform() -> str:
         raise EnvironmentProblem(
             f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
         ) from None
+
+
+def cache_folder() -> Path:
+    """Where compiled functions are kept: musicgen/jax in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return Path(base) / "musicgen" / "jax" if base else Path.home() / ".cache" / "musicgen" / "jax"
+
+
+def keep_compiled() -> Path | None:
+    """Turn on JAX's persistent compilation cache, unless the user has chosen one or the folder cannot be written.
+
+    Returns the folder in use, if it is ours.
+    """
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return None
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # Two processes at once may tear an entry; it is then compiled again, which is nothing to tell anybody.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    return folder

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from musicgen.app.settings import derived_seed
+from musicgen.app.settings import derive_seed
 from musicgen.data_prep import EOS, PAD, STEPS_PER_SECOND, steps
 from musicgen.data_prep.rules.endings import OPENS, PART
 
-CLOSINGS = 8  # endings drawn for all rows of a batch together, so that it costs no more than one row's
+CANDIDATES = 8  # endings drawn for all rows of a batch together, so that it costs no more than one row's
 RINGS_ON = 10.0  # seconds after which a piece that was to end is cut; its rules let it ring for half of that
 
 
@@ -25,12 +25,12 @@ def lead(seconds: float) -> float:
     return min(OPENS, PART * seconds)
 
 
-def endings_each(rows: int) -> int:
+def candidates_per_row(rows: int) -> int:
     """How many endings are drawn for each row of a batch of so many; 1 is better drawn by `Endings` alone."""
-    return max(1, CLOSINGS // rows)
+    return max(1, CANDIDATES // rows)
 
 
-def closing(
+def best_of_n_ending(
     stream: Iterator[np.ndarray],
     primes: Sequence[np.ndarray],
     seconds: float,
@@ -62,18 +62,18 @@ def closing(
             now[row] = int(time[:kept][-1]) if kept else now[row]
         yield block
     del stream  # its memory is free before the next one takes some
-    many = endings_each(len(rows))
+    many = candidates_per_row(len(rows))
     for row, parts in enumerate(rows):
         body, left = np.concatenate(parts), seconds - now[row] / STEPS_PER_SECOND
         drawn = np.zeros((many, 0), np.int16)
-        for block in _until_over(start(body, many, derived_seed(seed, row, 1), left), left + RINGS_ON):
+        for block in _until_over(start(body, many, derive_seed(seed, row, 1), left), left + RINGS_ON):
             drawn = np.concatenate([drawn, block], axis=1)
             yield np.full((len(rows), 1), PAD, np.int16)
         ended = [ending[: np.argmax(ending == EOS)] for ending in drawn if EOS in ending]
         best = np.append(min(ended, key=lambda ending: nats(np.append(body, ending))), EOS) if ended else drawn[0]
-        told = np.full((len(rows), len(best)), PAD, np.int16)
-        told[row] = best
-        yield told
+        shown = np.full((len(rows), len(best)), PAD, np.int16)
+        shown[row] = best
+        yield shown
 
 
 def _until_over(stream: Iterator[np.ndarray], seconds: float) -> Iterator[np.ndarray]:

@@ -107,7 +107,7 @@ def _run(arguments: list[str]) -> int:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()]
-    return "commands:\n" + "\n".join(lines) + "\n\nmusicgen COMMAND --help tells more about each."
+    return "commands:\n" + "\n".join(lines) + "\n\nmusicgen COMMAND --help explains each of them."
 
 
 def _complain(message: str, code: int) -> int:

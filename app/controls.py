@@ -19,7 +19,7 @@ SEED = Control(
     default=None,
     help="the same seed gives the same piece",
     kind=int,
-    unset="a random one, which is printed",
+    unset="random, and printed",
 )
 AVOID_COPIES = Control(
     name="avoid_copies",
@@ -28,9 +28,9 @@ AVOID_COPIES = Control(
     maximum=math.inf,
     step=1,
     default=None,
-    help="try again when a piece shares this many notes with a training piece; fewer than 32 are usual for any music",
+    help="retry pieces that share this many notes or more with a training piece; below 32 is usual for any music",
     kind=int,
-    flag="--no-memorised",
+    former=("--no-memorised",),
 )
 CONTROLS: tuple[Control, ...] = (
     *sorted((*controls(Settings), *SAMPLING), key=lambda control: NAMES.index(control.name)),

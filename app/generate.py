@@ -1,4 +1,4 @@
-"""One generation from beginning to end: prime to tokens, tokens through the engine, tokens to music with its facts."""
+"""One generation from beginning to end: prime to tokens, tokens through the engine, tokens to music and provenance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app import provenance as facts_of
-from musicgen.app.best_ending import RINGS_ON, closing, endings_each
+from musicgen.app.best_ending import RINGS_ON, best_of_n_ending, candidates_per_row
+from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.join import close_at, join, new_music, trim_to_eos
-from musicgen.app.prime import Prime
-from musicgen.app.provenance import Facts
-from musicgen.app.settings import LARGEST_SEED, Settings, checked_seed
+from musicgen.app.piece import Piece
+from musicgen.app.prime import Prime, pack, read_prime
+from musicgen.app.provenance import Provenance, texts
+from musicgen.app.settings import LARGEST_SEED, Settings, check_seed
 from musicgen.app.version import version
 from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
 from musicgen.data_prep.events import KINDS, Kind
@@ -36,7 +37,7 @@ LONGEST_NOTE = 8.0  # seconds; see data_prep/rules/note_limits.py and benchmarks
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An engine with the facts about the weights in it.
+    """An engine, and which weights are in it.
 
     latents, context: M and N that it was released with.
     backend: what computes, and its version; see app/backend.py.
@@ -61,11 +62,11 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One finished piece: its music, int16[T] the model's tokens in it, its facts, and how many notes are new."""
+    """One finished piece: its music, int16[T] the model's tokens in it, how it was made, and how many notes are new."""
 
     music: Performance
     tokens: np.ndarray
-    facts: Facts
+    provenance: Provenance
     notes: int
 
 
@@ -149,7 +150,7 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     Raises:
         BadInput: the settings do not fit the model.
     """
-    settings = request.settings.resolved(model.latents, model.context)
+    settings = request.settings.resolve(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
     before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
     stream = begin(model, [before] * settings.num_samples, settings, seed)
@@ -170,7 +171,7 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
 
     settings: resolved; their ``num_samples`` is not looked at.
     """
-    if settings.end and endings_each(len(primes)) == 1:
+    if settings.end and candidates_per_row(len(primes)) == 1:
         return start(model, primes, settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), settings.seconds))
     stream = start(model, primes, settings, seed)
     if not settings.end:
@@ -179,10 +180,10 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
     def endings(body: np.ndarray, count: int, seed: int, seconds: float) -> Iterator[np.ndarray]:
         return start(model, [body], settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), seconds), copies=count)
 
-    return closing(stream, primes, settings.seconds, seed, endings, functools.partial(finality, model))
+    return best_of_n_ending(stream, primes, settings.seconds, seed, endings, functools.partial(eos_nats, model))
 
 
-def finality(model: Model, stream: np.ndarray) -> float:
+def eos_nats(model: Model, stream: np.ndarray) -> float:
     """The nats that the model gives to EOS after a stream int16[T]: the fewer, the better it ends."""
     return model.engine.nats(stream, EOS, **JUDGED_BY)
 
@@ -248,7 +249,7 @@ def finished(
     tokens = trim_to_eos(row) if by_itself else close_at(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
     music = join(shown, tokens) if shown is not None else new_music(tokens, before)
-    facts = Facts(
+    provenance = Provenance(
         settings=settings,
         seed=seed,
         sample=number,
@@ -262,21 +263,18 @@ def finished(
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
-    return Sample(music, tokens, facts, notes)
+    return Sample(music, tokens, provenance, notes)
 
 
 def midi_file(sample: Sample, packed_prime: str | None) -> bytes:
-    """A whole MIDI file: the music, its facts and, if there is one, the packed prime."""
-    return write_midi(sample.music, None, text=facts_of.texts(sample.facts, packed_prime))
+    """A whole MIDI file: the music, its provenance and, if there is one, the packed prime."""
+    return write_midi(sample.music, None, text=texts(sample.provenance, packed_prime))
 
 
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """A finished piece for a Python program: its music, its whole MIDI file, and how it was made."""
-
-    music: Performance
-    midi: bytes
-    facts: Facts
+def to_pieces(result: Result, prime: Prime | None) -> list[Piece]:
+    """What `generate` made of this prime, with the whole MIDI file of each piece."""
+    packed = pack(prime) if prime is not None else None
+    return [Piece(sample.music, midi_file(sample, packed), sample.provenance) for sample in result.samples]
 
 
 def pieces(
@@ -286,7 +284,7 @@ def pieces(
 
     Args:
         prime: a MIDI file or the name of a bundled prime; None begins from nothing.
-        seed: the same seed gives the same pieces; None draws one, which is in the facts.
+        seed: the same seed gives the same pieces; None draws one, which the provenance holds.
         checkpoint: released weights by name, or a folder of weights; they are loaded once in a process.
         settings: fields of `Settings`, such as ``seconds``, ``temperature`` or ``num_samples``.
 
@@ -294,14 +292,10 @@ def pieces(
         BadInput: a setting or the prime cannot be used.
         EnvironmentProblem: the weights or JAX are not as they should be.
     """
-    from musicgen.app.bundled import find_prime
-    from musicgen.app.prime import pack, read_prime
-
     chosen = Settings.of(**settings)
-    read = read_prime(find_prime(str(prime)), chosen.prime_seconds)[0] if prime is not None else None
-    result = generate(Request(chosen, read, checked_seed(seed) if seed is not None else None), _kept_model(checkpoint))
-    packed = pack(read) if read is not None else None
-    return [Piece(sample.music, midi_file(sample, packed), sample.facts) for sample in result.samples]
+    opening = read_prime(find_prime(str(prime)), chosen.prime_seconds)[0] if prime is not None else None
+    request = Request(chosen, opening, check_seed(seed) if seed is not None else None)
+    return to_pieces(generate(request, _kept_model(checkpoint)), opening)
 
 
 @functools.lru_cache(maxsize=1)

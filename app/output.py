@@ -16,7 +16,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 PICTURE_SUFFIXES = (".png", ".svg")
 
 
-def checked(path: str | os.PathLike[str], suffixes: Sequence[str], option: str) -> Path:
+def check_output(path: str | os.PathLike[str], suffixes: Sequence[str], option: str) -> Path:
     """The path of a file that is going to be written, after every check that can be made before the work is done.
 
     Args:

@@ -51,7 +51,7 @@ def read_bytes(path: Path) -> bytes:
         raise cannot_read(path, error, "MIDI file") from None
 
 
-def performance_in(data: bytes, path: Path) -> tuple[Performance, tuple[str, ...]]:
+def parse_midi(data: bytes, path: Path) -> tuple[Performance, tuple[str, ...]]:
     """The music in the bytes of a MIDI file, and remarks on what else was in it; ``path`` is for the message.
 
     Raises BadInput if it is not MIDI with notes.
@@ -69,7 +69,7 @@ def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...
     Raises BadInput if there is no such file or it is not MIDI with notes.
     """
     data = read_bytes(path)
-    performance, remarks = performance_in(data, path)
+    performance, remarks = parse_midi(data, path)
     return make_prime(_in_ticks(performance), seconds, hashlib.sha256(data).hexdigest()), remarks
 
 

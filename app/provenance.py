@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen.app.errors import BadInput
-from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.settings import Settings, check_seed
 
 FACTS = "musicgen "
 PRIME = "musicgen-prime "
 FORMAT = 1
-LONGEST_LABEL = 200  # letters
+LONGEST_SUMMARY = 200  # letters
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class Provenance:
     """Everything that decides the bytes of one output file.
 
     sample: which of the ``settings.num_samples`` pieces of the batch this is, from 1.
@@ -52,80 +52,83 @@ class Facts:
         return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Facts:
+    def from_json(cls, text: str) -> Provenance:
         """Inverse of `to_json`.  Raises BadInput if the text is damaged or of a later format."""
         try:
             values = json.loads(text)
             if values.pop("format") != FORMAT:
                 raise BadInput("this file was made by another musicgen version: install that one to replay it")
             settings = Settings.from_dict(values.pop("settings"))
-            facts = cls(settings=settings, **values)
-            checked_seed(facts.seed)
-            _check(facts)
+            provenance = cls(settings=settings, **values)
+            check_seed(provenance.seed)
+            _check(provenance)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"the facts inside this file are damaged ({error})") from None
-        return facts
+        return provenance
 
 
-def _check(facts: Facts) -> None:
-    texts = (facts.checkpoint, facts.checkpoint_sha256, facts.backend, facts.version)
+def _check(provenance: Provenance) -> None:
+    texts = (provenance.checkpoint, provenance.checkpoint_sha256, provenance.backend, provenance.version)
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a text is missing")
-    if not isinstance(facts.prime_sha256, str | None) or not isinstance(facts.join_seconds, float):
+    if not isinstance(provenance.prime_sha256, str | None) or not isinstance(provenance.join_seconds, float):
         raise ValueError("the prime's facts")
-    if not isinstance(facts.ended, float | None) or not isinstance(facts.memorisation, dict | None):
+    if not isinstance(provenance.ended, float | None) or not isinstance(provenance.memorisation, dict | None):
         raise ValueError("what was found out about the new music")
-    if not isinstance(facts.prime_notes, int) or not 1 <= facts.sample <= facts.settings.num_samples:
+    if not isinstance(provenance.prime_notes, int) or not 1 <= provenance.sample <= provenance.settings.num_samples:
         raise ValueError("a number is out of range")
 
 
-def texts(facts: Facts, packed_prime: str | None) -> tuple[str, ...]:
+def texts(provenance: Provenance, packed_prime: str | None) -> tuple[str, ...]:
     """The text events to write."""
-    events = [FACTS + facts.to_json()]
+    events = [FACTS + provenance.to_json()]
     if packed_prime is not None:
         events.append(PRIME + packed_prime)
     return tuple(events)
 
 
-def found(events: Sequence[str]) -> tuple[str | None, str | None]:
-    """The facts' JSON text and the packed prime among a file's text events, each None if it is not there."""
+def find_texts(events: Sequence[str]) -> tuple[str | None, str | None]:
+    """The provenance's JSON text and the packed prime among a file's text events, each None if it is not there."""
 
-    facts = next((text[len(FACTS) :] for text in events if text.startswith(FACTS + "{")), None)
-    return facts, next((text[len(PRIME) :] for text in events if text.startswith(PRIME)), None)
+    provenance = next((text[len(FACTS) :] for text in events if text.startswith(FACTS + "{")), None)
+    return provenance, next((text[len(PRIME) :] for text in events if text.startswith(PRIME)), None)
 
 
-def read(events: Sequence[str]) -> Facts | None:
-    """The facts among a file's text events; None if it has none that can be read."""
-    text, _ = found(events)
+def read(events: Sequence[str]) -> Provenance | None:
+    """The provenance among a file's text events; None if it has none that can be read."""
+    text, _ = find_texts(events)
     try:
-        return Facts.from_json(text) if text is not None else None
+        return Provenance.from_json(text) if text is not None else None
     except BadInput:
         return None
 
 
 def prime_notes(events: Sequence[str]) -> int:
-    """How many of a file's notes are its prime's, by its own facts; 0 if it has none that can be read."""
-    facts = read(events)
-    return facts.prime_notes if facts is not None else 0
+    """How many of a file's notes are its prime's, by its own provenance; 0 if it has none that can be read."""
+    provenance = read(events)
+    return provenance.prime_notes if provenance is not None else 0
 
 
-def label_in(events: Sequence[str]) -> str | None:
+def summary_in(events: Sequence[str]) -> str | None:
     """What the sound and the pictures of a file with these text events say of it; None if it is not ours."""
-    facts = read(events)
-    return label(dataclasses.asdict(facts)) if facts is not None else None
+    provenance = read(events)
+    return summary_line(dataclasses.asdict(provenance)) if provenance is not None else None
 
 
-def label(facts: Mapping[str, Any]) -> str:
-    """How something was made, in a short line of printable ASCII.  facts: `Facts` as a dict, or those of sound."""
-    prime = facts.get("prime_sha256")
+def summary_line(provenance: Mapping[str, Any]) -> str:
+    """How something was made, in a short line of printable ASCII.
+
+    provenance: `Provenance` as a dictionary, or what is known of a sound.
+    """
+    prime = provenance.get("prime_sha256")
     said = (
-        f"musicgen, checkpoint {facts.get('checkpoint')} ({str(facts.get('checkpoint_sha256'))[:12]}),"
-        f" seed {facts.get('seed')}, sample {facts.get('sample')},"
+        f"musicgen, checkpoint {provenance.get('checkpoint')} ({str(provenance.get('checkpoint_sha256'))[:12]}),"
+        f" seed {provenance.get('seed')}, sample {provenance.get('sample')},"
         f" {f'prime {prime[:12]}' if isinstance(prime, str) else 'no prime'}"
     )
-    return as_label(said)
+    return printable(said)
 
 
-def as_label(text: str) -> str:
-    """What may stand in a file of any kind: others read such lines, and facts may come from a stranger's file."""
-    return re.sub("[^ -~]", "?", text)[:LONGEST_LABEL]
+def printable(text: str) -> str:
+    """What may stand in a file of any kind: others read such lines, and the values may come from a stranger's file."""
+    return re.sub("[^ -~]", "?", text)[:LONGEST_SUMMARY]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.soundfont import find_soundfont
 from musicgen.data_prep import Performance, apply_pedal, write_midi
 
@@ -27,7 +27,7 @@ TAIL = 2.5  # seconds after the last note's end: its damping and the room
 LONGEST = 6 * 3600.0  # seconds; a WAV file cannot hold more than 4 GiB
 PEAK = 0.891  # -1 dBFS
 KEPT = 300.0  # seconds of sound kept in memory between measuring the peak and writing; longer music is rendered twice
-SYNTHS = ("wheel", "fluidsynth")
+SYNTHS = ("midirenderer", "fluidsynth")
 FLUIDSYNTH_RATE = 48000
 
 Segments = Callable[[], Iterator[np.ndarray]]
@@ -38,8 +38,8 @@ def render(
     out: Path,
     *,
     soundfont: str | os.PathLike[str] | None = None,
-    synth: str = "wheel",
-    label: str | None = None,
+    synth: str = "midirenderer",
+    comment: str | None = None,
     on_progress: Callable[[float], None] = lambda seconds: None,
 ) -> float:
     """Write a performance as sound, its loudest sample at -1 dBFS.
@@ -48,8 +48,8 @@ def render(
         performance: the music; its pedal is played.
         out: .wav, .flac, .ogg or .mp3.
         soundfont: a SoundFont 2 file; None for the one that comes with the install.
-        synth: 'wheel' (midirenderer) or 'fluidsynth' (the program of that name, if installed).
-        label: what the file says of itself, as its comment; see `facts.label`.
+        synth: 'midirenderer' or 'fluidsynth' (the program of that name, if installed).
+        comment: what the file says of itself, as its comment; see `provenance.summary_line`.
         on_progress: called with the seconds of sound that are done.
 
     Returns:
@@ -66,14 +66,14 @@ def render(
         )
     font = find_soundfont(soundfont)
     if synth == "fluidsynth":
-        return _with_fluidsynth(performance, out, font, label)
+        return _with_fluidsynth(performance, out, font, comment)
     data = font.read_bytes()
     rate, _ = _play(data, _silence())
 
     def segments() -> Iterator[np.ndarray]:
         return _segments(performance, data, rate)
 
-    return _write(segments, performance.duration + TAIL, rate, out, str(font), label, on_progress)
+    return _write(segments, performance.duration + TAIL, rate, out, str(font), comment, on_progress)
 
 
 def check_sound(synth: str, out: Path) -> None:
@@ -180,7 +180,7 @@ def _write(
     rate: int,
     out: Path,
     font: str,
-    label: str | None,
+    comment: str | None,
     on_progress: Callable[[float], None],
 ) -> float:
     """Measure the peak, then write the sound brought to PEAK.  Each of the two is half of the progress."""
@@ -202,13 +202,13 @@ def _write(
             written += len(segment)
             on_progress((done + written) / rate / 2)
 
-    with sound_file(out, label, rate=rate, channels=2) as write:
+    with sound_file(out, comment, rate=rate, channels=2) as write:
         for segment in scaled():
             write(segment)
     return done / rate
 
 
-def _with_fluidsynth(performance: Performance, out: Path, font: Path, label: str | None) -> float:
+def _with_fluidsynth(performance: Performance, out: Path, font: Path, comment: str | None) -> float:
     """Let the fluidsynth program play into a temporary WAV, then bring it to PEAK."""
     import soundfile
 
@@ -228,4 +228,4 @@ def _with_fluidsynth(performance: Performance, out: Path, font: Path, label: str
             return soundfile.blocks(wave, FLUIDSYNTH_RATE * 10, dtype="float32", always_2d=True)
 
         seconds = soundfile.info(wave).duration
-        return _write(segments, seconds, FLUIDSYNTH_RATE, out, str(font), label, lambda seconds: None)
+        return _write(segments, seconds, FLUIDSYNTH_RATE, out, str(font), comment, lambda seconds: None)

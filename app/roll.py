@@ -151,12 +151,12 @@ def _shade(hue: tuple[Colour, Colour], loudness: float) -> Colour:
     return red, green, blue
 
 
-def svg(picture: Picture, told: str | None = None) -> bytes:
-    """The picture as an SVG document.  told: what it says of itself; see `facts.label`."""
+def svg(picture: Picture, description: str | None = None) -> bytes:
+    """The picture as an SVG document.  description: what it says of itself; see `provenance.summary_line`."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{picture.width}" height="{picture.height}" '
         f'viewBox="0 0 {picture.width} {picture.height}">',
-        *([f"<desc>{escape(told)}</desc>"] if told is not None else []),
+        *([f"<desc>{escape(description)}</desc>"] if description is not None else []),
         f'<rect width="100%" height="100%" fill="{_hex(BACKGROUND)}"/>',
     ]
     for box in picture.boxes:
@@ -174,8 +174,8 @@ def svg(picture: Picture, told: str | None = None) -> bytes:
     return ("\n".join(lines) + "\n</svg>\n").encode("ascii")
 
 
-def png(picture: Picture, scale: int = 2, told: str | None = None) -> bytes:
-    """The picture as a PNG file, ``scale`` pixels for each of its own.  told: as for `svg`."""
+def png(picture: Picture, scale: int = 2, description: str | None = None) -> bytes:
+    """The picture as a PNG file, ``scale`` pixels for each of its own.  description: as for `svg`."""
     canvas = np.empty((picture.height * scale, picture.width * scale, 3), np.float32)
     canvas[:] = BACKGROUND
     for box in picture.boxes:
@@ -189,7 +189,7 @@ def png(picture: Picture, scale: int = 2, told: str | None = None) -> bytes:
     # Each row of a PNG begins with the number of its filter; 0 is none.
     raw = np.pad(rows.reshape(len(rows), -1), ((0, 0), (1, 0))).tobytes()
     header = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], 8, 2, 0, 0, 0)
-    text = [(b"tEXt", b"Description\0" + told.encode("latin-1", "replace"))] if told is not None else []
+    text = [(b"tEXt", b"Description\0" + description.encode("latin-1", "replace"))] if description is not None else []
     chunks = ((b"IHDR", header), *text, (b"IDAT", zlib.compress(raw, 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks

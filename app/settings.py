@@ -45,7 +45,7 @@ class Settings:
     seconds: float = setting(
         30.0,
         label="How much new music",
-        help="seconds of new music",
+        help="length of the new music in seconds",
         maximum=LONGEST_SECONDS,
         excluded=(0.0,),
         step=5,
@@ -53,7 +53,7 @@ class Settings:
     prime_seconds: float | None = setting(
         None,
         label="How much of the prime",
-        help="use only the first seconds of the prime, counted from its first note",
+        help="use only this many seconds of the prime, from its first note",
         unset="all of it",
         maximum=LONGEST_SECONDS,
         excluded=(0.0,),
@@ -64,20 +64,20 @@ class Settings:
     latents: int | None = setting(
         None,
         label="Thinking",
-        help="number of latents: how many of the latest tokens are processed in depth",
+        help="number of latents: the latest tokens, which are processed in depth",
         unset="the model's own",
         minimum=FEWEST,
     )
     context: int | None = setting(
         None,
         label="Memory",
-        help=f"context length: how many tokens the model looks back on, up to {FARTHER} times its own",
-        unset="its own",
+        help=f"context length in tokens, up to {FARTHER} times the model's own",
+        unset="the model's own",
         minimum=FEWEST,
     )
     sampling: Sampling = Sampling()  # its defaults: see benchmarks/quality
     num_samples: int = setting(
-        1, label="Takes", help="how many pieces to make at once", minimum=1, maximum=MOST_SAMPLES
+        1, label="Takes", help="number of pieces to make at once", minimum=1, maximum=MOST_SAMPLES
     )
     end: bool = setting(
         False, label="Come to an end there", help="end musically near the asked time instead of cutting off"
@@ -106,7 +106,7 @@ class Settings:
             sampling = Sampling(**{name: value for name, value in values.items() if name in SAMPLING})
         return cls(**own, sampling=sampling)
 
-    def resolved(self, latents: int, context: int) -> Settings:
+    def resolve(self, latents: int, context: int) -> Settings:
         """These settings with a model's own M and N filled in where none were chosen.
 
         Args:
@@ -155,14 +155,14 @@ SAMPLING = tuple(field.name for field in dataclasses.fields(Sampling))
 NAMES = tuple(_flat(Settings()))
 
 
-def checked_seed(seed: int) -> int:
+def check_seed(seed: int) -> int:
     """The seed itself, or BadInput."""
     if not 0 <= seed <= LARGEST_SEED:
         raise BadInput(f"--seed must be between 0 and {LARGEST_SEED}, not {seed}")
     return seed
 
 
-def derived_seed(*path: int) -> int:
+def derive_seed(*path: int) -> int:
     """The seed that follows from one and from what it is for, such as the number of an attempt."""
     import numpy as np  # here: the command's --help needs nothing slow
 

@@ -20,7 +20,8 @@ from typing import Any
 class Control:
     """One setting.
 
-    name: of the field, in Python and in JSON.  flag: on the command line; "" is ``--name``.
+    name: of the field, in Python and in JSON.  flag: on the command line; "" is ``--name``.  former: flags of earlier
+        versions, which are still understood.
     kind: int, float or bool.  unset: what a default of None means, such as "the model's own".
     minimum, maximum: the accepted range; excluded: which of its two ends is not accepted itself.
     label, help: what the page calls it, and what it does, in a few words.
@@ -38,6 +39,7 @@ class Control:
     excluded: tuple[float, ...] = ()
     slider: tuple[float, float] | None = None
     flag: str = ""
+    former: tuple[str, ...] = ()
     unset: str = ""
 
     @property

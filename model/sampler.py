@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from musicgen.model.control import check, setting
 
-Rule: TypeAlias = Callable[[np.ndarray], np.ndarray]  # logits f32 [B, V] -> as they are to be sampled from
+if TYPE_CHECKING:
+    import numpy as np
+
+Rule: TypeAlias = "Callable[[np.ndarray], np.ndarray]"  # logits f32 [B, V] -> as they are to be sampled from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Sampling:
 
 def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
     """Noise f32 for drawing token `number` of a stream on a CPU: whichever block it is drawn in, the same."""
+    import numpy as np  # here: a command's --help needs the controls alone
+
     bits = np.random.Philox(key=seed, counter=[0, number, 0, 0])
     return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
 

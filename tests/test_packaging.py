@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 FOLDERS = ("app", "checkpoints", "data_prep", "model")
+FACE = "musicgen"  # the package itself, which is what Python programs import
 MEBIBYTE = 2**20
 
 
@@ -66,12 +67,16 @@ def packages() -> set[Path]:
     return {path.parent for path in repository_files() if path.parts[0] in FOLDERS and path.name == "__init__.py"}
 
 
+def in_the_wheel(path: Path) -> str:
+    """Where a file of the repository is in the wheel."""
+    return path.as_posix() if path.parts[0] == FACE else f"musicgen/{path.as_posix()}"
+
+
 def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    modules = {path for path in repository_files() if path.parent in packages() and path.suffix == ".py"}
+    folders = packages() | {Path(FACE)}
+    modules = {path for path in repository_files() if path.parent in folders and path.suffix == ".py"}
     assert {Path(folder) for folder in FOLDERS} <= packages()
-    assert {name for name in contents(wheel) if name.endswith(".py")} == {
-        f"musicgen/{path.as_posix()}" for path in modules
-    }
+    assert {name for name in contents(wheel) if name.endswith(".py")} == set(map(in_the_wheel, modules))
 
 
 SHIPPED = [
@@ -97,13 +102,14 @@ def test_the_weights_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 
 def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    tracked = {f"musicgen/{path.as_posix()}" for path in repository_files() if path.parts[0] in FOLDERS}
+    tracked = {in_the_wheel(path) for path in repository_files() if path.parts[0] in (*FOLDERS, FACE)}
     assert contents(wheel) <= tracked
 
 
-def test_musicgen_is_a_typed_namespace(wheel: zipfile.ZipFile) -> None:
+def test_musicgen_is_a_typed_package(wheel: zipfile.ZipFile) -> None:
     names = contents(wheel)
-    assert "musicgen/__init__.py" not in names
+    assert {path.name for path in repository_files() if path.parts[0] == FACE} == {"__init__.py", "py.typed"}
+    assert {"musicgen/__init__.py", "musicgen/py.typed"} <= names
     assert {f"musicgen/{folder}/py.typed" for folder in FOLDERS} <= names
 
 
@@ -128,7 +134,7 @@ def test_the_wheel_runs_without_the_repository(wheel: zipfile.ZipFile, tmp_path:
 
 def test_every_subpackage_is_named() -> None:
     found = {".".join(("musicgen", *folder.parts)) for folder in packages()}
-    assert found == set(PYPROJECT["tool"]["setuptools"]["packages"])
+    assert found | {FACE} == set(PYPROJECT["tool"]["setuptools"]["packages"])
 
 
 def requirements() -> list[Requirement]:

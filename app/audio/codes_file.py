@@ -62,7 +62,7 @@ def read_encoded(path: Path) -> Encoded:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise BadInput(f"{path} is larger than any {SUFFIX} file of 12 hours: it is none")
+                raise BadInput(f"{path} is too large for a {SUFFIX} file")
         with np.load(path, allow_pickle=False) as arrays:
             codes, about = arrays["codes"], json.loads(bytes(arrays["about"]))
         if about["format"] != FORMAT:
@@ -73,7 +73,9 @@ def read_encoded(path: Path) -> Encoded:
     except OSError as error:
         raise cannot_read(path, error, f"{SUFFIX} file") from None
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
-        raise BadInput(f"{path} is no {SUFFIX} file, or damaged ({error}): musicgen codec encode makes one") from None
+        raise BadInput(
+            f"{path} is not a {SUFFIX} file, or damaged ({error}): make one with musicgen codec encode"
+        ) from None
     if codes.ndim != 2 or codes.dtype.kind not in "iu" or not 1 <= codes.shape[1] <= codebooks:
         raise BadInput(f"{path} holds no rows of 1 to {codebooks} codes: encode the recording again")
     if codes.size and (codes.min() < 0 or codes.max() >= size):
@@ -120,7 +122,7 @@ def _ready(codec: ReleasedCodec) -> Iterator[dict[str, Any]]:
     """The weights as JAX's arrays; what they do not fit is found when they are first used."""
     import jax.numpy as jnp
 
-    from musicgen.app.compiled import keep_compiled
+    from musicgen.app.backend import keep_compiled
 
     keep_compiled()
     try:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = Settings(latents=arguments.latents, context=arguments.context)
     released = open_weights(arguments.checkpoint)
-    chosen.resolved(released.config.latents, released.config.context)
+    chosen.resolve(released.config.latents, released.config.context)
     model = open_model(released)
     from musicgen.app.prime import read_prime
 
@@ -89,7 +89,7 @@ def _show(rows: list[dict[str, float]], dials: list[tuple[int, int]]) -> None:
 def settings(model: Model, chosen: Settings) -> list[tuple[int, int]]:
     """The chosen (latents, context), or a few from cheap to dear; the model's own come last."""
     if chosen.latents is not None or chosen.context is not None:
-        one = chosen.resolved(model.latents, model.context)
+        one = chosen.resolve(model.latents, model.context)
         assert one.latents is not None and one.context is not None
         return [(one.latents, one.context)]
     return [

@@ -12,7 +12,7 @@ from typing import Any
 from musicgen.app.arguments import number
 from musicgen.app.audio.codes_file import SUFFIX, decode, encode, open_codec, read_encoded
 from musicgen.app.errors import BadInput
-from musicgen.app.output import AUDIO_SUFFIXES, checked, write_bytes
+from musicgen.app.output import AUDIO_SUFFIXES, check_output, write_bytes
 from musicgen.app.progress import Progress
 from musicgen.data_prep.audio import SAMPLE_RATE
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, then do it."""
     if arguments.kbps is not None and arguments.action != "encode":
-        raise BadInput("--kbps is for encode: what is encoded has its bitrate")
+        raise BadInput("--kbps is for encode only: a file of codes has its bitrate already")
     if arguments.action == "info":
         return _info(arguments)
     if arguments.file is None:
@@ -40,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         raise BadInput(f"codec {arguments.action} needs --out, the file to write")
     began = time.perf_counter()
-    told = (_encode if arguments.action == "encode" else _decode)(arguments)
-    told["wall_seconds"] = round(time.perf_counter() - began, 3)
+    report = (_encode if arguments.action == "encode" else _decode)(arguments)
+    report["wall_seconds"] = round(time.perf_counter() - began, 3)
     if arguments.json:
-        print(json.dumps(told))
+        print(json.dumps(report))
     if not arguments.quiet:
         print(
-            f"musicgen: {told['out']}: {told['seconds']:.1f} s at {told['kbps']:g} kbps, {told['frames']} frames of"
-            f" {told['codebooks']} codes, {told['wall_seconds']:.1f} s",
+            f"musicgen: {report['out']}: {report['seconds']:.1f} s at {report['kbps']:g} kbps, {report['frames']}"
+            f" frames of {report['codebooks']} codes, {report['wall_seconds']:.1f} s",
             file=sys.stderr,
         )
     return 0
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.out.endswith(SUFFIX):
         raise BadInput(f"--out {arguments.out} must end in {SUFFIX}")
-    out = checked(arguments.out, (".npz",), "--out")
+    out = check_output(arguments.out, (".npz",), "--out")
     codec = open_codec(arguments.codec)
     try:
         codebooks = codec.config.codebooks
@@ -71,9 +71,9 @@ def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _decode(arguments: argparse.Namespace) -> dict[str, Any]:
-    from musicgen.app.audio.files import check_writable, sound_file
+    from musicgen.app.sound_file import check_writable, sound_file
 
-    out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
+    out = check_output(arguments.out, AUDIO_SUFFIXES, "--out")
     check_writable(out)
     made = read_encoded(Path(arguments.file))
     codec = open_codec(arguments.codec)
@@ -100,13 +100,13 @@ def _info(arguments: argparse.Namespace) -> int:
     """Of a file of codes, or of the codec itself."""
     if arguments.file is not None:
         made = read_encoded(Path(arguments.file))
-        told = _facts(Path(arguments.file), made)
-        told = {"file": told.pop("out"), **told}
-        told["codebook_size"] = made.codec["codebook_size"]
+        report = _facts(Path(arguments.file), made)
+        report = {"file": report.pop("out"), **report}
+        report["codebook_size"] = made.codec["codebook_size"]
     else:
         codec = open_codec(arguments.codec)
         c = codec.config
-        told = {
+        report = {
             "codec": codec.name,
             "codec_sha256": codec.sha256,
             "sample_rate": c.sample_rate,
@@ -118,8 +118,8 @@ def _info(arguments: argparse.Namespace) -> int:
             "parameters": sum(value.size for value in codec.params.values()),
         }
     if arguments.json:
-        print(json.dumps(told))
+        print(json.dumps(report))
     else:
-        width = max(map(len, told))
-        print("\n".join(f"{name.ljust(width)}  {value}" for name, value in told.items()))
+        width = max(map(len, report))
+        print("\n".join(f"{name.ljust(width)}  {value}" for name, value in report.items()))
     return 0

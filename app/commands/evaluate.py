@@ -7,9 +7,9 @@ With --memorisation it looks for what was copied from the training set: see `mem
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,17 +22,15 @@ from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
 
 if TYPE_CHECKING:
-    from musicgen.checkpoints import Released
-
-BATCH_INPUTS = {"cpu": 4096, "gpu": 131_072, "tpu": 131_072}  # inputs in one call of the model
+    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to score, with which model, at which setting."""
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--midi-dir", metavar="DIR", help="score every MIDI file of this folder")
-    source.add_argument("--data", metavar="DIR", help="score a split of a data set made by `musicgen prep`")
+    source.add_argument("--midi-dir", metavar="DIR", help="score the MIDI files in this folder")
+    source.add_argument("--data", metavar="DIR", help="score a split of a data set from `musicgen prep`")
     memorisation_report.add_arguments(parser, source)
     add("--split", metavar="NAME", help="validation or test (with --data, or with --midi-dir and --csv)")
     add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (default: the csv in that folder)")
@@ -57,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score and report."""
+    from musicgen.app.evaluation.likelihood import score
     from musicgen.app.generate import open_weights
+    from musicgen.app.progress import Progress
     from musicgen.data_prep.dataset.prep import PrepError
     from musicgen.data_prep.dataset.shards import ShardError
 
@@ -73,66 +73,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(str(error)) from None
     if not pieces:
         raise BadInput("there is nothing to score: no piece was found")
-    told = score(open_weights(arguments.checkpoint), pieces, arguments)
+    released = open_weights(arguments.checkpoint)
+    lengths = {name: getattr(arguments, name) for name in ("latents", "context", "stride")}
+    with Progress(sum(map(len, pieces)) - len(pieces), "tokens", quiet=arguments.quiet) as progress:
+
+        def on_progress(tokens: int, nats: float) -> None:
+            progress.update(tokens, f"{nats:.4f} nats/token")
+
+        report = dataclasses.asdict(score(released, pieces, **lengths, on_progress=on_progress))
     if arguments.json:
-        print(json.dumps(told))
+        print(json.dumps(report))
     else:
         print(
             "\n".join(
                 f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}"
-                for name, value in told.items()
+                for name, value in report.items()
             )
         )
     return 0
-
-
-def score(model: Released, pieces: list[np.ndarray], arguments: argparse.Namespace) -> dict[str, float | int]:
-    """The figures of the pieces, each int16 [T] from BOS to EOS."""
-    import jax
-
-    from musicgen.app.progress import Progress
-    from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
-    from musicgen.data_prep.rules.preamble import preamble
-    from musicgen.model.evaluate import nats_of_pieces
-
-    N = arguments.context or model.config.context
-    M = arguments.latents or min(model.config.latents, N)
-    S = arguments.stride or max(1, M // 2)
-    backend = jax.default_backend()
-    params = {name: jax.numpy.asarray(x) for name, x in model.params.items()}
-    nats, tokens, notes, ticks = 0.0, 0, 0, 0
-    try:
-        scored = nats_of_pieces(
-            model.config,
-            params,
-            pieces,
-            latents=M,
-            context=N,
-            stride=S,
-            batch=max(1, BATCH_INPUTS.get(backend, 4096) // N),
-            dtype="float32" if backend == "cpu" else "bfloat16",
-            preamble=preamble(),
-        )
-        with Progress(sum(map(len, pieces)) - len(pieces), "tokens", quiet=arguments.quiet) as progress:
-            for piece, of_piece in zip(pieces, scored, strict=True):
-                nats += float(of_piece.astype(np.float64).sum())
-                tokens += len(of_piece)
-                notes += int((KINDS[piece] == Kind.NOTE_ON).sum())
-                ticks += int(steps(piece)[-1])
-                progress.update(tokens, f"{nats / tokens:.4f} nats/token")
-    except ValueError as error:
-        raise BadInput(str(error)) from None
-    bits = nats / math.log(2)
-    return {
-        "nats_per_token": nats / tokens,
-        "bits_per_note": bits / max(notes, 1),
-        "bits_per_second": bits / max(ticks / STEPS_PER_SECOND, 1e-9),
-        "tokens": tokens,
-        "pieces": len(pieces),
-        "latents": M,
-        "context": N,
-        "stride": S,
-    }
 
 
 def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:

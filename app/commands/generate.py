@@ -1,4 +1,4 @@
-"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  Recordings: recording_command.py."""
+"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  Recordings: recording.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from musicgen.app.arguments import add_flags
 from musicgen.app.commands import recording as recording_command
 from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
-from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered, write_bytes
-from musicgen.app.settings import NAMES, Settings, checked_seed, complaints
+from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, numbered, write_bytes
+from musicgen.app.settings import NAMES, Settings, check_seed, complaints
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Result, Sample
@@ -52,23 +52,23 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.of(**{name: getattr(arguments, name) for name in NAMES})
     with complaints():
         AVOID_COPIES.check(arguments.avoid_copies)
-    seed = checked_seed(arguments.seed) if arguments.seed is not None else None
+    seed = check_seed(arguments.seed) if arguments.seed is not None else None
     if recording_command.asked_for(arguments):
         return recording_command.run(arguments, settings, seed)
     if arguments.codec is not None:
-        raise BadInput("--codec belongs to the model of sound: musicgen prime.wav --out new.wav")
+        raise BadInput("--codec is for audio only: musicgen prime.wav --out new.wav")
     source = _prime_path(arguments, settings)
     outs, audios = _outputs(arguments, settings, source)
     if audios:
         from musicgen.app.render import check_sound
         from musicgen.app.soundfont import find_soundfont
 
-        check_sound("wheel", audios[0])
+        check_sound("midirenderer", audios[0])
         find_soundfont(arguments.soundfont)
     prime = _read(source, settings, arguments.quiet) if source is not None else None
     result = _generate(arguments, settings, prime, seed)
     _write(result, prime, outs, audios, arguments)
-    _tell(result, outs, audios, prime, arguments, began)
+    _report(result, outs, audios, prime, arguments, began)
     return 0
 
 
@@ -85,9 +85,9 @@ def _prime_path(arguments: argparse.Namespace, settings: Settings) -> Path | Non
 def _outputs(arguments: argparse.Namespace, settings: Settings, source: Path | None) -> tuple[list[Path], list[Path]]:
     """Where the pieces and their sound go, after all checks."""
     outs = numbered(Path(arguments.out), settings.num_samples)
-    outs = [checked(out, MIDI_SUFFIXES, "--out") for out in outs]
+    outs = [check_output(out, MIDI_SUFFIXES, "--out") for out in outs]
     audios = numbered(Path(arguments.audio), settings.num_samples) if arguments.audio is not None else []
-    audios = [checked(audio, AUDIO_SUFFIXES, "--audio") for audio in audios]
+    audios = [check_output(audio, AUDIO_SUFFIXES, "--audio") for audio in audios]
     for out in outs:
         if source is not None and source.exists() and out.exists() and out.samefile(source):
             raise BadInput(f"--out {out} is the prime itself: choose another name")
@@ -106,27 +106,27 @@ def _read(source: Path, settings: Settings, quiet: bool) -> Prime:
 def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | None, seed: int | None) -> Result:
     from musicgen.app.evaluation.memorisation_report import open_index
     from musicgen.app.generate import Request, generate, open_model, open_weights
-    from musicgen.app.novelty import compared, generate_apart
+    from musicgen.app.novelty import compare_with_training, generate_avoiding_copies
     from musicgen.app.progress import Progress
 
     quiet, limit = arguments.quiet, arguments.avoid_copies
     with Progress(settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
         progress.note("loading the model ...")
         released = open_weights(arguments.checkpoint)
-        settings.resolved(released.config.latents, released.config.context)  # complain before the slow part
+        settings.resolve(released.config.latents, released.config.context)  # complain before the slow part
         index = open_index(None, arguments.checkpoint) if limit is not None else None
         model = open_model(released)
         progress.note("reading the prime ..." if prime is not None else "starting ...")
 
         request = Request(settings, prime, seed)
         if index is not None:
-            return generate_apart(
+            return generate_avoiding_copies(
                 request, model, index, limit, progress.update, lambda pieces: progress.note(f"{pieces} drawn again ...")
             )
         result = generate(request, model, progress.update)
         # The index is read only now: it takes a second, for which the first note need not wait.
         progress.note("comparing with the training set ...")
-        result, remark = compared(result, arguments.checkpoint)
+        result, remark = compare_with_training(result, arguments.checkpoint)
     if remark is not None and not quiet:
         print(f"musicgen: {remark}", file=sys.stderr)
     return result
@@ -141,7 +141,9 @@ def _write(
 
     packed = pack(prime) if prime is not None else None
     if prime is not None and packed is None and not arguments.quiet:
-        print("musicgen: the prime is too long to travel in the output; replay will need --prime FILE", file=sys.stderr)
+        print(
+            "musicgen: the prime is too long to be stored in the output; replay will need --prime FILE", file=sys.stderr
+        )
     written: list[Path] = []
     try:
         for sample, out in zip(result.samples, outs, strict=True):
@@ -157,15 +159,15 @@ def _write(
 
 def _render(sample: Sample, audio: Path, arguments: argparse.Namespace) -> None:
     from musicgen.app.progress import Progress
-    from musicgen.app.provenance import label
+    from musicgen.app.provenance import summary_line
     from musicgen.app.render import render
 
-    more = {"soundfont": arguments.soundfont, "label": label(dataclasses.asdict(sample.facts))}
+    more = {"soundfont": arguments.soundfont, "comment": summary_line(dataclasses.asdict(sample.provenance))}
     with Progress(sample.music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
         render(sample.music, audio, on_progress=progress.update, **more)
 
 
-def _tell(
+def _report(
     result: Result,
     outs: list[Path],
     audios: list[Path],
@@ -175,11 +177,11 @@ def _tell(
 ) -> None:
     """The JSON object on stdout, or a line for a person on stderr."""
     wall = time.perf_counter() - began
-    first = result.samples[0].facts
+    first = result.samples[0].provenance
     tokens = sum(sample.tokens.size for sample in result.samples)
     notes = sum(sample.notes for sample in result.samples)
     if arguments.json:
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "out": [str(out) for out in outs],
             "audio": [str(audio) for audio in audios],
             "seed": result.seed,
@@ -195,14 +197,14 @@ def _tell(
             "first_note_seconds": round(result.first_note_at - began, 3),
             "latents": result.settings.latents,
             "context": result.settings.context,
-            "ended": [sample.facts.ended for sample in result.samples],
-            "memorisation": [sample.facts.memorisation for sample in result.samples],
+            "ended": [sample.provenance.ended for sample in result.samples],
+            "memorisation": [sample.provenance.memorisation for sample in result.samples],
         }
-        print(json.dumps(told))
+        print(json.dumps(report))
     if not arguments.quiet:
         after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])
-        lengths = [sample.facts.ended or result.settings.seconds for sample in result.samples]
+        lengths = [sample.provenance.ended or result.settings.seconds for sample in result.samples]
         shown = ", ".join(f"{seconds:g}" for seconds in lengths) if result.settings.end else f"{lengths[0]:g}"
         print(
             f"musicgen: {names}: {shown} s of new music{after}, {notes} notes, seed {result.seed},"
@@ -217,10 +219,10 @@ def _warn(result: Result, outs: list[Path]) -> None:
     from musicgen.app.evaluation.memorisation_report import THRESHOLD
 
     for sample, out in zip(result.samples, outs, strict=True):
-        match = sample.facts.memorisation
+        match = sample.provenance.memorisation
         if match is not None and match["length"] >= THRESHOLD:
             print(
                 f"musicgen: {out} shares {match['length']} notes with {match['title'] or match['name']}:"
-                f" --no-memorised {THRESHOLD} draws such pieces again",
+                f" --avoid-copies {THRESHOLD} avoids that",
                 file=sys.stderr,
             )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from musicgen.app.arguments import add_flags, number
 from musicgen.app.controls import SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
-from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
-from musicgen.app.settings import Settings, checked_seed
+from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
+from musicgen.app.settings import Settings, check_seed
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
@@ -77,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(
             f"--pause must be between {SHORTEST_PAUSE:g} and {LONGEST_PAUSE:g} seconds, not {arguments.pause:g}"
         )
-    seed = checked_seed(arguments.seed) if arguments.seed is not None else None
-    save = checked(arguments.save, MIDI_SUFFIXES, "--save") if arguments.save is not None else None
+    seed = check_seed(arguments.seed) if arguments.seed is not None else None
+    save = check_output(arguments.save, MIDI_SUFFIXES, "--save") if arguments.save is not None else None
     from musicgen.app.live.ports import port_names
 
     inputs, outputs = port_names()
@@ -157,7 +157,7 @@ def _smaller(settings: Settings, latents: int, context: int) -> Settings:
         settings = dataclasses.replace(settings, context=min(max(CONTEXT, least), context))
     if settings.latents is None:
         settings = dataclasses.replace(settings, latents=min(LATENTS, latents, settings.context or context))
-    return settings.resolved(latents, context)
+    return settings.resolve(latents, context)
 
 
 def _ready(arguments: argparse.Namespace, source: str | None, sink: str | None) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from musicgen.app.errors import BadInput
-from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, checked, numbered
+from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, numbered
 from musicgen.app.settings import Settings
 
 
@@ -20,12 +20,14 @@ def asked_for(arguments: argparse.Namespace) -> bool:
 
 
 def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> int:
-    """Check everything that can be checked at once, then listen, go on, and tell."""
+    """Check everything that can be checked at once, then read the recording, continue it, and report."""
     began = time.perf_counter()
     _refuse(arguments, settings)
     outs = _outputs(arguments, settings)
 
-    from musicgen.app.audio.continuation import continue_recording, facts, hear, open_audio_model
+    from musicgen.app.audio.continuation import continue_recording, facts
+    from musicgen.app.audio.model import open_audio_model
+    from musicgen.app.audio.prompt import load_prompt
     from musicgen.app.generate import new_seed
     from musicgen.app.progress import Progress
 
@@ -33,21 +35,25 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         progress.note("loading the model ...")
         model = open_audio_model(arguments.checkpoint, arguments.codec)
         released = model.released.config
-        resolved = settings.resolved(released.latents * model.codebooks, released.context * model.codebooks)
+        resolved = settings.resolve(released.latents * model.codebooks, released.context * model.codebooks)
         progress.note("listening ..." if arguments.prime is not None else "starting ...")
         assert resolved.context is not None
         frames = resolved.context // model.codebooks
-        heard = None if arguments.prime is None else hear(Path(arguments.prime), model, settings.prime_seconds, frames)
-        made = continue_recording(model, heard, resolved, new_seed() if seed is None else seed, outs, progress.update)
+        prompt = (
+            None
+            if arguments.prime is None
+            else load_prompt(Path(arguments.prime), model, settings.prime_seconds, frames)
+        )
+        made = continue_recording(model, prompt, resolved, new_seed() if seed is None else seed, outs, progress.update)
     wall = time.perf_counter() - began
     if arguments.json:
-        told = {"out": [str(out) for out in outs], **facts(model, made), "seconds": settings.seconds}
-        told |= {"prime_seconds": round(heard.seconds, 3) if heard is not None else 0.0}
-        told |= {"wall_seconds": round(wall, 3), "first_sound_seconds": round(made.first_sound_at - began, 3)}
-        told |= {"latents": resolved.latents, "context": resolved.context}
-        print(json.dumps(told))
+        report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": settings.seconds}
+        report |= {"prime_seconds": round(prompt.seconds, 3) if prompt is not None else 0.0}
+        report |= {"wall_seconds": round(wall, 3), "first_sound_seconds": round(made.first_sound_at - began, 3)}
+        report |= {"latents": resolved.latents, "context": resolved.context}
+        print(json.dumps(report))
     if not arguments.quiet:
-        after = f" after {heard.seconds:.1f} s of {Path(arguments.prime).name}" if heard is not None else ""
+        after = f" after {prompt.seconds:.1f} s of {Path(arguments.prime).name}" if prompt is not None else ""
         print(
             f"musicgen: {', '.join(map(str, outs))}: {settings.seconds:g} s of new sound{after}, seed {made.seed},"
             f" {model.released.name}, {wall:.1f} s",
@@ -61,8 +67,8 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
     prime = arguments.prime
     if prime is not None and Path(prime).suffix.lower() not in AUDIO_SUFFIXES:
         raise BadInput(
-            f"--audio-model continues recordings, and {prime} is not one: leave --audio-model out, or make it sound"
-            " first (musicgen render)"
+            f"--audio-model continues recordings, and {prime} is not one: leave --audio-model out, or make audio of it"
+            " with musicgen render first"
         )
     if prime is None and (settings.prime_seconds is not None or not settings.keep_prime):
         raise BadInput("--prime-seconds and --no-prime need a prime: musicgen prime.wav --out new.wav")
@@ -70,21 +76,21 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
         "--end": arguments.end,
         "--audio": arguments.audio is not None,
         "--soundfont": arguments.soundfont is not None,
-        "--no-memorised": arguments.avoid_copies is not None,
+        "--avoid-copies": arguments.avoid_copies is not None,
     }.items():
         if given:
-            raise BadInput(f"{option} is for MIDI: the continuation of a recording is sound, leave {option} out")
+            raise BadInput(f"{option} is for MIDI only: leave it out when continuing a recording")
 
 
 def _outputs(arguments: argparse.Namespace, settings: Settings) -> list[Path]:
-    from musicgen.app.audio.files import check_writable
+    from musicgen.app.sound_file import check_writable
 
     if Path(arguments.out).suffix.lower() in MIDI_SUFFIXES:
         raise BadInput(
-            f"a recording is continued as sound, not as notes: --out {arguments.out} must end in"
+            f"a recording continues as audio, not as MIDI: --out {arguments.out} must end in"
             f" {', '.join(AUDIO_SUFFIXES[:-1])} or {AUDIO_SUFFIXES[-1]}"
         )
-    outs = [checked(out, AUDIO_SUFFIXES, "--out") for out in numbered(Path(arguments.out), settings.num_samples)]
+    outs = [check_output(out, AUDIO_SUFFIXES, "--out") for out in numbered(Path(arguments.out), settings.num_samples)]
     source = Path(arguments.prime) if arguments.prime is not None else None
     for out in outs:
         check_writable(out)

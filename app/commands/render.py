@@ -8,7 +8,7 @@ import sys
 import time
 
 from musicgen.app.bundled import find_prime
-from musicgen.app.output import AUDIO_SUFFIXES, checked
+from musicgen.app.output import AUDIO_SUFFIXES, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--soundfont", metavar="FILE.sf2", help="the piano (default: the installed one)")
     add(
         "--synth",
-        choices=("wheel", "fluidsynth"),
-        default="wheel",
-        help="what plays it: the bundled renderer, or the fluidsynth program (default: wheel)",
+        type=lambda name: {"wheel": "midirenderer"}.get(name, name),  # its name in 0.1
+        choices=("midirenderer", "fluidsynth"),
+        default="midirenderer",
+        help="what plays it: the bundled renderer, or the fluidsynth program (default: %(default)s)",
     )
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
@@ -30,17 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, render, write."""
     source = find_prime(arguments.piece)
-    out = checked(arguments.out, AUDIO_SUFFIXES, "--out")
-    from musicgen.app import provenance as facts
-    from musicgen.app.prime import performance_in, read_bytes
+    out = check_output(arguments.out, AUDIO_SUFFIXES, "--out")
+    from musicgen.app.prime import parse_midi, read_bytes
     from musicgen.app.progress import Progress
+    from musicgen.app.provenance import summary_in
     from musicgen.app.render import check_sound, render
     from musicgen.data_prep.midi import read_text
 
     check_sound(arguments.synth, out)
     data = read_bytes(source)
-    music, remarks = performance_in(data, source)
-    more = {"soundfont": arguments.soundfont, "synth": arguments.synth, "label": facts.label_in(read_text(data))}
+    music, remarks = parse_midi(data, source)
+    more = {"soundfont": arguments.soundfont, "synth": arguments.synth, "comment": summary_in(read_text(data))}
     if remarks and not arguments.quiet:
         print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)
     began = time.perf_counter()

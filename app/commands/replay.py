@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from musicgen.app import backend
 from musicgen.app.errors import BadInput
-from musicgen.app.output import MIDI_SUFFIXES, checked, write_bytes
+from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
 
 if TYPE_CHECKING:
-    from musicgen.app.provenance import Facts
+    from musicgen.app.provenance import Provenance
     from musicgen.checkpoints import Released
 
 
@@ -30,43 +30,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 if the bytes are the same, 1 if not."""
-    out = checked(arguments.out, MIDI_SUFFIXES, "--out") if arguments.out is not None else None
+    out = check_output(arguments.out, MIDI_SUFFIXES, "--out") if arguments.out is not None else None
     from musicgen.app.bundled import find_prime
     from musicgen.app.generate import open_model
     from musicgen.app.progress import Progress
-    from musicgen.app.replay import open_recording, prime_of, replay
+    from musicgen.app.replay import prime_of, read_generated, replay
 
-    recording = open_recording(find_prime(arguments.piece))
-    facts = recording.facts
-    prime = prime_of(recording, Path(arguments.prime) if arguments.prime is not None else None)
-    with Progress(facts.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
+    generated = read_generated(find_prime(arguments.piece))
+    provenance = generated.provenance
+    prime = prime_of(generated, Path(arguments.prime) if arguments.prime is not None else None)
+    with Progress(provenance.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
         progress.note("loading the model ...")
-        model = open_model(_weights(arguments.checkpoint, facts))
-        data = replay(recording, prime, model, progress.update)
-    same = data == recording.data
+        model = open_model(_weights(arguments.checkpoint, provenance))
+        data = replay(generated, prime, model, progress.update)
+    same = data == generated.data
     if out is not None:
         write_bytes(out, data)
     if arguments.json:
         print(
-            json.dumps({"same": same, "out": str(out) if out else None, "seed": facts.seed, "backend": model.backend})
+            json.dumps(
+                {"same": same, "out": str(out) if out else None, "seed": provenance.seed, "backend": model.backend}
+            )
         )
     if not arguments.quiet:
-        print(f"musicgen: {_verdict(same, arguments.piece, facts.backend, model.backend)}", file=sys.stderr)
+        print(f"musicgen: {_verdict(same, arguments.piece, provenance.backend, model.backend)}", file=sys.stderr)
     return 0 if same else 1
 
 
-def _weights(chosen: str | None, facts: Facts) -> Released:
-    """The chosen weights, or released ones of the name in the facts."""
+def _weights(chosen: str | None, provenance: Provenance) -> Released:
+    """The chosen weights, or released ones of the name in the provenance."""
     from musicgen.app.generate import open_weights
 
     try:
-        return open_weights(chosen if chosen is not None else facts.checkpoint)
+        return open_weights(chosen if chosen is not None else provenance.checkpoint)
     except BadInput as error:
         if chosen is not None:
             raise
         raise BadInput(
-            f"this piece was made with weights called {facts.checkpoint}, which are not installed: give their folder"
-            f" with --checkpoint ({error})"
+            f"this piece was made with weights called {provenance.checkpoint}, which are not installed: give their"
+            f" folder with --checkpoint ({error})"
         ) from None
 
 

@@ -8,7 +8,7 @@ import sys
 from musicgen.app.arguments import whole
 from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput
-from musicgen.app.output import PICTURE_SUFFIXES, checked, write_bytes
+from musicgen.app.output import PICTURE_SUFFIXES, check_output, write_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,21 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, draw, write."""
     source = find_prime(arguments.piece)
-    out = checked(arguments.out, PICTURE_SUFFIXES, "--out")
+    out = check_output(arguments.out, PICTURE_SUFFIXES, "--out")
     for option in ("width", "height"):
         if not 100 <= getattr(arguments, option) <= 10_000:
             raise BadInput(f"--{option} must be between 100 and 10000 pixels, not {getattr(arguments, option)}")
-    from musicgen.app import provenance as facts
     from musicgen.app import roll
-    from musicgen.app.prime import performance_in, read_bytes
+    from musicgen.app.prime import parse_midi, read_bytes
+    from musicgen.app.provenance import prime_notes, summary_in
     from musicgen.data_prep.midi import read_text
 
     data = read_bytes(source)
-    music, _ = performance_in(data, source)
+    music, _ = parse_midi(data, source)
     size = {"width": arguments.width, "height": arguments.height}
     events = read_text(data)
-    picture, label = roll.draw(music, prime_notes=facts.prime_notes(events), **size), facts.label_in(events)
-    write_bytes(out, roll.svg(picture, label) if out.suffix.lower() == ".svg" else roll.png(picture, told=label))
+    picture, label = roll.draw(music, prime_notes=prime_notes(events), **size), summary_in(events)
+    write_bytes(out, roll.svg(picture, label) if out.suffix.lower() == ".svg" else roll.png(picture, description=label))
     if not arguments.quiet:
         print(f"musicgen: {out}: {len(music)} notes, {music.duration:.1f} s", file=sys.stderr)
     return 0

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app import provenance as facts
 from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
-from musicgen.app.output import checked, write_bytes
+from musicgen.app.output import check_output, write_bytes
 from musicgen.app.progress import Progress
+from musicgen.app.provenance import prime_notes
 from musicgen.data_prep import MidiError, Performance, read_midi, read_text
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.threshold < 1:
             raise BadInput(f"--threshold must be at least 1, not {arguments.threshold}")
         index = open_index(arguments.index, arguments.checkpoint)
-        told = report(index, _matches(arguments, index), arguments.threshold)
+        summary = report(index, _matches(arguments, index), arguments.threshold)
     except (ShardError, PrepError) as error:
         raise BadInput(str(error)) from None
-    if not told["pieces"]:
+    if not summary["pieces"]:
         raise BadInput("there is nothing to compare: no piece was found")
-    print(json.dumps(told) if arguments.json else text(told))
+    print(json.dumps(summary) if arguments.json else text(summary))
     return 0
 
 
@@ -101,9 +101,9 @@ def open_index(path: str | None = None, checkpoint: str | None = None) -> Index:
 
 
 def new_notes(content: bytes) -> Performance:
-    """The music of a MIDI file without the prime that it continues, by its own facts. Raises MidiError."""
+    """The music of a MIDI file without the prime that it continues, by its provenance. Raises MidiError."""
     music, _ = read_midi(content)
-    return without_prime(music, facts.prime_notes(read_text(content)))
+    return without_prime(music, prime_notes(read_text(content)))
 
 
 def without_prime(music: Performance, first: int) -> Performance:
@@ -149,10 +149,10 @@ def _distribution(lengths: np.ndarray, threshold: int) -> dict[str, Any]:
     }
 
 
-def text(told: dict[str, Any]) -> str:
+def text(summary: dict[str, Any]) -> str:
     """The report as lines, the longest match first."""
     lines = [f"{'length':>6} {'notes':>6} {'seconds':>8} {'at':>8}   piece <- training piece, at"]
-    for row in sorted(told["matches"], key=lambda row: -row["match"]["length"] if row["match"] else 0):
+    for row in sorted(summary["matches"], key=lambda row: -row["match"]["length"] if row["match"] else 0):
         match = row["match"]
         if match is None:
             lines.append(f"{0:>6} {'-':>6} {'-':>8} {'-':>8}   {row['piece']} <- none of 9 notes")
@@ -162,18 +162,18 @@ def text(told: dict[str, Any]) -> str:
             f"{match['length']:>6} {match['notes']:>6} {match['seconds']:>8.1f} {match['start']:>8.1f}   "
             f"{row['piece']} <- {origin}, {match['from_start']:.1f}, {match['transposition']:+d} semitones"
         )
-    background = told["background"]
-    lines += ["", _line("these pieces", told, told["threshold"])]
+    background = summary["background"]
+    lines += ["", _line("these pieces", summary, summary["threshold"])]
     if background["pieces"]:
-        lines.append(_line(f"untrained music, {background['seconds']:g} s each", background, told["threshold"]))
+        lines.append(_line(f"untrained music, {background['seconds']:g} s each", background, summary["threshold"]))
     return "\n".join(lines)
 
 
-def _line(name: str, told: dict[str, Any], threshold: int) -> str:
-    half, most = told["quantiles"]["0.5"], told["quantiles"]["1"]
+def _line(name: str, summary: dict[str, Any], threshold: int) -> str:
+    half, most = summary["quantiles"]["0.5"], summary["quantiles"]["1"]
     return (
-        f"{name}: {told['above']} of {told['pieces']} ({told['rate']:.1%}) have a match of {threshold} or more;"
-        f" median {half:g}, longest {most:g}"
+        f"{name}: {summary['above']} of {summary['pieces']} ({summary['rate']:.1%}) have a match of {threshold} or"
+        f" more; median {half:g}, longest {most:g}"
     )
 
 
@@ -223,7 +223,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
     if arguments.out is None:
         raise BadInput(f"--build-index needs --out FILE.npz, such as --out {FILE}")
-    out = checked(arguments.out, (".npz",), "--out")
+    out = check_output(arguments.out, (".npz",), "--out")
     titles = _titles(Path(arguments.csv)) if arguments.csv else {}
     train, test = (ShardSet(arguments.build_index, split) for split in ("train", "test"))
     names = [train.name(i) for i in range(len(train))]
@@ -234,12 +234,12 @@ def _build(arguments: argparse.Namespace) -> int:
         background = measure_background((test.notes(i) for i in range(len(test))), index, progress.update)
     content = index_bytes(dataclasses.replace(index, background=background))
     write_bytes(out, content)
-    told = {"index": str(out), "bytes": len(content), "pieces": len(index.names), "notes": len(index.interval)}
-    told["background"] = _distribution(background, arguments.threshold)
+    summary = {"index": str(out), "bytes": len(content), "pieces": len(index.names), "notes": len(index.interval)}
+    summary["background"] = _distribution(background, arguments.threshold)
     if arguments.json:
-        print(json.dumps(told))
+        print(json.dumps(summary))
     elif not arguments.quiet:
-        print(f"{out}: {told['pieces']:,} pieces, {told['notes']:,} notes, {len(content) / 2**20:.1f} MiB")
+        print(f"{out}: {summary['pieces']:,} pieces, {summary['notes']:,} notes, {len(content) / 2**20:.1f} MiB")
     return 0
 
 

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--samples",
         metavar="DIR",
-        help="compare the pieces of this folder with those of --midi-dir or --data; no model is used "
-        "(--limit: with so many of them, at equal distances in the list)",
+        help="compare the pieces in this folder with those of --midi-dir or --data, without a model "
+        "(with --limit: that many of them, evenly spaced)",
     )
     add("--samples-split", metavar="NAME", help="use only this split of --samples, a data set or a folder with a csv")
     add(
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         with Progress(0, "pieces", quiet=arguments.quiet) as progress:
             for name, source in sources.items():
                 measured[name], left_out[name] = _measured(_pieces(*source), seconds, progress)
-        told = {
+        report = {
             "folders": {name: source[0] for name, source in sources.items()},
             "splits": {name: source[1] for name, source in sources.items()},
             "seconds": arguments.seconds,
@@ -90,10 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
     except (ShardError, PrepError) as error:
         raise BadInput(str(error)) from None
     if plots is not None:
-        draw(told, plots)
+        draw(report, plots)
         if not arguments.quiet:
             print(f"musicgen: {', '.join(PICTURES)} are in {plots}", file=sys.stderr)
-    print(json.dumps(told) if arguments.json else text(told))
+    print(json.dumps(report) if arguments.json else text(report))
     return 0
 
 
@@ -160,29 +160,29 @@ def _measured(pieces: Iterable[Piece], seconds: float, progress: Progress) -> tu
     return made, left_out
 
 
-def text(told: dict[str, Any]) -> str:
+def text(report: dict[str, Any]) -> str:
     """The report as lines: a row for each measure, a star where the sets differ."""
-    pieces, left_out = told["pieces"], told["left_out"]
+    pieces, left_out = report["pieces"], report["left_out"]
     lines = [
         f"{pieces['samples']} samples ({left_out['samples']} left out), "
         f"{pieces['reference']} pieces of reference ({left_out['reference']} left out)",
-        f"mean [{told['level']} % interval]",
+        f"mean [{report['level']} % interval]",
         "",
         f"{'':<27}{'':<11}{'samples':<33}{'reference':<33}  {'overlap':<11}  KL",
     ]
-    for name, row in told["measures"].items():
+    for name, row in report["measures"].items():
         gap = row["difference"]
         differs = gap["mean"] is not None and (gap["low"] > 0 or gap["high"] < 0)
         sets = "".join(f"{_interval(row[which]):<33}" for which in COLOURS)
         lines.append(f"{name:<27}{row['unit']:<11}{sets}{'* ' if differs else '  '}{_overlap(row)}".rstrip())
     lines += ["", f"{'histogram distance':<38}{'within samples':<33}{'within the reference':<33}{'between':<14}"]
-    for name, row in told["histograms"].items():
+    for name, row in report["histograms"].items():
         distance = row["distance"]
         values = f"{distance['samples']:<33.4g}{distance['reference']:<33.4g}{distance['between']:<14.4g}"
         lines.append(f"{name:<38}{values}{_overlap(row)}".rstrip())
     lines += [
         "",
-        _frechet(told["frechet"]),
+        _frechet(report["frechet"]),
         "",
         "* the interval of the difference leaves out 0. overlap, KL: distances between the sets against those within",
         "the samples / within the reference (1 and 0 for sets that cannot be told apart).",
@@ -190,10 +190,10 @@ def text(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _interval(told: dict[str, Any]) -> str:
-    if told["mean"] is None:
+def _interval(report: dict[str, Any]) -> str:
+    if report["mean"] is None:
         return "-"
-    return f"{told['mean']:.4g} [{told['low']:.4g}, {told['high']:.4g}]"
+    return f"{report['mean']:.4g} [{report['low']:.4g}, {report['high']:.4g}]"
 
 
 def _overlap(row: dict[str, Any]) -> str:
@@ -229,10 +229,10 @@ def _plots_folder(name: str | None) -> Path | None:
     return folder
 
 
-def draw(told: dict[str, Any], folder: Path) -> None:
-    """Draw what was told into PICTURES of the folder."""
+def draw(report: dict[str, Any], folder: Path) -> None:
+    """Draw the report into PICTURES of the folder."""
     for name, painter in zip(PICTURES, (_forest, _histograms, _similarity, _minutes), strict=True):
-        figure = painter(told)
+        figure = painter(report)
         with replacing(folder / name) as temporary:
             figure.savefig(temporary, dpi=120)
 
@@ -243,12 +243,12 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _forest(told: dict[str, Any]) -> Figure:
+def _forest(report: dict[str, Any]) -> Figure:
     """The difference of every measure, in interval widths of the reference."""
     figure = _figure(8, 7)
     axes = figure.add_subplot()
     names: list[str] = []
-    for name, row in told["measures"].items():
+    for name, row in report["measures"].items():
         gap, reference = row["difference"], row["reference"]
         if gap["mean"] is None or reference["high"] <= reference["low"]:
             continue
@@ -263,14 +263,14 @@ def _forest(told: dict[str, Any]) -> Figure:
     axes.set_xlim(*ends)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel(f"samples - reference, in half widths of the reference's {told['level']} % interval")
+    axes.set_xlabel(f"samples - reference, in half widths of the reference's {report['level']} % interval")
     return figure
 
 
-def _histograms(told: dict[str, Any]) -> Figure:
+def _histograms(report: dict[str, Any]) -> Figure:
     """The mean histograms with their intervals."""
     figure = _figure(10, 7)
-    for place, (name, row) in enumerate(told["histograms"].items(), start=1):
+    for place, (name, row) in enumerate(report["histograms"].items(), start=1):
         axes = figure.add_subplot(2, 2, place)
         bins = list(range(len(row["edges"]) - 1))
         for which in COLOURS:
@@ -285,22 +285,22 @@ def _histograms(told: dict[str, Any]) -> Figure:
     return figure
 
 
-def _similarity(told: dict[str, Any]) -> Figure:
+def _similarity(report: dict[str, Any]) -> Figure:
     """The curve of self-similarity."""
     figure = _figure(8, 4)
     axes = figure.add_subplot()
     for which in COLOURS:
-        _band(axes, told["self_similarity"]["lag_seconds"], told["self_similarity"][which], which)
+        _band(axes, report["self_similarity"]["lag_seconds"], report["self_similarity"][which], which)
     axes.set_xlabel("distance in time, s")
     axes.set_ylabel("cosine of chroma (2 s frames)")
     axes.legend()
     return figure
 
 
-def _minutes(told: dict[str, Any]) -> Figure:
+def _minutes(report: dict[str, Any]) -> Figure:
     """The measures minute by minute."""
     figure = _figure(12, 6)
-    for place, (name, row) in enumerate(told["minutes"].items(), start=1):
+    for place, (name, row) in enumerate(report["minutes"].items(), start=1):
         axes = figure.add_subplot(2, 3, place)
         for which in COLOURS:
             _band(axes, list(range(1, len(row[which]["mean"]) + 1)), row[which], which)

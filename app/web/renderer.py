@@ -15,9 +15,9 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from musicgen.app.audio.files import check_writable, sound_file
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import render
+from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.web.piano import PITCHES, key
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, read_audio, to_int16
@@ -107,7 +107,7 @@ def render_bytes(performance: Performance, form: str, label: str | None = None) 
     """The bytes of a sound file; it is written in a folder of its own, which goes with all that is in it."""
     with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
         path = Path(folder) / f"piece.{form}"
-        render(performance, path, label=label)
+        render(performance, path, comment=label)
         return path.read_bytes()
 
 

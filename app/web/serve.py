@@ -17,7 +17,7 @@ from musicgen.app.web.limits import LIMITS, Limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from musicgen.app.audio.continuation import AudioModel
+    from musicgen.app.audio.model import AudioModel
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.service import Service
 
@@ -127,7 +127,7 @@ def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | Non
 
     Raises MusicgenError if what is named cannot be used.
     """
-    from musicgen.app.audio.continuation import MODEL, open_audio_model
+    from musicgen.app.audio.model import MODEL, open_audio_model
     from musicgen.checkpoints import UnknownCheckpointError, codec_release, find
 
     if checkpoint is None and codec is None:

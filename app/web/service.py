@@ -8,13 +8,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app import provenance as facts_of
-from musicgen.app import roll
-from musicgen.app.audio.files import SUBTYPES
+from musicgen.app import provenance, roll
 from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.generate import Model
-from musicgen.app.provenance import Facts
+from musicgen.app.provenance import Provenance
+from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
@@ -136,7 +135,7 @@ class Service:
                 f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
             )
         async with self._rendering:
-            return await asyncio.to_thread(self.renderer.render, performance, form, facts_of.label_in(events))
+            return await asyncio.to_thread(self.renderer.render, performance, form, provenance.summary_in(events))
 
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
@@ -195,15 +194,17 @@ class Service:
 
 def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> bytes:
     width = int(min(max(1200, 40 * performance.duration), 6000))
-    picture = roll.draw(performance, prime_notes=facts_of.prime_notes(events), width=width, height=420)
-    label = facts_of.label_in(events)
-    return roll.svg(picture, label) if form == "svg" else roll.png(picture, told=label)
+    picture = roll.draw(performance, prime_notes=provenance.prime_notes(events), width=width, height=420)
+    label = provenance.summary_in(events)
+    return roll.svg(picture, label) if form == "svg" else roll.png(picture, description=label)
 
 
 def _recipe(data: bytes) -> dict[str, Any] | None:
     """How one of our own files was made (see `take.take`); None for any other file."""
     try:
-        text, packed = facts_of.found(read_text(data))
-        return {"facts": json.loads(Facts.from_json(text).to_json()), "prime": packed} if text is not None else None
+        text, packed = provenance.find_texts(read_text(data))
+        return (
+            {"facts": json.loads(Provenance.from_json(text).to_json()), "prime": packed} if text is not None else None
+        )
     except (MidiError, BadInput):
         return None

@@ -117,14 +117,15 @@ def line_of(name: str, sounds: list[np.ndarray], primes: list[np.ndarray], apart
 
 def measure(arguments: argparse.Namespace) -> None:
     """Make and measure each set; lines are added as they come."""
+    from musicgen.app import backend
     from musicgen.app.audio import codes_file
-    from musicgen.app.audio import continuation as recording
+    from musicgen.app.audio import model as audio_model
     from musicgen.data_prep.vocabulary import SPECIALS
     from musicgen.model.codec.loudness import Loudness
     from musicgen.model.sampler import Sampling
 
-    model = recording.open_audio_model(arguments.checkpoint, arguments.codec)
-    engine, backend = recording.open_engine(model)
+    model = audio_model.open_audio_model(arguments.checkpoint, arguments.codec)
+    engine, computed_by = backend.open_engine(model.released)
     hop, late = model.codec.config.hop, model.late
     loudness = None if arguments.adrift else Loudness.of_codec(model.codec.config, model.codec.params)
     heard, wanted = (round(s * RATE) // hop for s in (arguments.prime_seconds, arguments.seconds))
@@ -142,7 +143,7 @@ def measure(arguments: argparse.Namespace) -> None:
     real = [sound[heard * hop :][: wanted * hop] for sound in through]
     real_bands = all_bands(real)
     chance = distance(all_bands(real[::2]), all_bands(real[1::2]))
-    about = {"checkpoint": model.released.name, "sha256": model.released.sha256, "backend": backend}
+    about = {"checkpoint": model.released.name, "sha256": model.released.sha256, "backend": computed_by}
     about |= {"seconds": arguments.seconds, "prime_seconds": arguments.prime_seconds, "seed": arguments.seed}
     about |= {"adrift": arguments.adrift}
     add(arguments.out, about | line_of("real", real, primes, chance))
@@ -168,7 +169,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def keep(folder: Path, primes: list[np.ndarray], sounds: list[np.ndarray]) -> None:
     """Prime and continuation as WAV files, to hear them."""
-    from musicgen.app.audio.files import sound_file
+    from musicgen.app.sound_file import sound_file
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (prime, sound) in enumerate(zip(primes, sounds, strict=True)):

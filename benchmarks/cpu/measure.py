@@ -262,7 +262,7 @@ def renewing(engine: OnnxEngine, N: int, M: int) -> Callable[[], Any]:
 
 def jax_steps(released: checkpoints.Released) -> Callable[[], Any]:
     """TOKENS tokens of the JAX engine, sampling and all; the caches are always read whole."""
-    from musicgen.app.compiled import keep_compiled
+    from musicgen.app.backend import keep_compiled
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()

@@ -84,7 +84,7 @@ def main() -> None:
     add("shards")
     add("--pieces", type=int, default=32)
     add("--seconds", type=float, default=60.0)
-    add("--closings", type=numbers, default=[closing.CLOSINGS], help="endings drawn for a piece (%(default)s)")
+    add("--closings", type=numbers, default=[closing.CANDIDATES], help="endings drawn for a piece (%(default)s)")
     add("--every", type=int, default=1, help="every K-th real piece (%(default)s)")
     add("--seed", type=int, default=0)
     add("--checkpoint", help="NAME or folder")
@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = open_model(open_weights(arguments.checkpoint))
     settings = Settings(seconds=arguments.seconds, latents=arguments.latents, context=arguments.context)
-    settings = settings.resolved(model.latents, model.context)
+    settings = settings.resolve(model.latents, model.context)
     real = [tokens[:-1] for _, tokens in evaluation_pieces(arguments.shards, "validation")][:: arguments.every]
     print(json.dumps(told("real", real, model, settings)), flush=True)
     seeds = range(arguments.seed, arguments.seed + arguments.pieces)
@@ -101,7 +101,7 @@ def main() -> None:
     streams = [np.append(START, close_at(row, START, arguments.seconds)) for row in rows]
     print(json.dumps(told("cut", streams, model, settings)), flush=True)
     for closings in arguments.closings:
-        closing.CLOSINGS = closings
+        closing.CANDIDATES = closings
         began = time.perf_counter()
         rows = [trim_to_eos(generated(model, dataclasses.replace(settings, end=True), seed)) for seed in seeds]
         more = {"closings": closings, "wall_seconds": round(time.perf_counter() - began, 1)}

@@ -90,7 +90,7 @@ def main() -> int:
 
     model = open_model(open_weights(None))
     settings = Settings(latents=options.latents, context=options.context, seconds=SECONDS)
-    sampler = Sampler(model, settings.resolved(model.latents, model.context), seed=1)
+    sampler = Sampler(model, settings.resolve(model.latents, model.context), seed=1)
     sampler.warm_up()
     conversation = Conversation(robot.send, pause=PAUSE, seconds=SECONDS, on_turn=over)
     converse(conversation, robot, sampler, inbox, lambda: None)  # type: ignore[arg-type]

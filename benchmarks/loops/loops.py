@@ -66,7 +66,7 @@ def main() -> None:
         if repeats >= REPEATS:
             looping[path.stem] = (repeats, encode(cut(music, 0, at), bos=True))
     model = open_model(open_weights(arguments.checkpoint))
-    settings = Settings(seconds=arguments.seconds).resolved(model.latents, model.context)
+    settings = Settings(seconds=arguments.seconds).resolve(model.latents, model.context)
     for name, rule in (("without", None), ("with", context_limit)):
         model.engine.context_limit = rule  # type: ignore[attr-defined]
         began = time.perf_counter()

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from musicgen.app.best_ending import CLOSINGS, RINGS_ON, closing, lead
+from musicgen.app.best_ending import CANDIDATES, RINGS_ON, best_of_n_ending, lead
 from musicgen.app.generate import begin
 from musicgen.app.settings import Settings
 from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, steps
@@ -25,7 +25,7 @@ def rows_of(blocks: Iterator[np.ndarray], rows: int) -> list[np.ndarray]:
     return [row[: np.flatnonzero(row == EOS)[0]] for row in said]
 
 
-@pytest.mark.parametrize("rows, each", [(1, CLOSINGS), (3, 2), (4, 2)])
+@pytest.mark.parametrize("rows, each", [(1, CANDIDATES), (3, 2), (4, 2)])
 def test_the_likeliest_of_several_endings(fake: ModuleType, rows: int, each: int) -> None:
     """The part before the last seconds is that of a piece without an end; of the endings the judge's choice is kept."""
     model = fake.fake_model()
@@ -67,7 +67,7 @@ def test_a_row_waits_for_the_others() -> None:
         yield from [np.full((count, 1), token, np.int16) for token in (TIME_SHIFT, EOS, EOS)]
 
     plain = iter([np.array([slow, quick], np.int16)] * 100)
-    blocks = list(closing(plain, [START, START], 4.0, 1, start, lambda stream: 0.0))
+    blocks = list(best_of_n_ending(plain, [START, START], 4.0, 1, start, lambda stream: 0.0))
     ends = [next(i for i, block in enumerate(blocks) if EOS in block[row]) for row in (0, 1)]
     assert ends[0] < ends[1] == len(blocks) - 1
     said = rows_of(iter(blocks), 2)
@@ -85,6 +85,6 @@ def test_endings_that_do_not_end() -> None:
         while True:
             yield np.full((count, 1), TIME_SHIFT + 99, np.int16)
 
-    blocks = list(closing(forever, [START], 4.0, 1, start, lambda stream: 0.0))
+    blocks = list(best_of_n_ending(forever, [START], 4.0, 1, start, lambda stream: 0.0))
     row = np.concatenate(blocks, axis=1)[0]
     assert EOS not in row and steps(row)[-1] >= (4.0 + RINGS_ON) * STEPS_PER_SECOND

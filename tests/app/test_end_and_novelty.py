@@ -22,10 +22,10 @@ from musicgen.data_prep.evaluation.memorisation_index import Index, build_index,
 from musicgen.data_prep.midi import read_text
 
 
-def sidecar(path: str) -> facts.Facts:
-    text, _ = facts.found(read_text(Path(path)))
+def sidecar(path: str) -> facts.Provenance:
+    text, _ = facts.find_texts(read_text(Path(path)))
     assert text is not None
-    return facts.Facts.from_json(text)
+    return facts.Provenance.from_json(text)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_row_that_never_ends_is_cut() -> None:
     model = SimpleNamespace(name="fake", sha256="f" * 64, backend="none")
     settings = Settings(seconds=2.0, end=True)
     sample = generate.finished(drawn.rows[0], None, np.array([1], np.int16), settings, 0, 1, model)
-    assert sample.facts.ended is None and sample.music.duration == pytest.approx(2.0)
+    assert sample.provenance.ended is None and sample.music.duration == pytest.approx(2.0)
 
 
 def test_files_of_earlier_versions(command: SimpleNamespace) -> None:
@@ -101,14 +101,14 @@ def test_files_of_earlier_versions(command: SimpleNamespace) -> None:
     for name in ("ended", "memorisation"):
         del values[name]
     del values["settings"]["end"]
-    assert facts.Facts.from_json(json.dumps(values)) == sidecar("new.mid")
+    assert facts.Provenance.from_json(json.dumps(values)) == sidecar("new.mid")
     with pytest.raises(BadInput, match="loudness"):
-        facts.Facts.from_json(json.dumps(values | {"settings": values["settings"] | {"loudness": 1}}))
+        facts.Provenance.from_json(json.dumps(values | {"settings": values["settings"] | {"loudness": 1}}))
     with pytest.raises(BadInput, match="top_p"):
         settings = {name: value for name, value in values["settings"].items() if name != "top_p"}
-        facts.Facts.from_json(json.dumps(values | {"settings": settings}))
+        facts.Provenance.from_json(json.dumps(values | {"settings": settings}))
     with pytest.raises(BadInput, match="what was found out"):
-        facts.Facts.from_json(json.dumps(values | {"memorisation": "much"}))
+        facts.Provenance.from_json(json.dumps(values | {"memorisation": "much"}))
 
 
 def test_every_piece_says_what_it_shares(
@@ -121,7 +121,7 @@ def test_every_piece_says_what_it_shares(
     (match,) = json.loads(captured.out)["memorisation"]
     assert match["name"] == "original.mid" and match["length"] > 60
     assert sidecar("copy.mid").memorisation == match
-    assert f"copy.mid shares {match['length']} notes with Somebody: Something: --no-memorised 32" in captured.err
+    assert f"copy.mid shares {match['length']} notes with Somebody: Something: --avoid-copies 32" in captured.err
     assert command.run("--out", "other.mid", "--seed", 2, "--seconds", 4) == 0
     assert "shares" not in capsys.readouterr().err
     assert sidecar("other.mid").memorisation == {"length": 0}
@@ -136,7 +136,7 @@ def test_a_prime_is_no_copy(fake: ModuleType, music: Performance) -> None:
     prime = make_prime(music, None, "p")
     result = generate.generate(generate.Request(Settings(seconds=5), prime, 3), fake.fake_model())
     index = build_index([("prime.mid", "", prime.performance)])
-    assert apart.length(apart.with_matches(result, index).samples[0]) == 0
+    assert apart.length(apart.add_matches(result, index).samples[0]) == 0
 
 
 def test_copies_are_drawn_again(
@@ -169,22 +169,22 @@ def test_a_limit_that_nothing_meets(
         return original(dataclasses.replace(request, seed=1), *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(apart, "generate", stuck)
-    assert command.run("--out", "new.mid", "--seed", 1, "--no-memorised", 32, "--quiet") == 2
+    assert command.run("--out", "new.mid", "--seed", 1, "--avoid-copies", 32, "--quiet") == 2
     captured = capsys.readouterr()
-    assert "1 of 1 pieces still share so many notes" in captured.err and captured.err.count("\n") == 1
+    assert "1 of 1 pieces still share that many notes" in captured.err and captured.err.count("\n") == 1
     assert len(set(again)) == apart.ATTEMPTS and not Path("new.mid").exists()
 
 
 def test_without_an_index(command: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, and null; an error only if --no-memorised was asked for, before the work."""
+    """One line, and null; an error only if --avoid-copies was asked for, before the work."""
     assert command.run("--out", "new.mid", "--seconds", 3, "--json") == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["memorisation"] == [None] and sidecar("new.mid").memorisation is None
     assert captured.err.count("without an index of their training set") == 1
-    assert command.run("--out", "no.mid", "--no-memorised", 32) == 2
+    assert command.run("--out", "no.mid", "--avoid-copies", 32) == 2
     assert "--build-index" in capsys.readouterr().err and not Path("no.mid").exists()
-    assert command.run("--out", "no.mid", "--no-memorised", 0) == 2
-    assert "--no-memorised must be at least 1" in capsys.readouterr().err
+    assert command.run("--out", "no.mid", "--avoid-copies", 0) == 2
+    assert "--avoid-copies must be at least 1" in capsys.readouterr().err
 
 
 def test_a_damaged_index_costs_no_piece(command: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,8 +107,8 @@ def test_settings_are_checked_against_the_model(fake: ModuleType) -> None:
         generate.generate(generate.Request(Settings(context=1025)), fake.fake_model())
     with pytest.raises(BadInput, match=r"--latents 300"):
         generate.generate(generate.Request(Settings(latents=300)), fake.fake_model())
-    assert Settings(context=16).resolved(64, 256).latents == 16
-    assert Settings().resolved(64, 256) == Settings(latents=64, context=256)
+    assert Settings(context=16).resolve(64, 256).latents == 16
+    assert Settings().resolve(64, 256) == Settings(latents=64, context=256)
 
 
 def test_several_samples_are_numbered_and_differ(command: SimpleNamespace, prime_file: Path) -> None:
@@ -128,9 +128,9 @@ def test_prime_seconds_and_no_prime(command: SimpleNamespace, prime_file: Path) 
     alone, _ = read_midi(Path("alone.mid"))
     count = int((prime.onset < prime.onset[0] + 3).sum())
     assert len(both) == count + len(alone)
-    text, _ = facts.found(read_text(Path("with.mid")))
+    text, _ = facts.find_texts(read_text(Path("with.mid")))
     assert text is not None
-    told = facts.Facts.from_json(text)
+    told = facts.Provenance.from_json(text)
     assert told.prime_notes == count
     assert np.allclose(both.onset[count:], alone.onset + told.join_seconds, atol=1e-4)
     assert alone.duration <= 4.001
@@ -247,11 +247,11 @@ def test_replay_wants_the_same_weights(
 def test_damaged_facts_are_bad_input(change, fake: ModuleType) -> None:  # type: ignore[no-untyped-def]
     """Someone edited the text event: one error of ours, whatever they wrote."""
     sample = generate.generate(generate.Request(Settings(seconds=1), None, 1), fake.fake_model()).samples[0]
-    told = json.loads(sample.facts.to_json())
-    assert facts.Facts.from_json(json.dumps(told)) == sample.facts
+    told = json.loads(sample.provenance.to_json())
+    assert facts.Provenance.from_json(json.dumps(told)) == sample.provenance
     change(told)
     with pytest.raises(BadInput):
-        facts.Facts.from_json(json.dumps(told))
+        facts.Provenance.from_json(json.dumps(told))
 
 
 def test_audio_goes_with_every_sample(command: SimpleNamespace) -> None:

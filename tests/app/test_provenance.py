@@ -16,7 +16,7 @@ from musicgen.app import cli
 from musicgen.app.commands import generate as generate_command
 from musicgen.app.generate import Request, Sample, generate, midi_file
 from musicgen.app.prime import make_prime
-from musicgen.app.provenance import LONGEST_LABEL, Facts, as_label, label, label_in, texts
+from musicgen.app.provenance import LONGEST_SUMMARY, Provenance, printable, summary_in, summary_line, texts
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, write_midi
 
@@ -53,11 +53,11 @@ def described(data: bytes) -> dict[bytes, bytes]:
 
 
 def test_the_line(sample: Sample) -> None:
-    facts = dataclasses.asdict(sample.facts)
-    assert label(facts) == LABEL == label_in(texts(sample.facts, None))
-    assert label({**facts, "prime_sha256": None}).endswith("sample 1, no prime")
-    assert label_in(()) is None and label_in(('musicgen {"format": 9}',)) is None
-    assert as_label("a\0b\né" + "x" * 999) == "a?b??" + "x" * (LONGEST_LABEL - 5)
+    facts = dataclasses.asdict(sample.provenance)
+    assert summary_line(facts) == LABEL == summary_in(texts(sample.provenance, None))
+    assert summary_line({**facts, "prime_sha256": None}).endswith("sample 1, no prime")
+    assert summary_in(()) is None and summary_in(('musicgen {"format": 9}',)) is None
+    assert printable("a\0b\né" + "x" * 999) == "a?b??" + "x" * (LONGEST_SUMMARY - 5)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
@@ -97,7 +97,7 @@ def test_music_of_others_is_not_called_ours(music: Performance, tmp_path: Path) 
 
 def test_facts_of_a_stranger_stay_text(sample: Sample, music: Performance, tmp_path: Path) -> None:
     """A name with markup in it is a name; one that is too long is cut."""
-    facts: Facts = dataclasses.replace(sample.facts, checkpoint="</desc><script>é\n&" + "x" * 500)
+    facts: Provenance = dataclasses.replace(sample.provenance, checkpoint="</desc><script>é\n&" + "x" * 500)
     write_midi(music, tmp_path / "strange.mid", text=texts(facts, None))
     for name in ("x.svg", "x.png", "x.mp3"):
         command = "render" if name.endswith("mp3") else "roll"
@@ -108,4 +108,4 @@ def test_facts_of_a_stranger_stay_text(sample: Sample, music: Performance, tmp_p
         == comment(tmp_path / "x.mp3")
         == described((tmp_path / "x.png").read_bytes())[b"Description"].decode()
     )
-    assert told.text.startswith("musicgen, checkpoint </desc><script>??&xxx") and len(told.text) == LONGEST_LABEL
+    assert told.text.startswith("musicgen, checkpoint </desc><script>??&xxx") and len(told.text) == LONGEST_SUMMARY

@@ -127,7 +127,7 @@ def test_weights_of_another_vocabulary(tmp_path: Path, weights: Path, cache: Pat
     tokenizer["steps_per_second"] = 50
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
     checkpoints.write_sums(copy)
-    assert "other tokens" in refused(tmp_path, cache, copy, 1)
+    assert "another vocabulary" in refused(tmp_path, cache, copy, 1)
 
 
 def test_more_context_than_the_model_has(tmp_path: Path, weights: Path, cache: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from musicgen import checkpoints
-from musicgen.app.audio.continuation import CODES
+from musicgen.app.audio.model import CODES
 from musicgen.checkpoints import codec_release
 from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS

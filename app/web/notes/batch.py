@@ -85,7 +85,7 @@ class Batch:
     def _draw_again(self) -> None:
         """Make the takes again that were too near to the training set, or say that they cannot be had.
 
-        The seeds are those of `novelty.generate_apart`: a chosen first one gives the pieces of the command line.
+        The seeds are those of `generate_avoiding_copies`: a chosen first one gives the pieces of the command line.
         """
         for row in self.rows:
             if row.near is not None and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
@@ -173,7 +173,7 @@ class Batch:
                 whole, ticket.request.prime, ticket.request.before, settings, self.seed, row.row + 1, self.model
             )
             if ticket.request.index is not None:
-                sample = novelty.with_match(sample, ticket.request.index)
+                sample = novelty.add_match(sample, ticket.request.index)
                 if novelty.length(sample) >= THRESHOLD and ticket.request.again is None:
                     row.near = sample
                     return
@@ -189,7 +189,7 @@ def batch_size(rows: int) -> int:
 
 def _nearest_piece(sample: Sample) -> tuple[int, str]:
     """How many notes a compared take shares with a training piece, and with which."""
-    match = sample.facts.memorisation or {}
+    match = sample.provenance.memorisation or {}
     return novelty.length(sample), str(match.get("title") or match.get("name"))
 
 

@@ -28,7 +28,7 @@ from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.controls import CONTROLS
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import LARGEST_PACKED, Prime, make_prime, unpack
-from musicgen.app.provenance import Facts
+from musicgen.app.provenance import Provenance
 from musicgen.app.settings import Settings
 from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of, truth
 from musicgen.app.web.dials import Dials
@@ -88,7 +88,7 @@ def parse_request(body: object, dials: Dials, sha256: str, limits: Limits) -> Ge
 
 def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> GenerateRequest:
     """The request that makes a take exactly once more, from its facts and its packed prime.  Raises BadInput."""
-    facts = Facts.from_json(json.dumps(_floats(recipe.get("facts"))))
+    facts = Provenance.from_json(json.dumps(_floats(recipe.get("facts"))))
     settings = facts.settings
     if facts.checkpoint_sha256 != sha256:
         raise BadInput(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from musicgen.app.best_ending import CLOSINGS, endings_each, lead
+from musicgen.app.best_ending import CANDIDATES, candidates_per_row, lead
 from musicgen.app.bundled import FOLDER, bundled_primes
-from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, finality, start
+from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, eos_nats, start
 from musicgen.app.settings import Settings
 from musicgen.app.web.notes.quality import Quality
 from musicgen.data_prep import encode, read_midi
@@ -102,7 +102,7 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
     prime = opening()
     if pairs[0] in streams:
         rules = Endings(NoteLimits(LONGEST_NOTE), 10 * OPENS)  # none is to end while it is timed
-        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, rules=rules, copies=CLOSINGS)
+        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, rules=rules, copies=CANDIDATES)
         next(streams["endings"])
     best: dict[Pair | str, float] = {}
     judging = np.inf
@@ -113,12 +113,12 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
             drawn = sum(next(stream).shape[1] for _ in range(BLOCKS))
             best[name] = max(best.get(name, 0.0), drawn / max(time.perf_counter() - began, 1e-6))
         began = time.perf_counter()
-        finality(model, np.resize(prime, JUDGED_BY["context"]))
+        eos_nats(model, np.resize(prime, JUDGED_BY["context"]))
         judging = min(judging, time.perf_counter() - began)
     ending = 0.0
     if "endings" in best:
         longest = LONGEST_OF_ALL * OPENS * TOKENS_PER_SECOND
-        ending = longest / best["endings"] + CLOSINGS * judging
+        ending = longest / best["endings"] + CANDIDATES * judging
     yield Speeds({pair: best[pair] for pair in pairs if pair in best}, ending)
 
 
@@ -128,10 +128,10 @@ def warm(
     """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
     somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
     usual, tokens = _settings(latents, context), opening()
-    many = endings_each(rows)
+    many = candidates_per_row(rows)
     primes = [tokens] * (rows if many == 1 else 1)
     next(start(model, primes, usual, 0, rules=Endings(NoteLimits(LONGEST_NOTE), OPENS), copies=many))
-    finality(model, tokens)
+    eos_nats(model, tokens)
     for length in WARM_LENGTHS:
         stream = start(model, [tokens[:length]] * rows, usual, 0)
         next(stream)

@@ -40,7 +40,7 @@ def opening(prime: Prime) -> dict[str, Any]:
 
 def take(sample: Sample, prime: Prime | None) -> dict[str, Any]:
     """A finished take as JSON: its music, its MIDI file in base64, its facts and what is new in it."""
-    facts = sample.facts
+    facts = sample.provenance
     packed = pack(prime) if prime is not None else None
     length = facts.join_seconds + (facts.settings.seconds if facts.ended is None else facts.ended)
     return {

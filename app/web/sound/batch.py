@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musicgen.app.audio.continuation import AudioModel, encoding, open_engine, start, tokens_of, weights
-from musicgen.app.audio.files import digest
-from musicgen.app.audio.output import Voice
+from musicgen.app.audio.continuation import start, tokens_of, weights
+from musicgen.app.audio.model import AudioModel
+from musicgen.app.audio.prompt import iterate_codes
+from musicgen.app.audio.writer import SoundWriter
+from musicgen.app.backend import open_engine
 from musicgen.app.generate import new_seed
-from musicgen.app.provenance import label
+from musicgen.app.provenance import summary_line
 from musicgen.app.settings import Settings
+from musicgen.app.sound_file import digest
 from musicgen.app.version import version
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.sound.request import SoundRequest
@@ -41,7 +44,7 @@ class SoundModel:
     @classmethod
     def of(cls, model: AudioModel) -> SoundModel:
         """Raises MusicgenError if they cannot be made ready."""
-        return cls(model, *open_engine(model))
+        return cls(model, *open_engine(model.released))
 
 
 @dataclasses.dataclass
@@ -49,7 +52,7 @@ class SoundRow:
     """One take of the request in one row of the batch."""
 
     take: int  # from 1
-    voice: Voice
+    voice: SoundWriter
     waiting: list[np.ndarray]  # sound that has not been emitted
     done: bool = False
 
@@ -61,7 +64,7 @@ class SoundBatch:
             sound begins
     listening   seconds of the recording that have been encoded
     sound   take, sound, seconds of new sound so far, rate: seconds of sound made in a second
-    take    take, seconds of new sound, tokens, facts, label: see `facts.label`
+    take    take, seconds of new sound, tokens, facts, label: see `provenance.summary_line`
     """
 
     def __init__(self, tickets: Sequence[Ticket[SoundRequest]], model: SoundModel, limits: Limits) -> None:
@@ -74,7 +77,7 @@ class SoundBatch:
         self.rows: list[SoundRow] = []
         for take in range(1, self.request.takes + 1):
             waiting: list[np.ndarray] = []
-            self.rows.append(SoundRow(take, Voice(model.model, waiting.append, total), waiting))
+            self.rows.append(SoundRow(take, SoundWriter(model.model, waiting.append, total), waiting))
         self.tokens = 0
         heard = self.request.heard
         join = heard.samples if heard is not None else 0
@@ -112,7 +115,7 @@ class SoundBatch:
         codes = None
         if request.heard is not None:
             pieces = []
-            for piece in encoding(request.heard, model):
+            for piece in iterate_codes(request.heard, model):
                 pieces.append(piece)
                 seconds = sum(map(len, pieces)) / model.codec.config.frame_rate
                 self.ticket.emit("listening", seconds=round(seconds, 2))
@@ -170,7 +173,9 @@ class SoundBatch:
             "version": version(),
         }
         seconds = round(row.voice.made, 4)
-        self.ticket.emit("take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=label(facts))
+        self.ticket.emit(
+            "take", take=row.take, seconds=seconds, tokens=self.tokens, facts=facts, label=summary_line(facts)
+        )
 
 
 def measure_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
@@ -182,7 +187,7 @@ def measure_sound(model: SoundModel, latents: int, context: int, interrupted: Ca
     prime = np.concatenate([silence[:-1]] * (1 + frames // len(silence)) + [silence[-1:]])
     stream = start(model.engine, model.model, [prime], settings, 0)
     sound: list[np.ndarray] = []
-    voice = Voice(model.model, sound.append, 60 * SAMPLE_RATE)
+    voice = SoundWriter(model.model, sound.append, 60 * SAMPLE_RATE)
     voice.add(next(stream)[0].astype(np.int32) - SPECIALS)
     began, before = time.perf_counter(), voice.made
     for _ in range(MEASURED_BLOCKS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from musicgen.app.audio.continuation import AudioModel
+from musicgen.app.audio.model import AudioModel
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.sound.batch import SoundBatch, SoundModel, measure_sound
 from musicgen.app.web.sound.request import SoundRequest, dials_of

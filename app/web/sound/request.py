@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from musicgen.app.audio.continuation import AudioModel, Heard
-from musicgen.app.audio.output import WARM
+from musicgen.app.audio.model import AudioModel
+from musicgen.app.audio.prompt import WARM, AudioPrompt
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings
 from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of
@@ -43,7 +43,7 @@ class SoundRequest:
     kind: ClassVar[str] = "sound"
     settings: Settings
     recording: np.ndarray | None
-    heard: Heard | None
+    heard: AudioPrompt | None
     takes: int
     seed: int | None
 
@@ -87,7 +87,7 @@ def parse_sound_request(body: object, model: AudioModel, limits: Limits, read: R
     return SoundRequest(settings, recording, heard, takes, seed)
 
 
-def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> Heard:
+def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> AudioPrompt:
     """What the model is given of samples int16 [n].  Raises BadInput if their end is silent."""
     assert settings.context is not None  # resolved
     hop = model.codec.config.hop
@@ -96,7 +96,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> He
     tail = to_float(recording[:samples][-frames * hop :])
     if is_silent(tail):
         raise BadInput("the end of this recording is silent, so there is nothing to continue: end it earlier")
-    return Heard(None, tail, samples)
+    return AudioPrompt(None, tail, samples)
 
 
 def decode_sound(text: object, limits: Limits) -> bytes:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from musicgen.app.audio.continuation import AudioModel
-from musicgen.app.audio.files import SUBTYPES
+from musicgen.app.audio.model import AudioModel
 from musicgen.app.errors import BadInput, Busy
-from musicgen.app.provenance import as_label
+from musicgen.app.provenance import printable
+from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.scheduler import Scheduler
@@ -78,7 +78,7 @@ class SoundService:
         data = await asyncio.to_thread(decode_sound, samples, self.limits)
         if not data or len(data) % 2:
             raise BadInput("there is no sound in this request: make some first")
-        return await self.write(np.frombuffer(data, "<i2"), form, as_label(label) if isinstance(label, str) else None)
+        return await self.write(np.frombuffer(data, "<i2"), form, printable(label) if isinstance(label, str) else None)
 
     async def write(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
         """A sound file of samples int16 [n] at 24 kHz."""

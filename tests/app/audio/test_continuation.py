@@ -13,15 +13,10 @@ import pytest
 import soundfile
 
 from musicgen.app.audio import codes_file
-from musicgen.app.audio.continuation import (
-    FADE,
-    AudioModel,
-    continue_recording,
-    encoded,
-    hear,
-    open_audio_model,
-)
-from musicgen.app.audio.output import FADE_IN, FADE_OUT, WARM, Voice
+from musicgen.app.audio.continuation import continue_recording
+from musicgen.app.audio.model import AudioModel, open_audio_model
+from musicgen.app.audio.prompt import FADE, WARM, encode_prompt, load_prompt
+from musicgen.app.audio.writer import FADE_IN, FADE_OUT, SoundWriter
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.settings import Settings
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
@@ -37,19 +32,19 @@ def settings(model: AudioModel, **changes: object) -> Settings:
     """Half a second of new sound."""
     config = model.released.config
     asked = dataclasses.replace(Settings(seconds=0.5), **changes)  # type: ignore[arg-type]
-    return asked.resolved(config.latents * model.codebooks, config.context * model.codebooks)
+    return asked.resolve(config.latents * model.codebooks, config.context * model.codebooks)
 
 
 def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     """The recording as it was, a short fade, then the codec's sound; nowhere a jump that sound itself has not."""
     toy.write_sound(tmp_path / "prime.wav", 3.0)
     prime = read_audio(tmp_path / "prime.wav")
-    heard = hear(tmp_path / "prime.wav", model, None)
-    made = continue_recording(model, heard, settings(model), 7, [tmp_path / "new.wav"])
+    prompt = load_prompt(tmp_path / "prime.wav", model, None)
+    made = continue_recording(model, prompt, settings(model), 7, [tmp_path / "new.wav"])
     out, rate = soundfile.read(tmp_path / "new.wav", dtype="float32")
     with soundfile.SoundFile(tmp_path / "new.wav") as file:
         assert f"checkpoint {model.released.name}" in file.comment and "seed 7, sample 1, prime " in file.comment
-    fade, join, late = round(FADE * rate), heard.samples, model.late
+    fade, join, late = round(FADE * rate), prompt.samples, model.late
     assert rate == SAMPLE_RATE and join % model.codec.config.hop == 0 and len(prime) - join < model.codec.config.hop
     assert len(out) == join + rate // 2
     np.testing.assert_allclose(out[: join - late - fade], prime[: join - late - fade], atol=1e-4)
@@ -57,15 +52,15 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     assert steps[join - late - fade - 1 : join + 1].max() < 0.2 + 2 * np.abs(np.diff(prime)).max()
     assert out[-1] == pytest.approx(0.0, abs=1e-3)
     # What follows is what the codec makes of old and new codes in one go.
-    codes = encoded(heard, model)[-WARM:].astype(np.int32)
+    codes = encode_prompt(prompt, model)[-WARM:].astype(np.int32)
     sound: list[np.ndarray] = []
     assert late == model.codec.config.hop  # an MDCT's
-    voice = Voice(model, sound.append, rate // 2)
-    voice.begin(heard, encoded(heard, model), keep=True)
+    writer = SoundWriter(model, sound.append, rate // 2)
+    writer.begin(prompt, encode_prompt(prompt, model), keep=True)
     rng = np.random.default_rng(0)
     new = rng.integers(0, 1024, (38, model.codebooks)).astype(np.int32)
     for start in range(0, 38, 8):
-        voice.add(new[start : start + 8])
+        writer.add(new[start : start + 8])
     whole = codes_file.decoder(model.codec, model.codebooks).push(np.concatenate([codes, new]))
     mine = np.concatenate(sound)[join - late :]
     steady = len(mine) - round(FADE_OUT * rate)
@@ -76,14 +71,14 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
 def test_same_seed_same_sound(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     """And samples of one run differ; without the recording the new sound begins softly."""
     toy.write_sound(tmp_path / "prime.flac", 1.0, rate=44_100, channels=2)
-    heard = hear(tmp_path / "prime.flac", model, None)
+    prompt = load_prompt(tmp_path / "prime.flac", model, None)
     outs = [tmp_path / name for name in ("a-1.wav", "a-2.wav")]
     asked = settings(model, keep_prime=False, num_samples=2)
-    continue_recording(model, heard, asked, 7, outs)
+    continue_recording(model, prompt, asked, 7, outs)
     one, two = (soundfile.read(out)[0] for out in outs)
     assert len(one) == len(two) == SAMPLE_RATE // 2 and (one != two).any()
     assert np.abs(one[: round(FADE_IN * SAMPLE_RATE) // 10]).max() <= 0.1
-    continue_recording(model, heard, asked, 7, [tmp_path / name for name in ("b-1.wav", "b-2.wav")])
+    continue_recording(model, prompt, asked, 7, [tmp_path / name for name in ("b-1.wav", "b-2.wav")])
     assert (tmp_path / "b-2.wav").read_bytes() == outs[1].read_bytes()
 
 
@@ -96,12 +91,12 @@ def test_from_nothing(model: AudioModel, tmp_path: Path) -> None:
 def test_the_first_seconds(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     """Of a recording that is longer than the context: as many frames as the model has, from where it is cut."""
     toy.write_sound(tmp_path / "prime.wav", 6.0)
-    heard = hear(tmp_path / "prime.wav", model, 4.0)
-    assert heard.seconds == 4.0 and len(heard.tail) == (model.frames + WARM) * model.codec.config.hop
+    prompt = load_prompt(tmp_path / "prime.wav", model, 4.0)
+    assert prompt.seconds == 4.0 and len(prompt.tail) == (model.frames + WARM) * model.codec.config.hop
     np.testing.assert_allclose(
-        heard.tail, read_audio(tmp_path / "prime.wav")[: 4 * SAMPLE_RATE][-len(heard.tail) :], atol=1e-6
+        prompt.tail, read_audio(tmp_path / "prime.wav")[: 4 * SAMPLE_RATE][-len(prompt.tail) :], atol=1e-6
     )
-    codes = encoded(heard, model)
+    codes = encode_prompt(prompt, model)
     assert codes.shape == (model.frames, model.codebooks)
     whole = codes_file.encoder(model.codec).push(read_audio(tmp_path / "prime.wav")[: 4 * SAMPLE_RATE])
     assert (codes[-20:] == whole[-20:]).all()  # the codec has forgotten how it began
@@ -128,12 +123,12 @@ def test_three_hours_in_bounded_memory(model: AudioModel, tmp_path: Path) -> Non
     long_wave(tmp_path / "long.wav", 3.0)
     tracemalloc.start()
     try:
-        heard = hear(tmp_path / "long.wav", model, None)
+        prompt = load_prompt(tmp_path / "long.wav", model, None)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert heard.seconds == 3 * 3600 and peak < 30e6
-    assert len(heard.tail) <= (model.frames + WARM) * model.codec.config.hop
+    assert prompt.seconds == 3 * 3600 and peak < 30e6
+    assert len(prompt.tail) <= (model.frames + WARM) * model.codec.config.hop
 
 
 def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path: Path) -> None:

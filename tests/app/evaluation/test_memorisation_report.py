@@ -15,7 +15,7 @@ from musicgen import checkpoints
 from musicgen.app import provenance as facts
 from musicgen.app.cli import main
 from musicgen.app.evaluation import memorisation_report
-from musicgen.app.provenance import Facts
+from musicgen.app.provenance import Provenance
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, cut, merge, shift_time, write_midi
 from musicgen.data_prep.dataset.augment import transpose
@@ -95,7 +95,7 @@ def test_the_prime_does_not_count(tmp_path: Path, index_file: Path, piece: Calla
     """A prime out of the training set is the person's, not the model's."""
     prime = cut(piece(300, 1), 0.0, 20.0)
     music = merge([prime, shift_time(piece(100, 79), 21.0)])
-    about = Facts(Settings().resolved(2, 4), 1, 1, "c", "0", "1", len(prime), 20.0, "cpu", "0")
+    about = Provenance(Settings().resolve(2, 4), 1, 1, "c", "0", "1", len(prime), 20.0, "cpu", "0")
     content = write_midi(music, None, text=facts.texts(about, None))
     index = read_index(index_file)
     assert len(memorisation_report.new_notes(content)) == len(music) - len(prime)

@@ -325,7 +325,7 @@ def test_silences_are_shortened_and_nothing_else() -> None:
 def test_the_sampler_draws_what_is_wanted_and_no_more(fake: ModuleType) -> None:
     """Two answers; the first is given up in favour of the second, which has the next seed."""
     model = fake.fake_model()
-    sampler = Sampler(model, Settings(seconds=2.0).resolved(64, 256), seed=5)
+    sampler = Sampler(model, Settings(seconds=2.0).resolve(64, 256), seed=5)
     sampler.warm_up()
     told: list[int] = []
     problems: list[BaseException] = []

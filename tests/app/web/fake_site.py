@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.app import cli, generate
-from musicgen.app.audio import continuation as recording
+from musicgen.app import backend, cli, generate
+from musicgen.app.audio import model as audio_model
 from musicgen.app.evaluation import memorisation_report
 from musicgen.app.settings import Settings
 from musicgen.app.web import serve
@@ -66,9 +66,9 @@ def main(pause: float, sound: str | None = None) -> None:
     memorisation_report.open_index = lambda path, checkpoint: build_index([("77.mid", "The Original", origin)])
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
-    sound_batch.open_engine = lambda model: (Paused(recording.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
+    sound_batch.open_engine = lambda model: (Paused(backend.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     if sound is None:
-        recording.MODEL = "weights-that-do-not-ship"
+        audio_model.MODEL = "weights-that-do-not-ship"
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     cli.leave_tidily()  # as the command does: killed while it starts a process, it would leave that one complaining

@@ -123,7 +123,7 @@ class Visit:
             self.page.click(f".mg-carry button:text-is('{label}')")
         return Path(waiting.value.path()).read_bytes()
 
-    def facts(self) -> facts.Facts:
+    def facts(self) -> facts.Provenance:
         """How the take on the stage was made, by its MIDI file."""
         told = facts.read(read_text(self.download("MIDI")))
         assert told is not None
@@ -160,9 +160,9 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
 
     data = visit.download("MIDI")
     music, _ = read_midi(data)
-    told, packed = facts.found(read_text(data))
+    told, packed = facts.find_texts(read_text(data))
     assert told is not None and packed is not None
-    made = facts.Facts.from_json(told)
+    made = facts.Provenance.from_json(told)
     assert 60 < made.prime_notes < 128, "the handle has chosen a part"
     assert len(music) > made.prime_notes
 
@@ -258,9 +258,9 @@ def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
     visit.finished()
     assert page.inner_text("#mg-message").strip() == "Take 1 is ready."
     data = visit.download("MIDI")
-    text, _ = facts.found(read_text(data))
+    text, _ = facts.find_texts(read_text(data))
     assert text is not None
-    made = facts.Facts.from_json(text)
+    made = facts.Provenance.from_json(text)
     assert made.seed == next_seed(77, 1) and made.memorisation == {"length": 0}
     shown = page.evaluate("async () => (await musicgen.page).rollPlayer.music.notes.length")
     assert shown == len(read_midi(data)[0])

@@ -14,7 +14,7 @@ import pytest
 from musicgen.app.errors import Busy, EnvironmentProblem
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Request, generate, midi_file
-from musicgen.app.novelty import generate_apart
+from musicgen.app.novelty import generate_avoiding_copies
 from musicgen.app.prime import pack
 from musicgen.app.settings import Settings
 from musicgen.app.web.notes import batch as note_batch
@@ -176,7 +176,7 @@ def test_a_take_too_near_to_a_training_piece_is_made_again(make_scheduler: Any, 
     assert again["take"] == 1 and again["shares"] >= THRESHOLD and again["title"] == "Somebody: Something"
     assert [event["take"] for event in only(events, "take")] == [2, 1] and events[-1]["event"] == "end"
     settings = Settings(seconds=20.0, num_samples=2, latents=64, context=256)
-    expected = generate_apart(Request(settings, None, 5), fixture.model, seed_5, THRESHOLD)
+    expected = generate_avoiding_copies(Request(settings, None, 5), fixture.model, seed_5, THRESHOLD)
     made = {take["take"]: take for take in only(events, "take")}
     for number, sample in enumerate(expected.samples, start=1):
         assert base64.b64decode(made[number]["midi"]) == midi_file(sample, None)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen.app.audio import continuation as recording
-from musicgen.app.audio.continuation import FADE, AudioModel, open_audio_model, sounds
+from musicgen.app.audio import model as audio_model
+from musicgen.app.audio.continuation import sounds
+from musicgen.app.audio.model import AudioModel, open_audio_model
+from musicgen.app.audio.prompt import FADE
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes.maker import NoteMaker
@@ -194,6 +196,6 @@ def test_sounds_in_a_python_program(
         sounds(tempo=3, **names)
     with pytest.raises(BadInput, match="end is for MIDI"):
         sounds(end=True, **names)
-    monkeypatch.setattr(recording, "MODEL", "weights-that-do-not-ship")
+    monkeypatch.setattr(audio_model, "MODEL", "weights-that-do-not-ship")
     with pytest.raises(EnvironmentProblem, match="no weights for sound"):
         sounds()

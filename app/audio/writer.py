@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musicgen.app.audio import codes_file
-from musicgen.app.audio.files import Write
+from musicgen.app.audio.model import AudioModel
+from musicgen.app.audio.prompt import WARM, AudioPrompt
+from musicgen.app.sound_file import Write
 from musicgen.data_prep.audio import SAMPLE_RATE, read_blocks
 
-if TYPE_CHECKING:
-    from musicgen.app.audio.continuation import AudioModel, Heard
-
-WARM = 128  # frames after which the codec has forgotten how it began
 FADE_IN, FADE_OUT = 0.01, 0.25  # seconds at the ends that are cuts
 
 
-class Voice:
+class SoundWriter:
     """It gives its sound to `write` as it comes; total: samples of new sound that are wanted."""
 
     def __init__(self, model: AudioModel, write: Write, total: int):
@@ -28,19 +25,19 @@ class Voice:
         self.cut = True  # whether the new sound begins out of nothing
         self.early = model.late  # samples still to come of what was before the new sound
 
-    def begin(self, heard: Heard | None, codes: np.ndarray | None, keep: bool) -> None:
+    def begin(self, prompt: AudioPrompt | None, codes: np.ndarray | None, keep: bool) -> None:
         """Bring the decoder to where the recording ends and, if it is kept, write it up to there, or rather up to
         where the decoder is: its last moments come with the first new frames."""
-        if heard is None or codes is None:
+        if prompt is None or codes is None:
             return
-        fade = heard.fade
+        fade = prompt.fade
         known = self.decoder.push(codes[-WARM:].astype(np.int32))
         if keep:
-            if heard.path is not None:
-                for block in _first_samples(heard.path, heard.samples - self.early - fade):
+            if prompt.path is not None:
+                for block in _first_samples(prompt.path, prompt.samples - self.early - fade):
                     self.write(block)
             weight = (np.arange(fade, dtype=np.float32) + 0.5) / fade
-            old = heard.tail[: len(heard.tail) - self.early][-fade:]
+            old = prompt.tail[: len(prompt.tail) - self.early][-fade:]
             self.write((1 - weight) * old + weight * known[-fade:])
             self.cut = False
 

@@ -37,7 +37,7 @@ def sound_file(out: Path, comment: str | None = None, *, rate: int = SAMPLE_RATE
     """A function that adds f32 [n] or [n, channels], -1..1, to the file, which appears whole when the body ends well,
     and else not at all.
 
-    comment: what the file says of itself; see `provenance.label`.
+    comment: what the file says of itself; see `provenance.summary_line`.
 
     Raises EnvironmentProblem if it cannot be written.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from musicgen.app.compiled import cache_folder, keep_compiled
+from musicgen.app.backend import cache_folder, keep_compiled
 
 NAMES = (
     "jax_compilation_cache_dir",

@@ -1,0 +1,253 @@
+"""musicgen as a library: `musicgen.load(...)` gives a `Model`, whose pieces can be heard, saved and scored."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musicgen.app.audio.continuation import Sound, make_sounds
+from musicgen.app.audio.model import AudioModel, open_audio_model
+from musicgen.app.bundled import find_prime
+from musicgen.app.controls import AVOID_COPIES
+from musicgen.app.errors import BadInput
+from musicgen.app.evaluation.likelihood import Score, score
+from musicgen.app.generate import Model as OpenModel
+from musicgen.app.generate import Request, generate, open_model, open_weights, to_pieces
+from musicgen.app.piece import Piece
+from musicgen.app.prime import Prime, make_prime, parse_midi, read_bytes, read_prime
+from musicgen.app.settings import Settings, check_seed, complaints
+from musicgen.data_prep import BOS, EOS, Performance, apply_pedal, encode, write_midi
+
+if TYPE_CHECKING:
+    from musicgen.checkpoints import Released
+
+Music = str | Path | Performance | Piece
+Report = Callable[[float], None]
+
+
+def load(checkpoint: str | Path | None = None) -> Model:
+    """Load and verify weights that write notes.
+
+    Args:
+        checkpoint: released weights by name, such as "maestro-piano" or "maestro-tiny", or a folder of weights; None
+            for the default ones.
+
+    Raises:
+        BadInput: there are no such weights, or they make sound (see `load_audio`).
+        EnvironmentProblem: they are damaged.
+    """
+    return Model(open_weights(str(checkpoint) if checkpoint is not None else None))
+
+
+def load_audio(checkpoint: str | Path | None = None, codec: str | Path | None = None) -> SoundModel:
+    """Load and verify weights that continue recordings, and their codec.
+
+    Args:
+        checkpoint, codec: released ones by name, or folders; None for the default ones.
+
+    Raises:
+        BadInput: there are no such weights, or the two do not belong together.
+        EnvironmentProblem: they are damaged or not installed.
+    """
+    return SoundModel(open_audio_model(*(str(name) if name is not None else None for name in (checkpoint, codec))))
+
+
+class Model:
+    """Weights that continue and invent piano pieces; from `load`.
+
+    The engine starts with the first piece, which takes some seconds; use one `Model` for many pieces.
+    """
+
+    def __init__(self, released: Released) -> None:
+        self.released = released
+
+    def __repr__(self) -> str:
+        return f"<musicgen.Model {self.name} ({self.sha256[:12]}), latents {self.latents}, context {self.context}>"
+
+    @property
+    def name(self) -> str:
+        """Of the weights."""
+        return self.released.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights; equal hashes give equal pieces."""
+        return self.released.sha256
+
+    @property
+    def latents(self) -> int:
+        """M that the model was released with."""
+        return self.released.config.latents
+
+    @property
+    def context(self) -> int:
+        """N that the model was released with."""
+        return self.released.config.context
+
+    @functools.cached_property
+    def opened(self) -> OpenModel:
+        """The engine with these weights; see `musicgen.app.generate`."""
+        return open_model(self.released)
+
+    def generate(
+        self,
+        prime: Music | None = None,
+        *,
+        seed: int | None = None,
+        avoid_copies: int | None = None,
+        on_progress: Report = lambda seconds: None,
+        **settings: Any,
+    ) -> Piece:
+        """Continue music, or invent a piece.
+
+        Args:
+            prime: what is continued: a MIDI file, the name of a bundled prime such as "bach", notes, or another piece;
+                None begins from nothing.
+            seed: the same seed gives the same piece; None draws one, which `Piece.provenance` holds.
+            avoid_copies: try again when the piece shares this many notes with a training piece.
+            on_progress: called with the seconds of new music so far.
+            settings: the other fields of `Settings`, such as ``seconds``, ``temperature``, ``end`` or ``latents``.
+
+        Raises:
+            BadInput: a setting or the prime cannot be used.
+            EnvironmentProblem: neither engine can use this machine.
+        """
+        if settings.get("num_samples", 1) != 1:
+            raise BadInput("generate makes one piece: use generate_many")
+        more: dict[str, Any] = {"seed": seed, "avoid_copies": avoid_copies, "on_progress": on_progress}
+        return self.generate_many(1, prime, **more, **settings)[0]
+
+    def generate_many(
+        self,
+        count: int,
+        prime: Music | None = None,
+        *,
+        seed: int | None = None,
+        avoid_copies: int | None = None,
+        on_progress: Report = lambda seconds: None,
+        **settings: Any,
+    ) -> list[Piece]:
+        """Several pieces at once, in the time of not much more than one: see `generate`.
+
+        on_progress: called with the seconds of new music that all pieces have.
+        """
+        chosen = Settings.of(**{**settings, "num_samples": count})
+        with complaints():
+            AVOID_COPIES.check(avoid_copies)
+        opening = _prime(prime, chosen.prime_seconds) if prime is not None else None
+        request = Request(chosen, opening, check_seed(seed) if seed is not None else None)
+        if avoid_copies is None:
+            return to_pieces(generate(request, self.opened, on_progress), opening)
+        from musicgen.app.evaluation.memorisation_report import open_index
+        from musicgen.app.novelty import generate_avoiding_copies
+
+        index = open_index(None, str(self.released.folder))
+        return to_pieces(generate_avoiding_copies(request, self.opened, index, avoid_copies, on_progress), opening)
+
+    def score(
+        self,
+        music: Music | Sequence[Music],
+        *,
+        latents: int | None = None,
+        context: int | None = None,
+        stride: int | None = None,
+    ) -> Score:
+        """How well the model predicts music: what `musicgen evaluate` says of it.
+
+        Args:
+            music: a MIDI file, notes or a piece, or several of them.
+            latents, context, stride: M, N and how many targets each window scores; the model's own, and M/2.
+
+        Raises:
+            BadInput: the music or a setting cannot be used.
+        """
+        several = [music] if isinstance(music, str | Path | Performance | Piece) else list(music)
+        if not several:
+            raise BadInput("there is nothing to score: give a MIDI file")
+        pieces = [np.concatenate([[BOS], encode(apply_pedal(_music(one))), [EOS]]).astype(np.int16) for one in several]
+        return score(self.released, pieces, latents=latents, context=context, stride=stride)
+
+    def logits(
+        self, tokens: Sequence[int] | np.ndarray, *, latents: int | None = None, context: int | None = None
+    ) -> np.ndarray:
+        """The model's predictions as float32 [M, V]: row i, of the token that follows the i-th of the last M tokens.
+
+        Args:
+            tokens: int [T], BOS first, as `musicgen.data_prep.encode(notes, bos=True)` gives them.
+            latents: M, how many of the last tokens get a prediction; the model's own, and at most T.
+            context: N, how many tokens the model looks back on; the model's own.
+
+        Raises:
+            BadInput: no tokens, or ones that the vocabulary does not have, or M > min(N, T).
+        """
+        import jax.numpy as jnp
+
+        from musicgen.data_prep.rules.preamble import preamble
+        from musicgen.model import parameters
+
+        row, config = np.asarray(tokens), self.released.config
+        integers = row.ndim == 1 and row.size > 0 and row.dtype.kind in "iu"
+        if not integers or row.min() < 0 or row.max() >= config.vocab_size:
+            raise BadInput(f"tokens must be a row of integers from 0 to {config.vocab_size - 1}, BOS first")
+        inputs = np.concatenate([preamble(), row])[-(context or config.context) :]
+        most = min(len(row), len(inputs))
+        M = min(config.latents, most) if latents is None else latents
+        if not 1 <= M <= most:
+            raise BadInput(f"latents must be between 1 and the number of tokens in the context ({most}), not {M}")
+        params = {name: jnp.asarray(value) for name, value in self.released.params.items()}
+        return np.asarray(parameters.bind(config, params)(jnp.asarray(inputs, jnp.int32)[None], latents=M)[0])
+
+
+class SoundModel:
+    """Weights that continue recordings; from `load_audio`."""
+
+    def __init__(self, opened: AudioModel) -> None:
+        self.opened = opened
+
+    def __repr__(self) -> str:
+        return f"<musicgen.SoundModel {self.opened.released.name} ({self.opened.released.sha256[:12]})>"
+
+    def generate(self, prime: str | Path | None = None, *, seed: int | None = None, **settings: Any) -> Sound:
+        """Continue a recording, or invent one.
+
+        Args:
+            prime: a WAV, FLAC, MP3 or OGG file; None begins from nothing.
+            seed: the same seed gives the same sound; None draws one, which `Sound.facts` holds.
+            settings: the other fields of `Settings` but ``end``; latents and context count codes.
+
+        Raises:
+            BadInput: a setting or the recording cannot be used.
+            EnvironmentProblem: the engine cannot use this machine.
+        """
+        if settings.get("num_samples", 1) != 1:
+            raise BadInput("generate makes one sound: use generate_many")
+        return make_sounds(self.opened, prime, seed, Settings.of(**settings))[0]
+
+    def generate_many(
+        self, count: int, prime: str | Path | None = None, *, seed: int | None = None, **settings: Any
+    ) -> list[Sound]:
+        """Several sounds at once: see `generate`."""
+        return make_sounds(self.opened, prime, seed, Settings.of(**{**settings, "num_samples": count}))
+
+
+def _music(music: Music) -> Performance:
+    if isinstance(music, Performance):
+        return music
+    if isinstance(music, Piece):
+        return music.music
+    path = find_prime(str(music))
+    return parse_midi(read_bytes(path), path)[0]
+
+
+def _prime(music: Music, seconds: float | None) -> Prime:
+    """The opening of a file by its own bytes, or of notes by those of the file they would be in."""
+    if isinstance(music, str | Path):
+        return read_prime(find_prime(str(music)), seconds)[0]
+    data = write_midi(_music(music), None) if isinstance(music, Performance) else music.midi
+    performance, _ = parse_midi(data, Path("the prime"))
+    return make_prime(performance, seconds, hashlib.sha256(data).hexdigest())

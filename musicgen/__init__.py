@@ -1,0 +1,60 @@
+"""Piano music from Python.
+
+    import musicgen
+
+    model = musicgen.load("maestro-piano")
+    piece = model.generate("prime.mid", seconds=30, seed=7)
+    piece.save("new.mid")
+
+See `load`, `Model` and `Piece`; `load_audio` is the same for recordings.  What a person can do something about is
+raised as a `MusicgenError` whose message is one line.  Importing this imports nothing else: each name is fetched when
+it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musicgen.app.audio.continuation import Sound
+    from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
+    from musicgen.app.evaluation.likelihood import Score
+    from musicgen.app.library import Model, SoundModel, load, load_audio
+    from musicgen.app.piece import Note, Piece
+    from musicgen.app.settings import Settings
+
+__all__ = [
+    "BadInput",
+    "EnvironmentProblem",
+    "Model",
+    "MusicgenError",
+    "Note",
+    "Piece",
+    "Score",
+    "Settings",
+    "Sound",
+    "SoundModel",
+    "load",
+    "load_audio",
+]
+
+_PLACES = {
+    "musicgen.app.audio.continuation": ("Sound",),
+    "musicgen.app.errors": ("BadInput", "EnvironmentProblem", "MusicgenError"),
+    "musicgen.app.evaluation.likelihood": ("Score",),
+    "musicgen.app.library": ("Model", "SoundModel", "load", "load_audio"),
+    "musicgen.app.piece": ("Note", "Piece"),
+    "musicgen.app.settings": ("Settings",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(place), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
