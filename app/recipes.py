@@ -13,10 +13,10 @@ from musicgen.data_prep.vocabulary import SPECIALS, VOCABULARY
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.discriminators import DiscriminatorConfig
 from musicgen.model.codec.losses import LossConfig
-from musicgen.model.codec.train import CodecTrainConfig
+from musicgen.model.codec.step import CodecTrainConfig
 from musicgen.model.config import PRESETS, ModelConfig
+from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.optimizer import OptimizerConfig
-from musicgen.model.training.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,9 +24,10 @@ from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.data_prep.dataset.loader import batches, evaluation_pieces
 from musicgen.model import evaluate, parameters, perceiver_ar
 from musicgen.model.config import ModelConfig
-from musicgen.model.training import train
+from musicgen.model.training import loss, train
+from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.flops import forward_flops
-from musicgen.model.training.train import TrainConfig
+from musicgen.model.training.optimizer import OptimizerConfig
 
 AUGMENTATION = Augmentation(semitones=6, stretch=0.08, velocity=8)
 TOY = ModelConfig(
@@ -94,7 +95,7 @@ class NonZero(perceiver_ar.Linear):
         super().__init__(rngs, inputs, outputs, axes, zero=False)
 
 
-def adamw(config: train.OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def adamw(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW for every parameter at 1e-3."""
     rate = train_optimizer_schedule(config, steps, 1e-3)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay))
@@ -117,7 +118,7 @@ TRAIN = {
     "keep-all": {"cross_keep": 1.0},
     "keep-0.25": {"cross_keep": 0.25},
     "token-dropout": {"token_dropout": 0.05},
-    "faster": {"optimizer": train.OptimizerConfig(learning_rate=3e-3, adam_learning_rate=4e-3)},
+    "faster": {"optimizer": OptimizerConfig(learning_rate=3e-3, adam_learning_rate=4e-3)},
 }
 PATCHES = {
     "layer-norm": (perceiver_ar, "rms_norm", layer_norm),
@@ -133,7 +134,7 @@ VARIANTS = ["base", *MODEL, *TRAIN, *PATCHES]
 def run(name: str, shards: Path, out: Path, steps: int, toy: bool, workers: int) -> dict[str, object]:
     """Train and score one variant."""
     model = smaller(TOY if toy else ModelConfig(), **MODEL.get(name, {}))
-    optimizer = train.OptimizerConfig(warmup_steps=min(100, steps // 5))
+    optimizer = OptimizerConfig(warmup_steps=min(100, steps // 5))
     compute = "float32" if toy else "bfloat16"
     config = TrainConfig(model, optimizer, steps=steps, checkpoint_every=10**9, compute=compute)
     config = dataclasses.replace(config, **TRAIN.get(name, {}))
@@ -155,7 +156,7 @@ def run(name: str, shards: Path, out: Path, steps: int, toy: bool, workers: int)
         setattr(where, attribute, before)
     lines = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
     per_step = float(np.median([1 / line["steps_per_second"] for line in lines[2:]]))
-    flops = 3 * forward_flops(model, train.contexts_of(config), config.batch, config.cross_keep)
+    flops = 3 * forward_flops(model, loss.contexts_of(config), config.batch, config.cross_keep)
     return {
         "variant": name,
         "parameters": sum(x.size for x in state.params.values()),

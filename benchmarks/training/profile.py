@@ -79,7 +79,7 @@ def measure(preset: str, deterministic: bool, out: Path) -> dict[str, Any]:
 
     from musicgen.app.recipes import RECIPES
     from musicgen.model.sharding import Rules, make_mesh
-    from musicgen.model.training import train
+    from musicgen.model.training import loss, train
     from musicgen.model.training.flops import forward_flops
 
     config = dataclasses.replace(RECIPES[preset].train, deterministic=deterministic)
@@ -94,7 +94,7 @@ def measure(preset: str, deterministic: bool, out: Path) -> dict[str, Any]:
     with jax.profiler.trace(str(out), create_perfetto_trace=False):
         jax.block_until_ready(steps(state, rows))
     trace = max(out.rglob("*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
-    contexts = train.contexts_of(config)
+    contexts = loss.contexts_of(config)
     flops = 3 * forward_flops(config.model, contexts, config.batch, config.cross_keep)
     rate = matrix_rate()
     return {

@@ -5,12 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 
 State = TypeVar("State")
+
+
+class Shape(Protocol):
+    """The config of a model or a codec."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], /) -> Any: ...
 
 
 class Checkpoints:
@@ -43,6 +52,17 @@ class Checkpoints:
         """Wait for the last save."""
         self.manager.wait_until_finished()
         self.manager.close()
+
+
+def refuse_another_run(folder: Path, name: str, config: Shape) -> None:
+    """Raise ValueError if the checkpoints in a run's folder are of a model or a codec, by `name`, of another shape."""
+    settings = folder / "config.json"
+    if not settings.is_file() or next((folder / "checkpoints").glob("[0-9]*"), None) is None:
+        return
+    theirs, ours = type(config).from_dict(json.loads(settings.read_text())[name]).to_dict(), config.to_dict()
+    differ = [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
+    if differ:
+        raise ValueError(f"{folder} holds a run of another {name} ({', '.join(differ)}): choose another folder")
 
 
 def _to_json(reader: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.data_prep.vocabulary import VOCABULARY
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS
-from musicgen.model.training.train import TrainConfig, contexts_of
+from musicgen.model.training.config import TrainConfig
+from musicgen.model.training.loss import contexts_of
 
 
 @pytest.mark.parametrize("name", PRESETS)

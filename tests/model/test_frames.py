@@ -18,17 +18,11 @@ from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import Masked
 from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.training.config import TrainConfig
+from musicgen.model.training.loss import contexts_of, loss_of, scheduled_sampling
 from musicgen.model.training.multi_context import MultiContext, all_contexts
 from musicgen.model.training.optimizer import OptimizerConfig
-from musicgen.model.training.train import (
-    TrainConfig,
-    TrainState,
-    contexts_of,
-    fresh_state,
-    loss_of,
-    make_train_steps,
-    scheduled_sampling,
-)
+from musicgen.model.training.train import TrainState, fresh_state, make_train_steps
 
 Q, S = 4, 8
 FRAMES = ModelConfig(

@@ -17,8 +17,9 @@ import numpy as np
 from toys import TOY
 
 from musicgen.model.config import ModelConfig
+from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.optimizer import OptimizerConfig
-from musicgen.model.training.train import TrainConfig, TrainState, train
+from musicgen.model.training.train import TrainState, train
 
 MODEL = ModelConfig(
     vocab_size=TOY.vocab_size,

@@ -21,14 +21,8 @@ from toys import TOY_DISCRIMINATORS
 from musicgen.model.codec import train as codec_train
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.losses import LossConfig
-from musicgen.model.codec.train import (
-    CodecTrainConfig,
-    fresh_codec_state,
-    learning_rate,
-    make_codec_steps,
-    reconstruct,
-    train_codec,
-)
+from musicgen.model.codec.step import CodecTrainConfig, learning_rate, reconstruct
+from musicgen.model.codec.train import fresh_codec_state, make_codec_steps, train_codec
 
 SAMPLES = 1024
 # Nothing in the loop depends on how many layers there are, and compiling them takes most of the time.

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.training.train import TrainConfig, train
+from musicgen.model.training.config import TrainConfig
+from musicgen.model.training.train import train
 
 SMALL = {"vocab_size": 20, "width": 16, "heads": 2, "kv_heads": 1, "local_layers": 1, "local_window": 4}
 MODEL = ModelConfig(**SMALL, cross_attends=1, layers=1, context=128, latents=64)

@@ -15,8 +15,9 @@ from toys import TOY, assert_close, random_parameters, random_tokens
 
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS
+from musicgen.model.training.config import TrainConfig
+from musicgen.model.training.loss import loss_of
 from musicgen.model.training.multi_context import MultiContext, Slice, all_settings, drop_prefix, one_setting
-from musicgen.model.training.train import TrainConfig, loss_of
 
 N, M, GROUPS = 24, 8, 2
 SLICES = (

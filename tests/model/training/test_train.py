@@ -26,16 +26,9 @@ from musicgen.model import attention, parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.training.checkpointing import Checkpoints
-from musicgen.model.training.train import (
-    Dropout,
-    TrainConfig,
-    TrainState,
-    contexts_of,
-    fresh_state,
-    loss_of,
-    make_train_steps,
-    train,
-)
+from musicgen.model.training.config import TrainConfig
+from musicgen.model.training.loss import Dropout, contexts_of, loss_of
+from musicgen.model.training.train import TrainState, fresh_state, make_train_steps, train
 
 PROGRAM = Path(toy_training.__file__)
 LONG = dataclasses.replace(RUN, steps=60)  # compiled twice at most, here and in the program
