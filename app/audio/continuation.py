@@ -208,7 +208,7 @@ def start(
     context = max(2, settings.context // Q)
     latents = min(context, max(2, settings.latents // Q))
     loudness = Loudness.of_codec(model.codec.config, model.codec.params)
-    rules = LevelControl(loudness) if loudness is not None else None
+    rules = LevelControl(loudness, model.codec.config.frame_rate) if loudness is not None else None
     return engine.start(primes, latents=latents, context=context, sampling=sampling, seed=seed, rules=rules)
 
 

@@ -13,7 +13,6 @@ from musicgen.app.audio.model import AudioModel
 from musicgen.app.errors import BadInput
 from musicgen.data_prep.audio import SAMPLE_RATE, SHORTEST, AudioError, Level, is_silent, read_blocks
 
-WARM = 128  # frames after which the codec has forgotten how it began
 FADE = 0.03  # seconds from the recording to the codec's sound
 
 
@@ -45,7 +44,7 @@ def load_prompt(path: Path, model: AudioModel, seconds: float | None, frames: in
     Raises BadInput if it cannot be used, wherever in it the reason lies.
     """
     hop, level = model.codec.config.hop, Level()
-    longest = ((model.frames if frames is None else frames) + WARM) * hop
+    longest = ((model.frames if frames is None else frames) + model.codec.config.memory) * hop
     limit = None if seconds is None else round(seconds * SAMPLE_RATE)
     tail, samples = np.zeros(0, np.float32), 0
     try:
@@ -77,7 +76,7 @@ def iterate_codes(prompt: AudioPrompt, model: AudioModel) -> Iterator[np.ndarray
     hop = model.codec.config.hop
     frames = len(prompt.tail) // hop
     skipped = frames % MOST_FRAMES if frames > 4 * MOST_FRAMES else 0
-    left_out = WARM if len(prompt.tail) < prompt.samples else 0
+    left_out = model.codec.config.memory if len(prompt.tail) < prompt.samples else 0
     coder = codes_file.encoder(model.codec, model.codebooks)
     for at in range(skipped * hop, len(prompt.tail), 4 * MOST_FRAMES * hop):
         codes = coder.push(prompt.tail[at : at + 4 * MOST_FRAMES * hop]).astype(np.int16)

@@ -9,7 +9,7 @@ import numpy as np
 
 from musicgen.app.audio import codes_file
 from musicgen.app.audio.model import AudioModel
-from musicgen.app.audio.prompt import WARM, AudioPrompt
+from musicgen.app.audio.prompt import AudioPrompt
 from musicgen.app.sound_file import Write
 from musicgen.data_prep.audio import SAMPLE_RATE, read_blocks
 
@@ -31,7 +31,7 @@ class SoundWriter:
         if prompt is None or codes is None:
             return
         fade = prompt.fade
-        known = self.decoder.push(codes[-WARM:].astype(np.int32))
+        known = self.decoder.push(codes[-self.model.codec.config.memory :].astype(np.int32))
         if keep:
             if prompt.path is not None:
                 for block in _first_samples(prompt.path, prompt.samples - self.early - fade):

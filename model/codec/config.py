@@ -1,4 +1,9 @@
-"""The codec's shape, and the named presets.  Q codebooks, S entries each, D width of a latent frame."""
+"""The codec's shape, and the named presets.  Q codebooks, S entries each, D width of a latent frame.
+
+Frame rate, bitrate, delay and memory all follow from a config.  Another codec is a preset here and a recipe in
+app/recipes.py; that it is the one a person gets is said in checkpoints/codec_release.py, and for the model of its codes
+in app/audio/model.py.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +54,21 @@ class CodecConfig:
     def delay(self) -> int:
         """Samples by which the decoder's sound is later than the encoder's, apart from the frame that must be full."""
         return self.mdct
+
+    @property
+    def frame_dilations(self) -> tuple[int, ...]:
+        """Those of the units at the frame rate: the stages' in turn."""
+        return tuple(self.dilations[i % len(self.dilations)] for i in range(self.frame_units))
+
+    @property
+    def memory(self) -> int:
+        """Frames after which encoder and decoder have forgotten how they began, rounded up to a power of two."""
+        reach, rate = self.kernel - 1, 1  # of a convolution, in steps; steps to a frame
+        frames = reach * (1 + sum(self.frame_dilations)) + (1 if self.mdct else 0)
+        for stride in reversed(self.strides):
+            rate *= stride
+            frames += math.ceil(stride / rate + reach * sum(self.dilations) / rate)
+        return 1 << (frames + math.ceil(reach / rate)).bit_length()
 
     @property
     def frame_rate(self) -> int:

@@ -20,8 +20,7 @@ import numpy as np
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.config import SPECIALS
 
-SECOND = 75  # frames of the running mean
-HEARD = 20 * SECOND  # frames at the end of a prime that say how loud it is
+HEARD = 20  # seconds at the end of a prime that say how loud it is
 USUAL, SOFTEST = 4.0, -16.0  # dB: of a recording in the mean; of a prime that still says how loud its piece is
 STRENGTH = 0.1  # nats for a dB of an entry and a dB too much
 EVERY = 8  # frames: so often what is added to the logits follows the level
@@ -68,10 +67,11 @@ class LevelControl:
     """A rule of samplers (`Rules` in model/engine.py) that keeps rows of frames as loud as their primes."""
 
     loudness: Loudness = field(compare=False)
+    frame_rate: int  # of the codec
 
     def start(self, streams: Sequence[np.ndarray], xp: ModuleType = np) -> LevelState:
         """The state after primes, tokens [F, Q] each."""
-        ends = [stream[-HEARD:].astype(np.int32) - SPECIALS for stream in streams]
+        ends = [stream[-HEARD * self.frame_rate :].astype(np.int32) - SPECIALS for stream in streams]
         heard = np.array(
             [to_decibels(np.mean(from_decibels(self.loudness.of(end).astype(np.float64)))) for end in ends]
         )
@@ -85,7 +85,7 @@ class LevelControl:
         """The state after one more frame, tokens i32 [B, Q]."""
         xp = state.bias.__array_namespace__()
         level = xp.astype(level_of(state.entries, token - SPECIALS), state.power.dtype)
-        power = state.power + (from_decibels(level) - state.power) / SECOND
+        power = state.power + (from_decibels(level) - state.power) / self.frame_rate
         over = to_decibels(power) - state.wanted
         frames = state.frames + 1
         bias = xp.astype(-STRENGTH * over[:, None] * state.first, xp.float32)

@@ -163,11 +163,6 @@ def units(rngs: nnx.Rngs, config: CodecConfig, channels: int, dilations: Sequenc
     return nnx.List([ResidualUnit(rngs, config, channels, dilation) for dilation in dilations])
 
 
-def frame_dilations(config: CodecConfig) -> list[int]:
-    """Those of the units at the frame rate: the stages' in turn."""
-    return [config.dilations[i % len(config.dilations)] for i in range(config.frame_units)]
-
-
 class Encoder(nnx.Module):
     """wave [B, T, 1] -> latents [B, F, D].
 
@@ -183,7 +178,7 @@ class Encoder(nnx.Module):
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], config.strides, strict=True)
         self.downs = nnx.List([Down(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
-        self.frame_units = units(rngs, config, widths[-1], frame_dilations(config))
+        self.frame_units = units(rngs, config, widths[-1], config.frame_dilations)
         self.last_act = Activation(config, widths[-1])
         self.last = CausalConv(rngs, widths[-1], config.width, 3, scale=FRESH if self.hop else 1.0)
 
@@ -219,7 +214,7 @@ class Decoder(nnx.Module):
         widths, strides = config.decoder_widths[::-1], config.strides[::-1]
         self.hop, self.lines = config.mdct, config.lines
         self.first = CausalConv(rngs, config.width, widths[0], config.kernel)
-        self.frame_units = units(rngs, config, widths[0], frame_dilations(config))
+        self.frame_units = units(rngs, config, widths[0], config.frame_dilations)
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], strides, strict=True)
         self.ups = nnx.List([Up(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])

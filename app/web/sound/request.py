@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from musicgen.app.audio.model import AudioModel
-from musicgen.app.audio.prompt import WARM, AudioPrompt
+from musicgen.app.audio.prompt import AudioPrompt
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings
 from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of
@@ -59,7 +59,7 @@ def heard_seconds(model: AudioModel) -> float:
 
     It is a frame more than the longest context and the codec's memory, so that it can be told from a whole recording.
     """
-    return (model.frames + WARM + 1) * model.codec.config.hop / SAMPLE_RATE
+    return (model.frames + model.codec.config.memory + 1) * model.codec.config.hop / SAMPLE_RATE
 
 
 def parse_sound_request(body: object, model: AudioModel, limits: Limits, read: Read) -> SoundRequest:
@@ -92,7 +92,7 @@ def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> Au
     assert settings.context is not None  # resolved
     hop = model.codec.config.hop
     samples = len(recording) // hop * hop
-    frames = settings.context // model.codebooks + WARM
+    frames = settings.context // model.codebooks + model.codec.config.memory
     tail = to_float(recording[:samples][-frames * hop :])
     if is_silent(tail):
         raise BadInput("the end of this recording is silent, so there is nothing to continue: end it earlier")

@@ -15,7 +15,7 @@ import soundfile
 from musicgen.app.audio import codes_file
 from musicgen.app.audio.continuation import continue_recording
 from musicgen.app.audio.model import AudioModel, open_audio_model
-from musicgen.app.audio.prompt import FADE, WARM, encode_prompt, load_prompt
+from musicgen.app.audio.prompt import FADE, encode_prompt, load_prompt
 from musicgen.app.audio.writer import FADE_IN, FADE_OUT, SoundWriter
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.settings import Settings
@@ -52,7 +52,7 @@ def test_the_join(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:
     assert steps[join - late - fade - 1 : join + 1].max() < 0.2 + 2 * np.abs(np.diff(prime)).max()
     assert out[-1] == pytest.approx(0.0, abs=1e-3)
     # What follows is what the codec makes of old and new codes in one go.
-    codes = encode_prompt(prompt, model)[-WARM:].astype(np.int32)
+    codes = encode_prompt(prompt, model)[-model.codec.config.memory :].astype(np.int32)
     sound: list[np.ndarray] = []
     assert late == model.codec.config.hop  # an MDCT's
     writer = SoundWriter(model, sound.append, rate // 2)
@@ -92,7 +92,8 @@ def test_the_first_seconds(toy: ModuleType, model: AudioModel, tmp_path: Path) -
     """Of a recording that is longer than the context: as many frames as the model has, from where it is cut."""
     toy.write_sound(tmp_path / "prime.wav", 6.0)
     prompt = load_prompt(tmp_path / "prime.wav", model, 4.0)
-    assert prompt.seconds == 4.0 and len(prompt.tail) == (model.frames + WARM) * model.codec.config.hop
+    frames = model.frames + model.codec.config.memory
+    assert prompt.seconds == 4.0 and len(prompt.tail) == frames * model.codec.config.hop
     np.testing.assert_allclose(
         prompt.tail, read_audio(tmp_path / "prime.wav")[: 4 * SAMPLE_RATE][-len(prompt.tail) :], atol=1e-6
     )
@@ -128,7 +129,7 @@ def test_three_hours_in_bounded_memory(model: AudioModel, tmp_path: Path) -> Non
     finally:
         tracemalloc.stop()
     assert prompt.seconds == 3 * 3600 and peak < 30e6
-    assert len(prompt.tail) <= (model.frames + WARM) * model.codec.config.hop
+    assert len(prompt.tail) <= (model.frames + model.codec.config.memory) * model.codec.config.hop
 
 
 def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from test_frames import FRAMES, S, random_parameters
 
 from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
-from musicgen.model.codec.loudness import EVERY, HEARD, SECOND, USUAL, LevelControl, LevelState, Loudness
+from musicgen.model.codec.loudness import EVERY, HEARD, USUAL, LevelControl, LevelState, Loudness
 from musicgen.model.codec.soundstream import LINES, SoundStream
 from musicgen.model.config import SPECIALS
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.engine import Engine, Rules
 from musicgen.model.jax_engine import JaxEngine
+
+SECOND = 75  # frames
 
 
 def in_steps() -> Loudness:
@@ -42,9 +44,9 @@ def test_the_level_is_that_of_the_transform() -> None:
 
 def test_what_is_wanted() -> None:
     """The mean power of a prime's end; of silence and of no code at all, the usual level."""
-    loud, soft = np.full((HEARD, FRAMES.channels), 4), np.full((10, FRAMES.channels), 0)
+    loud, soft = np.full((HEARD * SECOND, FRAMES.channels), 4), np.full((10, FRAMES.channels), 0)
     primes = [np.concatenate([soft, loud]), np.full((5, FRAMES.channels), -2)]
-    wanted = LevelControl(in_steps()).start([prime + SPECIALS for prime in primes]).wanted
+    wanted = LevelControl(in_steps(), SECOND).start([prime + SPECIALS for prime in primes]).wanted
     np.testing.assert_allclose(wanted, [10.0, USUAL], atol=1e-3)
 
 
@@ -58,7 +60,7 @@ def after(rule: LevelControl, state: LevelState, frames: int, *codes: int) -> Le
 
 def test_the_bias() -> None:
     """None while the level is held; when all is too loud, towards the softer entries, and the more the louder."""
-    rule = LevelControl(in_steps())
+    rule = LevelControl(in_steps(), SECOND)
     prime = np.full((SECOND, FRAMES.channels), 2) + SPECIALS
     start = rule.start([prime, prime])
     held = after(rule, start, 4 * EVERY, 2, 2)
@@ -73,7 +75,7 @@ def test_the_bias() -> None:
 
 def test_the_bias_follows_now_and_then() -> None:
     """In between the level is measured and nothing else."""
-    rule = LevelControl(in_steps())
+    rule = LevelControl(in_steps(), SECOND)
     state = rule.start([np.full((SECOND, FRAMES.channels), 2) + SPECIALS])
     for frame in range(1, 3 * EVERY + 1):
         before, state = state, after(rule, state, 1, S - 1)
@@ -83,7 +85,7 @@ def test_the_bias_follows_now_and_then() -> None:
 
 def test_jax_computes_the_same() -> None:
     """Inside a compiled function, to the precision of float32."""
-    rule = LevelControl(in_steps())
+    rule = LevelControl(in_steps(), SECOND)
     primes = [frames(40, 1), frames(30, 2)]
     here, there = rule.start(primes), rule.start(primes, jnp)
     advance = jax.jit(rule.advance)
@@ -107,5 +109,5 @@ def test_a_stream_is_kept(kind: type[Engine]) -> None:
         drawn = np.concatenate([next(stream) for _ in range(120)], axis=1)
         return np.asarray(loudness.of(drawn[:, drawn.shape[1] // 2 :] - 3).mean(axis=1))
 
-    free, kept = level(), level(LevelControl(loudness))
+    free, kept = level(), level(LevelControl(loudness, SECOND))
     assert kept[0] < free[0] - 1 and kept[1] > free[1] + 1, (free, kept)

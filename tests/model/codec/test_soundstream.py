@@ -184,3 +184,26 @@ def test_configs_that_cannot_be_built() -> None:
         CodecConfig.from_dict({**TOY_CODEC.to_dict(), "colour": 1})
     with pytest.raises(ValueError, match="this codec has 0.75 to 12 kbps, not 24"):
         CODEC_PRESETS["piano-75"].codebooks_at(24_000)
+
+
+@pytest.mark.parametrize("name", ["toy", "toy-mdct"])
+def test_a_codec_forgets_how_it_began(name: str) -> None:
+    """After the frames of its memory: codes and sound are what they are with anything else before."""
+    codec = CODEC_PRESETS[name]
+    params = {name: np.asarray(x) for name, x in parameters.initial(codec, 0, SoundStream).items()}
+    model, F = parameters.bind(codec, params, SoundStream), codec.memory
+    one, other = noise(2, 2 * F * codec.hop, seed=1)
+    other[F * codec.hop :] = one[F * codec.hop :]
+    latents = jax.jit(lambda wave: model.latents(wave)[0])(jnp.stack([one, other]))
+    assert_close(latents[0, -1], latents[1, -1])
+    assert np.abs(latents[0, 0] - latents[1, 0]).max() > 1e-3
+    latents = noise(2, F + 1, codec.width, seed=2)
+    latents[0, 1:] = latents[1, 1:]
+    waves = np.asarray(jax.jit(lambda latents: model.wave(latents)[0])(latents))
+    assert_close(waves[0, -codec.hop :], waves[1, -codec.hop :])
+    assert np.abs(waves[0, : 2 * codec.hop] - waves[1, : 2 * codec.hop]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["piano-75", "piano-50", "piano-mdct"])
+def test_the_memory_of_the_real_ones(name: str) -> None:
+    assert CODEC_PRESETS[name].memory == 128
