@@ -88,7 +88,7 @@ def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "che
     )
 
 
-def verified(folder: Path) -> dict[str, bytes]:
+def read_verified(folder: Path) -> dict[str, bytes]:
     """Every file of a checkpoint by name, its sum checked; SHA256SUMS too.  Raises CheckpointError.
 
     Where a training replaces the weights while they are read, the new ones are read.
@@ -133,12 +133,12 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
     Raises UnknownCheckpointError if there is none of that name, CheckpointError if it is damaged.
     """
     folder = find(name_or_path)
-    files = verified(folder)
+    files = read_verified(folder)
     try:
         about = json.loads(files["config.json"])
         config = ModelConfig.from_dict(about.pop("model"))
         tokenizer = json.loads(files["tokenizer.json"])
-        weights = weights_in(files)
+        weights = read_weights(files)
         int8.check_scales(weights, INPUTS)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
@@ -156,7 +156,7 @@ def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return int8.quantize(params, matrix, INPUTS)
 
 
-def weights_in(files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+def read_weights(files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
     """The weights in the files of a checkpoint.  Raises ValueError if some are missing, SafetensorError."""
     shards = [name for name in sorted(files) if name.endswith(".safetensors")]
     if shards != [shard_name(i, len(shards)) for i in range(1, len(shards) + 1)]:
@@ -171,7 +171,7 @@ def shard_name(number: int, count: int) -> str:
     return f"model-{number:05}-of-{count:05}.safetensors"
 
 
-def shards_of(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def split_shards(stored: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     shard: dict[str, np.ndarray] = {}
     for name in sorted(stored):
         if shard and sum(x.nbytes for x in shard.values()) + stored[name].nbytes > SHARD_BYTES:
@@ -199,7 +199,7 @@ def write(folder: Path, stored: dict[str, np.ndarray], documents: Mapping[str, A
 
     At any moment `load` finds the weights of before or these.
     """
-    shards = list(shards_of(stored))
+    shards = list(split_shards(stored))
     files = {shard_name(i, len(shards)): save_tensors(shard) for i, shard in enumerate(shards, start=1)}
     files |= {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in documents.items()}
     files[CARD] = card.encode()

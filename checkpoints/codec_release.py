@@ -50,13 +50,13 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
     """Read and verify a codec.  Raises UnknownCheckpointError if there is none of that name, CheckpointError if it is
     damaged or holds something else."""
     folder = checkpoints.find(name_or_path, FOLDER, "codec")
-    files = checkpoints.verified(folder)
+    files = checkpoints.read_verified(folder)
     try:
         about = json.loads(files["config.json"])
         if "codec" not in about:
             raise CheckpointError(f"{folder} holds a model and no codec: give the folder of a codec")
         config = CodecConfig.from_dict(about.pop("codec"))
-        weights = checkpoints.weights_in(files)
+        weights = checkpoints.read_weights(files)
         int8.check_scales(weights, INPUTS)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"codec {folder} is not one this version reads ({error})") from None

@@ -52,6 +52,6 @@ def windows(lines: jax.Array, hop: int) -> jax.Array:
     return jnp.matmul(lines, kernel(hop).T, precision="highest")
 
 
-def overlapped(pieces: jax.Array, hop: int) -> jax.Array:
+def overlap_add(pieces: jax.Array, hop: int) -> jax.Array:
     """Windows f32 [B, 1 + F, 2 h], the first from before -> f32 [B, T], what is whole now: one frame late."""
     return (pieces[:, :-1, hop:] + pieces[:, 1:, :hop]).reshape(pieces.shape[0], -1)

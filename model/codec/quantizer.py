@@ -136,7 +136,7 @@ def ema_update(
     return jnp.stack(means), jnp.stack(uses)
 
 
-def codebooks_used(key: jax.Array, rows: int, codebooks: int, dropout: float) -> jax.Array:
+def quantizer_dropout(key: jax.Array, rows: int, codebooks: int, dropout: float) -> jax.Array:
     """Quantizer dropout: i32 [rows], all codebooks, or for a share `dropout` of the rows a random number 1..Q."""
     drop_key, number_key = jax.random.split(key)
     number = jax.random.randint(number_key, (rows,), 1, codebooks + 1)

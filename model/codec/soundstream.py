@@ -73,7 +73,7 @@ class CausalConv(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, kernel: int, dilation: int = 1, scale: float = 1.0):
         self.dilation = dilation
-        self.kernel = nnx.Param(kernel_of(rngs, kernel, inputs, outputs, scale))
+        self.kernel = nnx.Param(init_kernel(rngs, kernel, inputs, outputs, scale))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
@@ -88,7 +88,7 @@ class Down(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, stride: int):
         self.stride = stride
-        self.kernel = nnx.Param(kernel_of(rngs, 2 * stride, inputs, outputs))
+        self.kernel = nnx.Param(init_kernel(rngs, 2 * stride, inputs, outputs))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
@@ -105,7 +105,7 @@ class Up(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, stride: int):
         self.stride = stride
-        self.kernel = nnx.Param(kernel_of(rngs, 2, inputs, stride * outputs))
+        self.kernel = nnx.Param(init_kernel(rngs, 2, inputs, stride * outputs))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
@@ -114,7 +114,7 @@ class Up(nnx.Module):
         return y.reshape(x.shape[0], self.stride * x.shape[1], -1) + self.bias[...].astype(x.dtype)
 
 
-def kernel_of(rngs: nnx.Rngs, kernel: int, inputs: int, outputs: int, scale: float = 1.0) -> jax.Array:
+def init_kernel(rngs: nnx.Rngs, kernel: int, inputs: int, outputs: int, scale: float = 1.0) -> jax.Array:
     """A fresh kernel [K, C, C'] that keeps the variance of what it is given, times scale squared."""
     return scale * (kernel * inputs) ** -0.5 * jax.random.normal(rngs.params(), (kernel, inputs, outputs))
 
@@ -185,17 +185,17 @@ class Encoder(nnx.Module):
     def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
         """See the class; T is a multiple of the hop."""
         if not self.hop:
-            return self.learned(x, memory)
+            return self.network(x, memory)
         wave = memory.before(x.astype(jnp.float32), self.hop)[..., 0]
         lines = mdct.analysis(wave, self.hop)
         low = lines[..., : self.lines]
         level = (jnp.sum(jnp.square(low), axis=-1, keepdims=True) + 1e-8) ** -0.25  # soft frames are brought nearer
         near = lines * (jnp.square(lines) + 1e-8) ** ((POWER - 1) / 2)
         seen = jnp.concatenate([LINES * level * lines, near], axis=-1)
-        learned = self.learned(seen, memory).astype(jnp.float32)
+        learned = self.network(seen, memory).astype(jnp.float32)
         return learned + jnp.pad(LINES * level * low, ((0, 0), (0, 0), (0, learned.shape[-1] - self.lines)))
 
-    def learned(self, x: jax.Array, memory: Memory) -> jax.Array:
+    def network(self, x: jax.Array, memory: Memory) -> jax.Array:
         """All but the transform, in the kernels' own type."""
         x = self.first(x.astype(self.first.kernel[...].dtype), memory)
         for stage, act, down in zip(self.stages, self.stage_acts, self.downs, strict=True):
@@ -228,7 +228,7 @@ class Decoder(nnx.Module):
 
     def __call__(self, z: jax.Array, memory: Memory) -> jax.Array:
         """See the class."""
-        x = self.learned(z, memory)
+        x = self.network(z, memory)
         if not self.hop:
             return jnp.tanh(x)
         level, factor, correction = jnp.split(x.astype(jnp.float32), 3, axis=-1)
@@ -238,9 +238,9 @@ class Decoder(nnx.Module):
         # What is 60 dB down needs a factor; what is loud, a difference.
         lines = lines + jnp.exp(jnp.minimum(level, LOUDEST)) * factor + CORRECTION * correction
         pieces = memory.before(mdct.windows(lines, self.hop), 1)
-        return jnp.clip(mdct.overlapped(pieces, self.hop), -1.0, 1.0)[..., None]
+        return jnp.clip(mdct.overlap_add(pieces, self.hop), -1.0, 1.0)[..., None]
 
-    def learned(self, z: jax.Array, memory: Memory) -> jax.Array:
+    def network(self, z: jax.Array, memory: Memory) -> jax.Array:
         """All but the transform, in the kernels' own type."""
         x = self.first(z.astype(self.first.kernel[...].dtype), memory)
         for unit in self.frame_units:

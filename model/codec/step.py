@@ -22,7 +22,7 @@ from musicgen.model.codec import weight_norm
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.discriminators import DiscriminatorConfig, Discriminators
 from musicgen.model.codec.losses import LossConfig
-from musicgen.model.codec.quantizer import Quantized, codebooks_used, ema_update, perplexity, replace_dead_codes
+from musicgen.model.codec.quantizer import Quantized, ema_update, perplexity, quantizer_dropout, replace_dead_codes
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.parameters import Parameters
 
@@ -151,7 +151,7 @@ def codec_step(
 ) -> tuple[CodecState, dict[str, jax.Array]]:
     """One step of the discriminators and one of the codec on the same reconstruction of wave f32 [B, T]."""
     dropout_key, replace_key = jax.random.split(key)
-    used = codebooks_used(dropout_key, wave.shape[0], config.codec.codebooks, config.quantizer_dropout)
+    used = quantizer_dropout(dropout_key, wave.shape[0], config.codec.codebooks, config.quantizer_dropout)
     forward = functools.partial(reconstruct, wave=wave, used=used, config=config)
     (fake, commitment), backward, quantized = jax.vjp(forward, state.params, has_aux=True)
     wave = wave[:, : fake.shape[1]]

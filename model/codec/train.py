@@ -58,7 +58,7 @@ def make_codec_steps(config: CodecTrainConfig, adversarial: bool) -> jax.stages.
 
 
 @functools.cache
-def compiled_codec_steps(config: CodecTrainConfig, adversarial: bool) -> CodecSteps:
+def compile_codec_steps(config: CodecTrainConfig, adversarial: bool) -> CodecSteps:
     """The same for whole dispatches on all devices, compiled: minutes on a GPU, seconds from a persistent cache."""
     mesh = devices()
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -66,7 +66,7 @@ def compiled_codec_steps(config: CodecTrainConfig, adversarial: bool) -> CodecSt
     def laid_out(x: jax.ShapeDtypeStruct, sharding: NamedSharding = everywhere) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
-    state = jax.tree.map(laid_out, jax.eval_shape(lambda: fresh_codec_state(config)))
+    state = jax.tree.map(laid_out, jax.eval_shape(lambda: init_codec_state(config)))
     waves = jax.ShapeDtypeStruct((config.steps_per_dispatch, config.batch, config.samples), jnp.float32)
     rows = NamedSharding(mesh, PartitionSpec(None, "B"))
     progress = laid_out(jax.ShapeDtypeStruct((), jnp.float32))
@@ -78,7 +78,7 @@ def devices() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("B",), axis_types=(AxisType.Auto,))
 
 
-def fresh_codec_state(config: CodecTrainConfig) -> CodecState:
+def init_codec_state(config: CodecTrainConfig) -> CodecState:
     """Step 0."""
     params = weight_norm.unfold(parameters.initial(config.codec, config.seed, SoundStream))
     discriminators = weight_norm.unfold(parameters.initial(config.discriminators, config.seed + 1, Discriminators))
@@ -109,17 +109,17 @@ class Programs:
 
     def __init__(self, config: CodecTrainConfig, adversarial: bool):
         self.config, self.later = config, None
-        compiled_codec_steps(config, adversarial)
+        compile_codec_steps(config, adversarial)
         if not adversarial and config.adversarial_from < 1:
             background = ThreadPoolExecutor(1)
-            self.later = background.submit(compiled_codec_steps, config, True)
+            self.later = background.submit(compile_codec_steps, config, True)
             background.shutdown(wait=False)
 
     def of(self, adversarial: bool) -> CodecSteps:
         """Those with or without discriminators."""
         if adversarial and self.later is not None:
             return self.later.result()
-        return compiled_codec_steps(self.config, adversarial)
+        return compile_codec_steps(self.config, adversarial)
 
 
 class Pace:
@@ -160,7 +160,7 @@ def train_codec(
         Stop(stop_after) as stop,
     ):
         everywhere = NamedSharding(mesh, PartitionSpec())
-        state, saved = checkpoints.restore(jax.jit(lambda: fresh_codec_state(config), out_shardings=everywhere)())
+        state, saved = checkpoints.restore(jax.jit(lambda: init_codec_state(config), out_shardings=everywhere)())
         if saved is not None:
             batches.set_state(saved["reader"])
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
@@ -186,7 +186,7 @@ def train_codec(
             waves = waves_on_devices(batches, config, step, mesh)  # while the device works
             values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
             metrics.write(step, **values, progress=progress, steps_per_second=k / (time.monotonic() - dispatched))
-            leave = stop.asked() or waves is None or pace.progress(step) >= 1
+            leave = stop.should_stop() or waves is None or pace.progress(step) >= 1
             if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
                 # first: who sent SIGTERM may not wait for long
                 checkpoints.save(

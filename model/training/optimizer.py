@@ -51,7 +51,7 @@ def is_matrix(name: str, value: jax.Array) -> bool:
     return value.ndim == 2 and "embedding" not in name and "logits" not in name
 
 
-def stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+def stack_alike(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same transformation over all arrays of one kind and shape at once, [arrays, ...] by kind and shape.
 
     Muon's many small products then are few large ones.
@@ -117,4 +117,4 @@ def optimizer(config: OptimizerConfig, steps: int, compute: str = "float32") -> 
     )
     adam = optax.nadam(schedule(config, steps, config.adam_learning_rate), b2=0.99)
     rules = optax.partition({MATRIX: muon, OTHER: adam}, lambda stacks: {name: name.split()[0] for name in stacks})
-    return stacked(optax.chain(optax.clip_by_global_norm(config.clip), rules))
+    return stack_alike(optax.chain(optax.clip_by_global_norm(config.clip), rules))

@@ -30,7 +30,7 @@ class Stop:
     def _note(self, *_: object) -> None:
         self.signalled = True
 
-    def asked(self) -> bool:
+    def should_stop(self) -> bool:
         """True on every process as soon as the first process has a reason."""
         here = self.signalled or time.monotonic() > self.deadline
         return bool(broadcast_one_to_all(np.int32(here))) if jax.process_count() > 1 else here

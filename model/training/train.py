@@ -85,7 +85,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     return train_steps
 
 
-def fresh_state(
+def init_state(
     config: TrainConfig, mesh: Mesh, rules: Rules, start: Mapping[str, np.ndarray] | None = None
 ) -> TrainState:
     """Step 0, laid out over the mesh: parameters by the rules, the rest on every device.
@@ -122,7 +122,7 @@ def train(
     stop_after: float = float("inf"),
 ) -> TrainState:
     """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint, or
-    from parameters `start` (see `fresh_state`) if there is none.
+    from parameters `start` (see `init_state`) if there is none.
 
     `at_checkpoint` may validate (its figures join the metrics) and write samples.  Raises ValueError if the batch is
     not whole groups or the folder's checkpoints are of another model.
@@ -136,7 +136,7 @@ def train(
         closing(Metrics(folder)) as metrics,
         Stop(stop_after) as stop,
     ):
-        state, reader = checkpoints.restore(fresh_state(config, mesh, rules, start))
+        state, reader = checkpoints.restore(init_state(config, mesh, rules, start))
         if reader is not None:
             batches.set_state(reader)
         if jax.process_index() == 0:
@@ -155,7 +155,7 @@ def train(
             rows = read() if step < config.steps else None  # while the device works
             values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
             metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
-            leave = stop.asked() or rows is None
+            leave = stop.should_stop() or rows is None
             if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
                 checkpoints.save(step, state, reader)  # first: who sent SIGTERM may not wait for long
                 metrics.write(step, **at_checkpoint(step, state.params))

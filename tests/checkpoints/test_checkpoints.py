@@ -310,11 +310,11 @@ def test_shipped_weights_have_a_card(shipped: Released) -> None:
 
 def test_shipped_weights_fit_the_repository(shipped: Released) -> None:
     """At most 45 MiB a model, and 15 for the index of what it was trained on."""
-    assert sum(map(len, checkpoints.verified(shipped.folder).values())) <= 45 * MIB
+    assert sum(map(len, checkpoints.read_verified(shipped.folder).values())) <= 45 * MIB
     assert all(path.stat().st_size <= 15 * MIB for path in shipped.folder.glob(INDEX))
     assert checkpoints.DEFAULT in checkpoints.names()
 
 
 def test_every_file_of_a_shipped_folder_is_summed(shipped: Released) -> None:
     """Nothing lies there that no sum vouches for, but the index, which no model reads."""
-    assert {path.name for path in shipped.folder.iterdir()} - {INDEX} == set(checkpoints.verified(shipped.folder))
+    assert {path.name for path in shipped.folder.iterdir()} - {INDEX} == set(checkpoints.read_verified(shipped.folder))

@@ -58,7 +58,7 @@ def test_what_is_no_codec_is_refused(released: Path, tmp_path: Path) -> None:
 def test_the_codec_that_ships() -> None:
     """It fits in 20 MiB with a card, nothing lies beside it, and notes of a piano come back at 6 kbps."""
     codec = codec_release.load()
-    files = checkpoints.verified(codec.folder)
+    files = checkpoints.read_verified(codec.folder)
     assert {path.name for path in codec.folder.iterdir()} == set(files)
     assert sum(map(len, files.values())) <= 20 << 20
     assert "CC BY-NC-SA 4.0" in (codec.folder / "CARD.md").read_text()

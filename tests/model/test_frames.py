@@ -22,7 +22,7 @@ from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import contexts_of, loss_of, scheduled_sampling
 from musicgen.model.training.multi_context import MultiContext, all_contexts
 from musicgen.model.training.optimizer import OptimizerConfig
-from musicgen.model.training.train import TrainState, fresh_state, make_train_steps
+from musicgen.model.training.train import TrainState, init_state, make_train_steps
 
 Q, S = 4, 8
 FRAMES = ModelConfig(
@@ -184,7 +184,7 @@ def counting(config: ModelConfig, seed: int) -> np.ndarray:
 
 def learnt(run: TrainConfig) -> tuple[TrainState, list[float]]:
     """A run over such rows: its state after 120 steps, and the nats of each dispatch."""
-    state, steps, told = fresh_state(run, make_mesh(), Rules()), make_train_steps(run), []
+    state, steps, told = init_state(run, make_mesh(), Rules()), make_train_steps(run), []
     for dispatch in range(6):
         batches = np.stack([counting(run.model, 20 * dispatch + i) for i in range(20)])
         state, figures = steps(state, batches.astype(np.int16))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from musicgen.model import parameters
 from musicgen.model.codec.quantizer import (
     ResidualVectorQuantizer,
-    codebooks_used,
     ema_update,
     kmeans_init,
     nearest,
     perplexity,
+    quantizer_dropout,
     replace_dead_codes,
 )
 
@@ -159,10 +159,10 @@ def test_entries_follow_what_chose_them() -> None:
 
 
 def test_quantizer_dropout() -> None:
-    used = np.asarray(codebooks_used(jax.random.key(0), 4000, Q, 0.5))
+    used = np.asarray(quantizer_dropout(jax.random.key(0), 4000, Q, 0.5))
     assert set(used) == set(range(1, Q + 1))
     assert abs((used == Q).mean() - (0.5 + 0.5 / Q)) < 0.03
-    assert (np.asarray(codebooks_used(jax.random.key(0), 100, Q, 0.0)) == Q).all()
+    assert (np.asarray(quantizer_dropout(jax.random.key(0), 100, Q, 0.0)) == Q).all()
 
 
 def test_perplexity() -> None:

@@ -22,7 +22,7 @@ from musicgen.model.codec import train as codec_train
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.losses import LossConfig
 from musicgen.model.codec.step import CodecTrainConfig, learning_rate, reconstruct
-from musicgen.model.codec.train import fresh_codec_state, make_codec_steps, train_codec
+from musicgen.model.codec.train import init_codec_state, make_codec_steps, train_codec
 
 SAMPLES = 1024
 # Nothing in the loop depends on how many layers there are, and compiling them takes most of the time.
@@ -80,7 +80,7 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 def test_a_run_moves_everything_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = train_codec(RUN, Chords(), tmp_path / "whole")
-    fresh = jax.jit(lambda: fresh_codec_state(RUN))()
+    fresh = jax.jit(lambda: init_codec_state(RUN))()
     for name in ("params", "average", "discriminators"):
         before, after = getattr(fresh, name), getattr(whole, name)
         assert [n for n in before if np.array_equal(before[n], after[n])] == []
@@ -173,7 +173,7 @@ def test_one_wave_is_learnt_by_heart() -> None:
         steps_per_dispatch=100,
         learning_rate=5e-3,
     )
-    state, program = jax.jit(lambda: fresh_codec_state(config))(), make_codec_steps(config, False)
+    state, program = jax.jit(lambda: init_codec_state(config))(), make_codec_steps(config, False)
     wave = next(Chords(1))["wave"]
     for i in range(4):
         state, metrics = program(state, jnp.asarray(np.stack([wave] * 100)), jnp.float32(i / 4))

@@ -28,7 +28,7 @@ from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import Dropout, contexts_of, loss_of
-from musicgen.model.training.train import TrainState, fresh_state, make_train_steps, train
+from musicgen.model.training.train import TrainState, init_state, make_train_steps, train
 
 PROGRAM = Path(toy_training.__file__)
 LONG = dataclasses.replace(RUN, steps=60)  # compiled twice at most, here and in the program
@@ -98,10 +98,10 @@ def test_a_run_can_begin_with_parameters(whole: tuple[Path, dict[str, np.ndarray
     """Given ones, with fresh moments; but not where there is a checkpoint."""
     folder, expected = whole
     given = {name: np.asarray(x) for name, x in random_parameters(RUN.model).items()}
-    state = fresh_state(RUN, make_mesh(), Rules(), given)
+    state = init_state(RUN, make_mesh(), Rules(), given)
     assert int(state.step) == 0
     assert_same({name: np.asarray(x) for name, x in state.params.items()}, given)
-    moments = fresh_state(RUN, make_mesh(), Rules()).opt_state
+    moments = init_state(RUN, make_mesh(), Rules()).opt_state
     assert_same(arrays_of(state._replace(params={}, opt_state=moments)), arrays_of(state._replace(params={})))
     assert_same(arrays_of(train(RUN, Counting(), folder, start=given)), expected)
 
@@ -323,7 +323,7 @@ def test_every_step_drops_others() -> None:
 
     def nats() -> list[float]:
         params = {name: jnp.array(x) for name, x in random_parameters(RUN.model).items()}
-        state = fresh_state(RUN, make_mesh(), Rules())._replace(params=params)
+        state = init_state(RUN, make_mesh(), Rules())._replace(params=params)
         return np.asarray(train_steps(state, rows)[1]["nats"]).tolist()
 
     train_steps = make_train_steps(RUN)
