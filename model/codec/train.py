@@ -115,8 +115,10 @@ class Programs:
             self.later = background.submit(compile_codec_steps, config, True)
             background.shutdown(wait=False)
 
-    def of(self, adversarial: bool) -> CodecSteps:
-        """Those with or without discriminators."""
+    def of(self, adversarial: bool, steps: int) -> CodecSteps:
+        """Those with or without discriminators, for a dispatch of so many steps: the last may have fewer."""
+        if steps != self.config.steps_per_dispatch:
+            return make_codec_steps(self.config, adversarial)
         if adversarial and self.later is not None:
             return self.later.result()
         return compile_codec_steps(self.config, adversarial)
@@ -177,21 +179,16 @@ def train_codec(
                 if step:  # what spectra alone have taught
                     metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), False))
                 adversarial = True
-            k = waves.shape[0]
-            program = (
-                programs.of(adversarial) if k == config.steps_per_dispatch else make_codec_steps(config, adversarial)
-            )
+            k, step = waves.shape[0], step + waves.shape[0]
+            program = programs.of(adversarial, k)
             state, figures = program(state, waves, jax.device_put(np.float32(progress), everywhere))
-            step += k
             waves = waves_on_devices(batches, config, step, mesh)  # while the device works
             values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
             metrics.write(step, **values, progress=progress, steps_per_second=k / (time.monotonic() - dispatched))
             leave = stop.should_stop() or waves is None or pace.progress(step) >= 1
             if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
-                # first: who sent SIGTERM may not wait for long
-                checkpoints.save(
-                    step, state, {"reader": reader, "progress": pace.progress(step), "adversarial": adversarial}
-                )
+                saved = {"reader": reader, "progress": pace.progress(step), "adversarial": adversarial}
+                checkpoints.save(step, state, saved)  # first: who sent SIGTERM may not wait for long
                 metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), adversarial))
     return state
 

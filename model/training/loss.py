@@ -53,7 +53,7 @@ def loss_of(
         inputs = jnp.where(hidden, PAD, inputs)
     everywhere = jnp.arange(inputs.shape[1])[None]
 
-    def think(inputs: jax.Array, drop: Drop) -> jax.Array:
+    def process(inputs: jax.Array, drop: Drop) -> jax.Array:
         h = model.encode(inputs, everywhere, contexts.local_attend(config.model.local_window), dtype=dtype, drop=drop)
         x = jnp.take_along_axis(h, positions[..., None], axis=1)
         cross = contexts.cross_attend(config.cross_keep, cross_key)
@@ -62,7 +62,7 @@ def loss_of(
     if sampled_rate is not None and isinstance(model, FrameCodes):
         sample = functools.partial(
             scheduled_sampling,
-            functools.partial(think, drop=no_drop),
+            functools.partial(process, drop=no_drop),
             model,
             positions=positions,
             rate=sampled_rate,
@@ -71,7 +71,7 @@ def loss_of(
         )
         inputs = jax.lax.cond(sampled_rate > 0, sample, lambda inputs: inputs, inputs)
     targets = jnp.take_along_axis(targets, positions.reshape(*positions.shape, *[1] * (targets.ndim - 2)), axis=1)
-    x = think(inputs, drop)
+    x = process(inputs, drop)
     logits = model.decode(x, targets, drop)
     logits = logits[..., : logits.shape[-1] - (tiles.vocab_size - config.model.vocab_size)]
     log_z = jax.nn.logsumexp(logits, axis=-1)
@@ -102,7 +102,7 @@ def pad_vocabulary(config: ModelConfig, params: Mapping[str, jax.Array]) -> tupl
 
 
 def scheduled_sampling(
-    think: Callable[[jax.Array], jax.Array],
+    process: Callable[[jax.Array], jax.Array],
     model: FrameCodes,
     inputs: jax.Array,
     positions: jax.Array,
@@ -114,7 +114,7 @@ def scheduled_sampling(
 
     A model that has only heard recordings takes its own samples for something else, and what it writes runs away from
     music within seconds (benchmarks/codes); here it meets them, and has to go on as the recording does (Bengio et al.,
-    2015).  think(inputs): the latents [B, M, D] at positions i32 [B, M].  rate: the most of a row's frames; each row
+    2015).  process(inputs): the latents [B, M, D] at positions i32 [B, M].  rate: the most of a row's frames; each row
     has its own, from 0 up.  Sampled in so many `passes`, so that there are samples that follow samples.
     """
     B, M = positions.shape
@@ -124,7 +124,7 @@ def scheduled_sampling(
     row_rate = rate * jax.random.uniform(row_key, (B, 1))
     mixed = inputs
     for draw_key, place_key in zip(pass_keys[::2], pass_keys[1::2], strict=True):
-        x = jax.lax.stop_gradient(think(mixed))
+        x = jax.lax.stop_gradient(process(mixed))
 
         def choose(q: jax.Array, logits: jax.Array, draw_key: jax.Array = draw_key) -> jax.Array:
             return jax.random.categorical(jax.random.fold_in(draw_key, q), logits).astype(jnp.int32)

@@ -133,6 +133,7 @@ def test_two_devices_are_one(tmp_path: Path) -> None:
     """Rows, codebooks' running means and discriminators shared out to two: the same run, but for rounding."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(__file__).parents[1]),  # of toys.py
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
