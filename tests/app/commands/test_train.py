@@ -58,7 +58,7 @@ def test_notes_and_a_fine_tune(shards: Path, tmp_path: Path, capsys: pytest.Capt
     """Stopped, gone on with, then begun with the weights of that run: where the one ends the other begins."""
     train = ("train", "--preset", "toy", "--data", shards, "--no-samples")
     code, said = run(capsys, *train, "--out", tmp_path / "one", "--stop-after", 0)
-    assert code == 0 and "stopped at step 5 of 10; the same command goes on" in said
+    assert code == 0 and "stopped at step 5 of 10; run the same command again to resume" in said
     code, said = run(capsys, *train, "--out", tmp_path / "one")
     assert code == 0 and f"musicgen --checkpoint {tmp_path / 'one' / 'weights'} --out new.mid" in said
     first = checkpoints.load(tmp_path / "one" / "weights")
