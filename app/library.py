@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen.app import generate as generation
 from musicgen.app.audio.continuation import Sound, make_sounds
 from musicgen.app.audio.model import AudioModel, open_audio_model
 from musicgen.app.bundled import find_prime
 from musicgen.app.controls import AVOID_COPIES
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation.likelihood import Score, score
-from musicgen.app.generate import Model as OpenModel
-from musicgen.app.generate import Request, generate, open_model, open_weights, to_pieces
+from musicgen.app.generate import Request, to_pieces
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, make_prime, parse_midi, read_bytes, read_prime
 from musicgen.app.settings import Settings, check_seed, complaints
@@ -41,7 +41,7 @@ def load(checkpoint: str | Path | None = None) -> Model:
         BadInput: there are no such weights, or they make sound (see `load_audio`).
         EnvironmentProblem: they are damaged.
     """
-    return Model(open_weights(str(checkpoint) if checkpoint is not None else None))
+    return Model(generation.open_weights(str(checkpoint) if checkpoint is not None else None))
 
 
 def load_audio(checkpoint: str | Path | None = None, codec: str | Path | None = None) -> SoundModel:
@@ -90,9 +90,9 @@ class Model:
         return self.released.config.context
 
     @functools.cached_property
-    def opened(self) -> OpenModel:
+    def opened(self) -> generation.Model:
         """The engine with these weights; see `musicgen.app.generate`."""
-        return open_model(self.released)
+        return generation.open_model(self.released)
 
     def generate(
         self,
@@ -142,7 +142,7 @@ class Model:
         opening = _prime(prime, chosen.prime_seconds) if prime is not None else None
         request = Request(chosen, opening, check_seed(seed) if seed is not None else None)
         if avoid_copies is None:
-            return to_pieces(generate(request, self.opened, on_progress), opening)
+            return to_pieces(generation.generate(request, self.opened, on_progress), opening)
         from musicgen.app.evaluation.memorisation_report import open_index
         from musicgen.app.novelty import generate_avoiding_copies
 

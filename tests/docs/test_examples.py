@@ -16,7 +16,8 @@ import pytest
 import soundfile
 
 from musicgen.app import generate
-from musicgen.app.audio import continuation as recording
+from musicgen.app.audio import continuation
+from musicgen.app.audio import model as audio_model
 from musicgen.app.cli import COMMANDS, main
 from musicgen.checkpoints import codec_release
 from musicgen.data_prep import read_midi
@@ -47,7 +48,7 @@ def folder(
     model = dataclasses.replace(fake.fake_model(), latents=2048, context=4096)
     monkeypatch.setattr(generate, "open_weights", lambda checkpoint: SimpleNamespace(config=model))
     monkeypatch.setattr(generate, "open_model", lambda released: model)
-    monkeypatch.setattr(recording, "MODEL", str(loud / "model"))
+    monkeypatch.setattr(audio_model, "MODEL", str(loud / "model"))
     monkeypatch.setattr(codec_release, "DEFAULT", str(loud / "codec"))
     monkeypatch.chdir(tmp_path)
     toy.write_sound(tmp_path / "prime.wav", 1.0)
@@ -57,10 +58,10 @@ def folder(
     for name in ("prime.mid", "any.mid"):
         shutil.copyfile(PRIMES / "satie.mid", tmp_path / name)
     shutil.copytree(PRIMES, tmp_path / "my-music")
-    for kept in (generate._kept_model, recording._kept_model):
+    for kept in (generate._kept_model, continuation._kept_model):
         kept.cache_clear()
     yield tmp_path
-    for kept in (generate._kept_model, recording._kept_model):
+    for kept in (generate._kept_model, continuation._kept_model):
         kept.cache_clear()
 
 
