@@ -46,6 +46,25 @@ TABLE = (
     EventRange("velocity", 1, 32),  # bins
 )
 
+# The second generation's: the same ids, then what gaps and styles need, 448 in all.  dataset/gaps.py says what
+# each of them means in a row.  The last range is free; a token of it has never been seen.
+TABLE_2 = (
+    *TABLE,
+    EventRange("style", 0, 7),  # STYLES in their order; the others are free
+    EventRange("mood", 1, 4),  # quadrants of valence and arousal, as EMOPIA names them
+    EventRange("after", 0, 0),
+    EventRange("ahead", 0, 0),
+    EventRange("before", 0, 0),
+    EventRange("gap", 0, 5),  # GAPS in their order
+    EventRange("second", 1, 24),  # how many seconds of a gap are left, this one included; 24: as many or more
+    EventRange("fill", 0, 0),
+    EventRange("tail", 0, 0),
+    EventRange("end", 0, 0),
+    EventRange("spare", 0, 8),
+)
+STYLES = ("classical", "jazz", "pop", "arrangement", "roll")
+GAPS = ("whole", "band", "melody_stays", "bass_stays", "blind", "melody_goes")
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -143,6 +162,7 @@ class Vocabulary:
 
 
 VOCABULARY = Vocabulary()
+VOCABULARY_2 = Vocabulary(TABLE_2)
 
 # First ids, for code that works on whole arrays of tokens.
 PAD = VOCABULARY.first("pad")

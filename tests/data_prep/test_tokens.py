@@ -19,6 +19,7 @@ from musicgen.data_prep.vocabulary import (
     TABLE,
     TIME_SHIFT,
     VOCABULARY,
+    VOCABULARY_2,
     EventRange,
     Vocabulary,
 )
@@ -43,6 +44,14 @@ def test_the_vocabulary_is_the_comparable_one() -> None:
     assert VOCABULARY.encode("note_on", 60) == 63
     assert VOCABULARY.encode("velocity", 32) == 390
     assert VOCABULARY.velocity_bins == 32
+
+
+def test_the_second_generation_keeps_the_ids_of_the_first() -> None:
+    assert VOCABULARY_2.size == 448
+    assert [VOCABULARY_2.decode(token) for token in range(391)] == [VOCABULARY.decode(token) for token in range(391)]
+    firsts = [VOCABULARY_2.first(entry.name) for entry in VOCABULARY_2.table[len(TABLE) :]]
+    assert firsts == [391, 399, 403, 404, 405, 406, 412, 436, 437, 438, 439]  # weights depend on them
+    assert Vocabulary.from_json(VOCABULARY_2.to_json()) == VOCABULARY_2
 
 
 @given(st.integers(0, VOCABULARY.size - 1))
