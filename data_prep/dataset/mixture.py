@@ -1,0 +1,226 @@
+"""Rows of training drawn from several corpora at once: plain windows of music, and windows with gaps (gaps.py).
+
+A row is i16[N + 1]; a token that is given and no target is written as ~token, which is negative.  Pieces are drawn in
+proportion to their notes within a corpus, corpora by their weights.  A window that reaches back beyond the beginning of
+its piece is filled with the ends of others, as in loader.py; a token for the corpus' style follows BOS in most rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from musicgen.data_prep.dataset.augment import Augmentation, augment
+from musicgen.data_prep.dataset.gaps import BEFORE, GAP, SECOND, Example, Gap, example, in_steps, skyline, streams
+from musicgen.data_prep.events import STEPS_PER_SECOND
+from musicgen.data_prep.performance import NO_PEDAL, Performance
+from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, NOTE_ON, STYLES, VOCABULARY_2
+
+STYLE, MOOD = VOCABULARY_2.first("style"), VOCABULARY_2.first("mood")
+NOTES_BACK = 2_300  # of a window: a note is two tokens at the least
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """The training pieces of one corpus, end to end: onset and end f64[n] seconds, pitch and velocity u8[n], melody
+    bool[n] (which notes a file itself calls melody; all false if it does not), offsets i64[P+1], mood i64[P] (0: none).
+    """
+
+    style: str
+    weight: float
+    onset: np.ndarray
+    end: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    melody: np.ndarray
+    offsets: np.ndarray
+    mood: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """Shares and sizes of what is drawn; the defaults are the recipe's.
+
+    style: share of rows whose style is told after BOS; mood: and of these, the mood.  told: share of windows without
+    BOS that begin with their style.  other: share of earlier pieces in a row that come from any corpus.
+    """
+
+    style: float = 0.6
+    mood: float = 0.5
+    told: float = 0.2
+    other: float = 0.5
+    kinds: tuple[tuple[str, float], ...] = (
+        ("whole", 0.34),
+        ("band", 0.32),
+        ("melody_stays", 0.18),
+        ("bass_stays", 0.05),
+        ("blind", 0.06),
+        ("melody_goes", 0.05),
+    )
+    seconds: tuple[float, float] = (1.0, 30.0)
+    longest: int = 1_900  # tokens of a region: it has to fit into the latents
+
+
+class Slice:
+    """Notes around one note of a piece, augmented."""
+
+    def __init__(self, rows: Rows, corpus: Corpus, note: int, back: int, on: int, rng: np.random.Generator) -> None:
+        piece = int(np.searchsorted(corpus.offsets, note, side="right")) - 1
+        begin, past = corpus.offsets[piece : piece + 2].tolist()
+        first, stop = max(begin, note - back), min(past, note + on)
+        self.whole = (first == begin, stop == past)
+        part = slice(first, stop)
+        onset, end = corpus.onset[part], corpus.end[part]
+        shift = 0.0 if self.whole[0] else onset[0]  # counted from the slice's first note
+        notes = Performance(onset - shift, end - shift, corpus.pitch[part], corpus.velocity[part], NO_PEDAL)
+        changed = notes if rows.augmentation is None else augment(notes, rng, rows.augmentation)
+        self.steps = in_steps(changed)
+        # Augmentation may change the order of notes, and drop some: the note's place is good to within a few.
+        self.note = min(note - first, len(self.steps.start) - 1)
+        self.melody = corpus.melody[part] if len(self.steps.start) == stop - first else np.zeros(0, bool)
+        self.style = rows.style_of(corpus, piece, rng)
+
+
+class Rows:
+    """Draws rows; can be pickled for worker processes."""
+
+    def __init__(
+        self, corpora: Sequence[Corpus], context: int, augmentation: Augmentation | None, mixing: Mixing = Mixing()
+    ) -> None:
+        self.corpora, self.context, self.augmentation, self.mixing = tuple(corpora), context, augmentation, mixing
+        weights = np.array([corpus.weight for corpus in corpora])
+        self.shares = weights / weights.sum()
+
+    def style_of(self, corpus: Corpus, piece: int, rng: np.random.Generator) -> list[int]:
+        """The tokens that tell the style of a piece, or none."""
+        if rng.random() >= self.mixing.style:
+            return []
+        mood = int(corpus.mood[piece])
+        told = mood and rng.random() < self.mixing.mood
+        return [STYLE + STYLES.index(corpus.style), *([MOOD + mood - 1] if told else [])]
+
+    def draw(self, rng: np.random.Generator) -> tuple[Corpus, int]:
+        """A corpus and one of its notes."""
+        corpus = self.corpora[int(rng.choice(len(self.corpora), p=self.shares))]
+        return corpus, int(rng.integers(len(corpus.onset)))
+
+    def plain(self, rng: np.random.Generator) -> np.ndarray:
+        """A window that ends anywhere in a piece."""
+        corpus, note = self.draw(rng)
+        part = Slice(self, corpus, note, NOTES_BACK, 40, rng)
+        tokens = written(part)
+        ons = np.flatnonzero((tokens >= NOTE_ON) & (tokens < NOTE_OFF))
+        place = part.note + 1
+        past = int(rng.integers(ons[part.note], ons[place] if place < len(ons) else len(tokens))) + 1
+        row, left = self.filled([tokens[:past]], corpus, rng)
+        if not left and rng.random() < self.mixing.told and part.style and not (row == ~BOS).any():
+            row = np.concatenate([~np.array(part.style, np.int16), row[len(part.style) :]])
+        return row
+
+    def filled(self, parts: list[np.ndarray], corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """The parts, the last first, with ends of pieces before them up to a row; and how many tokens were missing."""
+        size = self.context + 1
+        missing = left = size - sum(map(len, parts))
+        while missing > 0:
+            other = self.draw(rng)[0] if rng.random() < self.mixing.other else corpus
+            piece = int(rng.integers(len(other.offsets) - 1))
+            last = int(other.offsets[piece + 1]) - 1
+            parts.append(written(Slice(self, other, last, missing // 2 + 2, 1, rng)))
+            missing -= len(parts[-1])
+        row = np.concatenate(parts[::-1])
+        return row[len(row) - size :], max(left, 0)
+
+    def gaps(self, rng: np.random.Generator) -> np.ndarray:
+        """A window that ends with a filled gap; half of them hold one example, half as many as fit."""
+        single = rng.random() < 0.5
+        parts: list[np.ndarray] = []
+        missing = self.context + 1
+        corpus, note = self.draw(rng)
+        while missing > 400 or not parts:
+            made = self.example(corpus, note, missing, single, rng)
+            parts.append(np.where(made.given, ~made.tokens, made.tokens).astype(np.int16))
+            missing -= len(parts[-1])
+            corpus, note = self.draw(rng) if rng.random() < self.mixing.other else (corpus, self.draw_from(corpus, rng))
+            single = False
+        return self.filled(parts, corpus, rng)[0]
+
+    @staticmethod
+    def draw_from(corpus: Corpus, rng: np.random.Generator) -> int:
+        """A note of the corpus."""
+        return int(rng.integers(len(corpus.onset)))
+
+    def example(self, corpus: Corpus, note: int, room: int, single: bool, rng: np.random.Generator) -> Example:
+        """A gap about a note; `single`: what comes before it takes all the room that is left, of so many tokens."""
+        part = Slice(self, corpus, note, NOTES_BACK if single else NOTES_BACK // 2, 1_400, rng)
+        gap, stays = self.gap(part, rng)
+        most_after = int(np.exp(rng.uniform(np.log(24), np.log(self.context / 4))))
+        most_before = room if single else int(np.exp(rng.uniform(np.log(48), np.log(self.context / 2))))
+        style = part.style if part.whole[0] or rng.random() < 0.5 else []
+        while True:
+            made = example(
+                part.steps,
+                gap,
+                stays,
+                style=style,
+                whole=part.whole,
+                most_before=most_before,
+                most_after=most_after,
+            )
+            inside = len(made.tokens) - int(np.flatnonzero(made.tokens == BEFORE)[-1])
+            region = len(made.tokens) - int(np.flatnonzero((made.tokens >= GAP) & (made.tokens < SECOND))[-1])
+            shorter = gap.start + max(STEPS_PER_SECOND, (gap.stop - gap.start) // 2)
+            excess = len(made.tokens) - room
+            if region > self.mixing.longest and shorter < gap.stop:
+                gap = gap._replace(stop=shorter)
+            elif single and excess > 0 and most_before > 0:
+                most_before = max(0, min(most_before, inside - region - 1) - excess)
+            else:
+                return made
+
+    def gap(self, part: Slice, rng: np.random.Generator) -> tuple[Gap, np.ndarray]:
+        """A region about the slice's note, and bool[n]: what stays of it."""
+        notes = part.steps
+        names, shares = zip(*self.mixing.kinds, strict=True)
+        kind = str(rng.choice(names, p=np.array(shares) / sum(shares)))
+        shortest, longest = self.mixing.seconds
+        log = rng.random() < 0.6
+        seconds = np.exp(rng.uniform(np.log(shortest), np.log(longest))) if log else rng.uniform(shortest, longest)
+        length = int(seconds) * STEPS_PER_SECOND if rng.random() < 0.5 else int(seconds * STEPS_PER_SECOND)
+        start = max(0, int(notes.start[part.note]) - int(rng.integers(0, 60)))
+        gap = Gap(start, start + length, kind)
+        inside = (notes.start >= gap.start) & (notes.start < gap.stop)
+        stays = np.zeros(len(notes.start), bool)
+        if kind in ("band", "blind"):
+            gap = self.band(gap, notes.pitch[inside], rng)
+            stays = (notes.pitch < gap.low) | (notes.pitch > gap.high)
+        elif kind != "whole":
+            named = len(part.melody) == len(stays) and part.melody.any() and kind != "bass_stays" and rng.random() < 0.7
+            back = int(rng.integers(15, 90))
+            line = part.melody if named else skyline(notes, back, lowest=kind == "bass_stays")
+            stays = ~line if kind == "melody_goes" else line
+        chance = rng.random()
+        if kind == "blind" or chance < 0.2:
+            return gap._replace(after="none"), stays
+        return gap._replace(after="stays" if kind != "whole" and chance < 0.5 else "all"), stays
+
+    @staticmethod
+    def band(gap: Gap, pitches: np.ndarray, rng: np.random.Generator) -> Gap:
+        """The lower part, the upper part or a middle band of what sounds."""
+        if not len(pitches):
+            return gap._replace(low=0, high=int(rng.integers(48, 72)))
+        low, high = np.quantile(pitches, sorted(rng.uniform(0.15, 0.85, 2))).astype(int).tolist()
+        which = int(rng.integers(3))
+        split = int(np.quantile(pitches, rng.uniform(0.25, 0.75)))
+        return gap._replace(low=(0, split, low)[which], high=(split, 127, high)[which])
+
+
+def written(part: Slice) -> np.ndarray:
+    """The ordinary tokens of a slice: [BOS, style] and EOS where the piece has its ends, given tokens inverted."""
+    notes = part.steps
+    at = np.zeros(len(notes.start), np.int64)
+    origin = np.array([0 if part.whole[0] else notes.start.min(initial=0)])
+    tokens = streams(notes, at, at, origin, np.zeros(1, np.int64))[0]
+    front = ~np.array([BOS, *part.style], np.int16) if part.whole[0] else np.zeros(0, np.int16)
+    return np.concatenate([front, tokens, np.array([EOS] if part.whole[1] else [], np.int16)])
