@@ -26,6 +26,7 @@ class TrainConfig:
     z_loss: float = 1e-4
     seed: int = 0
     all_settings: bool = True  # train many N and M at once (multi_context.py), or only those of the config
+    gaps: bool = False  # all settings, and gaps to fill in nine of 24 rows (multi_context.py)
     compute: str = "bfloat16"
     deterministic: bool = False  # on a GPU, too, the same bits at every run; slower (model/attention.py)
     checkpoint_every: int = 1_000

@@ -21,7 +21,7 @@ def forward_flops(config: ModelConfig, contexts: MultiContext, rows: int, keep: 
     per_row += config.layers * M * 2 * (qo + kv + mlp)
     attention = 0.0
     for part in contexts.slices:
-        prefix = int((part.context - part.latents) * keep)
+        prefix = int((part.context - part.latents) * (keep if part.keep is None else part.keep))
         cross = config.cross_attends * 4 * D * M * (prefix + part.latents / 2)
         own = config.layers * 4 * D * M * part.segment / 2
         attention += part.rows / contexts.rows * (cross + own)

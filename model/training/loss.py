@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicgen.model import parameters
 from musicgen.model.config import BOS, PAD, ModelConfig
@@ -15,7 +16,7 @@ from musicgen.model.frames import FrameCodes
 from musicgen.model.parameters import Parameters
 from musicgen.model.perceiver_ar import Drop, no_drop
 from musicgen.model.training.config import TrainConfig
-from musicgen.model.training.multi_context import MultiContext, all_contexts, all_settings, one_setting
+from musicgen.model.training.multi_context import MultiContext, all_contexts, all_settings, one_setting, with_gaps
 
 
 def contexts_of(config: TrainConfig) -> MultiContext:
@@ -23,6 +24,7 @@ def contexts_of(config: TrainConfig) -> MultiContext:
     N, M = config.model.context, config.model.latents
     every = all_settings if config.model.channels == 1 else all_contexts
     slices = every(N, M) if config.all_settings else one_setting(N, M)
+    slices = with_gaps(N, M) if config.gaps else slices
     contexts = MultiContext(slices, N, M, fused=not config.deterministic)
     if config.batch % contexts.rows:
         raise ValueError(f"batch must be a multiple of {contexts.rows}, not {config.batch}")
@@ -39,17 +41,20 @@ def loss_of(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean loss over the targets of rows tokens i32 [B, N+1], or of frames [B, N+1, Q].
 
-    Also nats/token of all and of those at the full setting.  sampled_rate: of `scheduled_sampling`.
+    A token that is given, and nothing to predict, is written as ~token.  Also nats/token of plain rows, of those at the
+    full setting and of rows with gaps.  sampled_rate: of `scheduled_sampling`.
     """
     dtype = jnp.dtype(config.compute)
     tiles, arrays = pad_vocabulary(config.model, {name: x.astype(dtype) for name, x in params.items()})
     model = parameters.bind(tiles, arrays)
     residual_key, cross_key, token_key = jax.random.split(key, 3)
     drop = Dropout(config.dropout, residual_key)
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    given, tokens = tokens < 0, jnp.where(tokens < 0, ~tokens, tokens)
+    inputs, targets = tokens[:, :-1], jnp.where(given, PAD, tokens)[:, 1:]
     positions = contexts.positions(tokens.shape[0] // contexts.rows)
     if config.token_dropout:
-        hidden = jax.random.bernoulli(token_key, config.token_dropout, inputs.shape)
+        rate = jnp.where(jnp.tile(contexts.gaps, tokens.shape[0] // contexts.rows), 0.0, config.token_dropout)
+        hidden = jax.random.bernoulli(token_key, rate.reshape(-1, *[1] * (inputs.ndim - 1)), inputs.shape)
         inputs = jnp.where(hidden, PAD, inputs)
     everywhere = jnp.arange(inputs.shape[1])[None]
 
@@ -79,11 +84,13 @@ def loss_of(
     real = targets > BOS  # neither padding nor the beginning of a piece is anything to predict
     count = jnp.maximum(real.sum(), 1)
     loss = jnp.sum(jnp.where(real, nats + config.z_loss * jnp.square(log_z), 0.0)) / count
-    full = real & jnp.tile(contexts.full, tokens.shape[0] // contexts.rows).reshape(-1, *[1] * (real.ndim - 1))
-    return loss, {
-        "nats": jnp.sum(jnp.where(real, nats, 0.0)) / count,
-        "nats_full": jnp.sum(jnp.where(full, nats, 0.0)) / jnp.maximum(full.sum(), 1),
-    }
+
+    def mean_of(rows: np.ndarray) -> jax.Array:
+        these = real & jnp.tile(rows, tokens.shape[0] // contexts.rows).reshape(-1, *[1] * (real.ndim - 1))
+        return jnp.sum(jnp.where(these, nats, 0.0)) / jnp.maximum(these.sum(), 1)
+
+    figures = {"nats": mean_of(~contexts.gaps), "nats_full": mean_of(contexts.full)}
+    return loss, {**figures, **({"nats_gaps": mean_of(contexts.gaps)} if contexts.gaps.any() else {})}
 
 
 def pad_vocabulary(config: ModelConfig, params: Mapping[str, jax.Array]) -> tuple[ModelConfig, Mapping[str, jax.Array]]:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import jax
-from tensorboardX import SummaryWriter
 
 
 class Metrics:
@@ -17,6 +16,8 @@ class Metrics:
     def __init__(self, folder: Path):
         self.writes = jax.process_index() == 0
         if self.writes:
+            from tensorboardX import SummaryWriter  # only a run needs it: a machine with a GPU may lack it
+
             self.lines = (folder / "metrics.jsonl").open("a")
             self.board = SummaryWriter(str(folder / "tensorboard"))
         self.began = time.monotonic()

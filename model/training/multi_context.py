@@ -36,6 +36,8 @@ class Slice:
     context: int
     latents: int
     segment: int
+    keep: float | None = None  # of the inputs before the latents, in place of the run's
+    gaps: bool = False  # rows of another kind, whose inputs before the latents are all needed
 
 
 def one_setting(N: int, M: int) -> tuple[Slice, ...]:
@@ -67,6 +69,29 @@ def all_contexts(N: int, M: int) -> tuple[Slice, ...]:
     return tuple(Slice(rows, n, min(n, M), min(n, M)) for rows, n in each)
 
 
+def with_gaps(N: int, M: int) -> tuple[Slice, ...]:
+    """A group of 24 rows for all settings, nine of them with gaps to fill.
+
+    What a fill is conditioned on is never dropped, nor is what stands before four of the seven plain rows at the full
+    setting: a model whose inputs were always dropped does not learn to look things up.
+    """
+    return (
+        Slice(1, N, M, M // 64),
+        Slice(1, N, M, M // 16),
+        Slice(1, N, M, M // 4),
+        Slice(3, N, M, M),
+        Slice(1, M, M, M),
+        Slice(4, N, M, M, keep=1.0),
+        Slice(7, N, M, M, keep=1.0, gaps=True),
+        Slice(1, N, M, M // 16, keep=1.0, gaps=True),
+        Slice(1, N, M, M // 4, keep=1.0, gaps=True),
+        Slice(1, N // 4, M // 4, M // 4),
+        Slice(1, N // 4, M // 4, M // 32),
+        Slice(1, N // 2, M // 2, M // 2),
+        Slice(1, N // 8, M // 8, M // 8),
+    )
+
+
 class MultiContext:
     """The attentions of a batch of rows sliced in several ways."""
 
@@ -90,8 +115,15 @@ class MultiContext:
 
     @property
     def full(self) -> np.ndarray:
-        """bool[rows]: which rows of a group train all N inputs with all M latents."""
-        return np.concatenate([np.full(c.rows, (c.context, c.segment) == (self.N, self.M)) for c in self.slices])
+        """bool[rows]: which plain rows of a group train all N inputs with all M latents."""
+        return ~self.gaps & np.concatenate(
+            [np.full(part.rows, (part.context, part.segment) == (self.N, self.M)) for part in self.slices]
+        )
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """bool[rows]: which rows of a group hold gaps."""
+        return np.concatenate([np.full(part.rows, part.gaps) for part in self.slices])
 
     def _in_runs(
         self, alike: Callable[[Slice], Hashable], attend: Callable[..., jax.Array], *arrays: jax.Array
@@ -132,14 +164,17 @@ class MultiContext:
         time.
         """
 
+        def kept(part: Slice) -> float:
+            return keep if part.keep is None else part.keep
+
         def chunks(run: int, part: Slice, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             used = self.M // part.latents * part.context
             inputs = [x[:, self.N - used :].reshape(-1, part.context, *x.shape[2:]) for x in (k, v)]
-            inputs = drop_prefix(inputs, part.context - part.latents, keep, jax.random.fold_in(key, run))
+            inputs = drop_prefix(inputs, part.context - part.latents, kept(part), jax.random.fold_in(key, run))
             queries = q.reshape(-1, part.latents, *q.shape[2:])
             return attend(queries, *inputs, fused=self.fused).reshape(q.shape)
 
-        return lambda q, k, v: self._in_runs(lambda part: (part.context, part.latents), chunks, q, k, v)
+        return lambda q, k, v: self._in_runs(lambda part: (part.context, part.latents, kept(part)), chunks, q, k, v)
 
 
 def drop_prefix(inputs: list[jax.Array], prefix: int, keep: float, key: jax.Array) -> list[jax.Array]:

@@ -53,3 +53,4 @@ def test_attention_is_counted_by_what_is_seen() -> None:
     assert full - flops(24, Slice(1, 24, 8, 8), 0.5) == 8 * key
     assert full - flops(24, Slice(1, 24, 8, 2), 1.0) == 3 * key  # self-attends: 1 key on average, not 4
     assert full - flops(24, Slice(1, 12, 4, 4), 1.0) == (16 + 4 - 8 - 2) * key + 2 * key
+    assert flops(24, Slice(1, 24, 8, 8, keep=1.0), 0.5) == full  # a slice's own share

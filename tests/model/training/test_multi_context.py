@@ -17,7 +17,7 @@ from musicgen.model import parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import loss_of
-from musicgen.model.training.multi_context import MultiContext, Slice, all_settings, drop_prefix, one_setting
+from musicgen.model.training.multi_context import MultiContext, Slice, all_settings, drop_prefix, one_setting, with_gaps
 
 N, M, GROUPS = 24, 8, 2
 SLICES = (
@@ -206,3 +206,57 @@ def test_too_few_latents_for_all_settings() -> None:
     """The finest part is a 64th of the latents."""
     with pytest.raises(ValueError, match="does not fit rows of 256 inputs and 32 latents"):
         MultiContext(all_settings(256, 32), 256, 32)
+
+
+GAP_SLICES = (Slice(1, 24, 8, 8), Slice(2, 24, 8, 8, keep=1.0, gaps=True))
+
+
+def gap_logits(keep: float) -> np.ndarray:
+    """Logits of a group whose last two rows hold gaps."""
+    contexts, tokens = MultiContext(GAP_SLICES, N, M), random_tokens(3, N)
+    model, everywhere = parameters.bind(TOY, random_parameters(TOY)), jnp.arange(N)[None]
+    h = model.encode(tokens, everywhere, contexts.local_attend(TOY.local_window))
+    positions = contexts.positions(1)
+    x = jnp.take_along_axis(h, positions[..., None], axis=1)
+    x = model.process(x, positions, h, everywhere, contexts.cross_attend(keep, jax.random.key(0)), contexts.self_attend)
+    return np.asarray(model.decode(x))
+
+
+def test_nothing_is_dropped_of_what_a_fill_is_conditioned_on() -> None:
+    """A slice's own share is kept, whatever the run's."""
+    whole, dropped = gap_logits(1.0), gap_logits(0.3)
+    assert_close(dropped[1:], whole[1:])
+    assert np.abs(dropped[0] - whole[0]).max() > 1e-2
+
+
+def test_groups_with_gaps_train_all_settings() -> None:
+    """Fifteen plain rows and nine with gaps, of which none loses an input; half the plain ones lose none at all."""
+    contexts = MultiContext(with_gaps(4096, 2048), 4096, 2048)
+    assert contexts.rows == 24 and contexts.gaps.sum() == 9 and contexts.full.sum() == 7
+    assert all(
+        part.keep == 1.0 and part.context == 4096 and part.latents == 2048 for part in contexts.slices if part.gaps
+    )
+    settings = {(part.context, part.latents, part.segment) for part in contexts.slices if not part.gaps}
+    assert settings == {(part.context, part.latents, part.segment) for part in all_settings(4096, 2048)}
+
+
+def test_given_tokens_are_inputs_and_no_targets() -> None:
+    """~token is the same input; what is left of the targets counts as it did, rows with gaps by themselves."""
+    contexts = MultiContext(GAP_SLICES, N, M)
+    rows = random_tokens(3, N + 1, seed=3)
+    config = dataclasses.replace(CONFIG, batch=3)
+    loss = jax.jit(loss_of, static_argnames=("config", "contexts"))
+
+    def figures(given: np.ndarray) -> tuple[float, float, float, int]:
+        marked = np.where(given, ~rows, rows)
+        value, found = loss(random_parameters(TOY), marked, jax.random.key(0), config, contexts)
+        return float(value), float(found["nats"]), float(found["nats_gaps"]), int((~given[:, -M:]).sum())
+
+    none = np.zeros(rows.shape, bool)
+    some = np.random.default_rng(0).random(rows.shape) < 0.4
+    (whole, *_, n), (part, *_, m), (rest, *_, k) = figures(none), figures(some), figures(~some)
+    assert m + k == n == 3 * M
+    np.testing.assert_allclose(whole * n, part * m + rest * k, rtol=1e-4)
+    plain = np.concatenate([some[:1], none[1:]])  # what is given in a plain row is nothing to the others
+    assert figures(plain)[2] == pytest.approx(figures(none)[2], rel=1e-5)
+    assert figures(plain)[1] == pytest.approx(figures(some)[1], rel=1e-5)
