@@ -15,13 +15,13 @@ import numpy as np
 from musicgen.app.best_ending import RINGS_ON, best_of_n_ending, candidates_per_row
 from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.join import close_at, join, new_music, trim_to_eos
+from musicgen.app.join import close_at, join, trim_to_eos
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, pack, read_prime
 from musicgen.app.provenance import Provenance, texts
 from musicgen.app.settings import LARGEST_SEED, Settings, check_seed
 from musicgen.app.version import version
-from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, steps, write_midi
+from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps, write_midi
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.rules.endings import Endings
 from musicgen.data_prep.rules.note_limits import NoteLimits
@@ -248,7 +248,7 @@ def finished(
     by_itself = settings.end and bool((row == EOS).any())
     tokens = trim_to_eos(row) if by_itself else close_at(row, before, settings.seconds)
     shown = prime if settings.keep_prime else None
-    music = join(shown, tokens) if shown is not None else new_music(tokens, before)
+    music = join(shown, tokens) if shown is not None else decode(tokens, before)
     provenance = Provenance(
         settings=settings,
         seed=seed,

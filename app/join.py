@@ -51,11 +51,6 @@ def trim_to_eos(tokens: np.ndarray) -> np.ndarray:
     return kept[: sounds[-1] + 1] if sounds.size else kept[:0]
 
 
-def new_music(tokens: np.ndarray, before: np.ndarray) -> Performance:
-    """The notes that new tokens strike, at new time; ``before`` says which velocity is in force at the start."""
-    return decode(tokens, before)
-
-
 def join(prime: Prime, tokens: np.ndarray) -> Performance:
     """The prime and its continuation as one performance.
 
@@ -67,7 +62,7 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
     where the new tokens end it; every other note keeps its own end.
     """
     music = prime.performance
-    new = _move_behind(music.onset[-1], shift_time(new_music(tokens, prime.tokens), prime.seconds), prime.seconds)
+    new = _move_behind(music.onset[-1], shift_time(decode(tokens, prime.tokens), prime.seconds), prime.seconds)
     end = music.end.copy()
     decoder = NoteDecoder(prime.tokens)
     held = decoder.sounding.copy()

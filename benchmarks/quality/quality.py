@@ -99,8 +99,8 @@ def generate(
     model: Any, primes: Sequence[np.ndarray], setting: Setting, folder: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Write a piece for every prime, without the prime."""
-    from musicgen.app.join import close_at, new_music
-    from musicgen.data_prep import write_midi
+    from musicgen.app.join import close_at
+    from musicgen.data_prep import decode, write_midi
     from musicgen.model.sampler import Sampling
 
     began, tokens, short = time.perf_counter(), 0, 0
@@ -117,7 +117,7 @@ def generate(
         rows, late = drawn(stream, len(batch), arguments.seconds)
         tokens, short = tokens + rows.size, short + late
         for place, (row, before) in enumerate(zip(rows, batch, strict=True), start=first):
-            music = new_music(close_at(row, before, arguments.seconds), before)
+            music = decode(close_at(row, before, arguments.seconds), before)
             write_midi(music, folder / f"{place:03}.mid")
     wall = time.perf_counter() - began
     return {"wall_seconds": round(wall, 1), "tokens_per_second": round(tokens / wall), "short": short}

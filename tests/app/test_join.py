@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from musicgen.app.join import close_at, join, new_music, sounding
+from musicgen.app.join import close_at, join, sounding
 from musicgen.app.prime import TICK, Prime, make_prime
-from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, encode, read_midi, steps, write_midi
+from musicgen.data_prep import BOS, EOS, VOCABULARY, Performance, decode, encode, read_midi, steps, write_midi
 from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.vocabulary import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
 
@@ -100,7 +100,7 @@ def test_an_open_note_ends_where_the_model_ends_it() -> None:
 def test_new_notes_keep_the_velocity_in_force() -> None:
     """A token stream names a velocity only when it changes, and the prime was the last to name it."""
     before = np.array([BOS, VELOCITY + 20, NOTE_ON + 50, TIME_SHIFT + 10, NOTE_OFF + 50], np.int16)
-    loud = new_music(np.array([NOTE_ON + 60, TIME_SHIFT + 10, NOTE_OFF + 60], np.int16), before)
+    loud = decode(np.array([NOTE_ON + 60, TIME_SHIFT + 10, NOTE_OFF + 60], np.int16), before)
     assert loud.velocity.tolist() == [81]
 
 
@@ -109,7 +109,7 @@ def test_without_prime_time_begins_at_zero(music: Performance) -> None:
     prime = make_prime(music, 3.0, "")
     held = int(sounding(prime.tokens)[0])
     tokens = np.array([TIME_SHIFT + 24, NOTE_OFF + held, NOTE_ON + 30, TIME_SHIFT + 10], np.int16)
-    new = new_music(close_at(tokens, prime.tokens, 1.0), prime.tokens)
+    new = decode(close_at(tokens, prime.tokens, 1.0), prime.tokens)
     assert new.onset.tolist() == [0.25]
     assert new.end.tolist() == [1.0]
     assert new.pitch.tolist() == [30]
@@ -128,7 +128,7 @@ def test_a_note_struck_at_the_very_end_is_left_out() -> None:
     """It would have no length."""
     before = np.array([BOS, VELOCITY + 9], np.int16)
     tokens = np.array([NOTE_ON + 50, TIME_SHIFT + 99, NOTE_OFF + 50, NOTE_ON + 60], np.int16)
-    new = new_music(close_at(tokens, before, 1.0), before)
+    new = decode(close_at(tokens, before, 1.0), before)
     assert new.pitch.tolist() == [50] and new.end.tolist() == [1.0]
 
 
