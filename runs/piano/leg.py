@@ -1,0 +1,372 @@
+"""One leg of training the second generation's weights: rows of six corpora, for so long, on all GPUs of a machine.
+
+    python runs/piano/leg.py --notes notes.bin --validation validation.npz --out RUN --seconds 1500
+    python runs/piano/leg.py ... --leg 2 --resume RUN/state-000017432 --warmup 100    # the next one
+
+Learning rates stay where they are from leg to leg (--decay-from 0 lets the last one fall to zero), so that legs add up.
+What travels is the average of the last few hundred steps' weights (state.py): momentum is back after twenty steps,
+and the average is the better model to go on from.  RUN/stop_at, a time as `date +%s` gives it, moves the end while it
+runs.  Needs JAX, flax, optax and NumPy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import queue
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import corpora
+import numpy as np
+import state
+
+from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.data_prep.dataset.mixture import Rows
+from musicgen.data_prep.vocabulary import VOCABULARY_2
+from musicgen.model.config import ModelConfig
+
+STEPS = 8  # of one dispatch
+AVERAGED = 600  # steps that the average looks back
+PEAK = 806e12  # FLOP/s of a large bfloat16 product on an H200, as measured (checkpoints/LOG.md)
+# 75.1 M parameters: 40.3 MiB at four bits in groups of 32, 83 MB of int8 and tables.  Wide, for the sake of GPUs, and
+# shallow, for a CPU's caches of keys and values.
+PIANO = ModelConfig(vocab_size=VOCABULARY_2.size, width=896, heads=14, kv_heads=2, layers=5)
+STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitter=0.003)
+MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--notes", required=True, type=Path)
+    add("--validation", required=True, type=Path)
+    add("--out", required=True, type=Path)
+    add("--seconds", type=float, default=1500)
+    add("--resume", type=Path, help="a folder that an earlier leg wrote")
+    add("--leg", type=int, default=1, help="decides the seeds")
+    add("--rate", type=float, default=4e-3, help="learning rate")
+    add("--warmup", type=int, default=300, help="steps")
+    add("--decay-from", type=float, default=1.0, help="share of the leg's time after which the rate falls to zero")
+    add("--dropout", type=float, default=0.1)
+    add("--mild", action="store_true", help="the milder augmentation")
+    add("--workers", type=int, default=20)
+    add("--score-at", type=float, nargs="*", default=[], help="seconds at which to score on the way")
+    add("--scoring", type=float, default=60, help="seconds to keep for the last scoring")
+    add("--save-every", type=float, default=180)
+    add("--context", type=int, help="N of the rows, 4,096 if not given")
+    add("--toy", action="store_true", help="a model and rows for a CPU, to try this script")
+    return parser.parse_args()
+
+
+class Decks:
+    """Worker processes that draw decks of rows into shared memory, in an order of their own."""
+
+    def __init__(self, rows: Rows, gaps: np.ndarray, workers: int, seed: tuple[int, int], slots: int) -> None:
+        context = multiprocessing.get_context("fork")
+        self.shape = (len(gaps), rows.context + 1)
+        self.memory = [context.RawArray("h", int(np.prod(self.shape))) for _ in range(slots)]
+        self.free, self.full = context.Queue(), context.Queue()
+        self.processes = [
+            context.Process(target=self._draw, args=(rows, gaps, (*seed, i)), daemon=True) for i in range(workers)
+        ]
+        for process in self.processes:
+            process.start()
+        for slot in range(slots):  # now: this starts a thread, and processes are best forked without
+            self.free.put(slot)
+
+    def _draw(self, rows: Rows, gaps: np.ndarray, seed: tuple[int, ...]) -> None:
+        count = 0
+        while True:
+            slot = self.free.get()
+            rng = np.random.default_rng([*seed, count])
+            deck = np.ndarray(self.shape, np.int16, self.memory[slot])
+            for i, gap in enumerate(gaps):
+                deck[i] = rows.gaps(rng) if gap else rows.plain(rng)
+            self.full.put(slot)
+            count += 1
+
+    def take(self, count: int) -> np.ndarray:
+        """The next decks, i16[count * rows, N + 1]."""
+        out = []
+        for _ in range(count):
+            slot = self.full.get(timeout=120)
+            out.append(np.ndarray(self.shape, np.int16, self.memory[slot]).copy())
+            self.free.put(slot)
+        return np.concatenate(out)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.terminate()
+
+
+class Clock:
+    """How much of the leg is left, by RUN/stop_at."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.began, self.file, self.scoring = time.time(), options.out / "stop_at", options.scoring
+        self.file.write_text(str(self.began + options.seconds))
+
+    @property
+    def end(self) -> float:
+        """When training ends; what is left after is for the last scoring."""
+        try:
+            return float(self.file.read_text()) - self.scoring
+        except ValueError:  # being written
+            return self.began + 1e9
+
+    def share(self) -> float:
+        return (time.time() - self.began) / max(self.end - self.began, 1.0)
+
+
+class Log:
+    """Figures as lines of JSON."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("a")
+
+    def __call__(self, **figures: Any) -> None:
+        self.file.write(json.dumps(figures) + "\n")
+        self.file.flush()
+
+
+def config_of(options: argparse.Namespace) -> Any:
+    """The run's TrainConfig."""
+    import jax
+
+    from musicgen.model.training.config import TrainConfig
+    from musicgen.model.training.optimizer import OptimizerConfig
+
+    model = PIANO
+    if options.context:
+        model = dataclasses.replace(model, context=options.context)
+    if options.toy:
+        model = dataclasses.replace(
+            model, width=32, heads=2, local_layers=1, layers=1, cross_attends=1, widening=1, context=256, latents=64
+        )
+    return TrainConfig(
+        model,
+        OptimizerConfig(options.rate, options.rate, warmup_steps=0, decay=0.0),
+        steps=1 << 30,  # the clock decides
+        batch=24 * len(jax.devices()),
+        steps_per_dispatch=STEPS,
+        dropout=options.dropout,
+        token_dropout=0.02,
+        seed=options.leg,
+        gaps=True,
+        compute="bfloat16" if jax.default_backend() == "gpu" else "float32",
+    )
+
+
+def make_steps(config: Any, mesh: Any) -> Any:
+    """(state, average, rows [k, B, N+1], shares of the rate [k], share of the average) -> both anew, and figures."""
+    import functools
+
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from musicgen.model.training.loss import contexts_of, loss_of
+    from musicgen.model.training.optimizer import optimizer
+    from musicgen.model.training.train import GPU_OPTIONS, TrainState
+
+    contexts, update = contexts_of(config), optimizer(config.optimizer, config.steps, config.compute)
+    root = jax.random.key(config.seed, impl="rbg")
+
+    def one_step(now: Any, given: tuple[jax.Array, jax.Array]) -> tuple[Any, dict[str, jax.Array]]:
+        rows, share = given
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, figures = gradient(
+            now.params, rows.astype(jnp.int32), jax.random.fold_in(root, now.step), config, contexts
+        )
+        norm = optax.tree.norm(grads)
+        grads = jax.tree.map(lambda g: jnp.where(jnp.isfinite(norm), g, 0), grads)
+        updates, opt_state = update.update(grads, now.opt_state, now.params)
+        params = {name: x + share * updates[name] for name, x in now.params.items()}
+        return TrainState(now.step + 1, params, opt_state), {**figures, "gradient_norm": norm}
+
+    options = GPU_OPTIONS if jax.default_backend() == "gpu" else None
+
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1), out_shardings=everywhere, compiler_options=options)
+    def steps(now: Any, average: Any, rows: jax.Array, shares: jax.Array, fresh: jax.Array) -> Any:
+        now, figures = jax.lax.scan(one_step, now, (rows, shares))
+        average = {name: x + fresh * (now.params[name] - x) for name, x in average.items()}
+        return now, average, {name: jnp.mean(x) for name, x in figures.items()}
+
+    return steps
+
+
+class Feed:
+    """A thread that lays the rows of coming dispatches onto the devices."""
+
+    def __init__(self, decks: Decks, mesh: Any, devices: int) -> None:
+        import jax
+        from jax.sharding import NamedSharding, PartitionSpec
+
+        self.ready: queue.Queue[Any] = queue.Queue(3)
+        layout = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+        def run() -> None:
+            try:
+                while True:
+                    rows = np.stack([decks.take(devices) for _ in range(STEPS)])
+                    self.ready.put(jax.device_put(rows, layout))
+            except Exception as error:  # told to the loop, which waits for rows
+                self.ready.put(error)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def __call__(self) -> Any:
+        rows = self.ready.get(timeout=300)
+        if isinstance(rows, Exception):
+            raise rows
+        return rows
+
+
+class Saver:
+    """Writes states beside the training, the newest two of them kept; RUN/newest names the last one."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.thread = out, threading.Thread(target=lambda: None)
+        self.thread.start()
+
+    def __call__(self, step: int, average: dict[str, Any], about: dict[str, Any]) -> None:
+        import jax
+
+        params = {name: np.asarray(x) for name, x in jax.device_get(average).items()}
+        self.thread.join()
+        self.thread = threading.Thread(target=self._write, args=(step, params, about))
+        self.thread.start()
+
+    def _write(self, step: int, params: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+        folder = self.out / f"state-{step:09}"
+        shutil.rmtree(folder, ignore_errors=True)
+        state.save(folder, params, {**about, "step": step})
+        (self.out / "newest.tmp").write_text(folder.name)
+        (self.out / "newest.tmp").replace(self.out / "newest")
+        for old in sorted(self.out.glob("state-*"))[:-2]:
+            shutil.rmtree(old)
+
+
+def train(options: argparse.Namespace, decks: Decks, scored_file: Path) -> None:
+    """The loop."""
+    import jax
+    import jax.numpy as jnp
+    import score
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from musicgen.model.sharding import Rules, make_mesh
+    from musicgen.model.training.flops import forward_flops
+    from musicgen.model.training.loss import contexts_of
+    from musicgen.model.training.train import init_state
+
+    config, log, clock = config_of(options), Log(options.out / "log.jsonl"), Clock(options)
+    mesh, devices = make_mesh(), len(jax.devices())
+    start, about = state.load(options.resume) if options.resume else (None, {"step": 0})
+    first = int(about["step"])
+    now = init_state(config, mesh, Rules(), start)
+    now = jax.device_put(now._replace(step=now.step + first), NamedSharding(mesh, PartitionSpec()))
+    average = jax.tree.map(jnp.copy, now.params)
+    flops = 3 * forward_flops(config.model, contexts_of(config), config.batch, config.cross_keep)
+    told = {name: str(value) for name, value in vars(options).items()}
+    log(
+        options=told,
+        devices=[d.device_kind for d in jax.devices()],
+        jax=jax.__version__,
+        flops_a_step=flops,
+        parameters=int(sum(x.size for x in now.params.values())),
+        config=dataclasses.asdict(config),
+    )
+    steps, feed, save = make_steps(config, mesh), Feed(decks, mesh, devices), Saver(options.out)
+    waiting = sorted(options.score_at)
+
+    def scores(step: int) -> None:
+        began = time.time()
+        while not scored_file.is_file():
+            time.sleep(0.2)
+        with np.load(scored_file, allow_pickle=False) as held:
+            scored = score.Scored(held["rows"], held["group"], held["notes"], held["names"].tolist())
+        batch = 4 * devices if options.toy else 16 * devices
+        figures = score.score(config.model, average, scored, mesh, batch, config.compute)
+        log(step=step, scores=figures, seconds=time.time() - began)
+        print(step, {k: round(v["nats_per_token"], 4) for k, v in figures.items() if k.startswith("plain")}, flush=True)
+
+    step, saved, before, previous = first, time.time(), time.time(), None
+    while True:
+        end, share = clock.end, clock.share()
+        if time.time() > end:
+            break
+        fall = 1.0 if share < options.decay_from else (1 - share) / max(1 - options.decay_from, 1e-6)
+        ramp = np.minimum((np.arange(step - first, step - first + STEPS) + 1) / options.warmup, 1.0)
+        waited = time.time()
+        rows = feed()
+        waited = time.time() - waited
+        fresh = max(STEPS / AVERAGED, 1 / (1 + (step - first) / STEPS))
+        now, average, figures = steps(
+            now, average, rows, jnp.asarray(ramp * max(fall, 0.0), jnp.float32), jnp.float32(fresh)
+        )
+        step += STEPS
+        if previous is not None:
+            values = {name: float(x) for name, x in jax.device_get(previous).items()}
+            after = time.time()
+            speed = STEPS / (after - before)
+            log(
+                step=step - STEPS,
+                time=after - clock.began,
+                **values,
+                steps_per_second=speed,
+                mfu=flops * speed / PEAK / devices,
+                waited=waited,
+                rate=float(fall),
+            )
+            before = after
+            if (step // STEPS) % 64 == 0:
+                print(step, {k: round(v, 4) for k, v in values.items()}, round(speed, 2), flush=True)
+        previous = figures
+        if time.time() - saved > options.save_every:
+            saved = time.time()
+            save(step, average, {"leg": options.leg, "options": told})
+        if waiting and time.time() - clock.began > waiting[0]:
+            waiting.pop(0)
+            scores(step)
+            before = time.time()
+    save(step, average, {"leg": options.leg, "options": told})
+    scores(step)
+    save.thread.join()
+    (options.out / "done").write_text(str(step))
+
+
+def main() -> None:
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    N, M = (256, 64) if options.toy else (options.context or 4096, 2048)
+    rows = Rows(corpora.unpack(options.notes), N, MILD if options.mild else STRONG)
+    gaps = np.zeros(24, bool)
+    gaps[11:20] = True  # as model/training/multi_context.py lays out a deck; checked below
+    scored_file = options.out / "scored.npz"
+    build = multiprocessing.get_context("fork").Process(
+        target=corpora.write_scored, args=(options.validation, scored_file, N, M, 2 if options.toy else 64)
+    )
+    build.start()
+    decks = Decks(rows, gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
+    from musicgen.model.training.multi_context import MultiContext, with_gaps
+
+    if not np.array_equal(MultiContext(with_gaps(N, M), N, M).gaps, gaps):
+        sys.exit("the decks of rows are not those of the model")
+    try:
+        train(options, decks, scored_file)
+    finally:
+        decks.close()
+
+
+if __name__ == "__main__":
+    main()

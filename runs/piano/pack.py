@@ -1,0 +1,142 @@
+"""Six corpora of MIDI files -> notes.bin (all training pieces) and validation.npz (some of each validation split).
+
+    python runs/piano/pack.py FOLDER --out RUN
+
+FOLDER holds maestro-v3.0.0, pijama, supra, asap, emopia and pop909, each with its csv, as `musicgen prep` takes them;
+the splits are theirs, and no validation or test piece goes into notes.bin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import lzma
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pool
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import corpora
+import numpy as np
+
+from musicgen.data_prep.dataset.gaps import in_steps
+from musicgen.data_prep.midi import read_midi
+from musicgen.data_prep.performance import Performance, apply_pedal
+
+if TYPE_CHECKING:
+    import mido
+
+FOLDERS = {name: "maestro-v3.0.0" if name == "maestro" else name for name in corpora.STYLES}
+EVERY = {"maestro": 4, "pijama": 8, "supra": 1, "asap": 3, "emopia": 1, "pop909": 1}  # validation pieces taken
+LZMA = {"format": lzma.FORMAT_XZ, "filters": [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]}
+
+
+class Piece(NamedTuple):
+    """One file: its split, its notes, which of them the file calls melody, its mood (0: none)."""
+
+    split: str
+    notes: Performance
+    melody: np.ndarray
+    mood: int
+
+
+def melody_of(path: str, notes: Performance) -> np.ndarray:
+    """bool[n]: the notes that begin with one of the track called MELODY, to within 7.5 ms."""
+    import mido
+
+    file = mido.MidiFile(path)
+    struck: set[tuple[int, int]] = set()
+    for track in file.tracks:
+        if track.name.strip().upper() == "MELODY":
+            only = mido.MidiFile(type=1, ticks_per_beat=file.ticks_per_beat)
+            for other in file.tracks:  # tempo changes count, wherever they stand
+                only.tracks.append(track if other is track else silent(other))
+            now = 0.0
+            for message in only:
+                now += message.time
+                if message.type == "note_on" and message.velocity:
+                    struck.add((round(now * 200), message.note))
+    at = np.rint(notes.onset * 200).astype(int).tolist()
+    near = [any((a + d, p) in struck for d in (-1, 0, 1)) for a, p in zip(at, notes.pitch.tolist(), strict=True)]
+    return np.array(near, bool)
+
+
+def silent(track: mido.MidiTrack) -> mido.MidiTrack:
+    """The same track without its notes."""
+    import mido
+
+    return mido.MidiTrack([m.copy(velocity=0) if m.type == "note_on" else m for m in track])
+
+
+def read(job: tuple[str, str, str]) -> Piece | None:
+    """The piece of (corpus, split, path), or none if the file holds no notes."""
+    corpus, split, path = job
+    try:
+        notes = apply_pedal(read_midi(path)[0])
+    except ValueError as error:
+        print(f"{path}: {error}")
+        return None
+    melody = melody_of(path, notes) if corpus == "pop909" else np.zeros(len(notes), bool)
+    return Piece(split, notes, melody, int(Path(path).name[1]) if corpus == "emopia" else 0)
+
+
+def pieces_of(folder: Path, corpus: str, workers: int) -> list[Piece]:
+    """All pieces of a corpus, in the order of their names."""
+    place = folder / FOLDERS[corpus]
+    table = next(place.glob("*.csv")).read_text(encoding="utf-8-sig")
+    rows = sorted(csv.DictReader(io.StringIO(table)), key=lambda row: row["midi_filename"])
+    jobs = [(corpus, row["split"], str(place / row["midi_filename"])) for row in rows]
+    with Pool(workers) as pool:
+        return [piece for piece in pool.map(read, jobs, chunksize=8) if piece is not None]
+
+
+def planes_of(pieces: list[Piece]) -> dict[str, np.ndarray]:
+    """Byte planes of all notes: onsets as differences within a piece, lengths, pitches, velocities, melody as bits."""
+    delta, length = [], []
+    for piece in pieces:
+        onset, end = (np.rint(x * corpora.GRID).astype(np.int64) for x in (piece.notes.onset, piece.notes.end))
+        delta.append(np.minimum(np.diff(onset, prepend=0), 65_535))
+        length.append(np.clip(end - onset, 1, 65_535))
+    d, u = np.concatenate(delta), np.concatenate(length)
+    planes = {"d0": d & 255, "d1": d >> 8, "u0": u & 255, "u1": u >> 8}
+    planes["p"] = np.concatenate([piece.notes.pitch for piece in pieces])
+    planes["v"] = np.concatenate([piece.notes.velocity for piece in pieces])
+    planes["m"] = np.packbits(np.concatenate([piece.melody for piece in pieces]))
+    return {name: x.astype(np.uint8) for name, x in planes.items()}
+
+
+def pack(folder: Path, out: Path, workers: int) -> None:
+    """Write both files."""
+    meta: dict[str, object] = {}
+    packed: dict[str, bytes] = {}
+    held: dict[str, np.ndarray] = {}
+    for corpus in corpora.STYLES:
+        pieces = pieces_of(folder, corpus, workers)
+        training = [piece for piece in pieces if piece.split == "train"]
+        planes = planes_of(training)
+        with ThreadPoolExecutor(workers) as pool:
+            squeezed = pool.map(lambda x: lzma.compress(x.tobytes(), **LZMA), planes.values())
+            packed.update(zip((f"{corpus}.{name}" for name in planes), squeezed, strict=True))
+        meta[corpus] = {"counts": [len(p.notes) for p in training], "mood": [p.mood for p in training]}
+        for i, piece in enumerate([piece for piece in pieces if piece.split == "validation"][:: EVERY[corpus]]):
+            notes = in_steps(piece.notes)
+            held[f"{corpus}.{i:03}.d"] = np.diff(notes.start, prepend=0).astype(np.uint16)
+            held[f"{corpus}.{i:03}.u"] = (notes.end - notes.start).astype(np.uint16)
+            held[f"{corpus}.{i:03}.p"], held[f"{corpus}.{i:03}.b"] = notes.pitch.astype("u1"), notes.bin.astype("u1")
+        print(f"{corpus}: {len(training)} training pieces, {sum(len(p.notes) for p in training)} notes")
+    meta["planes"] = {name: len(data) for name, data in packed.items()}
+    head = lzma.compress(json.dumps(meta).encode())
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "notes.bin").write_bytes(b"".join([len(head).to_bytes(8, "little"), head, *packed.values()]))
+    np.savez_compressed(out / "validation.npz", **held)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    pack(options.folder, options.out, options.workers)
