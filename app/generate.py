@@ -158,7 +158,7 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
     drawn = draw(stream, settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds)))
     samples = tuple(
-        finished(row, request.prime, before, settings, seed, number, model)
+        finish(row, request.prime, before, settings, seed, number, model)
         for number, row in enumerate(drawn.rows, start=1)
     )
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
@@ -227,7 +227,7 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
     return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate)
 
 
-def finished(
+def finish(
     row: np.ndarray,
     prime: Prime | None,
     before: np.ndarray,

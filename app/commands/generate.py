@@ -1,4 +1,4 @@
-"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  Recordings: recording.py."""
+"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  For recordings see recording.py."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_row_that_never_ends_is_cut() -> None:
     drawn = generate.draw(stream, 1, 2.0, lambda seconds: None)
     model = SimpleNamespace(name="fake", sha256="f" * 64, backend="none")
     settings = Settings(seconds=2.0, end=True)
-    sample = generate.finished(drawn.rows[0], None, np.array([1], np.int16), settings, 0, 1, model)
+    sample = generate.finish(drawn.rows[0], None, np.array([1], np.int16), settings, 0, 1, model)
     assert sample.provenance.ended is None and sample.music.duration == pytest.approx(2.0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from musicgen.app import novelty
 from musicgen.app.best_ending import RINGS_ON, lead
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
-from musicgen.app.generate import Model, Sample, begin, finished, new_seed
+from musicgen.app.generate import Model, Sample, begin, finish, new_seed
 from musicgen.app.novelty import ATTEMPTS
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
@@ -169,7 +169,7 @@ class Batch:
             settings = dataclasses.replace(ticket.request.settings, seconds=seconds, num_samples=self.size)
             settings = dataclasses.replace(settings, end=settings.end if end is None else end)
             whole = np.concatenate(row.tokens)
-            sample = finished(
+            sample = finish(
                 whole, ticket.request.prime, ticket.request.before, settings, self.seed, row.row + 1, self.model
             )
             if ticket.request.index is not None:
