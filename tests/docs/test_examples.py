@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import soundfile
 
+from musicgen import checkpoints
 from musicgen.app import generate
-from musicgen.app.audio import continuation
 from musicgen.app.audio import model as audio_model
 from musicgen.app.cli import COMMANDS, main
 from musicgen.checkpoints import codec_release
@@ -41,12 +42,16 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
 @pytest.fixture
-def folder(
-    fake: ModuleType, toy: ModuleType, loud: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Path]:
+def folder(fake: ModuleType, toy: ModuleType, loud: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A person's folder, with the files that the documents speak of, and models that cost nothing."""
     model = dataclasses.replace(fake.fake_model(), latents=2048, context=4096)
-    monkeypatch.setattr(generate, "open_weights", lambda checkpoint: SimpleNamespace(config=model))
+    weights = SimpleNamespace(config=model, name="fake", sha256=model.sha256, folder=checkpoints.find("maestro-piano"))
+    load = generate.open_weights
+
+    def open_weights(checkpoint: str | None) -> Any:
+        return load(checkpoint) if checkpoint == "maestro-tiny" else weights
+
+    monkeypatch.setattr(generate, "open_weights", open_weights)
     monkeypatch.setattr(generate, "open_model", lambda released: model)
     monkeypatch.setattr(audio_model, "MODEL", str(loud / "model"))
     monkeypatch.setattr(codec_release, "DEFAULT", str(loud / "codec"))
@@ -58,11 +63,7 @@ def folder(
     for name in ("prime.mid", "any.mid"):
         shutil.copyfile(PRIMES / "satie.mid", tmp_path / name)
     shutil.copytree(PRIMES, tmp_path / "my-music")
-    for kept in (generate._kept_model, continuation._kept_model):
-        kept.cache_clear()
-    yield tmp_path
-    for kept in (generate._kept_model, continuation._kept_model):
-        kept.cache_clear()
+    return tmp_path
 
 
 def can_be_run(command: Command) -> bool:
@@ -108,9 +109,7 @@ def test_every_python_block_runs(block: Block, folder: Path, request: pytest.Fix
     if SERVER in text:
         text = text.replace(SERVER, request.getfixturevalue("site").url)
     exec(compile(text, block.name, "exec"), {})
-    made = [folder / name for name in ("new.mid", "new.mp3", "new.wav") if f'"{name}"' in block.text]
-    assert made
-    for path in made:
+    for path in (folder / name for name in ("new.mid", "new.mp3", "new.wav") if f'"{name}"' in block.text):
         if path.suffix == ".mid":
             assert len(read_midi(path)[0]) > 20
         else:

@@ -20,9 +20,9 @@ def build(site: Path) -> subprocess.CompletedProcess[str]:
     """mkdocs in its strict mode, with a proxy that is not there in the way to the network."""
     tree = ROOT / ".tree" / "musicgen"  # as the Makefile lays it
     tree.mkdir(parents=True, exist_ok=True)
-    for package in ("app", "checkpoints", "data_prep", "model"):
-        if not (tree / package).exists():
-            (tree / package).symlink_to(f"../../{package}")
+    for part in ("app", "checkpoints", "data_prep", "model", "musicgen/__init__.py"):
+        if not (link := tree / Path(part).name).exists():
+            link.symlink_to(f"../../{part}")
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(site)]
     environment = {**os.environ, **proxies, "NO_MKDOCS_2_WARNING": "1"}
