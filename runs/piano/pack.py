@@ -16,7 +16,7 @@ import lzma
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pool
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import corpora
 import numpy as np
@@ -24,9 +24,6 @@ import numpy as np
 from musicgen.data_prep.dataset.gaps import in_steps
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, apply_pedal
-
-if TYPE_CHECKING:
-    import mido
 
 FOLDERS = {name: "maestro-v3.0.0" if name == "maestro" else name for name in corpora.STYLES}
 EVERY = {"maestro": 4, "pijama": 8, "supra": 1, "asap": 3, "emopia": 1, "pop909": 1}  # validation pieces taken
@@ -47,27 +44,24 @@ def melody_of(path: str, notes: Performance) -> np.ndarray:
     import mido
 
     file = mido.MidiFile(path)
-    struck: set[tuple[int, int]] = set()
+    changes = [(0, 500_000)]
+    struck: list[tuple[int, int]] = []
     for track in file.tracks:
-        if track.name.strip().upper() == "MELODY":
-            only = mido.MidiFile(type=1, ticks_per_beat=file.ticks_per_beat)
-            for other in file.tracks:  # tempo changes count, wherever they stand
-                only.tracks.append(track if other is track else silent(other))
-            now = 0.0
-            for message in only:
-                now += message.time
-                if message.type == "note_on" and message.velocity:
-                    struck.add((round(now * 200), message.note))
-    at = np.rint(notes.onset * 200).astype(int).tolist()
-    near = [any((a + d, p) in struck for d in (-1, 0, 1)) for a, p in zip(at, notes.pitch.tolist(), strict=True)]
-    return np.array(near, bool)
-
-
-def silent(track: mido.MidiTrack) -> mido.MidiTrack:
-    """The same track without its notes."""
-    import mido
-
-    return mido.MidiTrack([m.copy(velocity=0) if m.type == "note_on" else m for m in track])
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "set_tempo":
+                changes.append((tick, message.tempo))
+            elif message.type == "note_on" and message.velocity and track.name.strip().upper() == "MELODY":
+                struck.append((tick, message.note))
+    ticks, tempos = np.array(sorted(changes, key=lambda change: change[0])).T
+    seconds = np.concatenate([[0], np.cumsum(np.diff(ticks) * tempos[:-1])]) / file.ticks_per_beat / 1e6
+    at, pitch = np.array(struck, np.int64).reshape(-1, 2).T
+    last = np.searchsorted(ticks, at, side="right") - 1
+    onset = seconds[last] + (at - ticks[last]) * tempos[last] / file.ticks_per_beat / 1e6
+    known = set(zip(np.rint(onset * 200).astype(int).tolist(), pitch.tolist(), strict=True))
+    own = zip(np.rint(notes.onset * 200).astype(int).tolist(), notes.pitch.tolist(), strict=True)
+    return np.array([any((step + d, key) in known for d in (-1, 0, 1)) for step, key in own], bool)
 
 
 def read(job: tuple[str, str, str]) -> Piece | None:
