@@ -11,17 +11,24 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from musicgen.model.shapes import Array, Bool, Float, Int
 
-def _fused(q: jax.Array) -> bool:
+
+def _fused(q: Array) -> bool:
     return q.dtype == jnp.bfloat16 and jax.default_backend() == "gpu" and q.shape[1] > 1
 
 
 def attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | None = None, *, fused: bool = True
-) -> jax.Array:
+    q: Float[Array, "B M H K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T G K"],
+    start: Int[Array, " B"] | None = None,
+    *,
+    fused: bool = True,
+) -> Float[Array, "B M H K"]:
     """Causal attention, bottom-right aligned: query j of M sees keys 0 .. T-M+j of T, its own included.
 
-    q [B, M, H, K], k and v [B, T, G, K] -> [B, M, H, K].  Keys before start i32 [B] are padding: seen by nobody but
+    Keys before start are padding: seen by nobody but
     the query of that same position, whose output nobody reads (with every key masked softmax would turn uniform over
     the future).
     """
@@ -42,19 +49,29 @@ def attend(
     return attend_where(q, k, v, mask, fused=fused)
 
 
-def attend_where(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, *, fused: bool = True) -> jax.Array:
-    """The same where each query sees the keys that bool mask [B or 1, M, T] says, at least one."""
+def attend_where(
+    q: Float[Array, "B M H K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T G K"],
+    mask: Bool[Array, "#B M T"],
+    *,
+    fused: bool = True,
+) -> Float[Array, "B M H K"]:
+    """The same where each query sees the keys that the mask says, at least one."""
     implementation: Literal["cudnn", "xla"] = "cudnn" if fused and _fused(q) else "xla"
     return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation=implementation)
 
 
 def local_attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, window: int, start: jax.Array | None = None, *, fused: bool = True
-) -> jax.Array:
-    """Causal attention of T queries to T keys in which each sees itself and the `window` - 1 before it; linear in T.
-
-    Shapes as in `attend` with M = T.
-    """
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B T G K"],
+    v: Float[Array, "B T G K"],
+    window: int,
+    start: Int[Array, " B"] | None = None,
+    *,
+    fused: bool = True,
+) -> Float[Array, "B T H K"]:
+    """Causal attention in which each query sees itself and the `window` - 1 keys before it; linear in T."""
     B, T, H, K = q.shape
     if fused and _fused(q) and start is None:
         return jax.nn.dot_product_attention(
@@ -65,7 +82,7 @@ def local_attend(
     pad = [(0, 0), (0, blocks * window - T), (0, 0), (0, 0)]
     q = jnp.pad(q, pad).reshape(B * blocks, window, H, K)
 
-    def with_block_before(x: jax.Array) -> jax.Array:
+    def with_block_before(x: Array) -> Array:
         x = jnp.pad(x, [(0, 0), (window, pad[1][1]), (0, 0), (0, 0)]).reshape(B, blocks + 1, window, *x.shape[2:])
         return jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2).reshape(B * blocks, 2 * window, *x.shape[3:])
 

@@ -17,12 +17,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from musicgen.model.attention import attend, attend_where
 from musicgen.model.config import ModelConfig
 from musicgen.model.perceiver_ar import Attend, Masked, PerceiverAR, clamp_positions
+from musicgen.model.shapes import Array, Float, Int
 
-KeysValues = tuple[jax.Array, jax.Array]
+KeysValues = tuple[Array, Array]
 
 
 class Cache(NamedTuple):
@@ -31,16 +33,16 @@ class Cache(NamedTuple):
     local: tuple[KeysValues, ...]  # each [B*G, W, K]; the input at position p lies in slot p mod W
     cross: tuple[KeysValues, ...]  # each [B*G, N, K]
     latent: tuple[KeysValues, ...]  # each [B*G, M, K]
-    inputs: jax.Array  # i32 []: how many inputs there are, padding included
-    latents: jax.Array  # i32 []
-    start: jax.Array  # i32 [B]: the first input of each row that is not padding
-    latent_inputs: jax.Array  # [B, M, D]: what the latents began as, the inputs of the same place
+    inputs: Array  # i32 []: how many inputs there are, padding included
+    latents: Array  # i32 []
+    start: Array  # i32 [B]: the first input of each row that is not padding
+    latent_inputs: Array  # [B, M, D]: what the latents began as, the inputs of the same place
 
 
 def record(attend: Attend, keys_values: list[KeysValues]) -> Attend:
     """The same attention, which also notes its keys and values."""
 
-    def attend_and_note(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def attend_and_note(q: Array, k: Array, v: Array) -> Array:
         keys_values.append((k, v))
         return attend(q, k, v)
 
@@ -50,7 +52,7 @@ def record(attend: Attend, keys_values: list[KeysValues]) -> Attend:
 def _store(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
     """Keys and values [B, T, G, K] -> caches [B*G, length, K], zero past T."""
 
-    def store(x: jax.Array) -> jax.Array:
+    def store(x: Array) -> Array:
         B, T, G, K = x.shape
         return jnp.pad(x.transpose(0, 2, 1, 3).reshape(B * G, T, K), [(0, 0), (0, length - T), (0, 0)])
 
@@ -59,22 +61,22 @@ def _store(record: list[KeysValues], length: int) -> tuple[KeysValues, ...]:
 
 def prefill(
     model: PerceiverAR,
-    tokens: jax.Array,
-    start: jax.Array,
+    tokens: Int[Array, "B T *Q"],
+    start: Int[Array, " B"],
     *,
     latents: int,
     max_latents: int,
     max_inputs: int,
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
     free_inputs: int | None = None,
-) -> tuple[jax.Array, Cache]:
-    """Read tokens i32 [B, T] with the last `latents` as latents, into caches for N = max_inputs and M = max_latents.
+) -> tuple[Float[Array, "B D"], Cache]:
+    """Read tokens, rows beginning at start, the last `latents` as latents, into caches for so many inputs and latents.
 
     Inputs stand as they will for the last of the tokens that are added before the next prefill (`free_inputs`; as
     many as there is room for latents unless given), so that no later one sees any of them farther back than the model
     has learnt.
 
-    Returns what the last latent knows, [B, D], and the cache.
+    Returns what the last latent knows and the cache.
     """
     T, W = tokens.shape[1], model.config.local_window
     first = T - latents
@@ -111,10 +113,10 @@ def repeat_rows(cache: Cache, copies: int) -> Cache:
     return jax.tree.map(lambda x: jnp.concatenate([x] * copies) if x.ndim else x, cache)
 
 
-def restart_latents(model: PerceiverAR, cache: Cache, *, latents: int) -> tuple[jax.Array, Cache]:
+def restart_latents(model: PerceiverAR, cache: Cache, *, latents: int) -> tuple[Float[Array, "B D"], Cache]:
     """Compute the last of the latents again where all M are in use: the inputs, and their caches, stay as they are.
 
-    Returns what the last latent knows, [B, D], and the cache with room for M - latents more.
+    Returns what the last latent knows and the cache with room for M - latents more.
     """
     B, M, _ = cache.latent_inputs.shape
     first = cache.inputs - latents
@@ -123,13 +125,13 @@ def restart_latents(model: PerceiverAR, cache: Cache, *, latents: int) -> tuple[
     latent: list[KeysValues] = []
     caches = iter(cache.cross)
 
-    def cross_attend(q: jax.Array, _k: jax.Array, _v: jax.Array) -> jax.Array:
+    def cross_attend(q: Array, _k: Array, _v: Array) -> Array:
         keys, values = (x.reshape(B, -1, *x.shape[1:]).swapaxes(1, 2) for x in next(caches))
         at = jnp.arange(keys.shape[1])
         own = positions[..., None]
         return attend_where(q, keys, values, (at <= own) & ((at >= cache.start[:, None, None]) | (at == own)))
 
-    def self_attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def self_attend(q: Array, k: Array, v: Array) -> Array:
         return attend(q, k, v, cache.start - first)
 
     x = model.process(latent_inputs, positions, latent_inputs, positions, cross_attend, record(self_attend, latent))
@@ -158,29 +160,35 @@ class Cached:
         own = jnp.arange(_length(cache.latent))
         self.seen_latents = (own <= cache.latents) & (own >= first - (position - cache.latents))
 
-    def local_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def local_attend(
+        self, q: Float[Array, "B 1 H K"], k: Float[Array, "B 1 G K"], v: Float[Array, "B 1 G K"]
+    ) -> Float[Array, "B 1 H K"]:
         """The token to the last W inputs."""
         slot = self.cache.inputs % self.config.local_window
         return self._attend(q, k, v, self._local, self.local, slot, self.seen_locally)
 
-    def cross_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def cross_attend(
+        self, q: Float[Array, "B 1 H K"], k: Float[Array, "B 1 G K"], v: Float[Array, "B 1 G K"]
+    ) -> Float[Array, "B 1 H K"]:
         """The token to all inputs."""
         return self._attend(q, k, v, self._cross, self.cross, self.cache.inputs, self.seen_crossing)
 
-    def self_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def self_attend(
+        self, q: Float[Array, "B 1 H K"], k: Float[Array, "B 1 G K"], v: Float[Array, "B 1 G K"]
+    ) -> Float[Array, "B 1 H K"]:
         """The token to all latents."""
         return self._attend(q, k, v, self._latent, self.latent, self.cache.latents, self.seen_latents)
 
     def _attend(
         self,
-        q: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
+        q: Array,
+        k: Array,
+        v: Array,
         before: Iterator[KeysValues],
         after: list[KeysValues],
-        slot: jax.Array,
-        seen: jax.Array,
-    ) -> jax.Array:
+        slot: Array,
+        seen: Array,
+    ) -> Array:
         """q [B, 1, H, K], new k and v [B, 1, G, K], seen bool [B, T] -> [B, 1, H, K]."""
         B, _, H, K = q.shape
         G = k.shape[2]
@@ -199,8 +207,10 @@ def _length(caches: tuple[KeysValues, ...]) -> int:
     return caches[0][0].shape[1]
 
 
-def step(model: PerceiverAR, token: jax.Array, cache: Cache, *, dtype: jnp.dtype) -> tuple[jax.Array, Cache]:
-    """Add token i32 [B], or a frame of codes [B, Q]: what its latent knows [B, D], and the cache with it."""
+def step(
+    model: PerceiverAR, token: Int[Array, " B *Q"], cache: Cache, *, dtype: DTypeLike
+) -> tuple[Float[Array, "B D"], Cache]:
+    """Add a token, or a frame of Q codes: what its latent knows, and the cache with it."""
     cached = Cached(model.config, cache)
     position = cache.inputs[None, None]
     h = model.encode(token[:, None], position, cached.local_attend, dtype=dtype)

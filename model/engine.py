@@ -18,12 +18,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from musicgen.model.config import PAD, ModelConfig
 from musicgen.model.sampler import Sampling
+from musicgen.model.shapes import Float, Int, Int16
 
 FRAMES_BLOCK = 8  # frames a dispatch
 NO_LIMIT = 2**40  # more tokens than any row has
@@ -38,6 +39,7 @@ RuleState = Any  # whatever a rule's `start` returns: a tree of arrays, batch fi
 ContextLimit = Callable[[np.ndarray], int | None]
 
 
+@runtime_checkable
 class Rules(Protocol):
     """What may be drawn, and what is made likelier: a logits processor with a state.
 
@@ -120,15 +122,15 @@ class Engine(Generic[Array, Cache]):
 
     def prefill(
         self,
-        tokens: np.ndarray,
-        start: np.ndarray,
+        tokens: Int[np.ndarray, "B T *Q"],
+        start: Int[np.ndarray, " B"],
         *,
         latents: int,
         max_latents: int,
         max_inputs: int,
         free_inputs: int,
     ) -> tuple[Array, Cache]:
-        """Read tokens i32 [B, T], rows beginning at start i32 [B], with the last `latents` as latents, before at most
+        """Read tokens, or frames, rows beginning at start, with the last `latents` as latents, before at most
         `free_inputs` more are added one by one.
 
         Returns the outputs for the next token and a cache with room for so many latents and inputs.
@@ -148,18 +150,23 @@ class Engine(Generic[Array, Cache]):
 
     def draw(
         self, state: SamplingState[Array, Cache], *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
-    ) -> tuple[np.ndarray, SamplingState[Array, Cache]]:
-        """Draw `count` tokens, each by the seed, its number and the fields of `sampling`: int16 [B, count], and the
-        state after them.
-        """
+    ) -> tuple[Int16[np.ndarray, "B count *Q"], SamplingState[Array, Cache]]:
+        """Draw `count` tokens, each by the seed, its number and the fields of `sampling`; and the state after them."""
         raise NotImplementedError
 
-    def logits(self, outputs: Array, token: np.ndarray) -> np.ndarray:
-        """Logits f32 [B, V] of the next token; of a frame i32 [B, Q] each code's [B, Q, S], knowing those before it."""
+    def logits(self, outputs: Array, token: Int[np.ndarray, " B *Q"]) -> Float[np.ndarray, "B *Q V"]:
+        """Logits f32 of the next token; of a frame each code's, knowing those before it."""
         raise NotImplementedError
 
-    def nats(self, stream: np.ndarray, token: int | np.ndarray, *, latents: int, context: int) -> float:
-        """Nats of `token`, or of a frame int [Q], after a stream int [T], by its last `context` tokens, of which the
+    def nats(
+        self,
+        stream: Int[np.ndarray, " T *Q"],
+        token: int | np.integer | Int[np.ndarray, " *Q"],
+        *,
+        latents: int,
+        context: int,
+    ) -> float:
+        """Nats of `token`, or of a frame, after a stream, by its last `context` tokens, of which the
         last `latents` are latents.
 
         The rules are not asked.
@@ -316,9 +323,10 @@ def pass_lengths(most: int) -> tuple[int, ...]:
     return (*lengths, most)
 
 
-def last_tokens(history: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The end of every row [T] or [T, Q], no more than `most`, in one array i32 [B, T, ..]: PAD, then the row from
-    start i32 [B] on.
+def last_tokens(
+    history: Sequence[Int[np.ndarray, " _ *Q"]], most: int
+) -> tuple[Int[np.ndarray, "B T *Q"], Int[np.ndarray, " B"]]:
+    """The end of every row, no more than `most`, in one array i32: PAD, then the row from start i32 on.
 
     T is one of a few lengths, so that only a few functions are ever compiled.
     """

@@ -23,9 +23,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from musicgen.model.config import BOS, ModelConfig
 from musicgen.model.perceiver_ar import Drop, Linear, PerceiverAR, no_drop, rms_norm
+from musicgen.model.shapes import Array, Float, Int
 
 
 class PerCodebook(nnx.Module):
@@ -37,11 +39,11 @@ class PerCodebook(nnx.Module):
         kernel = scale * inputs**-0.5 * jax.random.normal(rngs.params(), (codebooks, inputs, outputs))
         self.kernel = nnx.Param(kernel, axes=("Q", *axes))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x [B, F, Q, inputs] -> [B, F, Q, outputs]."""
+    def __call__(self, x: Float[Array, "B F Q inputs"]) -> Float[Array, "B F Q outputs"]:
+        """Of all codebooks."""
         return jnp.einsum("bfqi,qio->bfqo", x, self.kernel[...].astype(x.dtype))
 
-    def logits(self, x: jax.Array) -> jax.Array:
+    def logits(self, x: Float[Array, "B F Q inputs"]) -> Float[Array, "B F Q outputs"]:
         """The same in float32, from whatever x is."""
         kernel = self.kernel[...].astype(x.dtype)
         return jnp.einsum("bfqi,qio->bfqo", x, kernel, preferred_element_type=jnp.float32)
@@ -63,22 +65,24 @@ class FrameCodes(PerceiverAR):
         self.depth = nnx.List([Mlp(rngs, W, c.widening) for _ in range(c.depth_layers)])
         self.readout = PerCodebook(rngs, Q, W, c.codes, ("W", "S"), scale=0.0)
 
-    def look_up(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """tokens i32 [B, F, Q] -> embeddings [B, F, Q, E], zero where a token is no code.
+    def look_up(self, tokens: Int[Array, "B F Q"], dtype: DTypeLike) -> Float[Array, "B F Q E"]:
+        """Embeddings, zero where a token is no code.
 
         As a matrix product, whose gradient is one too: it adds in float32, and in the same order every time.
         """
         chosen = jax.nn.one_hot(tokens - self.config.specials, self.config.codes, dtype=dtype)
         return jnp.einsum("bfqs,qse->bfqe", chosen, self.table[...].astype(dtype))
 
-    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """tokens i32 [B, T, Q] -> [B, T, D]: the sum over the codes of a frame, in one product; BOS has a vector."""
+    def embed(self, tokens: Int[Array, "B T Q"], dtype: DTypeLike) -> Float[Array, "B T D"]:
+        """The sum over the codes of a frame, in one product; BOS has a vector."""
         x = jnp.einsum("bfqe,qed->bfd", self.look_up(tokens, dtype), self.widen.kernel[...].astype(dtype))
         begins = (tokens[..., 0] == BOS)[..., None].astype(dtype)
         return rms_norm(x + begins * self.begin[...].astype(dtype))
 
-    def decode(self, x: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop) -> jax.Array:
-        """x [B, T, D] and the frames that follow, i32 [B, T, Q] -> logits f32 [B, T, Q, S].
+    def decode(
+        self, x: Float[Array, "B T D"], following: Int[Array, "B T Q"] | None = None, drop: Drop = no_drop
+    ) -> Float[Array, "B T Q S"]:
+        """Logits f32 of the frames that follow each latent.
 
         The logits of a codebook know those before it, not its own.
         """
@@ -93,15 +97,15 @@ class FrameCodes(PerceiverAR):
             y = block(y, drop)
         return self.readout.logits(rms_norm(y))
 
-    def draw(self, x: jax.Array, choose: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-        """Latents x [B, D] -> tokens i32 [B, Q] of the next frame.
+    def draw(self, x: Float[Array, "B D"], choose: Callable[[Array, Array], Array]) -> Int[Array, "B Q"]:
+        """The tokens i32 of the frame after each latent.
 
         choose(q, logits f32 [B, S]) gives codes i32 [B] of codebook q.  The same sums as in `decode`, one by one, in a
         loop: written out, it is compiled into copies of every codebook's matrices, which take longer than the rest.
         """
         x = rms_norm(x)
 
-        def one(told: jax.Array, codebook: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        def one(told: Array, codebook: tuple[Array, ...]) -> tuple[Array, Array]:
             q, view, table, tell, readout = codebook
             y = x @ view + told
             for block in self.depth:
@@ -122,8 +126,8 @@ class Mlp(nnx.Module):
         self.up = Linear(rngs, width, widening * width, ("W", "F"))
         self.down = Linear(rngs, widening * width, width, ("F", "W"), zero=True)
 
-    def __call__(self, y: jax.Array, drop: Drop) -> jax.Array:
-        """y [..., W] -> the same shape."""
+    def __call__(self, y: Float[Array, "*rows W"], drop: Drop) -> Float[Array, "*rows W"]:
+        """y with what the block adds."""
         return y + drop(self.down(jax.nn.gelu(self.up(rms_norm(y)))))
 
 

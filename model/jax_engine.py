@@ -17,6 +17,7 @@ from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, Sampling
 from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import PerceiverAR
 from musicgen.model.sampler import sample
+from musicgen.model.shapes import Float, Int, Int16
 
 State: TypeAlias = SamplingState[jax.Array, Cache]
 Params: TypeAlias = Mapping[str, jax.Array]
@@ -30,33 +31,37 @@ jax.tree_util.register_dataclass(
 class TokenHead:
     """How a token comes out of the last latent x [B, D]: the outputs are its logits."""
 
-    def outputs(self, model: PerceiverAR, x: jax.Array) -> jax.Array:
-        """f32 [B, V]."""
+    def outputs(self, model: PerceiverAR, x: Float[jax.Array, "B D"]) -> Float[jax.Array, "B V"]:
+        """What the next token is drawn from."""
         return model.decode(x[:, None])[:, 0]
 
-    def draw(self, model: PerceiverAR, outputs: jax.Array, choose: Choose) -> jax.Array:
-        """i32 [B]."""
+    def draw(self, model: PerceiverAR, outputs: Float[jax.Array, "B V"], choose: Choose) -> Int[jax.Array, " B"]:
+        """The next token."""
         return choose(0, outputs)
 
-    def logits(self, model: PerceiverAR, outputs: jax.Array, token: jax.Array) -> jax.Array:
-        """f32 [B, V]."""
+    def logits(
+        self, model: PerceiverAR, outputs: Float[jax.Array, "B V"], token: Int[jax.Array, " B"]
+    ) -> Float[jax.Array, "B V"]:
+        """Of the next token."""
         return outputs
 
 
 class FrameHead:
     """How a frame of Q codes comes out of the last latent x [B, D], code by code: the outputs are x itself."""
 
-    def outputs(self, model: PerceiverAR, x: jax.Array) -> jax.Array:
-        """[B, D]."""
+    def outputs(self, model: PerceiverAR, x: Float[jax.Array, "B D"]) -> Float[jax.Array, "B D"]:
+        """What the next frame is drawn from."""
         return x
 
-    def draw(self, model: PerceiverAR, outputs: jax.Array, choose: Choose) -> jax.Array:
-        """i32 [B, Q]."""
+    def draw(self, model: PerceiverAR, outputs: Float[jax.Array, "B D"], choose: Choose) -> Int[jax.Array, "B Q"]:
+        """The next frame."""
         assert isinstance(model, FrameCodes)
         return model.draw(outputs, choose)
 
-    def logits(self, model: PerceiverAR, outputs: jax.Array, token: jax.Array) -> jax.Array:
-        """f32 [B, Q, S] of a frame i32 [B, Q]."""
+    def logits(
+        self, model: PerceiverAR, outputs: Float[jax.Array, "B D"], token: Int[jax.Array, "B Q"]
+    ) -> Float[jax.Array, "B Q S"]:
+        """Of each code of a frame."""
         return model.decode(outputs[:, None], token[:, None])[:, 0]
 
 
@@ -135,11 +140,13 @@ class JaxEngine(Engine[jax.Array, Cache]):
         drawn = jnp.full((len(state.outputs), self.block, *self.config.token_shape), PAD, jnp.int16)
         return jax.lax.fori_loop(0, count, draw_one, (drawn, state))
 
-    def prefill(self, tokens: np.ndarray, start: np.ndarray, **lengths: int) -> tuple[jax.Array, Cache]:
+    def prefill(
+        self, tokens: Int[np.ndarray, "B T *Q"], start: Int[np.ndarray, " B"], **lengths: int
+    ) -> tuple[Float[jax.Array, "B _"], Cache]:
         """See Engine."""
         return jax.block_until_ready(self.compiled_prefill(self.params, tokens, start, **lengths))
 
-    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[jax.Array, Cache]:
+    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[Float[jax.Array, "B _"], Cache]:
         """See Engine."""
         return jax.block_until_ready(self.compiled_restart(self.params, cache, latents=latents))
 
@@ -147,13 +154,13 @@ class JaxEngine(Engine[jax.Array, Cache]):
         """See Engine."""
         return jnp.tile(outputs, (copies, 1)), self.compiled_repeat(cache, copies=copies)
 
-    def logits(self, outputs: jax.Array, token: np.ndarray) -> np.ndarray:
+    def logits(self, outputs: Float[jax.Array, "B _"], token: Int[np.ndarray, " B *Q"]) -> Float[np.ndarray, "B *Q V"]:
         """See Engine."""
         return np.asarray(self.compiled_logits(self.params, outputs, token))
 
     def draw(
         self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[Int16[np.ndarray, "B count *Q"], State]:
         """See Engine."""
         scalars = {name: jnp.asarray(value) for name, value in sampling.items()}
         # The cache alone is donated: whoever called may still look at the rest of the state.

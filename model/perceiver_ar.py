@@ -22,24 +22,26 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import ModelConfig
+from musicgen.model.shapes import Array, Float, Int
 
-Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-Drop = Callable[[jax.Array], jax.Array]
+Attend = Callable[[Array, Array, Array], Array]
+Drop = Callable[[Array], Array]
 
 
-def rms_norm(x: jax.Array) -> jax.Array:
+def rms_norm(x: Float[Array, ...]) -> Float[Array, ...]:
     """Divide by the root mean square over the last axis, in float32 (Zhang & Sennrich, 2019; no learnt scale)."""
     x32 = x.astype(jnp.float32)
     return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
 
 
-def rotary(x: jax.Array, positions: jax.Array, fraction: float) -> jax.Array:
+def rotary(x: Float[Array, "B T H K"], positions: Int[Array, "#B T"], fraction: float) -> Float[Array, "B T H K"]:
     """Rotate the first `fraction` of each head by its position (Su et al., 2021; paper section 3.2).
 
-    x [B, T, H, K], positions i32 [B, T] or [1, T] -> [B, T, H, K].
+    positions: of each row, or the same for all.
     """
     pairs = int(x.shape[-1] * fraction) // 2
     frequency = 10_000.0 ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
@@ -52,7 +54,7 @@ def rotary(x: jax.Array, positions: jax.Array, fraction: float) -> jax.Array:
     return jnp.concatenate([turned.astype(x.dtype), x[..., 2 * pairs :]], axis=-1)
 
 
-def clamp_positions(positions: jax.Array, end: int, latents: int, reach: int) -> jax.Array:
+def clamp_positions(positions: Int[Array, "B T"], end: int, latents: int, reach: int) -> Int[Array, "B T"]:
     """Where the cross-attends take inputs to stand when `latents` latents end before position `end`.
 
     No input before the latents stands farther back from `end` than `reach`, the context that was trained.
@@ -64,7 +66,7 @@ def clamp_positions(positions: jax.Array, end: int, latents: int, reach: int) ->
     return jnp.maximum(positions, end - max(reach, latents))
 
 
-def matmul_min_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul_min_rows(x: Float[Array, "*rows D"], kernel: Float[Array, "D F"]) -> Float[Array, "*rows F"]:
     """x [..., D] @ kernel [D, F] with no fewer than eight rows, of which zeros are left out of what is returned.
 
     XLA makes a sum on a GPU's ordinary units of a product with a single row, and a matrix product of one with eight:
@@ -85,7 +87,7 @@ class Linear(nnx.Module):
         scale = 0.0 if zero else inputs**-0.5
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)), axes=axes)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
         product = matmul_min_rows if jax.default_backend() == "gpu" else jnp.matmul
         return product(x, self.kernel[...].astype(x.dtype))
 
@@ -105,38 +107,40 @@ class Block(nnx.Module):
         self.up = Linear(rngs, c.width, c.widening * c.width, ("D", "F"))
         self.down = Linear(rngs, c.widening * c.width, c.width, ("F", "D"), zero=True)
 
-    def queries(self, x: jax.Array, positions: jax.Array) -> jax.Array:
-        """x [B, T, D] -> normalised, rotated queries [B, T, H, K]."""
+    def queries(self, x: Float[Array, "B T D"], positions: Int[Array, "#B T"]) -> Float[Array, "B T H K"]:
+        """Normalised and rotated."""
         q = self.query(rms_norm(x)).reshape(*x.shape[:2], self.config.heads, self.config.head_size)
         return rotary(rms_norm(q) * self.query_scale[...].astype(x.dtype), positions, self.config.rotary_fraction)
 
-    def keys_values(self, x: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x [B, T, D] -> normalised, rotated keys and plain values, each [B, T, G, K]."""
+    def keys_values(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "#B T"]
+    ) -> tuple[Float[Array, "B T G K"], Float[Array, "B T G K"]]:
+        """Keys, normalised and rotated, and plain values."""
         shape = (*x.shape[:2], self.config.kv_heads, self.config.head_size)
         x = rms_norm(x)
         k = rms_norm(self.key(x).reshape(shape)) * self.key_scale[...].astype(x.dtype)
         return rotary(k, positions, self.config.rotary_fraction), self.value(x).reshape(shape)
 
-    def mix(self, x: jax.Array, attended: jax.Array, drop: Drop) -> jax.Array:
-        """Residual stream x [B, T, D] and attended values [B, T, H, K] -> the block's output [B, T, D]."""
+    def mix(self, x: Float[Array, "B T D"], attended: Float[Array, "B T H K"], drop: Drop) -> Float[Array, "B T D"]:
+        """The block's output from the residual stream and the attended values."""
         x = x + drop(self.out(attended.reshape(*x.shape[:2], -1)))
         up = self.up(rms_norm(x))
         return x + drop(self.down(jax.checkpoint(jax.nn.gelu)(up)))  # for the gradient `up` alone is kept
 
     def __call__(
         self,
-        x: jax.Array,
-        positions: jax.Array,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "#B T"],
         attend: Attend,
         drop: Drop,
-        keys_values: tuple[jax.Array, jax.Array] | None = None,
-    ) -> jax.Array:
+        keys_values: tuple[Float[Array, "B N G K"], Float[Array, "B N G K"]] | None = None,
+    ) -> Float[Array, "B T D"]:
         """Self-attend, or attend to the given keys and values."""
         k, v = self.keys_values(x, positions) if keys_values is None else keys_values
         return self.mix(x, attend(self.queries(x, positions), k, v), drop)
 
 
-def no_drop(x: jax.Array) -> jax.Array:
+def no_drop(x: Array) -> Array:
     """Outside training nothing is dropped."""
     return x
 
@@ -157,20 +161,20 @@ class PerceiverAR(nnx.Module):
         self.cross = nnx.List([Block(rngs, config) for _ in range(config.cross_attends)])
         self.layers = nnx.List([Block(rngs, config) for _ in range(config.layers)])
 
-    def embed(self, tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """tokens i32 [B, T] -> [B, T, D]; as a matrix product, whose gradient is one too: deterministic and quick."""
+    def embed(self, tokens: Int[Array, "B T"], dtype: DTypeLike) -> Float[Array, "B T D"]:
+        """As a matrix product, whose gradient is one too: deterministic and quick."""
         return rms_norm(jax.nn.one_hot(tokens, self.config.vocab_size, dtype=dtype) @ self.embedding[...].astype(dtype))
 
     def encode(
         self,
-        tokens: jax.Array,
-        positions: jax.Array,
+        tokens: Int[Array, "B T *Q"],
+        positions: Int[Array, "#B T"],
         local_attend: Attend,
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         drop: Drop = no_drop,
-    ) -> jax.Array:
-        """tokens i32 [B, T] at positions i32 [B or 1, T] -> inputs h [B, T, D]."""
+    ) -> Float[Array, "B T D"]:
+        """Inputs h from tokens, or frames of Q codes."""
         h = self.embed(tokens, dtype)
         for block in self.local:
             h = block(h, positions, local_attend, drop)
@@ -178,16 +182,15 @@ class PerceiverAR(nnx.Module):
 
     def process(
         self,
-        x: jax.Array,
-        positions: jax.Array,
-        h: jax.Array,
-        input_positions: jax.Array,
+        x: Float[Array, "R M D"],
+        positions: Int[Array, "#R M"],
+        h: Float[Array, "B T D"],
+        input_positions: Int[Array, "#B T"],
         cross_attend: Attend,
         self_attend: Attend,
         drop: Drop = no_drop,
-    ) -> jax.Array:
-        """Latents x [B, M, D] and inputs h [B, T, D], each with positions i32 [B or 1, .] -> what the latents hold in
-        the end, [B, M, D].
+    ) -> Float[Array, "R M D"]:
+        """What latents x hold in the end, having seen inputs h, each with its positions.
 
         The attend functions hold the masks, and so the same lines serve the whole forward pass, training on a batch
         that is sliced in several ways (model/training/multi_context.py) and one step with a cache (model/decoding.py).
@@ -199,23 +202,25 @@ class PerceiverAR(nnx.Module):
             x = block(x, positions, self_attend, drop)
         return x
 
-    def decode(self, x: jax.Array, following: jax.Array | None = None, drop: Drop = no_drop) -> jax.Array:
-        """x [B, T, D] -> logits f32 [B, T, V].  What else is given matters to codes alone (model/frames.py)."""
+    def decode(
+        self, x: Float[Array, "B T D"], following: Int[Array, "B T *Q"] | None = None, drop: Drop = no_drop
+    ) -> Float[Array, "B T *Q V"]:
+        """Logits f32 after each latent.  What else is given matters to codes alone (model/frames.py)."""
         kernel = self.logits.kernel[...].astype(x.dtype)
         return jnp.matmul(rms_norm(x), kernel, preferred_element_type=jnp.float32)
 
     def __call__(
         self,
-        tokens: jax.Array,
+        tokens: Int[Array, "B N *Q"],
         *,
         latents: int,
-        start: jax.Array | None = None,
-        dtype: jnp.dtype = jnp.float32,
-        following: jax.Array | None = None,
-    ) -> jax.Array:
-        """Logits f32 [B, M, V] of the tokens that follow the last M = `latents` inputs of tokens i32 [B, N].
+        start: Int[Array, " B"] | None = None,
+        dtype: DTypeLike = jnp.float32,
+        following: Int[Array, "B M *Q"] | None = None,
+    ) -> Float[Array, "B M *Q V"]:
+        """Logits f32 of the tokens that follow the last M = `latents` of the N inputs.
 
-        start i32 [B]: how many inputs on the left are padding.  following: see `decode`.  Raises ValueError if M > N.
+        start: how many inputs on the left are padding.  following: see `decode`.  Raises ValueError if M > N.
         """
         if not 1 <= latents <= tokens.shape[1]:
             raise ValueError(f"latents must be between 1 and the context ({tokens.shape[1]}), not {latents}")
@@ -232,17 +237,23 @@ class PerceiverAR(nnx.Module):
 class Masked:
     """The three attentions of a whole forward pass: latents begin at input `first`, rows at start i32 [B]."""
 
-    def __init__(self, config: ModelConfig, first: int, start: jax.Array | None):
+    def __init__(self, config: ModelConfig, first: int, start: Array | None):
         self.window, self.first, self.start = config.local_window, first, start
 
-    def local_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def local_attend(
+        self, q: Float[Array, "B N H K"], k: Float[Array, "B N G K"], v: Float[Array, "B N G K"]
+    ) -> Float[Array, "B N H K"]:
         """Inputs to the inputs shortly before them."""
         return local_attend(q, k, v, self.window, self.start)
 
-    def cross_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def cross_attend(
+        self, q: Float[Array, "B M H K"], k: Float[Array, "B T G K"], v: Float[Array, "B T G K"]
+    ) -> Float[Array, "B M H K"]:
         """Latents to all inputs up to their own."""
         return attend(q, k, v, self.start)
 
-    def self_attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def self_attend(
+        self, q: Float[Array, "B M H K"], k: Float[Array, "B T G K"], v: Float[Array, "B T G K"]
+    ) -> Float[Array, "B M H K"]:
         """Latents to latents up to their own."""
         return attend(q, k, v, None if self.start is None else self.start - self.first)

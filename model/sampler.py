@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 from musicgen.model.control import check, setting
-
-if TYPE_CHECKING:
-    import numpy as np
-
-Rule: TypeAlias = "Callable[[np.ndarray], np.ndarray]"  # logits f32 [B, V] -> as they are to be sampled from
+from musicgen.model.shapes import Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +51,10 @@ class Sampling:
         check(self)
 
 
-def gumbel(seed: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise f32 for drawing token `number` of a stream on a CPU: whichever block it is drawn in, the same."""
-    import numpy as np  # here: a command's --help needs the controls alone
+def sample(noise: Float[Any, "B V"], logits: Float[Any, "B V"], sampling: Mapping[str, Any]) -> Int[Any, " B"]:
+    """Draw tokens i32 from logits f32, -inf where a token must not come; arrays of NumPy or of JAX.
 
-    bits = np.random.Philox(key=seed, counter=[0, number, 0, 0])
-    return np.random.Generator(bits).gumbel(size=shape).astype(np.float32)
-
-
-def sample(noise: Any, logits: Any, sampling: Mapping[str, Any]) -> Any:
-    """Draw tokens i32 [B] from logits f32 [B, V], -inf where a token must not come; arrays of NumPy or of JAX.
-
-    noise f32 [B, V] follows the standard Gumbel distribution: the largest sum of log-probability and noise is a fair
+    noise f32 follows the standard Gumbel distribution: the largest sum of log-probability and noise is a fair
     draw.  `sampling` holds the fields of `Sampling` as scalars, so that turning a dial compiles nothing anew.
     """
     xp = logits.__array_namespace__()

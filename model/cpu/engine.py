@@ -20,13 +20,15 @@ from musicgen.model.cpu import graph as onnx_graph
 from musicgen.model.cpu.frames import FrameHead
 from musicgen.model.cpu.memory import Cache, rotations
 from musicgen.model.cpu.memory import Weights as StepWeights
+from musicgen.model.cpu.noise import Rule, gumbel
 from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.step import step
 from musicgen.model.cpu.threads import thread_team
 from musicgen.model.cpu.weights import BLOCKS, StackedWeights, embeddings, rename, select
 from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
 from musicgen.model.int8 import Weights, dequantize
-from musicgen.model.sampler import Rule, gumbel, sample
+from musicgen.model.sampler import sample
+from musicgen.model.shapes import Float, Int, Int16
 
 State: TypeAlias = SamplingState[np.ndarray, Cache]
 
@@ -43,18 +45,18 @@ class TokenHead:
     def _table(self) -> np.ndarray:
         return embeddings(self._weights)
 
-    def embed(self, tokens: np.ndarray) -> np.ndarray:
-        """Tokens i32 [..] -> f32 [.., D]."""
+    def embed(self, tokens: Int[np.ndarray, " *T"]) -> Float[np.ndarray, "*T D"]:
+        """Their rows of the table."""
         return self._table[tokens]
 
     def draw(
-        self, outputs: np.ndarray, rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
-    ) -> np.ndarray:
-        """Logits f32 [B, V] -> token i32 [B] number `number` of a stream."""
+        self, outputs: Float[np.ndarray, "B V"], rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
+    ) -> Int[np.ndarray, " B"]:
+        """Token number `number` of a stream, from its logits."""
         return sample(gumbel(seed, number, outputs.shape), rule(outputs), sampling)
 
-    def logits(self, outputs: np.ndarray, token: np.ndarray) -> np.ndarray:
-        """f32 [B, V]."""
+    def logits(self, outputs: Float[np.ndarray, "B V"], token: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B V"]:
+        """Of the next token."""
         return outputs
 
 
@@ -111,12 +113,18 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         return Cache(self.config, inputs, latents, max_inputs, max_latents, outputs)
 
     def run_pass(
-        self, tokens: np.ndarray, start: np.ndarray, latents: int, free_inputs: int = 0
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """One pass over tokens [B, T] that begin at start [B], before `free_inputs` more are added one by one.
+        self,
+        tokens: Int[np.ndarray, "B T *Q"],
+        start: Int[np.ndarray, " B"],
+        latents: int,
+        free_inputs: int = 0,
+    ) -> tuple[
+        Float[np.ndarray, "B R O"], Int[np.ndarray, " B"], Int[np.ndarray, " B"], dict[str, Float[np.ndarray, "B _ _"]]
+    ]:
+        """One pass over tokens that begin at start, before `free_inputs` more are added one by one.
 
-        Returns outputs f32 [B, R, O], how many inputs and how many latents each row has (its first so many of the R),
-        and keys and values by name.
+        Returns outputs after each of R latents, how many inputs and how many latents each row has (its first so many
+        of the R), and keys and values by name.
         """
         W = self.config.local_window
         inputs = tokens.shape[1] - start
@@ -153,14 +161,14 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
 
     def prefill(
         self,
-        tokens: np.ndarray,
-        start: np.ndarray,
+        tokens: Int[np.ndarray, "B T *Q"],
+        start: Int[np.ndarray, " B"],
         *,
         latents: int,
         max_latents: int,
         max_inputs: int,
         free_inputs: int,
-    ) -> tuple[np.ndarray, Cache]:
+    ) -> tuple[Float[np.ndarray, "B O"], Cache]:
         """See Engine."""
         outputs, inputs, own, found = self.run_pass(tokens, start, latents, free_inputs)
         cache = self.new_cache(inputs, own, max_inputs, max_latents)
@@ -179,8 +187,8 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
             array[:] = old
         return np.tile(outputs, (copies, 1)), many
 
-    def step(self, token: np.ndarray, cache: Cache) -> np.ndarray:
-        """Add token i32 [B], or frame i32 [B, Q], to the cache: outputs f32 [B, O] for the next one."""
+    def step(self, token: Int[np.ndarray, " B *Q"], cache: Cache) -> Float[np.ndarray, "B O"]:
+        """Add a token, or a frame, to the cache: outputs for the next one."""
         at = cache.inputs
         thread_team(self.threads).run(
             step,
@@ -197,7 +205,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         cache.latents += 1
         return cache.shared.outputs.copy()
 
-    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[np.ndarray, Cache]:
+    def restart_latents(self, cache: Cache, *, latents: int) -> tuple[Float[np.ndarray, "B O"], Cache]:
         """See Engine."""
         binding = self._restarts.io_binding()
         rows = np.arange(len(cache.latents))[:, None]
@@ -232,13 +240,13 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         cache.latent_inputs[:, :latents] = latent_inputs
         return found["outputs"].numpy()[:, -1], cache
 
-    def logits(self, outputs: np.ndarray, token: np.ndarray) -> np.ndarray:
+    def logits(self, outputs: Float[np.ndarray, "B O"], token: Int[np.ndarray, " B *Q"]) -> Float[np.ndarray, "B *Q V"]:
         """See Engine."""
         return self.head.logits(outputs, token)
 
     def draw(
         self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[Int16[np.ndarray, "B count *Q"], State]:
         """See Engine."""
         drawn = np.empty((len(state.outputs), count, *self.config.token_shape), np.int16)
         for i in range(count):

@@ -13,11 +13,13 @@ import numpy as np
 
 from musicgen.model.config import BOS, ModelConfig
 from musicgen.model.cpu.graph import Layers
+from musicgen.model.cpu.noise import Rule, gumbel
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.weights import EPSILON, CpuWeights, select
 from musicgen.model.int8 import SCALE, Weights, dequantize
-from musicgen.model.sampler import Rule, gumbel, sample
+from musicgen.model.sampler import sample
+from musicgen.model.shapes import Float, Int
 
 
 class FrameHead:
@@ -43,8 +45,8 @@ class FrameHead:
             own = {name: values[q] for name, values in select(weights, "readout.").items()}
             self.readouts.append(open_session(readout_graph(config, CpuWeights(own)), threads))
 
-    def embed(self, tokens: np.ndarray) -> np.ndarray:
-        """Frames int [.., Q] -> f32 [.., D], as FrameCodes.embed has it."""
+    def embed(self, tokens: Int[np.ndarray, "*T Q"]) -> Float[np.ndarray, "*T D"]:
+        """Frames as FrameCodes.embed has them."""
         tokens = np.asarray(tokens, np.int32)
         x = np.zeros((*tokens.shape[:-1], self.config.width), np.float32)
         for q in range(self.config.channels):
@@ -54,9 +56,9 @@ class FrameHead:
         return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + EPSILON)
 
     def draw(
-        self, outputs: np.ndarray, rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
-    ) -> np.ndarray:
-        """Views f32 [B, Q*W] -> frame i32 [B, Q] number `number` of a stream."""
+        self, outputs: Float[np.ndarray, "B QW"], rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
+    ) -> Int[np.ndarray, "B Q"]:
+        """Frame number `number` of a stream, from all codebooks' views of the last latent."""
         Q, S = self.config.channels, self.config.codes
         noise = gumbel(seed, number, (Q, len(outputs), S))
 
@@ -65,8 +67,8 @@ class FrameHead:
 
         return self._read_out(outputs, choose)
 
-    def logits(self, outputs: np.ndarray, token: np.ndarray) -> np.ndarray:
-        """f32 [B, Q, S] of a frame i32 [B, Q], each knowing the codes before it."""
+    def logits(self, outputs: Float[np.ndarray, "B QW"], token: Int[np.ndarray, "B Q"]) -> Float[np.ndarray, "B Q S"]:
+        """Of each code of a frame, knowing the codes before it."""
         found: list[np.ndarray] = []
 
         def choose(q: int, logits: np.ndarray) -> np.ndarray:
