@@ -337,7 +337,9 @@ def _talk(name: str, checkpoint: str, seed: int, thru: bool, settings: dict[str,
     code = inside()
     with _engine(ONNX):
         model = code.open_model(code.open_weights(checkpoint))
-    resolved = code.Settings(**settings).resolved(model.latents, model.context)
+    asked = code.Settings(**settings)
+    resolve = asked.resolve if hasattr(asked, "resolve") else asked.resolved  # the second is of before the move
+    resolved = resolve(model.latents, model.context)
     sampler = code.Sampler(model, resolved, seed)
     now, sent, turns = 0.0, list[Any](), list[Any]()
     primes, answers = dict[int, list[int]](), dict[int, list[int]]()
