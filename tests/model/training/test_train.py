@@ -21,7 +21,7 @@ import toy_training
 from toy_training import RUN, Counting, arrays_of
 from toys import random_parameters
 
-from musicgen.app.recipes import RECIPES
+from musicgen.app.recipes import NOTES
 from musicgen.model import attention, parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.sharding import Rules, make_mesh
@@ -242,7 +242,7 @@ def gradient(config: TrainConfig) -> Callable[..., tuple[dict[str, jax.Array], d
 @pytest.mark.parametrize("name", ["release", "large"])
 def test_gradients_at_full_size(name: str) -> None:
     """Without computing: every parameter has a float32 gradient of its own shape."""
-    config = RECIPES[name].train
+    config = NOTES[name].train
     params = {n: jax.ShapeDtypeStruct(shape, jnp.float32) for n, shape in parameters.shapes(config.model).items()}
     tokens = jax.ShapeDtypeStruct((config.batch, config.model.context + 1), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0, impl="rbg"))
@@ -263,7 +263,7 @@ def assert_finite(config: TrainConfig) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_gradients_are_finite(name: str) -> None:
     """Every recipe, made narrow and shallow: one block of each kind, heads and groups of heads as they are."""
     model = dataclasses.replace(
@@ -277,7 +277,7 @@ def test_gradients_are_finite(name: str) -> None:
         context=32,
         latents=16,
     )
-    assert_finite(dataclasses.replace(RECIPES[name].train, model=model, batch=2, all_settings=False))
+    assert_finite(dataclasses.replace(NOTES[name].train, model=model, batch=2, all_settings=False))
 
 
 @pytest.mark.slow
