@@ -1,4 +1,4 @@
-# make demo | test | quick | lint | fix | docs | constraints | clean
+# make demo | test | quick | takes | lint | fix | docs | constraints | clean
 #   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
 #   VENV=.venv          where the environment lives
 #   PRIME=song.mid      what `make demo` continues
@@ -20,12 +20,13 @@ PACKAGES := app checkpoints data_prep model musicgen
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test quick lint fix docs constraints clean
+.PHONY: help demo test quick takes lint fix docs constraints clean
 
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
 	@echo "make test          an environment, then the whole test suite"
 	@echo "make quick         the tests that need no browser, server or training run: two minutes"
+	@echo "make takes         recorded pieces made again, byte for byte: before and after a change of structure"
 	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
 	@echo "make fix           what ruff can mend by itself"
 	@echo "make docs          the documentation as a site, in site/"
@@ -42,14 +43,18 @@ demo: $(VENV)/core.stamp
 	@echo "Your own: $(BIN)/musicgen prime.mid --out new.mid --audio new.wav"
 
 # Warm compilations make the second run of the tests much shorter. A size limit makes JAX lock the cache between workers.
-test quick: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
-test quick: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
-test quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
+test quick takes: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test quick takes: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
+test quick takes: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not takes" $(ARGS) $(TESTS)
 
 quick: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not takes" $(ARGS) $(TESTS)
+
+# They hang on the processor and on the weights, so they are for whoever moves code, on one machine.
+takes: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) tests/takes
 
 # npm and Node come with the environment.
 lint node_modules/made.stamp: export PATH := $(abspath $(BIN)):$(PATH)

@@ -1,4 +1,4 @@
-"""What every test shares: which of them `make quick` leaves out."""
+"""What every test shares: which of them `make quick` and `make test` leave out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ SITES = {"browser", "site", "slow_site", "sound_site", "visit"}  # fixtures that
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browsers, sites and training runs are slow as kinds: nobody has to remember the mark."""
+    """Browsers, sites and training runs are slow as kinds, and takes are apart: nobody has to remember the mark."""
     for item in items:
         if SITES.intersection(getattr(item, "fixturenames", ())) or item.path.parent.name == "training":
             item.add_marker(pytest.mark.slow)
+        if item.path.parent.name == "takes":
+            item.add_marker(pytest.mark.takes)

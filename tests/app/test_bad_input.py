@@ -187,7 +187,7 @@ def test_bad_options(tmp_path: Path, prime_file: Path, options: str, says: str) 
         ("prep --midi-dir none --out data", "none"),
         ("prep --midi-dir folder.mid --out data", "folder.mid"),
         ("prep --midi-dir . --out data --workers -1", "--workers must be"),
-        ("prep --out data", "required: --midi-dir"),
+        ("prep --out data", "one of the arguments --midi-dir --audio-dir is required"),
     ],
 )
 def test_bad_commands(tmp_path: Path, prime_file: Path, arguments: str, says: str) -> None:
