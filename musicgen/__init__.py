@@ -14,7 +14,14 @@ it is first used.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# A clone holds the parts beside this folder, an installation within it.  Python started in a clone finds this folder
+# first, also when musicgen is installed elsewhere.
+_HERE = os.path.dirname(__file__)
+if not os.path.isdir(os.path.join(_HERE, "app")):
+    __path__.append(os.path.dirname(_HERE))
 
 if TYPE_CHECKING:
     from musicgen.app.audio.continuation import Sound

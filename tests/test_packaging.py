@@ -243,3 +243,11 @@ def test_sizes_finds_what_has_outgrown_its_reader(tmp_path: Path) -> None:
     long.write_text("def large():\n" + "    x = 1\n" * 61 + "\n" * 339, encoding="utf-8")
     found = complaints(long)
     assert len(found) == 2 and "401 lines" in found[0] and "large has 61 lines" in found[1]
+
+
+def test_python_started_in_a_clone_finds_all_parts() -> None:
+    """Also where musicgen is installed elsewhere: the folder musicgen/ of the clone comes first on Python's path."""
+    program = "import sys; sys.path.insert(0, '.'); import musicgen.app.errors as part; print(part.__file__)"
+    done = subprocess.run([sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (ROOT / done.stdout.strip()).samefile(ROOT / "app" / "errors.py")
