@@ -33,6 +33,7 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.int8 import dequantize
 
 FOLDER = Path(__file__).parent
+READS = 20  # at most, of weights that are being replaced
 DEFAULT = "maestro-piano"
 SUMS = "SHA256SUMS"
 CARD = "CARD.md"
@@ -75,8 +76,7 @@ def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "che
     """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
     for folder in ((shipped or FOLDER) / str(name_or_path), Path(name_or_path)):
         try:
-            folder = current(folder, SUMS)
-            if (folder / SUMS).is_file():
+            if (current(folder, SUMS) / SUMS).is_file():
                 return folder
         except OSError:  # a name no file can have
             continue
@@ -93,19 +93,22 @@ def read_verified(folder: Path) -> dict[str, bytes]:
 
     Where a training replaces the weights while they are read, the new ones are read.
     """
-    while True:
-        before = _sums(folder)
+    for _ in range(READS - 1):
+        before = _version(folder)
         try:
             return _read(current(folder, SUMS))
         except CheckpointError:
-            if _sums(folder) == before:
+            if before is not None and _version(folder) == before:
                 raise
+    return _read(current(folder, SUMS))
 
 
-def _sums(folder: Path) -> bytes | None:
-    """What SHA256SUMS holds at this moment; None where it cannot be read."""
+def _version(folder: Path) -> tuple[bytes, int, int] | None:
+    """What SHA256SUMS holds, which file it is and of when, as equal weights may have come twice; None if unreadable."""
+    path = current(folder, SUMS) / SUMS
     try:
-        return (current(folder, SUMS) / SUMS).read_bytes()
+        status = path.stat()
+        return path.read_bytes(), status.st_ino, status.st_mtime_ns
     except OSError:
         return None
 
@@ -142,7 +145,9 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         int8.check_scales(weights, INPUTS)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
-    return Released(folder.name, folder, config, weights, tokenizer, about, identity(files[SUMS].decode()))
+    return Released(
+        folder.name, current(folder, SUMS), config, weights, tokenizer, about, identity(files[SUMS].decode())
+    )
 
 
 def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
