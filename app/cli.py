@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError
+from musicgen.app.terminal import plain_output
 
 COMMANDS = {
     "generate": "continue a MIDI file, or make up a piece; what `musicgen` does without a command",
@@ -46,7 +47,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, whatever goes wrong."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with plain_output():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(arguments: list[str]) -> int:
     try:
         leave_tidily()
         return _run(arguments)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 
 BAD_INPUT = 2
 ENVIRONMENT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def plain(text: str) -> str:
+    """The text with everything a terminal or a page would act on, such as control characters, as its escape."""
+    return "".join(one if is_plain(one) else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether all of it is seen where it is shown: no control characters, no marks that turn the text around."""
+    return text.isprintable() or all(one.isprintable() or unicodedata.category(one) == "Zs" for one in text)
 
 
 class MusicgenError(Exception):
@@ -16,8 +27,8 @@ class MusicgenError(Exception):
     exit_code = ENVIRONMENT
 
     def __init__(self, message: str) -> None:
-        """Keep the message on one line, whatever a library put into it."""
-        super().__init__(" ".join(message.split()))
+        """Keep the message on one line of plain text, whatever a library or a stranger's file put into it."""
+        super().__init__(plain(" ".join(message.split())))
 
 
 class BadInput(MusicgenError):

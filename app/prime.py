@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from musicgen.app.errors import BadInput, cannot_read
+from musicgen.app.limits import LARGEST_PACKED, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
+from musicgen.data_prep.midi import MAX_SECONDS
 from musicgen.data_prep.performance import PEDAL_DOWN
 from musicgen.data_prep.smf import MAX_BYTES
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
 TICK = 2.5e-5
-LARGEST_PACKED = 256 * 1024  # characters; a longer prime does not travel in the output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,10 @@ def opening(performance: Performance, cut: float) -> Performance:
 
 
 def pack(prime: Prime) -> str | None:
-    """The prime's notes and pedal as ASCII text, without loss; None if that is longer than LARGEST_PACKED."""
+    """The prime's notes and pedal as ASCII text, without loss; None if that is more than `unpack` takes."""
     music = prime.performance
+    if len(music) > MOST_PRIME_NOTES or len(music.pedal) > MOST_PRIME_PEDAL:
+        return None
     onset, pedal = _ticks(music.onset), _ticks(music.pedal[:, 0])
     columns = (np.diff(onset, prepend=0), _ticks(music.end) - onset, np.diff(pedal, prepend=0))
     header = np.array([len(music), len(music.pedal)], "<u4")
@@ -120,26 +123,49 @@ def pack(prime: Prime) -> str | None:
     return text if len(text) <= LARGEST_PACKED else None
 
 
-def unpack(text: str, seconds: float | None, sha256: str) -> Prime:
-    """Inverse of `pack`.  Raises BadInput if the text is damaged."""
+def unpack(
+    text: str, seconds: float | None, sha256: str, *, longest: float = MAX_SECONDS, most: int = MOST_PRIME_NOTES
+) -> Prime:
+    """Inverse of `pack`, for a text that anybody may have written.
+
+    Raises BadInput if it is damaged, has more than ``most`` notes, or lasts longer than ``longest`` seconds.
+    """
     try:
-        inflate = zlib.decompressobj()
-        data = inflate.decompress(base64.b64decode(text, validate=True), 1 << 28)
-        notes, events = (int(n) for n in np.frombuffer(data, "<u4", 2))
-        sizes = (8 * notes, 8 * notes, 8 * events, notes, notes, 4 * events)
-        if notes < 1 or len(data) != 8 + sum(sizes):
-            raise ValueError("wrong length")
-        parts, at = [], 8
-        for size in sizes:
-            parts.append(np.frombuffer(data, np.uint8, size, at))
-            at += size
-        onset, length, time = (part.reshape(8, -1).T.copy().view("<i8").ravel() for part in parts[:3])
-        onset = np.cumsum(onset)
-        pedal = np.stack([np.cumsum(time) * TICK, parts[5].view("<f4").astype(np.float64)], axis=1)
-        music = Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
+        performance = _unpack(text, most)
     except (ValueError, binascii.Error, zlib.error) as error:
         raise BadInput(f"the prime inside this file is damaged ({error}): give it with --prime FILE") from None
-    return make_prime(music, seconds, sha256)
+    lasts = float(performance.onset[-1] - performance.onset[0])
+    if lasts > longest:
+        raise BadInput(f"the prime inside this file lasts {lasts / 60:.0f} minutes, {longest / 60:g} are the most here")
+    return make_prime(performance, seconds, sha256)
+
+
+def _unpack(text: str, most_notes: int) -> Performance:
+    """Every number is checked before anything is made of it.  Raises ValueError, zlib.error."""
+    if len(text) > LARGEST_PACKED:
+        raise ValueError("it is too long")
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(text, validate=True), 8 + 18 * MOST_PRIME_NOTES + 12 * MOST_PRIME_PEDAL)
+    notes, events = (int(n) for n in np.frombuffer(data, "<u4", 2))
+    if not 1 <= notes <= most_notes or events > MOST_PRIME_PEDAL:
+        raise ValueError(f"it has {notes:,} notes and {events:,} pedal events")
+    sizes = (8 * notes, 8 * notes, 8 * events, notes, notes, 4 * events)
+    if len(data) != 8 + sum(sizes) or not inflate.eof:
+        raise ValueError("wrong length")
+    parts, at = [], 8
+    for size in sizes:
+        parts.append(np.frombuffer(data, np.uint8, size, at))
+        at += size
+    steps_on, length, steps_pedal = (part.reshape(8, -1).T.copy().view("<i8").ravel() for part in parts[:3])
+    most = round(MAX_SECONDS / TICK)
+    for ticks in (steps_on, length, steps_pedal):
+        if ticks.size and not (ticks.min() >= 0 and ticks.max() <= most):
+            raise ValueError("a time in it is below zero or more than a day")
+    onset, time = np.cumsum(steps_on), np.cumsum(steps_pedal)  # no sum of so few such numbers overflows
+    if max(int((onset + length).max()), int(time[-1]) if events else 0) > most:
+        raise ValueError("it lasts more than a day")
+    pedal = np.stack([time * TICK, parts[5].view("<f4").astype(np.float64)], axis=1)
+    return Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
 
 
 def _ticks(seconds: np.ndarray) -> np.ndarray:

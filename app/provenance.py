@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from musicgen.app.errors import BadInput
-from musicgen.app.settings import Settings, check_seed
+from musicgen.app.errors import BadInput, is_plain
+from musicgen.app.limits import LARGEST_FACTS, LONGEST_TEXT
+from musicgen.app.settings import LARGEST_SEED, LONGEST_SECONDS, Settings
 
 FACTS = "musicgen "
 PRIME = "musicgen-prime "
 FORMAT = 1
 LONGEST_SUMMARY = 200  # letters
+MOST_ABOUT_A_MATCH = 20  # facts; `Match` has ten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,29 +56,75 @@ class Provenance:
     @classmethod
     def from_json(cls, text: str) -> Provenance:
         """Inverse of `to_json`.  Raises BadInput if the text is damaged or of a later format."""
+        if len(text) > LARGEST_FACTS:
+            raise BadInput(f"the facts inside this file are damaged ({len(text):,} letters are too many)")
         try:
             values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"the facts inside this file are damaged ({error})") from None
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, facts: object) -> Provenance:
+        """The provenance in facts that anybody may have written: as `from_json`, of the object in that text."""
+        try:
+            values = dict(facts)  # type: ignore[call-overload]
             if values.pop("format") != FORMAT:
                 raise BadInput("this file was made by another musicgen version: install that one to replay it")
             settings = Settings.from_dict(values.pop("settings"))
             provenance = cls(settings=settings, **values)
-            check_seed(provenance.seed)
             _check(provenance)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadInput(f"the facts inside this file are damaged ({error})") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"the facts inside this file are damaged ({str(error)[:LONGEST_SUMMARY]})") from None
         return provenance
 
 
-def _check(provenance: Provenance) -> None:
-    texts = (provenance.checkpoint, provenance.checkpoint_sha256, provenance.backend, provenance.version)
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a text is missing")
-    if not isinstance(provenance.prime_sha256, str | None) or not isinstance(provenance.join_seconds, float):
-        raise ValueError("the prime's facts")
-    if not isinstance(provenance.ended, float | None) or not isinstance(provenance.memorisation, dict | None):
+def _check(facts: Provenance) -> None:
+    """Raise ValueError for the first fact that `to_json` cannot have written."""
+    for name in ("checkpoint", "backend", "version"):
+        check_text(name, getattr(facts, name))
+    check_hash("checkpoint_sha256", facts.checkpoint_sha256)
+    if facts.prime_sha256 is not None:
+        check_hash("prime_sha256", facts.prime_sha256)
+    _check_number("seed", facts.seed, int, LARGEST_SEED)
+    _check_number("sample", facts.sample, int, facts.settings.num_samples, least=1)
+    _check_number("prime_notes", facts.prime_notes, int, LARGEST_SEED)
+    _check_number("join_seconds", facts.join_seconds, float, 2 * LONGEST_SECONDS)
+    if facts.ended is not None:
+        _check_number("ended", facts.ended, float, 2 * LONGEST_SECONDS)
+    if facts.memorisation is not None:
+        _check_match(facts.memorisation)
+
+
+def _check_match(match: object) -> None:
+    if not isinstance(match, dict) or len(match) > MOST_ABOUT_A_MATCH:
         raise ValueError("what was found out about the new music")
-    if not isinstance(provenance.prime_notes, int) or not 1 <= provenance.sample <= provenance.settings.num_samples:
-        raise ValueError("a number is out of range")
+    _check_number("memorisation length", match.get("length"), int, LARGEST_SEED)
+    for name, value in match.items():
+        check_text("a name in memorisation", name)
+        if isinstance(value, str):
+            check_text("a text in memorisation", value)
+        else:
+            kind = int if isinstance(value, int) else float
+            _check_number("a number in memorisation", value, kind, LARGEST_SEED, least=-LARGEST_SEED)
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise ValueError unless it is a short text that can be shown as it is."""
+    if not isinstance(value, str) or not is_plain(value) or len(value) > LONGEST_TEXT:
+        raise ValueError(f"{name} is no plain text: {str(value)[:40]!r}")
+
+
+def check_hash(name: str, value: object) -> None:
+    """Raise ValueError unless it is a SHA-256 in hexadecimal."""
+    if not isinstance(value, str) or re.fullmatch("[0-9a-f]{64}", value) is None:
+        raise ValueError(f"{name} is no SHA-256: {str(value)[:40]!r}")
+
+
+def _check_number(name: str, value: object, kind: type, most: float, least: float = 0) -> None:
+    """Raise ValueError unless it is a number of that very kind in these bounds, which no NaN is."""
+    if type(value) is not kind or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{name} is {str(value)[:40]!r}")
 
 
 def texts(provenance: Provenance, packed_prime: str | None) -> tuple[str, ...]:

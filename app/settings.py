@@ -136,7 +136,7 @@ class Settings:
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """Inverse of `to_dict`.  Raises BadInput for unknown fields or types."""
         if odd := ", ".join(sorted((set(values) - set(NAMES)) | (set(IN_EVERY_FILE) - set(values)))):
-            raise BadInput(f"the settings in this file are of another musicgen version (differs in: {odd})")
+            raise BadInput(f"the settings in this file are of another musicgen version (differs in: {odd[:200]})")
         try:
             return cls.of(**values)
         except BadInput as error:

@@ -49,6 +49,10 @@ class UnknownCheckpointError(CheckpointError):
     """No checkpoint of that name or path."""
 
 
+class Name(str):
+    """The name of weights that come with the package, as a stranger's file gives it: never taken for a path."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Released:
     """A checkpoint, whole.  weights: arrays as stored, by name (see `quantize`).  sha256: `identity`."""
@@ -73,8 +77,14 @@ def names(shipped: Path | None = None) -> list[str]:
 
 
 def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "checkpoint") -> Path:
-    """The folder of a checkpoint that comes with the package, or of one's own.  Raises UnknownCheckpointError."""
-    for folder in ((shipped or FOLDER) / str(name_or_path), Path(name_or_path)):
+    """The folder of a checkpoint that comes with the package, or of one's own unless it is asked for by `Name`.
+
+    Raises UnknownCheckpointError.
+    """
+    places = [(shipped or FOLDER) / str(name_or_path), Path(name_or_path)]
+    if isinstance(name_or_path, Name):
+        places = places[:1] if name_or_path in names(shipped) else []
+    for folder in places:
         try:
             if (current(folder, SUMS) / SUMS).is_file():
                 return folder

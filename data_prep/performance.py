@@ -50,7 +50,7 @@ class Performance:
         if pedal.ndim != 2 or pedal.shape[1] != 2:
             raise ValueError(f"pedal holds pairs of (seconds, value), not shape {pedal.shape}")
         _check_times(pedal[:, 0], "pedal")
-        if np.any((pedal[:, 1] < 0) | (pedal[:, 1] > 127)):
+        if not np.all((pedal[:, 1] >= 0) & (pedal[:, 1] <= 127)):  # so that NaN is none, too
             raise ValueError("a pedal value lies in 0..127")
         if np.any(np.diff(pedal[:, 0]) < 0):
             pedal = pedal[np.argsort(pedal[:, 0], kind="stable")]

@@ -54,14 +54,17 @@ class Control:
         name = self.option.removeprefix("--")
         if self.kind is bool:
             if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, not {value!r}")
+                raise ValueError(f"{name} must be true or false, not {str(value)[:40]!r}")
             return
         wanted, called = (numbers.Integral, "whole number") if self.kind is int else (numbers.Real, "number")
         if isinstance(value, bool) or not isinstance(value, wanted):
-            raise ValueError(f"{name} must be a {called}, not {value!r}")
-        number = float(value)
+            raise ValueError(f"{name} must be a {called}, not {str(value)[:40]!r}")
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            number = math.inf
         if not (math.isfinite(number) and self.minimum <= number <= self.maximum) or number in self.excluded:
-            raise ValueError(f"{name} must be {self.range}, not {value} ({self.help})")
+            raise ValueError(f"{name} must be {self.range}, not {str(value)[:40]} ({self.help})")
 
     @property
     def range(self) -> str:

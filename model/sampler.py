@@ -35,7 +35,9 @@ class Sampling:
         step=0.01,
         slider=(0.5, 1.0),
     )
-    top_k: int = setting(0, label="Likeliest only", help="keep this many of the likeliest tokens; 0 keeps all")
+    top_k: int = setting(
+        0, label="Likeliest only", help="keep this many of the likeliest tokens; 0 keeps all", maximum=2**31 - 1
+    )
     min_p: float = setting(
         0.0,
         label="Leave out the far-fetched",

@@ -58,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _weights(chosen: str | None, provenance: Provenance) -> Released:
-    """The chosen weights, or released ones of the name in the provenance."""
+    """The chosen weights, or released ones of the name in the provenance, which may be a stranger's word."""
     from musicgen.app.generate import open_weights
+    from musicgen.checkpoints import Name
 
     try:
-        return open_weights(chosen if chosen is not None else provenance.checkpoint)
+        return open_weights(chosen if chosen is not None else Name(provenance.checkpoint))
     except BadInput as error:
         if chosen is not None:
             raise

@@ -29,9 +29,12 @@ def truth(name: str, value: object) -> bool:
 
 def number(name: str, value: object) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(f"{name} must be a number, not {str(value)[:40]!r}")
-    return float(value)
+    try:
+        if type(value) in (int, float) and math.isfinite(value):  # type: ignore[arg-type]
+            return float(value)  # type: ignore[arg-type]
+    except OverflowError:  # a whole number of hundreds of digits
+        pass
+    raise BadInput(f"{name} must be a number, not {str(value)[:40]!r}")
 
 
 def whole(name: str, value: object, least: int = 0, most: int = 2**31 - 1) -> int:

@@ -96,8 +96,10 @@ def test_music_of_others_is_not_called_ours(music: Performance, tmp_path: Path) 
 
 
 def test_facts_of_a_stranger_stay_text(sample: Sample, music: Performance, tmp_path: Path) -> None:
-    """A name with markup in it is a name; one that is too long is cut."""
-    facts: Provenance = dataclasses.replace(sample.provenance, checkpoint="</desc><script>é\n&" + "x" * 500)
+    """A name with markup in it is a name; one that is too long is cut; one that no file of ours has is not told."""
+    for odd in ("two\nlines", "\x1b[2J", "\u202eturned", "x" * 2000):
+        assert summary_in(texts(dataclasses.replace(sample.provenance, checkpoint=odd), None)) is None
+    facts: Provenance = dataclasses.replace(sample.provenance, checkpoint="</desc><script>é&" + "x" * 500)
     write_midi(music, tmp_path / "strange.mid", text=texts(facts, None))
     for name in ("x.svg", "x.png", "x.mp3"):
         command = "render" if name.endswith("mp3") else "roll"
@@ -108,4 +110,4 @@ def test_facts_of_a_stranger_stay_text(sample: Sample, music: Performance, tmp_p
         == comment(tmp_path / "x.mp3")
         == described((tmp_path / "x.png").read_bytes())[b"Description"].decode()
     )
-    assert told.text.startswith("musicgen, checkpoint </desc><script>??&xxx") and len(told.text) == LONGEST_SUMMARY
+    assert told.text.startswith("musicgen, checkpoint </desc><script>?&xxx") and len(told.text) == LONGEST_SUMMARY

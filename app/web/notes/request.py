@@ -18,16 +18,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 import numpy as np
 
 from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.controls import CONTROLS
 from musicgen.app.errors import BadInput
-from musicgen.app.prime import LARGEST_PACKED, Prime, make_prime, unpack
+from musicgen.app.prime import Prime, make_prime, unpack
 from musicgen.app.provenance import Provenance
 from musicgen.app.settings import Settings
 from musicgen.app.web.checks import Plain, decode_file, plain_object, seconds_of, truth
@@ -88,7 +87,7 @@ def parse_request(body: object, dials: Dials, sha256: str, limits: Limits) -> Ge
 
 def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> GenerateRequest:
     """The request that makes a take exactly once more, from its facts and its packed prime.  Raises BadInput."""
-    facts = Provenance.from_json(json.dumps(_floats(recipe.get("facts"))))
+    facts = Provenance.from_dict(_floats(recipe.get("facts")))
     settings = facts.settings
     if facts.checkpoint_sha256 != sha256:
         raise BadInput(
@@ -101,10 +100,11 @@ def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ge
     prime = None
     if facts.prime_sha256 is not None:
         packed = recipe.get("prime")
-        if not isinstance(packed, str) or len(packed) > LARGEST_PACKED:
+        if not isinstance(packed, str):
             raise BadInput("the music that this take continues is missing: open its MIDI file instead")
-        prime = unpack(packed, settings.prime_seconds, facts.prime_sha256)
-        if prime.seconds > limits.prime_seconds or len(prime.performance) > limits.upload_notes:
+        bounds: dict[str, Any] = {"longest": limits.prime_seconds, "most": limits.upload_notes}
+        prime = unpack(packed, settings.prime_seconds, facts.prime_sha256, **bounds)
+        if prime.seconds > limits.prime_seconds:
             raise BadInput("the music that this take continues is too long to be made here: use musicgen replay")
     again = (settings.num_samples, facts.sample)
     return GenerateRequest(settings, prime, 1, facts.seed, again, facts.memorisation is not None)
@@ -207,4 +207,9 @@ def _floats(facts: object) -> object:
 
 def _as_float(values: Plain, names: Sequence[str]) -> dict[str, Any]:
     fractional = {name: values.get(name) for name in names}
-    return {**values, **{name: float(value) for name, value in fractional.items() if type(value) is int}}
+    return {**values, **{name: float(value) for name, value in fractional.items() if _small(value)}}
+
+
+def _small(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number that a float holds exactly."""
+    return type(value) is int and abs(value) < 2**53
