@@ -15,9 +15,9 @@ from musicgen.app.errors import BadInput, cannot_read
 from musicgen.app.limits import LARGEST_PACKED, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
+from musicgen.data_prep.limits import MIDI_BYTES
 from musicgen.data_prep.midi import MAX_SECONDS
 from musicgen.data_prep.performance import PEDAL_DOWN
-from musicgen.data_prep.smf import MAX_BYTES
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
@@ -47,7 +47,7 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MIDI_BYTES + 1)
     except OSError as error:
         raise cannot_read(path, error, "MIDI file") from None
 

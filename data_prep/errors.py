@@ -1,4 +1,8 @@
-"""The error of jobs over many files."""
+"""The errors of reading: of one file, of a job over many."""
+
+
+class MidiError(ValueError):
+    """A MIDI file that cannot be used; one line that says what is wrong, where, and what to do."""
 
 
 class PrepError(ValueError):

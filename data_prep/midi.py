@@ -25,7 +25,7 @@ from typing import NamedTuple
 import mido
 import numpy as np
 
-from musicgen.data_prep import smf
+from musicgen.data_prep import limits, smf
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
 from musicgen.data_prep.smf import MidiError
@@ -61,7 +61,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     `source` is a path or a whole file's bytes. Raises MidiError, and nothing else, if it cannot be read.
     """
     events = smf.parse(_content(source))
-    remarks: list[str] = []
+    remarks = list(events.remarks)
     notes, drums, empty_notes = _pair_notes(events)
     if drums:
         remarks.append(f"{_count(drums, 'drum note')} dropped")
@@ -94,7 +94,7 @@ def _content(source: str | Path | bytes) -> bytes:
     path = Path(source)
     try:
         with open(path, "rb") as file:
-            return file.read(smf.MAX_BYTES + 1)  # enough for `parse` to see that it is too large
+            return file.read(limits.MIDI_BYTES + 1)  # enough for `parse` to see that it is too large
     except FileNotFoundError:
         raise MidiError(f"there is no file {path}; check the name") from None
     except IsADirectoryError:

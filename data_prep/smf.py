@@ -12,24 +12,26 @@ through `_Track.read_special`.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-MAX_BYTES = 16 * 2**20
-MAX_EVENTS = 3_000_000
-MAX_TEXT_BYTES = 2**20
+from musicgen.data_prep import limits
+from musicgen.data_prep.chunks import BrokenOffError, read_header, read_tracks, unwrap
+from musicgen.data_prep.errors import MidiError
+
+__all__ = ["LongEvent", "MidiError", "MidiEvents", "Tempo", "parse"]
+
 DEFAULT_TEMPO = 500_000
 """Microseconds per quarter note where a file says nothing: 120 quarter notes a minute."""
 
+META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
+TEXT, END_OF_TRACK, SET_TEMPO = 0x01, 0x2F, 0x51  # kinds of meta events
+_BLOCK = 2**20  # bytes whose event lengths are computed at once, lest a large file take many times its size
+
 # Length of system messages by status byte; they have no business in a file, but some writers leave them there.
 _SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-
-
-class MidiError(ValueError):
-    """A MIDI file that cannot be used; one line that says what is wrong, where, and what to do."""
 
 
 class Tempo(NamedTuple):
@@ -37,12 +39,27 @@ class Tempo(NamedTuple):
     microseconds: int  # per quarter note
 
 
+class LongEvent(NamedTuple):
+    """A meta event or a system exclusive message.
+
+    tick: from the start of the file.  track: of the file, from 0.
+    before: the number of the channel message before which it stands in the file's order.
+    data: its status (0xFF, 0xF0 or 0xF7), the kind of a meta event, and its content without the length.
+    """
+
+    tick: int
+    track: int
+    before: int
+    data: bytes
+
+
 @dataclass(frozen=True)
 class MidiEvents:
     """The channel messages of a file, track after track in the file's order.
 
     tick i64[e] (from the start of the file), track i32[e], status u8[e] (kind and channel), data1 u8[e], data2 u8[e]
-    (0 where a message has one data byte). track_end: i64[tracks], the tick of each track's last event.
+    (0 where a message has one data byte). track_end: i64[tracks], the tick of each track's last event. long: all other
+    events but the ends of tracks. remarks: on what in the file was not as the standard has it.
     """
 
     tick: np.ndarray
@@ -54,6 +71,8 @@ class MidiEvents:
     tempos: tuple[Tempo, ...]
     text: tuple[str, ...]
     division: int
+    long: tuple[LongEvent, ...]
+    remarks: tuple[str, ...]
 
     def seconds(self, tick: np.ndarray) -> np.ndarray:
         """f64 seconds of i64 ticks under the tempo map."""
@@ -75,59 +94,45 @@ class MidiEvents:
 
 
 def parse(data: bytes) -> MidiEvents:
-    """The events of a Standard MIDI File of type 0 or 1, given whole; MidiError for anything else.
+    """The events of a Standard MIDI File of type 0 or 1, or of type 2 with one pattern, given whole.
 
-    Tempo changes count wherever they stand, not only in the first track. Chunks of unknown kinds are skipped, what
-    follows the last promised track is ignored, and so is what follows a track's end-of-track event.
+    What wraps the file, and headers and chunks that lie, are dealt with as `chunks` says. Tempo changes count wherever
+    they stand, not only in the first track. Chunks of unknown kinds are skipped, and so is what follows a track's
+    end-of-track event. Raises MidiError for anything else.
     """
-    if len(data) > MAX_BYTES:
-        raise MidiError(f"the file is larger than {MAX_BYTES // 2**20} MiB, too large for a piece of piano music")
-    promised, division, position = _header(data)
-    tracks: list[_Track] = []
-    events = 0
-    while len(tracks) < promised:
-        if position + 8 > len(data):
-            raise MidiError(
-                f"the file is truncated at byte {len(data)}: it promises {promised} tracks and holds {len(tracks)}; "
-                "get a complete copy"
-            )
-        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "big")
-        start = position + 8
-        if start + size > len(data):
-            raise MidiError(
-                f"the file is truncated at byte {len(data)}: the chunk at byte {position} lasts until "
-                f"byte {start + size}; get a complete copy"
-            )
-        if kind == b"MTrk":
-            tracks.append(_Track(data, start, start + size, MAX_EVENTS - events))
-            events += len(tracks[-1].positions)
-        position = start + size
-    return _collect(tracks, division)
+    if len(data) > limits.MIDI_BYTES:
+        raise MidiError(f"the file is larger than {limits.MIDI_BYTES >> 20} MiB, too large for a piece of piano music")
+    data, remarks = unwrap(data)
+    header = read_header(data)
+    # 0xFF behind the end looks like damaged data, so no event of the table reaches beyond the file.
+    content = np.frombuffer(data + b"\xff" * 8, np.uint8)
+    blocks = (content[block : block + _BLOCK + 8] for block in range(0, len(data), _BLOCK))
+    lengths = b"".join(map(_event_lengths, blocks)) + bytes(8)
+    room = [limits.MIDI_EVENTS, limits.MIDI_LONG_EVENTS]
 
+    def read(start: int, stop: int) -> _Track:
+        return _Track(data, content, lengths, (start, stop), room)
 
-def _header(data: bytes) -> tuple[int, int, int]:
-    """(tracks promised, division, position of the first track chunk)."""
-    if not data:
-        raise MidiError("the file is empty; give a MIDI file")
-    if data[:4] != b"MThd":
-        raise MidiError("this is not a Standard MIDI File (no MThd at byte 0); give a .mid file")
-    if len(data) < 14:
-        raise MidiError(f"the file is truncated at byte {len(data)}, inside its header; get a complete copy")
-    size, kind, promised, division = struct.unpack(">IHHH", data[4:14])
-    if size < 6:
-        raise MidiError(f"the header at byte 4 has {size} bytes where 6 are the least; this is not a usable MIDI file")
-    if kind == 2:
+    tracks, more = read_tracks(data, header, read)
+    if header.kind == 2 and sum(track.plays for track in tracks) > 1:
         raise MidiError("a MIDI file of type 2 holds separate patterns, not one piece; export it as type 0 or 1")
-    if kind > 2:
-        raise MidiError(f"byte 8 gives MIDI file type {kind}; only types 0 and 1 can be read")
-    if division == 0 or (division & 0x8000 and (256 - (division >> 8) not in (24, 25, 29, 30) or not division & 0xFF)):
-        raise MidiError(f"the time division {division:#06x} at byte 12 has no meaning; export the file again")
-    return promised, division, 8 + size
+    return _collect(tracks, header.division, remarks + more)
 
 
-def _collect(tracks: list[_Track], division: int) -> MidiEvents:
+def _collect(tracks: list[_Track], division: int, remarks: list[str]) -> MidiEvents:
     parts = [track.channel_events() for track in tracks]
-    tempos = sorted((tempo for track in tracks for tempo in track.tempos()), key=lambda tempo: tempo.tick)
+    first = np.cumsum([0] + [len(part[0]) for part in parts])
+    long = [
+        LongEvent(tick, number, int(first[number]) + before, data)
+        for number, track in enumerate(tracks)
+        for tick, before, data in track.long_events()
+    ]
+    tempos = [
+        Tempo(event.tick, int.from_bytes(event.data[2:], "big"))
+        for event in long
+        # A tempo of zero would stop time: it is no tempo at all.
+        if event.data[:2] == bytes([META, SET_TEMPO]) and len(event.data) == 5 and any(event.data[2:])
+    ]
 
     def column(index: int, kind: type) -> np.ndarray:
         return np.concatenate([part[index] for part in parts] or [np.zeros(0)]).astype(kind, copy=False)
@@ -139,129 +144,148 @@ def _collect(tracks: list[_Track], division: int) -> MidiEvents:
         data1=column(2, np.uint8),
         data2=column(3, np.uint8),
         track_end=np.array([track.end_tick for track in tracks], np.int64),
-        tempos=tuple(tempos),
-        text=tuple(text for track in tracks for text in track.text),
+        tempos=tuple(sorted(tempos, key=lambda tempo: tempo.tick)),
+        text=_texts(long),
         division=division,
+        long=tuple(long),
+        remarks=tuple(remarks),
     )
 
 
+def _texts(long: list[LongEvent]) -> tuple[str, ...]:
+    texts, size = [], 0
+    for event in long:
+        if event.data[:2] == bytes([META, TEXT]) and size + len(event.data) - 2 <= limits.MIDI_TEXT_BYTES:
+            size += len(event.data) - 2
+            texts.append(_text(event.data[2:]))
+    return tuple(texts)
+
+
 class _Track:
-    """One track chunk: `data[start:stop]`, read on construction into the positions of its events."""
+    """One track: bytes start to stop of a file, read on construction into the positions of its events, up to its
+    end-of-track event if there is one.
 
-    def __init__(self, data: bytes, start: int, stop: int, room: int) -> None:
-        self.data, self.start, self.stop, self.room = data, start, stop, room
-        # 0xFF behind the end looks like damaged data, so no event of the table reaches beyond the track.
-        self.bytes = np.frombuffer(data[start:stop] + b"\xff" * 8, np.uint8)
-        self.positions: list[int] = []  # of every event, from the start of the track
-        self.text: list[str] = []
-        self._text_bytes = 0
-        self._tempos: list[tuple[int, int]] = []  # (event number, microseconds)
-        self._scan(_event_lengths(self.bytes))
+    end: where the two bytes of that event end, None if there is none.
+    plays: whether it holds channel messages.
+    """
+
+    def __init__(
+        self, data: bytes, content: np.ndarray, lengths: bytes, place: tuple[int, int], room: list[int]
+    ) -> None:
+        """room: how many more events, and long events, the file may hold; what this track takes is taken off."""
+        self.data, self.bytes, self.lengths = data, content, lengths
+        self.start, self.stop = place
+        self.room = room
+        self.end: int | None = None
+        self.positions: list[int] = []  # of every event
+        self._long: list[tuple[int, int, int]] = []  # event number, first and last byte of the content
+        self._scan()
         self._extract()
+        room[0] -= len(self.positions)
+        room[1] -= len(self._long)
 
-    def _scan(self, lengths: bytes) -> None:
-        position, size, append = 0, self.stop - self.start, self.positions.append
+    def _scan(self) -> None:
+        position, size, lengths, append = self.start, self.stop, self.lengths, self.positions.append
         while position < size:
             length = lengths[position]
-            while length:
+            while length and position < size:
                 append(position)
                 position += length
                 length = lengths[position]
+            if position > size:
+                raise self._broken_off(self.positions[-1])
             if position < size:
-                position = self.read_special(position, size, lengths)
-            if len(self.positions) > self.room:
+                position = self._read_special(position)
+            if len(self.positions) > self.room[0]:
                 break
-        if len(self.positions) > self.room:
-            raise MidiError(f"the file holds more than {MAX_EVENTS:,} events, too many for a piece of piano music")
+        if len(self.positions) > self.room[0]:
+            raise MidiError(f"the file holds more than {limits.MIDI_EVENTS:,} events, too many for a piece")
 
-    def read_special(self, position: int, size: int, lengths: bytes) -> int:
+    def _read_special(self, position: int) -> int:
         """Reads events that the table of lengths has no answer for; returns where the next one it does begins, or
-        `size`.
+        the track's last byte plus one.
 
         Status bytes of messages with one data byte stay in force here (running status), which the table cannot know.
         """
-        data, start = self.data, self.start
+        data, size, lengths = self.data, self.stop, self.lengths
         one_byte_status = False
         while position < size:
-            if len(self.positions) > self.room:
+            if len(self.positions) > self.room[0]:
                 return size
-            body = self._after_delta(position, size)
-            status = data[start + body]
+            body = self._variable(position, position)[1]
+            if body >= size:
+                raise self._broken_off(position)
+            status = data[body]
             if status < 0x80:
                 if not one_byte_status:
                     if lengths[position]:
                         return position
-                    raise self._damage(body + 1, size)
+                    raise self._damage(position, body + 1)
                 following = body + 1
             elif 0xC0 <= status < 0xE0:
-                if body + 1 >= size or data[start + body + 1] >= 0x80:
-                    raise self._damage(body + 1, size)
+                if body + 1 >= size or data[body + 1] >= 0x80:
+                    raise self._damage(position, body + 1)
                 one_byte_status, following = True, body + 2
             elif status < 0xF0:
                 if lengths[position]:
                     return position
-                bad = body + 1 if body + 1 >= size or data[start + body + 1] >= 0x80 else body + 2
-                raise self._damage(bad, size)
-            elif status in (0xF0, 0xF7, 0xFF):
-                following = self._long_event(body, size, status == 0xFF)
+                bad = body + 1 if body + 1 >= size or data[body + 1] >= 0x80 else body + 2
+                raise self._damage(position, bad)
+            elif data[body : body + 2] == bytes([META, END_OF_TRACK]):
+                self.positions.append(position)
+                self.end = body + 2
+                return size
+            elif status in (SYSEX, ESCAPE, META):
+                following = self._long_event(position, body, status == META)
             else:
                 following = body + 1 + _SYSTEM_LENGTHS.get(status, 0)
                 if following > size:
-                    raise self._damage(size, size)
+                    raise self._broken_off(position)
             self.positions.append(position)
             position = following
             if not one_byte_status and position < size and lengths[position]:
                 return position
         return size
 
-    def _long_event(self, body: int, size: int, meta: bool) -> int:
-        """Where the meta or system exclusive event whose status is at `body` ends; keeps its tempo or text."""
-        head = body + 2 if meta else body + 1
-        length, payload = self._variable(head, size)
+    def _long_event(self, position: int, body: int, meta: bool) -> int:
+        """Where the meta or system exclusive event ends that begins at ``position`` and whose status is at ``body``."""
+        length, payload = self._variable(body + 2 if meta else body + 1, position)
         following = payload + length
-        if following > size:
-            raise MidiError(
-                f"the track is truncated: the event at byte {self.start + body} claims {length} bytes, "
-                f"the track ends at byte {self.stop}; get a complete copy"
+        if following > self.stop:
+            raise BrokenOffError(
+                f"the track is truncated: the event at byte {body} claims {length} bytes, "
+                f"the track ends at byte {self.stop}; get a complete copy",
+                position,
             )
-        if not meta:
-            return following
-        kind = self.data[self.start + body + 1]
-        content = self.data[self.start + payload : self.start + following]
-        if kind == 0x2F:
-            return size
-        if kind == 0x51 and length == 3 and any(content):  # a tempo of zero would stop time: no tempo at all
-            self._tempos.append((len(self.positions), int.from_bytes(content, "big")))
-        if kind == 0x01 and self._text_bytes + length <= MAX_TEXT_BYTES:
-            self._text_bytes += length
-            self.text.append(_text(content))
+        if len(self._long) == self.room[1]:
+            raise MidiError(
+                f"the file holds more than {limits.MIDI_LONG_EVENTS:,} meta events and system exclusive messages,"
+                " too many for a piece"
+            )
+        self._long.append((len(self.positions), payload, following))
         return following
 
-    def _after_delta(self, position: int, size: int) -> int:
-        """The position behind a delta time, where a status byte must be."""
-        following = self._variable(position, size)[1]
-        if following >= size:
-            raise self._damage(size, size)
-        return following
-
-    def _variable(self, position: int, size: int) -> tuple[int, int]:
-        """(value, following position) of a variable-length quantity."""
+    def _variable(self, position: int, event: int) -> tuple[int, int]:
+        """(value, following position) of a variable-length quantity in the event that begins at ``event``."""
         value = 0
         for offset in range(position, position + 4):
-            if offset >= size:
-                raise self._damage(size, size)
-            byte = self.data[self.start + offset]
+            if offset >= self.stop:
+                raise self._broken_off(event)
+            byte = self.data[offset]
             value = value << 7 | byte & 0x7F
             if byte < 0x80:
                 return value, offset + 1
-        raise MidiError(f"byte {self.start + position} begins a number of more than four bytes; the file is damaged")
+        raise MidiError(f"byte {position} begins a number of more than four bytes; the file is damaged")
 
-    def _damage(self, position: int, size: int) -> MidiError:
-        if position >= size:
-            return MidiError(
-                f"the track is truncated: byte {self.stop} ends it in the middle of an event; get a complete copy"
-            )
-        return MidiError(f"byte {self.start + position} is a status byte where data must be; the file is damaged")
+    def _broken_off(self, event: int) -> MidiError:
+        return BrokenOffError(
+            f"the track is truncated: byte {self.stop} ends it in the middle of an event; get a complete copy", event
+        )
+
+    def _damage(self, event: int, position: int) -> MidiError:
+        if position >= self.stop:
+            return self._broken_off(event)
+        return MidiError(f"byte {position} is a status byte where data must be; the file is damaged")
 
     def _extract(self) -> None:
         """Fields of all events at once from their positions."""
@@ -277,13 +301,14 @@ class _Track:
                 break
         self._tick = np.cumsum(delta)
         self.end_tick = int(self._tick[-1]) if len(position) else 0
+        self._body = body
         status = self.bytes[body]
         running = status < 0x80
         sets = (status >= 0x80) & (status < 0xF0)  # meta events leave the running status alone
         source = np.maximum.accumulate(np.where(sets, np.arange(len(position)), -1)) if len(position) else position
         if np.any(running & (source < 0)):
             bad = int(body[np.argmax(running & (source < 0))])
-            raise MidiError(f"byte {self.start + bad} is data before any status byte; the file is damaged")
+            raise MidiError(f"byte {bad} is data before any status byte; the file is damaged")
         self._channel = sets | running
         self._status = np.where(running, status[source], status)
         first = body + ~running
@@ -297,12 +322,25 @@ class _Track:
         keep = self._channel
         return self._tick[keep], self._status[keep], self._data1[keep], self._data2[keep]
 
-    def tempos(self) -> list[Tempo]:
-        return [Tempo(int(self._tick[number]), microseconds) for number, microseconds in self._tempos]
+    @property
+    def plays(self) -> bool:
+        return bool(self._channel.any())
+
+    def long_events(self) -> list[tuple[int, int, bytes]]:
+        """(tick, number of channel messages before it, data as `LongEvent` has it)."""
+        before = np.cumsum(self._channel)
+        return [
+            (int(self._tick[number]), int(before[number]), self._head(number) + self.data[payload:following])
+            for number, payload, following in self._long
+        ]
+
+    def _head(self, number: int) -> bytes:
+        body = self._body[number]
+        return self.data[body : body + 2] if self.data[body] == META else self.data[body : body + 1]
 
 
 def _event_lengths(track: np.ndarray) -> bytes:
-    """For each byte of a track (u8, with eight spare bytes behind it): the length of a channel message of two data
+    """For each byte of a block (u8, with the next eight bytes behind it): the length of a channel message of two data
     bytes, running status or not, that begins with its delta time there; 0 if there is none."""
     data_byte = track < 0x80
     two_data = np.zeros(256, bool)
@@ -312,13 +350,13 @@ def _event_lengths(track: np.ndarray) -> bytes:
     body = np.where(pair, np.uint8(2), np.uint8(0))  # running status: the data alone
     explicit = two_data[track[:-1]] & pair[1:]
     body[:-1][explicit] = 3
-    count = len(track) - 4
+    count = len(track) - 8
     one, two, three, four = (body[offset : offset + count] for offset in range(1, 5))
     first, second, third, fourth = (~data_byte[offset : offset + count] for offset in range(4))
     # The delta time takes one byte more for each leading byte with its high bit set, four at most.
     follows = np.where(first, np.where(second, np.where(third, np.where(fourth, np.uint8(0), four), three), two), one)
     delta = (1 + first * (1 + second * (1 + third.astype(np.uint8)))).astype(np.uint8)
-    return np.where(follows > 0, delta + follows, 0).astype(np.uint8).tobytes() + bytes(4)
+    return np.where(follows > 0, delta + follows, 0).astype(np.uint8).tobytes()
 
 
 def _text(content: bytes) -> str:

@@ -90,6 +90,7 @@ def run(
     items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
     rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
     rejected.sort(key=lambda entry: str(entry["name"]))
+    rejected += splits.find_others(audio_dir, AUDIO_SUFFIXES, (csv, out))
     job.write_manifest(in_plan, items, rejected, totals(items))
     return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 

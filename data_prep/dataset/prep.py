@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.data_prep import files
-from musicgen.data_prep.dataset import manifest, shards
+from musicgen.data_prep.dataset import manifest, shards, splits
 from musicgen.data_prep.dataset.manifest import JobReport, JobState, ShardPlan, reject_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
 from musicgen.data_prep.dataset.splits import SPLITS
@@ -76,7 +76,7 @@ def run(
             tally.add_record(record)
         records |= made
     entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
-    rejected += [vars(entry) for entry in unlisted]
+    rejected += [vars(entry) for entry in unlisted] + splits.find_others(midi_dir, splits.MIDI_SUFFIXES, (csv, out))
     entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
     job.write_manifest([records[name] for name in sorted(records)], entries, rejected, totals(entries))
     return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)

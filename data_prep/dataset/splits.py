@@ -11,13 +11,15 @@ import hashlib
 import io
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from musicgen.data_prep.errors import PrepError
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ORDER = ("test", "validation", "train")  # of a data set: of equal pieces the first stays, see `prep`
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
 VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
 
@@ -35,17 +37,41 @@ def find_files(folder: str | os.PathLike[str], suffixes: tuple[str, ...], kind: 
     root = Path(folder)
     if not root.is_dir():
         raise PrepError(f"{root} is not a folder: give the folder that holds the {kind} files")
-    names = []
-    for parent, _, files in os.walk(root):
-        names += [
-            (Path(parent) / file).relative_to(root).as_posix()
-            for file in files
-            if file.lower().endswith(suffixes) and not file.startswith("._")  # macOS metadata, no music
-        ]
+    names = tuple(name for name in _walk(root) if _is_meant(name, suffixes))
     if not names:
-        endings = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
-        raise PrepError(f"no {endings} file in {root} or its subfolders: is this the right folder?")
-    return tuple(sorted(names))
+        raise PrepError(f"no {_either(suffixes)} file in {root} or its subfolders: is this the right folder?")
+    return names
+
+
+def find_others(
+    folder: str | os.PathLike[str], suffixes: tuple[str, ...], apart: Sequence[str | os.PathLike[str] | None]
+) -> list[dict[str, Any]]:
+    """Entries, as of rejected files, of all files that `find_files` passes over; none of a source that is a file.
+
+    apart: files and folders that are no part of the source, such as the csv and the data set itself.
+    """
+    root = Path(folder)
+    known = [Path(path).resolve() for path in apart if path is not None]
+    here = root.resolve()
+    return [
+        {"name": name, "split": "", "sha256": None, "reason": f"its name does not end in {_either(suffixes)}"}
+        for name in _walk(root)
+        if not _is_meant(name, suffixes) and not any((here / name).is_relative_to(path) for path in known)
+    ]
+
+
+def _walk(root: Path) -> list[str]:
+    return sorted(
+        (Path(parent) / file).relative_to(root).as_posix() for parent, _, files in os.walk(root) for file in files
+    )
+
+
+def _is_meant(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not PurePosixPath(name).name.startswith("._")  # macOS metadata
+
+
+def _either(suffixes: tuple[str, ...]) -> str:
+    return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
 
 
 def split_by_hash(name: str) -> str:

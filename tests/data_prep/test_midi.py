@@ -169,14 +169,14 @@ def test_absurd_times_are_refused(midi_file: Build) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_notes_work() -> None:
-    body = b"".join(bytes([0, 0x90, 60 + i % 12, 64, 1, 60 + i % 12, 0]) for i in range(1000)) * 1000
+def test_a_quarter_of_a_million_notes_work() -> None:
+    body = b"".join(bytes([0, 0x90, 60 + i % 12, 64, 1, 60 + i % 12, 0]) for i in range(1000)) * 250
     track = body + bytes([0, 0xFF, 0x2F, 0])
     content = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track
     began = time.perf_counter()
     performance, _ = read_midi(content)
-    assert len(performance) == 1_000_000
-    assert time.perf_counter() - began < 20
+    assert len(performance) == 250_000
+    assert time.perf_counter() - began < 5
 
 
 def test_more_than_the_most_is_refused_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from musicgen.data_prep import smf
+from musicgen.data_prep import limits, smf
 from musicgen.data_prep.smf import MidiError, parse
 
 
@@ -92,12 +92,12 @@ def test_smpte_29_is_29_97() -> None:
         (b"", "empty"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "not a Standard MIDI File"),
         (b"MThd\0\0\0\6\0", "truncated at byte 9"),
-        (header(1, 2) + chunk(bytes(END)), "type 2"),
+        (header(2, 2) + 2 * chunk(bytes([0, 0x90, 60, 64, *END])), "type 2"),
         (header(1, 7) + chunk(bytes(END)), "type 7"),
         (header(division=0) + chunk(bytes(END)), "division"),
         (header(division=0x8028), "division"),
         (b"MThd" + struct.pack(">IHHH", 4, 0, 1, 480), "header at byte 4"),
-        (header(2, 1) + chunk(bytes(END)), "promises 2 tracks and holds 1"),
+        (header(2, 1), "promises 2 tracks and holds none"),
         (header() + chunk(bytes([0, 0x90, 60, 64]))[:-1], "truncated at byte 25"),
         (track(0, 0x90, 60), "truncated: byte 25"),
         (track(0, 0x90, 60, 64, 0x81), "truncated: byte 27"),
@@ -122,8 +122,8 @@ def test_damage_is_named_with_its_place(content: bytes, message: str) -> None:
 
 def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MidiError, match="larger than 16 MiB"):
-        parse(bytes(smf.MAX_BYTES + 1))
-    monkeypatch.setattr(smf, "MAX_EVENTS", 10)
+        parse(bytes(limits.MIDI_BYTES + 1))
+    monkeypatch.setattr(limits, "MIDI_EVENTS", 10)
     notes, programs = [0, 0x90, 1, 2] * 11, [0, 0xC0, 1] * 11
     for content in (notes, programs):
         with pytest.raises(MidiError, match="more than 10 events"):

@@ -115,7 +115,7 @@ export class PrimeSource {
   }
 
   #buildFile() {
-    const accept = ".mid,.midi,.json,audio/midi,audio/x-midi";
+    const accept = ".mid,.midi,.kar,.smf,.rmi,.json,audio/midi,audio/x-midi";
     const field = fileField({ id: "mg-file-input", accept, ask: ASK, open: (file) => this.open(file) });
     this.places.file.replaceChildren(field.drop, field.more);
     return field;

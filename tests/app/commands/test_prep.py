@@ -25,12 +25,13 @@ from musicgen.model.codec.streaming import StreamingEncoder
 
 @pytest.fixture
 def folder(tmp_path: Path, piece: Callable[..., Performance]) -> Path:
-    """Three pieces and a file that is none."""
+    """Three pieces, a file that is none, and one whose name does not tell."""
     source = tmp_path / "midi"
     source.mkdir()
     for seed in range(3):
         write_midi(piece(20, seed), source / f"{seed}.mid")
     (source / "noise.mid").write_bytes(b"noise")
+    (source / "song.txt").write_bytes((source / "0.mid").read_bytes())
     return source
 
 
@@ -45,7 +46,8 @@ def test_report_and_restart(folder: Path, tmp_path: Path, capsys: pytest.Capture
     told = json.loads(captured.out)
     assert captured.err == ""
     assert sum(split["pieces"] for split in told["splits"].values()) == 3
-    assert [item["name"] for item in told["rejected"]] == ["noise.mid"]
+    assert [item["name"] for item in told["rejected"]] == ["noise.mid", "song.txt"]
+    assert "song.txt: its name does not end in .mid, .midi, .kar, .smf or .rmi" in text.err
     assert told["shards_kept"] == told["shards"] > 0
 
 

@@ -276,7 +276,7 @@ def test_a_job_that_cannot_start_says_why(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.txt").write_text("x")
     for arguments, message in (
         ((tmp_path / "nowhere", tmp_path / "a"), "is not a folder"),
-        ((tmp_path / "full", tmp_path / "a"), r"no \.mid or \.midi file"),
+        ((tmp_path / "full", tmp_path / "a"), r"no \.mid, .* or \.rmi file"),
         ((folder, tmp_path / "file"), "is a file: give a folder"),
         ((folder, tmp_path / "full"), "is not empty and holds no data set"),
     ):

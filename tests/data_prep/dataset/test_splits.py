@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.data_prep.dataset.splits import assign, find_midi, read_splits, split_by_hash
+from musicgen.data_prep.dataset.splits import MIDI_SUFFIXES, assign, find_midi, find_others, read_splits, split_by_hash
 from musicgen.data_prep.errors import PrepError
 
 
@@ -27,12 +27,19 @@ def table(folder: Path, text: str) -> Path:
 
 
 def test_finds_midi_files_at_any_depth_in_order(tmp_path: Path) -> None:
-    touch(tmp_path, "b.MID", "a/z.midi", "a/deep/x.mid", "notes.txt", "a/._z.midi", "a.wav")
-    assert find_midi(tmp_path) == ("a/deep/x.mid", "a/z.midi", "b.MID")
+    touch(tmp_path, "b.MID", "a/z.midi", "a/deep/x.mid", "notes.txt", "a/._z.midi", "a.wav", "k.kar", "s.SMF", "r.rmi")
+    assert find_midi(tmp_path) == ("a/deep/x.mid", "a/z.midi", "b.MID", "k.kar", "r.rmi", "s.SMF")
+
+
+def test_every_other_file_is_named_but_the_csv_and_the_data_set(tmp_path: Path) -> None:
+    touch(tmp_path, "b.mid", "notes.txt", "a/._z.midi", "a/song", "table.csv", "set/manifest.json")
+    others = find_others(tmp_path, MIDI_SUFFIXES, (tmp_path / "table.csv", tmp_path / "set", None))
+    assert [entry["name"] for entry in others] == ["a/._z.midi", "a/song", "notes.txt"]
+    assert find_others(tmp_path / "b.mid", MIDI_SUFFIXES, ()) == []
 
 
 def test_a_folder_without_midi_and_a_missing_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PrepError, match=r"no \.mid or \.midi file in .*" + tmp_path.name):
+    with pytest.raises(PrepError, match=r"no \.mid, .* or \.rmi file in .*" + tmp_path.name):
         find_midi(tmp_path)
     with pytest.raises(PrepError, match="nowhere is not a folder"):
         find_midi(tmp_path / "nowhere")
