@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.output import cache_folder
 from musicgen.data_prep.rules.loops import context_limit
 from musicgen.data_prep.rules.preamble import preamble
 
@@ -102,12 +103,6 @@ def jax_platform() -> str:
         ) from None
 
 
-def cache_folder() -> Path:
-    """Where compiled functions are kept: musicgen/jax in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
-    return Path(base) / "musicgen" / "jax" if base else Path.home() / ".cache" / "musicgen" / "jax"
-
-
 def keep_compiled() -> Path | None:
     """Turn on JAX's persistent compilation cache, unless the user has chosen one or the folder cannot be written.
 
@@ -118,7 +113,7 @@ def keep_compiled() -> Path | None:
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return None
     try:
-        folder = cache_folder()
+        folder = cache_folder("jax")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -72,6 +72,15 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 
+def cache_folder(part: str) -> Path:
+    """Where a part of what can be made anew is kept: musicgen/PART in the user's cache folder.
+
+    Raises RuntimeError if there is no home folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(base) if base else Path.home() / ".cache") / "musicgen" / part
+
+
 def _either(suffixes: Sequence[str]) -> str:
     return " or ".join((", ".join(suffixes[:-1]), suffixes[-1])) if len(suffixes) > 1 else suffixes[0]
 

@@ -18,7 +18,7 @@ import numpy as np
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import render
 from musicgen.app.sound_file import check_writable, sound_file
-from musicgen.app.web.piano import PITCHES, key
+from musicgen.app.web.piano import PITCHES, sample
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, read_audio, to_int16
 from musicgen.data_prep.dataset.workers import live_with_parent
@@ -62,15 +62,15 @@ class Renderer:
         return self._run(UNWRITTEN, write_sound, samples, form, label)
 
     def key(self, pitch: int) -> bytes:
-        """The MP3 of one of the browser's keys, made once.  Raises BadInput for a key that is not sampled."""
+        """The MP3 of one of the browser's keys; see `sample`.  Raises BadInput for a key that is not sampled."""
         if pitch not in PITCHES:
             raise BadInput(f"there is no sample of key {pitch}: there are {PITCHES[0]}, {PITCHES[1]} ... {PITCHES[-1]}")
         if pitch not in self._keys:
-            self._keys[pitch] = self._run(BROKEN, render_bytes, key(pitch), "mp3")
+            self._keys[pitch] = sample(pitch, lambda music: self._run(BROKEN, render_bytes, music, "mp3"))
         return self._keys[pitch]
 
     def prepare(self) -> None:
-        """Make all keys, so that nobody has to wait for them.  Raises MusicgenError."""
+        """Have all keys at hand, so that nobody has to wait for them.  Raises MusicgenError."""
         for pitch in PITCHES:
             if self.closed:
                 return

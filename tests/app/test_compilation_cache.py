@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from musicgen.app.backend import cache_folder, keep_compiled
+from musicgen.app.backend import keep_compiled
+from musicgen.app.output import cache_folder
 
 NAMES = (
     "jax_compilation_cache_dir",
@@ -31,8 +32,8 @@ def own_settings() -> Iterator[None]:
 def test_the_users_cache_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made if need be."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert keep_compiled() == tmp_path / "cache" / "musicgen" / "jax" == cache_folder()
-    assert jax.config.jax_compilation_cache_dir == str(cache_folder())
+    assert keep_compiled() == tmp_path / "cache" / "musicgen" / "jax" == cache_folder("jax")
+    assert jax.config.jax_compilation_cache_dir == str(cache_folder("jax"))
 
 
 def test_the_users_own_choice_stands(tmp_path: Path) -> None:

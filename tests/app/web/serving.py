@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+CACHE = Path(__file__).parents[3] / ".pytest_cache" / "home"  # for all sites: it holds the browser's piano
+
 
 class Answer(NamedTuple):
     """Status, body, headers."""
@@ -63,13 +65,17 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, pause: float, prepared: bool = True, sound: Path | None = None) -> Iterator[Site]:
+def serving(
+    folder: Path, pause: float, prepared: bool = True, sound: Path | None = None, cache: Path = CACHE
+) -> Iterator[Site]:
     """The page, its routes and its API around the made-up engine, in a process of its own.
 
     sound: a folder with a model of sound and a codec, for the Audio tab.
+    cache: the user's cache folder.
     """
     pytest.importorskip("gradio", reason="the page needs the extra app")
     environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    environment["XDG_CACHE_HOME"] = str(cache)
     command = [sys.executable, str(Path(__file__).with_name("fake_site.py")), str(pause)]
     command += [str(sound)] if sound is not None else []
     with (folder / "log").open("w") as log:

@@ -273,9 +273,9 @@ def test_a_file_of_ours_says_how_it_was_made(site: Any, piece: Any) -> None:
     assert "recipe" not in site.ask("musicgen/read", {"prime": {"midi": text(write_midi(piece(), None))}}).json
 
 
-def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path) -> None:
+def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGTERM, as a container's end: soon, quietly, and without temporary files, also while it prepares itself."""
-    with serving(tmp_path, 0.05, prepared=False) as served:
+    with serving(tmp_path, 0.05, prepared=False, cache=tmp_path_factory.mktemp("cache")) as served:
         assert served.process is not None
         served.process.terminate()
         assert served.process.wait(20) in (0, 143, -15)
@@ -286,6 +286,7 @@ def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
     """SIGKILL, as a machine short of memory does it: the process that makes sound goes, too."""
     with serving(tmp_path, 0.05) as served:
         assert served.process is not None
+        assert served.ask("musicgen/sound/wav", {"midi": text(BACH)}).status == 200
         tasks = Path(f"/proc/{served.process.pid}/task")
         if not (tasks / str(served.process.pid) / "children").exists():
             pytest.skip("this system does not tell who started a process")
