@@ -16,6 +16,7 @@ import numpy as np
 
 from musicgen.model import parameters
 from musicgen.model.config import PAD, ModelConfig
+from musicgen.model.shapes import Array, Float, Int
 
 
 class Window(NamedTuple):
@@ -38,15 +39,15 @@ def windows(targets: int, N: int, M: int, S: int) -> Iterator[Window]:
 
 @functools.partial(jax.jit, static_argnames=("config", "latents", "dtype"))
 def _nats(
-    params: Mapping[str, jax.Array],
-    inputs: jax.Array,
-    targets: jax.Array,
-    start: jax.Array,
+    params: Mapping[str, Array],
+    inputs: Int[Array, "B N *Q"],
+    targets: Int[Array, "B M *Q"],
+    start: Int[Array, " B"],
     config: ModelConfig,
     latents: int,
     dtype: str,
-) -> jax.Array:
-    """inputs i32 [B, N], targets i32 [B, M] -> nats f32 [B, M] of each target, 0 where it is PAD; or of frames."""
+) -> Float[Array, "B M *Q"]:
+    """Nats of each target, 0 where it is PAD; of tokens, or of frames of Q codes."""
     model = parameters.bind(config, {name: x.astype(dtype) for name, x in params.items()})
     logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype), following=targets)
     at = config.logit_of(targets)[..., None]
@@ -56,7 +57,7 @@ def _nats(
 
 def nats_of_pieces(
     config: ModelConfig,
-    params: Mapping[str, jax.Array],
+    params: Mapping[str, Array],
     pieces: Iterable[np.ndarray],
     *,
     latents: int,

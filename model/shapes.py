@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
     import jax
-    from jaxtyping import Bool, Float, Int, Int16
+    from jaxtyping import Bool, Complex, Float, Int, Int16
 else:
-    Array = Bool = Float = Int = Int16 = None
+    Array = Bool = Complex = Float = Int = Int16 = None
 
 if TYPE_CHECKING:
     from jax import Array
@@ -23,4 +23,4 @@ elif "jaxtyping" in sys.modules:
 
     Array = jax.Array | numpy.ndarray  # whoever calls a function of JAX may give it NumPy's
 
-__all__ = ["Array", "Bool", "Float", "Int", "Int16"]
+__all__ = ["Array", "Bool", "Complex", "Float", "Int", "Int16"]

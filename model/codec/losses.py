@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen.model.codec.discriminators import Features
+from musicgen.model.shapes import Array, Complex, Float
 
 CLAMP = 1e-5  # of magnitudes, before their logarithm
 LEVEL = 0.12  # root mean square at which the mel loss listens: about the -16 LUFS at which DAC's figures are measured
@@ -38,8 +39,8 @@ class LossConfig:
             raise ValueError(f"{len(self.windows)} windows and {len(self.mels)} numbers of mel bands do not pair")
 
 
-def spectrum(wave: jax.Array, window: int) -> jax.Array:
-    """Short-time Fourier transform: wave f32 [B, T] -> complex [B, F, L], F = T / hop + 1, L = window / 2 + 1.
+def spectrum(wave: Float[Array, "B T"], window: int) -> Complex[Array, "B F {window}//2+1"]:
+    """Short-time Fourier transform, F = T / hop + 1.
 
     Hann window, a hop of a quarter of it, frames centred on multiples of the hop, reflection at both ends.
     """
@@ -50,7 +51,7 @@ def spectrum(wave: jax.Array, window: int) -> jax.Array:
     return jnp.fft.rfft(pieces * np.hanning(window + 1)[:-1].astype(np.float32))
 
 
-def magnitude(spectrum: jax.Array) -> jax.Array:
+def magnitude(spectrum: Complex[Array, "*shape"]) -> Float[Array, "*shape"]:
     """|spectrum|, with a gradient also at zero."""
     return jnp.sqrt(jnp.square(spectrum.real) + jnp.square(spectrum.imag) + 1e-12)
 
@@ -75,9 +76,13 @@ def mel_filters(sample_rate: int, window: int, mels: int) -> np.ndarray:
 
 
 def mel_distance(
-    fake: jax.Array, real: jax.Array, sample_rate: int, windows: Sequence[int], mels: Sequence[int]
-) -> jax.Array:
-    """Mean absolute difference of the log10 mel magnitudes, summed over the scales; waves f32 [B, T]."""
+    fake: Float[Array, "B T"],
+    real: Float[Array, "B T"],
+    sample_rate: int,
+    windows: Sequence[int],
+    mels: Sequence[int],
+) -> Float[Array, ""]:
+    """Mean absolute difference of the log10 mel magnitudes, summed over the scales."""
     distance = jnp.zeros(())
     for window, bands in zip(windows, mels, strict=True):
         filters = mel_filters(sample_rate, window, bands)
@@ -88,18 +93,18 @@ def mel_distance(
     return distance
 
 
-def gain(wave: jax.Array) -> jax.Array:
-    """What brings each row of f32 [B, T] to LEVEL, f32 [B, 1]."""
+def gain(wave: Float[Array, "B T"]) -> Float[Array, "B 1"]:
+    """What brings each row to LEVEL."""
     return jnp.minimum(LEVEL / (jnp.sqrt(jnp.mean(jnp.square(wave), axis=1, keepdims=True)) + 1e-9), MOST_GAIN)
 
 
-def relative_error(fake: jax.Array, real: jax.Array) -> jax.Array:
-    """Root mean square of fake - real against real's, mean over the rows of [B, T]: 0.4 is a ratio of 8 dB."""
+def relative_error(fake: Float[Array, "B T"], real: Float[Array, "B T"]) -> Float[Array, ""]:
+    """Root mean square of fake - real against real's, mean over the rows: 0.4 is a ratio of 8 dB."""
     error = jnp.mean(jnp.square(fake - real), axis=1) + 1e-12
     return jnp.mean(jnp.sqrt(error / (jnp.mean(jnp.square(real), axis=1) + (LEVEL / MOST_GAIN) ** 2 / 100)))
 
 
-def discriminator_loss(fake: Features, real: Features) -> jax.Array:
+def discriminator_loss(fake: Features, real: Features) -> Float[Array, ""]:
     """Least squares: every discriminator should say 1 to what is real and 0 to what is not."""
     loss = jnp.zeros(())
     for of_fake, of_real in zip(fake, real, strict=True):
@@ -107,12 +112,12 @@ def discriminator_loss(fake: Features, real: Features) -> jax.Array:
     return loss
 
 
-def adversarial_loss(fake: Features) -> jax.Array:
+def adversarial_loss(fake: Features) -> Float[Array, ""]:
     """Every discriminator should say 1."""
     return sum((jnp.mean(jnp.square(1 - of_fake[-1])) for of_fake in fake), start=jnp.zeros(()))
 
 
-def feature_loss(fake: Features, real: Features) -> jax.Array:
+def feature_loss(fake: Features, real: Features) -> Float[Array, ""]:
     """Mean absolute difference of what the discriminators see on the way to their verdict, summed over layers."""
     loss = jnp.zeros(())
     for of_fake, of_real in zip(fake, real, strict=True):
@@ -121,8 +126,8 @@ def feature_loss(fake: Features, real: Features) -> jax.Array:
     return loss
 
 
-def si_sdr(fake: jax.Array, real: jax.Array) -> jax.Array:
-    """Scale-invariant signal-to-distortion ratio in dB, f32 [B], of waves [B, T] (Le Roux et al., 2019)."""
+def si_sdr(fake: Float[Array, "B T"], real: Float[Array, "B T"]) -> Float[Array, " B"]:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019)."""
     fake, real = (wave - jnp.mean(wave, axis=1, keepdims=True) for wave in (fake, real))
     energy = jnp.sum(jnp.square(real), axis=1, keepdims=True)
     target = real * jnp.sum(fake * real, axis=1, keepdims=True) / (energy + 1e-8)

@@ -19,6 +19,7 @@ import numpy as np
 
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.config import SPECIALS
+from musicgen.model.shapes import Float, Int
 
 HEARD = 20  # seconds at the end of a prime that say how loud it is
 USUAL, SOFTEST = 4.0, -16.0  # dB: of a recording in the mean; of a prime that still says how loud its piece is
@@ -34,20 +35,20 @@ class Loudness:
     of a frame's energy, so that the square of their energy is the frame's own.
     """
 
-    def __init__(self, entries: np.ndarray):
+    def __init__(self, entries: Float[Any, "Q S L"]):
         self.entries = np.asarray(entries, np.float32)
         first = decibels(self.entries[0], 1e-3)
         self.first = np.clip(first - first.mean(), -SPREAD, SPREAD)  # f32 [S], of the first codebook's entries
 
     @classmethod
-    def of_codec(cls, config: CodecConfig, params: Mapping[str, np.ndarray]) -> Loudness | None:
+    def of_codec(cls, config: CodecConfig, params: Mapping[str, Any]) -> Loudness | None:
         """A codec's; None for one without a transform, whose codes do not say how loud they are."""
         from musicgen.model.codec.soundstream import LINES
 
         return cls(params["quantizer.entries"][..., : config.lines] / LINES) if config.mdct else None
 
-    def of(self, codes: np.ndarray) -> np.ndarray:
-        """dB f32 [..., F] of frames of codes [..., F, Q]; below 0 is no code, and as soft as silence."""
+    def of(self, codes: Int[Any, "... F Q"]) -> Float[Any, "... F"]:
+        """dB of frames of codes; below 0 is no code, and as soft as silence."""
         return level_of(self.entries, codes)
 
 
@@ -97,16 +98,16 @@ class LevelControl:
         return logits + state.bias
 
 
-def level_of(entries: Any, codes: Any) -> Any:
-    """dB f32 [...] of frames of codes [..., Q] by entries f32 [Q, S, L]; of NumPy or of JAX."""
+def level_of(entries: Float[Any, "Q S L"], codes: Int[Any, "... Q"]) -> Float[Any, " ..."]:
+    """dB of frames of codes by the lines of the entries; of NumPy or of JAX."""
     xp = entries.__array_namespace__()
     books = xp.arange(codes.shape[-1])
     lines = xp.sum(entries[books, xp.maximum(codes, 0)], axis=-2)
     return xp.where(codes[..., 0] < 0, xp.float32(-100.0), decibels(lines, 1e-6))
 
 
-def decibels(lines: Any, least: float) -> Any:
-    """dB f32 [...] of lines f32 [..., L] scaled by the fourth root of their energy."""
+def decibels(lines: Float[Any, "... L"], least: float) -> Float[Any, " ..."]:
+    """dB of lines scaled by the fourth root of their energy."""
     xp = lines.__array_namespace__()
     return 20 * xp.log10(xp.sum(xp.square(lines), axis=-1) + xp.float32(least))
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from musicgen.model.shapes import Array, Float
 
 SHAPE = 4.0  # of the Kaiser-Bessel window: what is far from a loud line stays 100 dB below it
 
@@ -40,18 +41,18 @@ def kernel(hop: int) -> np.ndarray:
     return (np.sqrt(2 / hop) * waves * window(hop)[:, None]).astype(np.float32)
 
 
-def analysis(wave: jax.Array, hop: int) -> jax.Array:
-    """Samples f32 [B, h + T], the first h from before -> lines f32 [B, F, h]."""
+def analysis(wave: Float[Array, "B T"], hop: int) -> Float[Array, "B F {hop}"]:
+    """Samples, the first h from before -> lines."""
     blocks = wave.reshape(wave.shape[0], -1, hop)
     pieces = jnp.concatenate([blocks[:, :-1], blocks[:, 1:]], axis=-1)
     return jnp.matmul(pieces, kernel(hop), precision="highest")
 
 
-def windows(lines: jax.Array, hop: int) -> jax.Array:
-    """Lines f32 [B, F, h] -> f32 [B, F, 2 h], to be added at a distance of h."""
+def windows(lines: Float[Array, "B F h"], hop: int) -> Float[Array, "B F 2*h"]:
+    """Windows of samples, to be added at a distance of h."""
     return jnp.matmul(lines, kernel(hop).T, precision="highest")
 
 
-def overlap_add(pieces: jax.Array, hop: int) -> jax.Array:
-    """Windows f32 [B, 1 + F, 2 h], the first from before -> f32 [B, T], what is whole now: one frame late."""
+def overlap_add(pieces: Float[Array, "B F 2*{hop}"], hop: int) -> Float[Array, " B (F-1)*{hop}"]:
+    """Windows, the first from before -> the samples that are whole now: one frame late."""
     return (pieces[:, :-1, hop:] + pieces[:, 1:, :hop]).reshape(pieces.shape[0], -1)

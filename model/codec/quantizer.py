@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen.model.codec.config import CodecConfig
+from musicgen.model.shapes import Array, Bool, Float, Int
 
 ROUNDS = 8  # of k-means, for a fresh codebook
 
@@ -36,8 +37,8 @@ class Quantized(NamedTuple):
     commitment: jax.Array  # f32 [], moves the encoder towards the entries
 
 
-def nearest(x: jax.Array, codebook: jax.Array) -> jax.Array:
-    """The entry [S, D] nearest to each x [..., D], i32 [...]."""
+def nearest(x: Float[Array, "... D"], codebook: Float[Array, "S D"]) -> Int[Array, " ..."]:
+    """The entry nearest to each x."""
     products = jnp.einsum("...d,sd->...s", x, codebook, precision="highest")
     return jnp.argmax(products - 0.5 * jnp.sum(jnp.square(codebook), axis=-1), axis=-1)
 
@@ -50,23 +51,23 @@ class ResidualVectorQuantizer(nnx.Module):
         self.config = config
         self.entries = nnx.Param(jax.random.normal(rngs.params(), shape))
 
-    def encode(self, z: jax.Array, codebooks: int | None = None) -> jax.Array:
-        """Latents [B, F, D] -> codes i32 [B, F, Q'] of the first Q' = `codebooks` codebooks (None: all)."""
+    def encode(self, z: Float[Array, "B F D"], codebooks: int | None = None) -> Int[Array, "B F Q"]:
+        """Latents -> codes of the first Q = `codebooks` codebooks (None: all)."""
         residual, codes = z.astype(jnp.float32), []
         for q in range(self.config.codebooks if codebooks is None else codebooks):
             codes.append(nearest(residual, self.entries[q]))
             residual = residual - self.entries[q][codes[-1]]
         return jnp.stack(codes, axis=-1)
 
-    def decode(self, codes: jax.Array) -> jax.Array:
-        """Codes i32 [B, F, Q'] -> latents f32 [B, F, D]; Q' may be fewer than all codebooks."""
+    def decode(self, codes: Int[Array, "B F Q"]) -> Float[Array, "B F D"]:
+        """Codes -> latents; Q may be fewer than all codebooks."""
         quantised = jnp.zeros((*codes.shape[:2], self.config.width))
         for q in range(codes.shape[-1]):
             quantised = quantised + self.entries[q][codes[..., q]]
         return quantised
 
-    def __call__(self, z: jax.Array, used: jax.Array) -> Quantized:
-        """Quantise z [B, F, D] for training, row b with its first used[b] codebooks (used i32 [B], 1..Q).
+    def __call__(self, z: Float[Array, "B F D"], used: Int[Array, " B"]) -> Quantized:
+        """Quantise z for training, row b with its first used[b] codebooks (1..Q).
 
         The gradient of the latents with respect to z is the identity (straight-through); the commitment is a mean over
         the rows that use a codebook, summed over the codebooks.
@@ -88,14 +89,14 @@ class ResidualVectorQuantizer(nnx.Module):
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def kmeans_init(z: jax.Array, key: jax.Array, config: CodecConfig) -> jax.Array:
-    """Codebooks f32 [Q, S, D] by k-means on latents [N, D], one after the other on what is left over."""
+def kmeans_init(z: Float[Array, "N D"], key: jax.Array, config: CodecConfig) -> Float[Array, "Q S D"]:
+    """Codebooks by k-means on latents, one after the other on what is left over."""
     S = config.codebook_size
 
     def fit(residual: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         start = residual[jax.random.choice(key, residual.shape[0], (S,), replace=residual.shape[0] < S)]
 
-        def improve(_: int, codebook: jax.Array) -> jax.Array:
+        def improve(_: jax.Array, codebook: jax.Array) -> jax.Array:
             sums, counts = segment_sums(residual, nearest(residual, codebook), S)
             return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], codebook)
 
@@ -106,18 +107,22 @@ def kmeans_init(z: jax.Array, key: jax.Array, config: CodecConfig) -> jax.Array:
 
 
 def segment_sums(
-    x: jax.Array, code: jax.Array, size: int, weight: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """(sum of the x [N, D] of each code f32 [S, D], how many they are f32 [S]), each x counted `weight` [N] times."""
+    x: Float[Array, "N D"], code: Int[Array, " N"], size: int, weight: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, "S D"], Float[Array, " S"]]:
+    """(sum of the x of each code, how many they are), each x counted `weight` times."""
     weight = jnp.ones(x.shape[0]) if weight is None else weight
     sums = jnp.zeros((size, x.shape[1])).at[code].add(weight[:, None] * x)
     return sums, jnp.zeros(size).at[code].add(weight)
 
 
 def ema_update(
-    codebooks: jax.Array, use: jax.Array, quantized: Quantized, used: jax.Array, decay: float
-) -> tuple[jax.Array, jax.Array]:
-    """The codebooks [Q, S, D], each entry the running mean of what chose it, and the use of the entries [Q, S].
+    codebooks: Float[Array, "Q S D"],
+    use: Float[Array, "Q S"],
+    quantized: Quantized,
+    used: Int[Array, " B"],
+    decay: float,
+) -> tuple[Float[Array, "Q S D"], Float[Array, "Q S"]]:
+    """The codebooks, each entry the running mean of what chose it, and the use of the entries.
 
     Use is each entry's running share of its codebook's choices, S times over (1 is even use), in the rows that use the
     codebook.
@@ -136,26 +141,30 @@ def ema_update(
     return jnp.stack(means), jnp.stack(uses)
 
 
-def quantizer_dropout(key: jax.Array, rows: int, codebooks: int, dropout: float) -> jax.Array:
-    """Quantizer dropout: i32 [rows], all codebooks, or for a share `dropout` of the rows a random number 1..Q."""
+def quantizer_dropout(key: jax.Array, rows: int, codebooks: int, dropout: float) -> Int[Array, " rows"]:
+    """Quantizer dropout: all codebooks, or for a share `dropout` of the rows a random number 1..Q."""
     drop_key, number_key = jax.random.split(key)
     number = jax.random.randint(number_key, (rows,), 1, codebooks + 1)
     return jnp.where(jax.random.bernoulli(drop_key, dropout, (rows,)), number, codebooks)
 
 
-def perplexity(counts: jax.Array) -> jax.Array:
-    """exp of the entropy of each codebook's use: counts [Q, S] -> f32 [Q], between 1 and S."""
+def perplexity(counts: Float[Array, "Q S"]) -> Float[Array, " Q"]:
+    """exp of the entropy of each codebook's use, between 1 and S."""
     p = counts / jnp.maximum(counts.sum(axis=-1, keepdims=True), 1e-9)
     return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.maximum(p, 1e-30)), 0.0), axis=-1))
 
 
 def replace_dead_codes(
-    codebooks: jax.Array, use: jax.Array, residuals: jax.Array, key: jax.Array, threshold: float
-) -> tuple[jax.Array, jax.Array]:
+    codebooks: Float[Array, "Q S D"],
+    use: Float[Array, "Q S"],
+    residuals: Float[Array, "Q ... D"],
+    key: jax.Array,
+    threshold: float,
+) -> tuple[Float[Array, "Q S D"], Bool[Array, "Q S"]]:
     """Put dead entries where there is something to quantise (SoundStream, section III.C).
 
-    codebooks f32 [Q, S, D]; use f32 [Q, S] of `ema_update`; residuals f32 [Q, ..., D].  An entry whose use is below
-    `threshold` becomes a random one of the residuals.  Returns (codebooks, which were dead bool [Q, S]).
+    An entry whose use (of `ema_update`) is below `threshold` becomes a random one of the residuals.  Returns (the
+    codebooks, which entries were dead).
     """
     Q, S, D = codebooks.shape
     candidates = residuals.reshape(Q, -1, D)

@@ -28,6 +28,7 @@ from flax import nnx
 from musicgen.model.codec import mdct
 from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.quantizer import ResidualVectorQuantizer
+from musicgen.model.shapes import Array, Float, Int
 
 Past = tuple[jax.Array, ...]
 POWER = 0.3  # of the lines that the encoder sees beside those as they are
@@ -47,8 +48,8 @@ class Memory:
         self._past: Iterator[jax.Array] | None = None if past is None else iter(past)
         self._kept: list[jax.Array] = []
 
-    def before(self, x: jax.Array, length: int) -> jax.Array:
-        """x [B, T, C] with the `length` steps before it, [B, length + T, C]; before the beginning there is silence."""
+    def before(self, x: Float[Array, "B T C"], length: int) -> Float[Array, "B {length}+T C"]:
+        """x with the `length` steps before it; before the beginning there is silence."""
         past = jnp.zeros((x.shape[0], length, x.shape[2]), x.dtype) if self._past is None else next(self._past)
         joined = jnp.concatenate([past.astype(x.dtype), x], axis=1)
         self._kept.append(joined[:, joined.shape[1] - length :])
@@ -60,8 +61,10 @@ class Memory:
         return tuple(self._kept)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, dilation: int = 1) -> jax.Array:
-    """x [B, T, C] with kernel [K, C, C'], without padding."""
+def convolve(
+    x: Float[Array, "B T C"], kernel: Float[Array, "K C D"], stride: int = 1, dilation: int = 1
+) -> Float[Array, "B S D"]:
+    """x with the kernel, without padding."""
     layout = ("NWC", "WIO", "NWC")
     return jax.lax.conv_general_dilated(
         x, kernel.astype(x.dtype), (stride,), "VALID", rhs_dilation=(dilation,), dimension_numbers=layout
@@ -76,8 +79,8 @@ class CausalConv(nnx.Module):
         self.kernel = nnx.Param(init_kernel(rngs, kernel, inputs, outputs, scale))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
-        """x [B, T, C] -> [B, T, C']."""
+    def __call__(self, x: Float[Array, "B T C"], memory: Memory) -> Float[Array, "B T D"]:
+        """Every step with those before it."""
         kernel = self.kernel[...]
         x = memory.before(x, (kernel.shape[0] - 1) * self.dilation)
         return convolve(x, kernel, dilation=self.dilation) + self.bias[...].astype(x.dtype)
@@ -91,8 +94,8 @@ class Down(nnx.Module):
         self.kernel = nnx.Param(init_kernel(rngs, 2 * stride, inputs, outputs))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
-        """x [B, T, C] -> [B, T / s, C']; T is a multiple of s."""
+    def __call__(self, x: Float[Array, "B T C"], memory: Memory) -> Float[Array, "B T//{self.stride} D"]:
+        """T is a multiple of the stride."""
         x = memory.before(x, self.stride)
         return convolve(x, self.kernel[...], stride=self.stride) + self.bias[...].astype(x.dtype)
 
@@ -108,18 +111,20 @@ class Up(nnx.Module):
         self.kernel = nnx.Param(init_kernel(rngs, 2, inputs, stride * outputs))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
-        """x [B, T, C] -> [B, s * T, C']."""
+    def __call__(self, x: Float[Array, "B T C"], memory: Memory) -> Float[Array, "B {self.stride}*T D"]:
+        """Every step becomes s steps."""
         y = convolve(memory.before(x, 1), self.kernel[...])
         return y.reshape(x.shape[0], self.stride * x.shape[1], -1) + self.bias[...].astype(x.dtype)
 
 
-def init_kernel(rngs: nnx.Rngs, kernel: int, inputs: int, outputs: int, scale: float = 1.0) -> jax.Array:
-    """A fresh kernel [K, C, C'] that keeps the variance of what it is given, times scale squared."""
+def init_kernel(
+    rngs: nnx.Rngs, kernel: int, inputs: int, outputs: int, scale: float = 1.0
+) -> Float[Array, "{kernel} {inputs} {outputs}"]:
+    """A fresh kernel that keeps the variance of what it is given, times scale squared."""
     return scale * (kernel * inputs) ** -0.5 * jax.random.normal(rngs.params(), (kernel, inputs, outputs))
 
 
-def sine_squared(x: jax.Array) -> jax.Array:
+def sine_squared(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """sin(x)^2 to 2e-7.  XLA's own sine takes more of a CPU's time than all convolutions together."""
     y = x.astype(jnp.float32)
     y = y - jnp.pi * jnp.round(y / jnp.pi)
@@ -135,8 +140,8 @@ class Activation(nnx.Module):
     def __init__(self, config: CodecConfig, channels: int):
         self.frequency = nnx.Param(jnp.ones(channels)) if config.activation == "snake" else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x [B, T, C] -> the same shape."""
+    def __call__(self, x: Float[Array, "B T C"]) -> Float[Array, "B T C"]:
+        """Every channel with its own frequency."""
         if self.frequency is None:
             return jax.nn.elu(x)
         a = self.frequency[...].astype(x.dtype)
@@ -152,15 +157,15 @@ class ResidualUnit(nnx.Module):
         self.point_act = Activation(config, channels)
         self.point = CausalConv(rngs, channels, channels, 1, scale=0.3)  # a fresh unit changes little
 
-    def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
-        """x [B, T, C] -> the same shape."""
+    def __call__(self, x: Float[Array, "B T C"], memory: Memory) -> Float[Array, "B T C"]:
+        """See the class."""
         y = self.wide(self.wide_act(x), memory)
         return x + self.point(self.point_act(y), memory)
 
 
-def units(rngs: nnx.Rngs, config: CodecConfig, channels: int, dilations: Sequence[int]) -> nnx.List:
+def units(rngs: nnx.Rngs, config: CodecConfig, channels: int, dilations: Sequence[int]) -> list[ResidualUnit]:
     """Residual units in a row."""
-    return nnx.List([ResidualUnit(rngs, config, channels, dilation) for dilation in dilations])
+    return [ResidualUnit(rngs, config, channels, dilation) for dilation in dilations]
 
 
 class Encoder(nnx.Module):
@@ -174,16 +179,16 @@ class Encoder(nnx.Module):
         widths = config.encoder_widths
         self.hop, self.lines = config.mdct, config.lines
         self.first = CausalConv(rngs, 2 * self.hop or 1, widths[0], config.kernel)
-        self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[:-1]])
+        self.stages = nnx.List([nnx.List(units(rngs, config, width, config.dilations)) for width in widths[:-1]])
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], config.strides, strict=True)
         self.downs = nnx.List([Down(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
-        self.frame_units = units(rngs, config, widths[-1], config.frame_dilations)
+        self.frame_units = nnx.List(units(rngs, config, widths[-1], config.frame_dilations))
         self.last_act = Activation(config, widths[-1])
         self.last = CausalConv(rngs, widths[-1], config.width, 3, scale=FRESH if self.hop else 1.0)
 
-    def __call__(self, x: jax.Array, memory: Memory) -> jax.Array:
-        """See the class; T is a multiple of the hop."""
+    def __call__(self, x: Float[Array, "B T 1"], memory: Memory) -> Float[Array, "B F D"]:
+        """T is a multiple of the hop."""
         if not self.hop:
             return self.network(x, memory)
         wave = memory.before(x.astype(jnp.float32), self.hop)[..., 0]
@@ -195,7 +200,7 @@ class Encoder(nnx.Module):
         learned = self.network(seen, memory).astype(jnp.float32)
         return learned + jnp.pad(LINES * level * low, ((0, 0), (0, 0), (0, learned.shape[-1] - self.lines)))
 
-    def network(self, x: jax.Array, memory: Memory) -> jax.Array:
+    def network(self, x: Float[Array, "B T C"], memory: Memory) -> Float[Array, "B F D"]:
         """All but the transform, in the kernels' own type."""
         x = self.first(x.astype(self.first.kernel[...].dtype), memory)
         for stage, act, down in zip(self.stages, self.stage_acts, self.downs, strict=True):
@@ -214,11 +219,11 @@ class Decoder(nnx.Module):
         widths, strides = config.decoder_widths[::-1], config.strides[::-1]
         self.hop, self.lines = config.mdct, config.lines
         self.first = CausalConv(rngs, config.width, widths[0], config.kernel)
-        self.frame_units = units(rngs, config, widths[0], config.frame_dilations)
+        self.frame_units = nnx.List(units(rngs, config, widths[0], config.frame_dilations))
         self.stage_acts = nnx.List([Activation(config, width) for width in widths[:-1]])
         steps = zip(widths[:-1], widths[1:], strides, strict=True)
         self.ups = nnx.List([Up(rngs, inputs, outputs, stride) for inputs, outputs, stride in steps])
-        self.stages = nnx.List([units(rngs, config, width, config.dilations) for width in widths[1:]])
+        self.stages = nnx.List([nnx.List(units(rngs, config, width, config.dilations)) for width in widths[1:]])
         self.last_act = Activation(config, widths[-1])
         outputs, scale = (3 * self.hop, FRESH) if self.hop else (1, 0.3)  # a fresh codec is not loud
         self.last = CausalConv(rngs, widths[-1], outputs, config.kernel, scale=scale)
@@ -226,8 +231,8 @@ class Decoder(nnx.Module):
             levels = jnp.linspace(*FIRST_LEVELS, self.hop)
             self.last.bias[...] = self.last.bias[...].at[: self.hop].set(levels)
 
-    def __call__(self, z: jax.Array, memory: Memory) -> jax.Array:
-        """See the class."""
+    def __call__(self, z: Float[Array, "B F D"], memory: Memory) -> Float[Array, "B T 1"]:
+        """T is F times the hop."""
         x = self.network(z, memory)
         if not self.hop:
             return jnp.tanh(x)
@@ -240,7 +245,7 @@ class Decoder(nnx.Module):
         pieces = memory.before(mdct.windows(lines, self.hop), 1)
         return jnp.clip(mdct.overlap_add(pieces, self.hop), -1.0, 1.0)[..., None]
 
-    def network(self, z: jax.Array, memory: Memory) -> jax.Array:
+    def network(self, z: Float[Array, "B F D"], memory: Memory) -> Float[Array, "B T C"]:
         """All but the transform, in the kernels' own type."""
         x = self.first(z.astype(self.first.kernel[...].dtype), memory)
         for unit in self.frame_units:
@@ -261,25 +266,25 @@ class SoundStream(nnx.Module):
         self.quantizer = ResidualVectorQuantizer(rngs, config)
         self.decoder = Decoder(rngs, config)
 
-    def latents(self, wave: jax.Array, past: Past | None = None) -> tuple[jax.Array, Past]:
-        """wave [B, T], -1..1, T a multiple of the hop -> (latents [B, F, D], the past for the wave that follows)."""
+    def latents(self, wave: Float[Array, "B T"], past: Past | None = None) -> tuple[Float[Array, "B F D"], Past]:
+        """Wave between -1 and 1, T a multiple of the hop -> (latents, the past for the wave that follows)."""
         if wave.shape[1] % self.config.hop:
             raise ValueError(f"{wave.shape[1]} samples are not whole frames of {self.config.hop}")
         memory = Memory(past)
         return self.encoder(wave[..., None], memory), memory.past
 
-    def wave(self, latents: jax.Array, past: Past | None = None) -> tuple[jax.Array, Past]:
-        """latents [B, F, D] -> (wave [B, F * hop], the past for the latents that follow)."""
+    def wave(self, latents: Float[Array, "B F D"], past: Past | None = None) -> tuple[Float[Array, "B T"], Past]:
+        """Latents -> (wave of F times the hop, the past for the latents that follow)."""
         memory = Memory(past)
         return self.decoder(latents, memory)[..., 0], memory.past
 
     def encode(
-        self, wave: jax.Array, past: Past | None = None, *, codebooks: int | None = None
-    ) -> tuple[jax.Array, Past]:
-        """wave [B, T] -> (codes i32 [B, F, Q] of the first `codebooks` codebooks, the past for what follows)."""
+        self, wave: Float[Array, "B T"], past: Past | None = None, *, codebooks: int | None = None
+    ) -> tuple[Int[Array, "B F Q"], Past]:
+        """Wave -> (codes of the first `codebooks` codebooks, the past for what follows)."""
         latents, past = self.latents(wave, past)
         return self.quantizer.encode(latents, codebooks), past
 
-    def decode(self, codes: jax.Array, past: Past | None = None) -> tuple[jax.Array, Past]:
-        """codes i32 [B, F, Q'], of all codebooks or the first few -> (wave [B, F * hop], the past for what follows)."""
+    def decode(self, codes: Int[Array, "B F Q"], past: Past | None = None) -> tuple[Float[Array, "B T"], Past]:
+        """Codes of all codebooks or the first few -> (wave of F times the hop, the past for what follows)."""
         return self.wave(self.quantizer.decode(codes), past)

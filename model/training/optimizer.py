@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from musicgen.model.shapes import Array, Float
+
 MATRIX, OTHER = "matrix", "other"
 
 
@@ -79,8 +81,8 @@ def stack_alike(inner: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.GradientTransformation(init, update)
 
 
-def orthogonal(x: jax.Array) -> jax.Array:
-    """Matrices x [..., m, n] with their singular values all brought near 1, by Newton-Schulz (Jordan et al., 2024).
+def orthogonal(x: Float[Array, "*B m n"]) -> Float[Array, "*B m n"]:
+    """Matrices with their singular values all brought near 1, by Newton-Schulz (Jordan et al., 2024).
 
     In x's own type: the values end between 0.7 and 1.2, so bfloat16 is exact enough (checkpoints/LOG.md, section 13),
     and on a GPU a step of training the large preset takes a tenth less time with it (benchmarks/training).

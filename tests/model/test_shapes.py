@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from musicgen.model.attention import attend
+from musicgen.model.codec import mdct
 from musicgen.model.engine import last_tokens
 from musicgen.model.sampler import sample
 
@@ -22,6 +23,8 @@ def test_a_wrong_shape_is_found() -> None:
         attend(q, k, k[:, :2])
     with pytest.raises(TypeCheckError):
         sample(np.zeros((2, 5), np.float32), np.zeros((2, 4), np.float32), {})
+    with pytest.raises(TypeCheckError):
+        mdct.windows(np.zeros((2, 8), np.float32), 8)
     with pytest.raises(TypeCheckError):
         last_tokens([np.zeros(3, np.float32)], 4)
 
