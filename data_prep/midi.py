@@ -7,7 +7,7 @@ Reading, in the words of its outcomes:
   dropped;
 * a note that is never ended is held to the end of its track, `HANGING_SECONDS` beyond the track's last note event at
   most;
-* drums (channel 10) are dropped, all other programs and tracks become one piano;
+* drums (of channel 10, or as `drums` says) are dropped, all other programs and tracks become one piano;
 * the pedal (CC64) belongs to a channel, whatever track it stands in. If one channel plays, its pedal events are kept.
   If several play and there is pedal, each channel's own pedal goes into its notes' ends, since a `Performance` has
   one pedal only;
@@ -26,6 +26,7 @@ import mido
 import numpy as np
 
 from musicgen.data_prep import limits, smf
+from musicgen.data_prep.drums import find_drums
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
 from musicgen.data_prep.smf import MidiError
@@ -34,7 +35,6 @@ __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
 
 HANGING_SECONDS = 1.0
 MAX_SECONDS = 24 * 3600.0
-DRUM_CHANNEL = 9
 SUSTAIN = 64
 
 # 500,000 microseconds a quarter note and 20,000 ticks in it: a tick is 25 microseconds, 400 ticks a step of 10 ms, so
@@ -113,8 +113,9 @@ def _pair_notes(events: smf.MidiEvents) -> tuple[_Notes, int, int]:
     kind, channel = events.status & 0xF0, events.status & 0x0F
     is_note = (kind == 0x80) | (kind == 0x90)
     strikes = is_note & (kind == 0x90) & (events.data2 > 0)
-    drums = int(np.count_nonzero(strikes & (channel == DRUM_CHANNEL)))
-    index = np.flatnonzero(is_note & (channel != DRUM_CHANNEL))
+    is_drum = find_drums(events)
+    drums = int(np.count_nonzero(strikes & is_drum))
+    index = np.flatnonzero(is_note & ~is_drum)
     key = (events.track[index].astype(np.int64) << 11) | (channel[index].astype(np.int64) << 7) | events.data1[index]
     index = index[np.argsort(key, kind="stable")]
     key.sort(kind="stable")
