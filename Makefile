@@ -1,8 +1,9 @@
-# make demo | test | quick | takes | lint | fix | docs | constraints | clean
+# make demo | test | quick | takes | fuzz | lint | fix | docs | constraints | clean
 #   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
 #   VENV=.venv          where the environment lives
 #   PRIME=song.mid      what `make demo` continues
 #   JOBS=2              test processes
+#   SECONDS=3600        how long `make fuzz` takes; READERS="audio codes" chooses
 #   TESTS=tests/app     a part of the tests; ARGS="-k name -x" goes to pytest
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -15,18 +16,21 @@ PYTHON ?=
 JOBS ?= 2
 TESTS ?= tests
 ARGS ?=
+SECONDS ?= 3600
+READERS ?=
 PRIME ?= $(firstword $(sort $(wildcard app/primes/*.mid)))
 PACKAGES := app checkpoints data_prep model musicgen
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test quick takes lint fix docs constraints clean
+.PHONY: help demo test quick takes fuzz lint fix docs constraints clean
 
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
 	@echo "make test          an environment, then the whole test suite"
 	@echo "make quick         the tests that need no browser, server or training run: two minutes"
 	@echo "make takes         recorded pieces made again, byte for byte: before and after a change of structure"
+	@echo "make fuzz          an hour of broken files for everything that reads files; .fuzz/ keeps what was found"
 	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
 	@echo "make fix           what ruff can mend by itself"
 	@echo "make docs          the documentation as a site, in site/"
@@ -55,6 +59,10 @@ quick: $(VENV)/dev.stamp
 # They hang on the processor and on the weights, so they are for whoever moves code, on one machine.
 takes: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS) tests/takes
+
+# `make test` has a few seconds of it.
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python tests/fuzz/fuzz.py $(READERS) --seconds $(SECONDS)
 
 # npm and Node come with the environment.
 lint node_modules/made.stamp: export PATH := $(abspath $(BIN)):$(PATH)
@@ -97,7 +105,7 @@ constraints:
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) .tree node_modules build dist site perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tree node_modules build dist site perceiver_musicgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
 	rm -f demo.mid demo.wav constraints.new docs/cli.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

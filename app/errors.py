@@ -71,6 +71,8 @@ def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file"
         return BadInput(f"no such {what}: {name}")
     if isinstance(error, IsADirectoryError):
         return BadInput(f"{name} is a folder, not a {what}: give the path of one file")
+    if error.errno == errno.ESPIPE:  # see `musicgen.data_prep.files.open_regular`
+        return BadInput(f"{name} is a pipe or a device, not a {what}: give the path of a file")
     if isinstance(error, PermissionError):
         return EnvironmentProblem(f"no permission to read {name}: change its permissions or give another {what}")
     return EnvironmentProblem(f"cannot read {name}: {error.strerror or error}")

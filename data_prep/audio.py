@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from musicgen.data_prep.silence import silenced
+
 SAMPLE_RATE = 24_000  # of everything here
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 MOST_CHANNELS = 2  # of more, nobody says which are copies of each other
@@ -132,7 +134,8 @@ def _open(path: Path) -> Any:
     if not stat.S_ISREG(mode):
         raise AudioError(f"{path} is not a regular file: give a WAV, FLAC, MP3 or OGG file")
     try:
-        return soundfile.SoundFile(path)
+        with silenced():
+            return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:
         why = str(getattr(error, "error_string", "") or error).strip().rstrip(".")
         raise AudioError(f"{path.name} is no audio file ({why}): give a WAV, FLAC, MP3 or OGG file") from None
@@ -152,7 +155,8 @@ def _mix_down(name: str, file: Any) -> Iterator[np.ndarray]:
     read = 0
     while True:
         try:
-            block = file.read(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+            with silenced():
+                block = file.read(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError) as error:
             why = str(error).strip().rstrip(".")
             raise AudioError(f"{name} is damaged {read / file.samplerate:.1f} seconds in ({why})") from None

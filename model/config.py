@@ -7,9 +7,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from musicgen.model import limits
+
 # The tokens before all others, in every vocabulary that a model is made for: padding, the beginning and the end.
 PAD, BOS, EOS = range(3)
 SPECIALS = 3
+BOUNDS = {
+    "vocab_size": (SPECIALS, limits.VOCABULARY),
+    **dict.fromkeys(("width", "code_width", "depth_width", "heads", "kv_heads", "widening"), (1, limits.WIDTH)),
+    **dict.fromkeys(("layers", "cross_attends"), (1, limits.LAYERS)),
+    **dict.fromkeys(("local_layers", "depth_layers"), (0, limits.LAYERS)),
+    **dict.fromkeys(("local_window", "context", "latents"), (1, limits.CONTEXT)),
+    "channels": (1, limits.CODEBOOKS),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +48,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
+        limits.check_whole(vars(self), BOUNDS)
+        if not isinstance(self.rotary_fraction, int | float) or not 0 <= self.rotary_fraction <= 1:
+            raise ValueError(f"rotary_fraction must be between 0 and 1, not {str(self.rotary_fraction)[:40]!r}")
         if self.width % self.heads or self.heads % self.kv_heads:
             raise ValueError(f"width {self.width} / heads {self.heads} / kv_heads {self.kv_heads} do not divide")
         if not 1 <= self.cross_attends <= self.layers:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import zipfile
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
+from musicgen.data_prep import limits
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks, to_float
 from musicgen.data_prep.dataset import codes
 from musicgen.data_prep.dataset.manifest import JobReport
-from musicgen.data_prep.files import npz_bytes
+from musicgen.data_prep.files import npz_bytes, open_regular, read_npz
 from musicgen.model.codec.config import CodecConfig
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".codes.npz"
 FORMAT = "musicgen-codes-file/1"
-MOST_BYTES = 1 << 30  # unpacked; 12 hours at 12 kbps are a tenth of it
 FRAMES_AT_ONCE = 512
 SIDE_BY_SIDE = (4, 16)  # recordings of a set that are encoded at a time: on a CPU, on a GPU
 
@@ -60,30 +60,45 @@ class Encoded:
 def read_encoded(path: Path) -> Encoded:
     """Read a file of codes.  Raises BadInput for anything else, or damaged, or with codes that no codebook has."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise BadInput(f"{path} is too large for a {SUFFIX} file")
-        with np.load(path, allow_pickle=False) as arrays:
-            codes, about = arrays["codes"], json.loads(bytes(arrays["about"]))
-        if about["format"] != FORMAT:
-            raise BadInput(f"{path} was written by another version of musicgen: encode the recording again")
-        made = Encoded(codes, int(about["samples"]), dict(about["codec"]), str(about["codec_sha256"]))
-        config = CodecConfig.from_dict(made.codec)
-        size, codebooks = config.codebook_size, config.codebooks
+        with open_regular(path) as file:
+            data = file.read(limits.CODES_FILE_BYTES + 1)
     except OSError as error:
         raise cannot_read(path, error, f"{SUFFIX} file") from None
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
+    if len(data) > limits.CODES_FILE_BYTES:
+        raise BadInput(f"{path} is too large for a {SUFFIX} file: {limits.CODES_FILE_BYTES >> 20} MiB are the most")
+    most = min(limits.CODES_BYTES, limits.CODES_BYTES_EACH * len(data) + limits.CODES_BYTES_FREE)
+    try:
+        arrays = read_npz(data, most)
+        about = json.loads(arrays["about"][: limits.CODES_ABOUT_BYTES].tobytes())
+        if about["format"] != FORMAT:
+            raise BadInput(f"{path} was written by another version of musicgen: encode the recording again")
+        made = Encoded(arrays["codes"], about["samples"], dict(about["codec"]), about["codec_sha256"])
+        config = CodecConfig.from_dict(made.codec)
+        if type(made.samples) is not int or re.fullmatch("[0-9a-f]{64}", made.sha256) is None:
+            raise ValueError("the samples or the codec's hash are none")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(
-            f"{path} is not a {SUFFIX} file, or damaged ({error}): make one with musicgen codec encode"
+            f"{path} is not a {SUFFIX} file, or damaged ({str(error)[:100]}): make one with musicgen codec encode"
         ) from None
-    if codes.ndim != 2 or codes.dtype.kind not in "iu" or not 1 <= codes.shape[1] <= codebooks:
-        raise BadInput(f"{path} holds no rows of 1 to {codebooks} codes: encode the recording again")
-    if codes.size and (codes.min() < 0 or codes.max() >= size):
-        raise BadInput(
-            f"{path} holds codes from {codes.min()} to {codes.max()}, and this codec's lie in 0..{size - 1}: it is"
-            " damaged, encode the recording again"
-        )
+    _check_codes(path, made, config)
     return made
+
+
+def _check_codes(path: Path, made: Encoded, config: CodecConfig) -> None:
+    """Raise BadInput for codes that the codec with this config cannot have made."""
+    codes = made.codes
+    if codes.ndim != 2 or codes.dtype.kind not in "iu" or not 1 <= codes.shape[1] <= config.codebooks:
+        raise BadInput(f"{path} holds no rows of 1 to {config.codebooks} codes: encode the recording again")
+    if codes.size and (codes.min() < 0 or codes.max() >= config.codebook_size):
+        raise BadInput(
+            f"{path} holds codes from {codes.min()} to {codes.max()}, and this codec's lie in"
+            f" 0..{config.codebook_size - 1}: it is damaged, encode the recording again"
+        )
+    if not 0 <= len(codes) * config.hop - made.samples <= config.delay + 2 * config.hop:
+        raise BadInput(
+            f"{path} holds {len(codes)} rows of codes for {made.samples} samples: it is damaged, encode the recording"
+            " again"
+        )
 
 
 def open_codec(name: str | None) -> ReleasedCodec:
@@ -154,6 +169,10 @@ def decode(
         raise BadInput(
             f"these codes were made by another codec ({made.sha256[:12]}) than {codec.name} ({codec.sha256[:12]}): name"
             " its folder with --codec"
+        )
+    if made.codec != codec.config.to_dict():
+        raise BadInput(
+            "these codes do not fit the codec that they name: the file is damaged, encode the recording again"
         )
     coder, left, late = decoder(codec, made.codes.shape[1]), made.samples, codec.config.delay
     for start in range(0, len(made.codes), FRAMES_AT_ONCE):

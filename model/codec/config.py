@@ -12,7 +12,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from musicgen.model import limits
+
 ACTIVATIONS = ("snake", "elu")
+BOUNDS = {
+    "sample_rate": (1, limits.SAMPLE_RATE),
+    "mdct": (0, limits.HOP),
+    **dict.fromkeys(("lines", "frame_units"), (0, limits.LAYERS)),
+    "kernel": (1, limits.LAYERS),
+    "width": (1, limits.WIDTH),
+    "codebooks": (1, limits.CODEBOOKS),
+    "codebook_size": (1, limits.VOCABULARY),
+}
+BOUNDS_OF_EACH = {
+    **dict.fromkeys(("strides", "encoder_widths", "decoder_widths"), (1, limits.WIDTH)),
+    "dilations": (1, limits.LAYERS),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +50,15 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
+        limits.check_whole(vars(self), BOUNDS)
+        for name, bounds in BOUNDS_OF_EACH.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) > limits.LAYERS:
+                raise ValueError(f"{name} must be a few whole numbers, not {str(value)[:40]!r}")
+            for one in value:
+                limits.check_whole({name: one}, {name: bounds})
+        if self.frame_units and not self.dilations:
+            raise ValueError("units at the frame rate need dilations")
         for name in ("encoder_widths", "decoder_widths"):
             if len(getattr(self, name)) != len(self.strides) + 1:
                 raise ValueError(f"{name} must name {len(self.strides) + 1} widths, one more than there are strides")

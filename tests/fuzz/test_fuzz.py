@@ -1,0 +1,63 @@
+"""A few seconds of `make fuzz` for every reader, and the harness itself, which has to see each kind of fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SECONDS = 6  # for each reader; `make fuzz` has an hour
+READERS = sorted(path.stem for path in (HERE / "readers").glob("[!_]*.py"))
+
+
+def fuzz(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HERE / "fuzz.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_gives_something_or_one_line(name: str, tmp_path: Path) -> None:
+    done = fuzz(name, "--inputs", 1000, "--seconds", SECONDS, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 kinds of fault" in done.stdout
+
+
+FAULTY = """
+import os, sys, time
+sys.path[:0] = [{here!r}]
+from reader import Reader
+
+def reader():
+    return Reader(lambda: [b"good"], read, (ValueError,))
+
+def read(data, folder):
+    if data != b"good":
+        {fault}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise KeyError('x')", "unexpected KeyError"),
+        ("raise ValueError('two' + chr(10) + 'lines')", "not one printable line"),
+        ("raise ValueError('x' * 1000)", "a refusal of 1000 letters"),
+        ("os.write(2, b'a library says')", "printed: 'a library says'"),
+        ("(folder / 'a').touch(), (folder / 'b').touch()", "left behind: "),
+        ("os.abort()", "the process died with code -6"),
+        ("bytearray(700 * 2**20)", "MB (read)"),
+    ],
+)
+def test_the_harness_sees(fault: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY.format(here=str(HERE), fault=fault))
+    done = fuzz(tmp_path / "faulty.py", "--inputs", 3, cwd=tmp_path)
+    assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
+    assert list((tmp_path / ".fuzz").iterdir())
+
+
+def test_equal_seeds_give_equal_inputs(tmp_path: Path) -> None:
+    told = [fuzz("codes", "--inputs", 40, "--seed", seed, cwd=tmp_path).stdout.splitlines() for seed in (1, 1, 2)]
+    assert told[0][1:] == told[1][1:] != told[2][1:]
