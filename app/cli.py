@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -34,6 +35,7 @@ COMMANDS = {
 }
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
 
@@ -106,7 +108,17 @@ def _run(arguments: list[str]) -> int:
         parsed = parser.parse_args(arguments[1:] if name else arguments)
     except SystemExit as stop:  # --help has printed its text
         return int(stop.code or 0)
+    _refuse_addresses(parsed)
     return int(module.run(parsed))
+
+
+def _refuse_addresses(parsed: argparse.Namespace) -> None:
+    """Raise BadInput for `gs://bucket/x` where a path belongs: it would be taken for a folder of that name."""
+    for name, value in vars(parsed).items():
+        if name != "root_path" and isinstance(value, str) and ADDRESS.match(value):
+            raise BadInput(
+                f"{value[:200]} is an address, and only files of this machine are used: copy or mount it here"
+            )
 
 
 def _overview() -> str:

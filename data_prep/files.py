@@ -113,6 +113,30 @@ def replacing(path: Path, beside: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of this file, which is made if it is not there, and give whether it was free.
+
+    The system lets go of it when the process ends, however it ends; the file stays. Raises OSError.
+    """
+    with path.open("ab") as file:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # of Windows
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise
+            yield False
+            return
+        yield True
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all; what a killed process leaves ends in .tmp."""
     with replacing(path, f"{path.name}.{os.getpid()}.tmp") as temporary:

@@ -12,7 +12,6 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +96,7 @@ def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
     """The pieces to score, in order, int16 [T] from BOS to EOS."""
     from musicgen.data_prep.dataset.loader import evaluation_pieces, with_ends
     from musicgen.data_prep.dataset.pieces import Rejected, find_items, prepare
+    from musicgen.data_prep.dataset.splits import find_table
 
     if arguments.data:
         if not arguments.split:
@@ -104,7 +104,7 @@ def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
         for _, tokens in evaluation_pieces(arguments.data, arguments.split):
             yield tokens
         return
-    table = arguments.csv or (_table_in(Path(arguments.midi_dir)) if arguments.split else None)
+    table = arguments.csv or (find_table(arguments.midi_dir) if arguments.split else None)
     if arguments.split and table is None:
         print("musicgen: no csv says which file is in which split: scoring every file", file=sys.stderr)
     items, _ = find_items(arguments.midi_dir, table)
@@ -115,9 +115,3 @@ def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
                 print(f"musicgen: left out: {made.name}: {made.reason}", file=sys.stderr)
             else:
                 yield with_ends(made.tokens)
-
-
-def _table_in(folder: Path) -> Path | None:
-    """The csv that came with a data set such as MAESTRO, if there is exactly one."""
-    tables = sorted(folder.glob("*.csv")) if folder.is_dir() else []
-    return tables[0] if len(tables) == 1 else None

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--csv",
         metavar="FILE",
-        help="official splits, such as maestro-v3.0.0.csv (default: split by a hash of each name)",
+        help="official splits, such as maestro-v3.0.0.csv (default: the csv in the folder, else a hash of each name)",
     )
     add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished job is resumed")
     add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
@@ -77,7 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _find_table(arguments: argparse.Namespace, source: str, column: str) -> None:
+    """Take the csv that came with the data set unless one is asked for, and say so."""
+    from musicgen.data_prep.dataset.splits import find_table
+
+    if arguments.csv is not None:
+        return
+    arguments.csv = find_table(source, column)
+    if arguments.csv is not None and not arguments.quiet:
+        print(f"musicgen: the splits are those of {arguments.csv}", file=sys.stderr)
+
+
 def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
+    _find_table(arguments, arguments.midi_dir, "midi_filename")
     from musicgen.data_prep.dataset import prep
 
     with Progress(0, "files", quiet=arguments.quiet) as progress:
@@ -95,6 +107,7 @@ def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
     from musicgen.data_prep.dataset import audio_prep
 
     codec = open_codec(arguments.codec) if arguments.codec is not None else None
+    _find_table(arguments, arguments.audio_dir, "audio_filename")
     with Progress(0, "shards", quiet=arguments.quiet) as progress:
 
         def show(done: int, total: int) -> None:

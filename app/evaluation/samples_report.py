@@ -104,7 +104,7 @@ def _pieces(folder: str, split: str | None, csv: str | None, limit: int | None, 
     """Every piece of a folder of MIDI files or of a data set, in order of their names, or ``limit`` spread over it."""
     from musicgen.data_prep.dataset.pieces import Item, find_items
     from musicgen.data_prep.dataset.shards import MANIFEST, ShardSet
-    from musicgen.data_prep.dataset.splits import find_midi
+    from musicgen.data_prep.dataset.splits import find_midi, find_table
 
     root = Path(folder)
     if data_set or (root / MANIFEST).is_file():
@@ -119,7 +119,7 @@ def _pieces(folder: str, split: str | None, csv: str | None, limit: int | None, 
     elif root.is_file():
         raise BadInput(f"{folder} is a file: give the folder that holds the MIDI files")
     else:
-        table = csv or next(iter(sorted(root.glob("*.csv"))), None)
+        table = csv or find_table(root)
         items = [item for item in find_items(root, table)[0] if item.split == split]
         if not items:
             raise BadInput(f"{folder} has no piece in the split {split!r}: choose train, validation or test")

@@ -71,28 +71,29 @@ def run(
     began = time.perf_counter()
     job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
-    records = job.resume(plans, _digest)
-    kept, missing = len(records), [shard for shard in plans if shard.name not in records]
-    on_progress(len(records), len(plans))
-    if runner != "local" and missing:
-        from musicgen.data_prep.dataset import beam  # the `beam` extra
+    with job.alone():
+        records = job.resume(plans, _digest)
+        kept, missing = len(records), [shard for shard in plans if shard.name not in records]
+        on_progress(len(records), len(plans))
+        if runner != "local" and missing:
+            from musicgen.data_prep.dataset import beam  # the `beam` extra
 
-        records |= beam.make_shards(job, make_shard, missing, runner, runner_options)
-    else:
-        count = (os.cpu_count() or 1) if workers is None else workers
-        with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:
-            for shard, record in zip(missing, made, strict=True):
-                if record is None:
-                    raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
-                records[shard.name] = record
-                on_progress(len(records), len(plans))
-    in_plan = [records[shard.name] for shard in plans]
-    items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
-    rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
-    rejected.sort(key=lambda entry: str(entry["name"]))
-    rejected += splits.find_others(audio_dir, AUDIO_SUFFIXES, (csv, out))
-    job.write_manifest(in_plan, items, rejected, totals(items))
-    return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+            records |= beam.make_shards(job, make_shard, missing, runner, runner_options)
+        else:
+            count = (os.cpu_count() or 1) if workers is None else workers
+            with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:
+                for shard, record in zip(missing, made, strict=True):
+                    if record is None:
+                        raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
+                    records[shard.name] = record
+                    on_progress(len(records), len(plans))
+        in_plan = [records[shard.name] for shard in plans]
+        items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
+        rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
+        rejected.sort(key=lambda entry: str(entry["name"]))
+        rejected += splits.find_others(audio_dir, AUDIO_SUFFIXES, (csv, out))
+        job.write_manifest(in_plan, items, rejected, totals(items))
+        return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
 def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:

@@ -76,20 +76,21 @@ def run(
     settings = {"codec_sha256": codec["codec_sha256"], "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
     job = JobState(Path(out), settings, CODES_FORMAT, ".npy")
     plans = plan_shards(sources, RECORDINGS_PER_SHARD)
-    records = job.resume(plans, lambda source: source.sha256)
-    kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
-    done, total = sum(samples[name] for name in records), sum(samples.values())
-    on_progress(done, total)
-    for shard in plans:
-        if shard.name not in records:
-            made = encode([source.samples for source in shard.items])
-            records[shard.name] = _write_shard(job, shard, list(made), codec["frame_rate"])
-            done += samples[shard.name]
-            on_progress(done, total)
-    in_plan = [records[shard.name] for shard in plans]
-    items = [entry for record in in_plan for entry in record["items"]]
-    job.write_manifest(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
-    return JobReport(job.out, totals(items), (), len(plans), kept, time.perf_counter() - began)
+    with job.alone():
+        records = job.resume(plans, lambda source: source.sha256)
+        kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
+        done, total = sum(samples[name] for name in records), sum(samples.values())
+        on_progress(done, total)
+        for shard in plans:
+            if shard.name not in records:
+                made = encode([source.samples for source in shard.items])
+                records[shard.name] = _write_shard(job, shard, list(made), codec["frame_rate"])
+                done += samples[shard.name]
+                on_progress(done, total)
+        in_plan = [records[shard.name] for shard in plans]
+        items = [entry for record in in_plan for entry in record["items"]]
+        job.write_manifest(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
+        return JobReport(job.out, totals(items), (), len(plans), kept, time.perf_counter() - began)
 
 
 def _write_shard(job: JobState, shard: ShardPlan[Source], made: Sequence[np.ndarray], rate: float) -> Entry:

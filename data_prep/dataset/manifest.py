@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,6 +17,7 @@ from musicgen.data_prep.vocabulary import VOCABULARY
 
 ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few
 ENCODING = 1  # raise it when the same file gives other notes or tokens: old data sets are then refused, not mixed
+LOCK = ".lock"  # in the folder of a data set: held while a job makes it
 
 
 Entry = dict[str, Any]  # a record, or one piece of it: JSON
@@ -80,6 +82,19 @@ class JobState:
     format: str = shards.FORMAT
     suffix: str = ".npz"
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder and keep other jobs out of it. Raises PrepError if one is at work there."""
+        if self.out.exists() and not self.out.is_dir():
+            raise PrepError(f"{self.out} is a file: give a folder for the data set")
+        if self.out.exists():
+            self._open()  # nothing is left in a folder of something else
+        self.out.mkdir(parents=True, exist_ok=True)
+        with files.locked(self.out / LOCK) as free:
+            if not free:
+                raise PrepError(f"another job is making {self.out}: wait for it, or give another folder")
+            yield
+
     def resume(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
         """The records, by name, of the shards that are done: made from these very files, and undamaged.
 
@@ -88,6 +103,7 @@ class JobState:
         digest: the hash of an item's file, None if it cannot be read.
         """
         self._open()
+        self._refuse_other_sources(plans, digest)
         read = ((shard.name, self._record_of(shard, digest)) for shard in plans)
         records = {name: record for name, record in read if record is not None}
         if len(records) < len(plans):
@@ -95,13 +111,10 @@ class JobState:
         return records
 
     def _open(self) -> None:
-        """Make the folder, or check that it is an earlier run of the same job. Raises PrepError."""
-        if self.out.exists() and not self.out.is_dir():
-            raise PrepError(f"{self.out} is a file: give a folder for the data set")
-        self.out.mkdir(parents=True, exist_ok=True)
+        """Check that the folder is empty, or an earlier run of the same job. Raises PrepError."""
         manifest = self.out / shards.MANIFEST
         if not manifest.exists():
-            if any(not entry.name.endswith(".tmp") for entry in self.out.iterdir()):
+            if any(not entry.name.endswith((".tmp", LOCK)) for entry in self.out.iterdir()):
                 raise PrepError(f"{self.out} is not empty and holds no data set: give a new folder")
             return
         try:
@@ -114,6 +127,17 @@ class JobState:
             what = ", ".join(f"{key} {old.get(key)!r} there, {now[key]!r} now" for key in differing)
             what = what if there.get("format") == self.format else f"{there.get('format')}, not {self.format}"
             raise PrepError(f"{self.out} was made with other settings ({what}): give a new folder")
+
+    def _refuse_other_sources(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> None:
+        """Raise PrepError if the folder has shards, and none of what they were made from is among these items."""
+        there: set[str | None] = set()
+        for path in self.out.glob("*-[0-9][0-9][0-9][0-9][0-9].json"):
+            with contextlib.suppress(shards.ShardError, KeyError, TypeError):
+                record = shards.read_json(path)
+                there |= {entry["sha256"] for entry in record["items"] + record["rejected"]}
+        there.discard(None)
+        if there and not any(digest(item) in there for plan in plans for item in plan.items):
+            raise PrepError(f"{self.out} was made from other files, of which none is left here: give a new folder")
 
     def _begin(self) -> None:
         """Say in the manifest that the data set is being made, so that nobody reads half of one."""

@@ -61,25 +61,27 @@ def run(
     job = JobState(Path(out), manifest.settings(csv))
     items, unlisted = find_items(midi_dir, csv)
     plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
-    records = job.resume(plans, digest)
-    kept, missing = len(records), [shard for shard in plans if shard.name not in records]
-    tally = Tally(len(items), on_progress)
-    for record in records.values():
-        tally.add_record(record)
-    if runner == "local":
-        records |= _make_here(job, missing, tally, workers)
-    elif missing:
-        from musicgen.data_prep.dataset import beam  # the `beam` extra
-
-        made = beam.make_shards(job, make_shard, missing, runner, runner_options)
-        for record in made.values():
+    with job.alone():
+        records = job.resume(plans, digest)
+        kept, missing = len(records), [shard for shard in plans if shard.name not in records]
+        tally = Tally(len(items), on_progress)
+        for record in records.values():
             tally.add_record(record)
-        records |= made
-    entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
-    rejected += [vars(entry) for entry in unlisted] + splits.find_others(midi_dir, splits.MIDI_SUFFIXES, (csv, out))
-    entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
-    job.write_manifest([records[name] for name in sorted(records)], entries, rejected, totals(entries))
-    return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+        if runner == "local":
+            records |= _make_here(job, missing, tally, workers)
+        elif missing:
+            from musicgen.data_prep.dataset import beam  # the `beam` extra
+
+            made = beam.make_shards(job, make_shard, missing, runner, runner_options)
+            for record in made.values():
+                tally.add_record(record)
+            records |= made
+        entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
+        rejected += [vars(entry) for entry in unlisted]
+        rejected += splits.find_others(midi_dir, splits.MIDI_SUFFIXES, (csv, out))
+        entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
+        job.write_manifest([records[name] for name in sorted(records)], entries, rejected, totals(entries))
+        return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
 def _make_here(

@@ -1,7 +1,8 @@
 """Which pieces there are, and which of them train, validate or test a model.
 
-Official splits come from a csv with the columns ``midi_filename`` and ``split`` (MAESTRO's own file). Any other folder
-is split by a hash of each piece's name: no list is needed, and adding files never moves a piece to another split.
+Official splits come from a csv with the columns ``midi_filename`` and ``split`` (MAESTRO's own file), which is looked
+for in the folder itself. Any other folder is split by a hash of each piece's name: no list is needed, and adding files
+never moves a piece to another split.
 """
 
 from __future__ import annotations
@@ -110,6 +111,44 @@ def read_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> 
     if not splits:
         raise PrepError(f"{table} names no file")
     return splits
+
+
+def find_table(folder: str | os.PathLike[str], column: str = "midi_filename") -> Path | None:
+    """The csv of splits that came with the data set in ``folder``; None if there is none.
+
+    Raises PrepError if there are several, or if one lies above or below ``folder``: then the names of its files do not
+    fit, and pieces that others test with would train.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        return None
+    here = [path for path in sorted(root.glob("*.csv")) if _has_splits(path, column)]
+    if len(here) > 1:
+        raise PrepError(f"{root} holds several csv with splits ({', '.join(p.name for p in here)}): choose with --csv")
+    if here:
+        return here[0]
+    elsewhere = [*sorted(root.absolute().parent.glob("*.csv")), *sorted(root.glob("*/*.csv"))]
+    for path in elsewhere:
+        if _has_splits(path, column) and _names_files_of(path, column, root):
+            raise PrepError(f"{path} says which of these files are in which split: give its folder, {path.parent}")
+    return None
+
+
+def _has_splits(path: Path, column: str) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return {column, "split"} <= set(next(csv.reader(file), ()))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+
+
+def _names_files_of(path: Path, column: str, root: Path) -> bool:
+    """Whether a csv names a file that lies in this folder."""
+    try:
+        named = [path.parent.absolute() / name for name in read_splits(path, column)]
+    except PrepError:
+        return False
+    return any(file.is_relative_to(root.absolute()) and file.is_file() for file in named)
 
 
 def assign(

@@ -17,6 +17,7 @@ from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float
 from musicgen.data_prep.dataset.audio_shards import AudioSet
 from musicgen.data_prep.dataset.codes import CodeSet
+from musicgen.data_prep.dataset.manifest import JobState
 from musicgen.model import parameters
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.soundstream import SoundStream
@@ -151,3 +152,87 @@ def test_audio_that_cannot_be_prepared(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and message in error
     assert not (tmp_path / "data").exists()
+
+
+def table(path: Path, *rows: str, columns: str = "midi_filename,split") -> Path:
+    """A csv of splits."""
+    path.write_text("\n".join((columns, *rows)) + "\n")
+    return path
+
+
+def prepared(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """The exit code of `prep` and what stands on stderr."""
+    code = cli.main(["prep", *map(str, arguments), "--workers", "0"])
+    return code, capsys.readouterr().err
+
+
+def test_the_csv_of_a_data_set_is_found(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The splits are its, and a line says so; a csv of something else does not matter."""
+    table(folder / "notes.csv", "a,b", columns="bar,beat")
+    named = table(folder / "set.csv", "0.mid,test", "1.mid,validation", "2.mid,train", "noise.mid,train")
+    code, said = prepared(capsys, "--midi-dir", folder, "--out", tmp_path / "data")
+    assert code == 0 and f"the splits are those of {named}" in said
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert {item["name"]: item["split"] for item in manifest["items"]} == {
+        "0.mid": "test",
+        "1.mid": "validation",
+        "2.mid": "train",
+    }
+
+
+def test_a_csv_that_does_not_fit_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of several, one beside the folder or within it: nobody's test pieces become training data unasked."""
+    out = ("--out", tmp_path / "data")
+    first = table(folder / "one.csv", "0.mid,test", "1.mid,test", "2.mid,test", "noise.mid,test")
+    table(folder / "two.csv", "0.mid,train")
+    code, said = prepared(capsys, "--midi-dir", folder, *out)
+    assert code == 2 and "several csv with splits (one.csv, two.csv): choose with --csv" in said
+    (folder / "two.csv").unlink()
+    code, said = prepared(capsys, "--midi-dir", tmp_path, *out)
+    assert code == 2 and f"{first} says which of these files are in which split: give its folder, {folder}" in said
+    first.unlink()
+    above = table(tmp_path / "above.csv", "midi/0.mid,test", "midi/1.mid,test", "elsewhere/2.mid,train")
+    code, said = prepared(capsys, "--midi-dir", folder, *out)
+    assert code == 2 and f"{above} says which" in said and not (tmp_path / "data").exists()
+    table(above, "elsewhere/2.mid,train")
+    assert prepared(capsys, "--midi-dir", folder, *out)[0] == 0
+
+
+def test_another_source_is_refused(
+    folder: Path, tmp_path: Path, piece: Callable[..., Performance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever its files are called; the data set stays as it is, and a folder that has grown is no other."""
+    out = tmp_path / "data"
+    assert prepared(capsys, "--midi-dir", folder, "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = tmp_path / "other"
+    other.mkdir()
+    for seed in range(3):
+        write_midi(piece(20, seed + 10), other / f"{seed}.mid")
+    code, said = prepared(capsys, "--midi-dir", other, "--out", out)
+    assert code == 2 and "was made from other files" in said and said.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    write_midi(piece(20, 3), folder / "3.mid")
+    assert prepared(capsys, "--midi-dir", folder, "--out", out)[0] == 0
+
+
+def test_two_jobs_do_not_share_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the first is at work the second is refused, and leaves no trace."""
+    out = tmp_path / "data"
+    with JobState(out, {}).alone():
+        code, said = prepared(capsys, "--midi-dir", folder, "--out", out)
+        assert code == 2 and f"another job is making {out}" in said and said.count("\n") == 1
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    assert prepared(capsys, "--midi-dir", folder, "--out", out)[0] == 0
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/set", "s3://bucket/set", "https://host/set", "HDFS://host/set"])
+def test_addresses_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """As source and as target, in one line; no folder of that name is made."""
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("--midi-dir", folder, "--out", address), ("--midi-dir", address, "--out", "data")):
+        code, said = prepared(capsys, *arguments)
+        assert code == 2 and f"{address} is an address" in said and said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["midi"]
