@@ -11,6 +11,7 @@ Reading, in the words of its outcomes:
 * the pedal (CC64) belongs to a channel, whatever track it stands in. If one channel plays, its pedal events are kept.
   If several play and there is pedal, each channel's own pedal goes into its notes' ends, since a `Performance` has
   one pedal only;
+* where nothing happens for ten minutes or more, the pause is cut (see `pauses`);
 * a pedal that is never released stays down until the last event (`performance.apply_pedal`);
 * everything of this that happened is reported in the remarks; a file without notes is an error.
 """
@@ -28,6 +29,7 @@ import numpy as np
 from musicgen.data_prep import limits, smf
 from musicgen.data_prep.drums import find_drums
 from musicgen.data_prep.files import write_atomically
+from musicgen.data_prep.pauses import cut_pauses
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
 from musicgen.data_prep.smf import MidiError
 
@@ -61,8 +63,10 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     `source` is a path or a whole file's bytes. Raises MidiError, and nothing else, if it cannot be read.
     """
     events = smf.parse(_content(source))
-    remarks = list(events.remarks)
-    notes, drums, empty_notes = _pair_notes(events)
+    is_drum = find_drums(events)
+    events, pauses = cut_pauses(events, is_drum)
+    remarks = [*events.remarks, *pauses]
+    notes, drums, empty_notes = _pair_notes(events, is_drum)
     if drums:
         remarks.append(f"{_count(drums, 'drum note')} dropped")
     if empty_notes:
@@ -108,12 +112,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _pair_notes(events: smf.MidiEvents) -> tuple[_Notes, int, int]:
+def _pair_notes(events: smf.MidiEvents, is_drum: np.ndarray) -> tuple[_Notes, int, int]:
     """(notes without drums, number of drum notes, number of notes of zero length)."""
     kind, channel = events.status & 0xF0, events.status & 0x0F
     is_note = (kind == 0x80) | (kind == 0x90)
     strikes = is_note & (kind == 0x90) & (events.data2 > 0)
-    is_drum = find_drums(events)
     drums = int(np.count_nonzero(strikes & is_drum))
     index = np.flatnonzero(is_note & ~is_drum)
     key = (events.track[index].astype(np.int64) << 11) | (channel[index].astype(np.int64) << 7) | events.data1[index]
