@@ -53,11 +53,15 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for.  ``seed`` None draws one; ``prime`` None begins from nothing."""
+    """What is asked for.  ``seed`` None draws one; ``prime`` None begins from nothing.
+
+    trimmed: leave out the silence before the first note of a piece from nothing, as all pieces do but older ones.
+    """
 
     settings: Settings = Settings()
     prime: Prime | None = None
     seed: int | None = None
+    trimmed: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +157,7 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     settings = request.settings.resolve(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
     before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
-    stream = begin(model, [before] * settings.num_samples, settings, seed)
+    stream = begin(model, [before] * settings.num_samples, settings, seed, request.trimmed)
     on_progress(0.0)
     longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
     drawn = draw(stream, settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds)))
@@ -164,13 +168,20 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
 
 
-def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
+def begin(
+    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int, trimmed: bool = True
+) -> Iterator[np.ndarray]:
     """Read the primes, int16[T] each, and give the stream of blocks int16[B, k] that these settings mean.
 
     It has no end, or each row an EOS; PAD in it says nothing.
 
-    settings: resolved; their ``num_samples`` is not looked at.
+    settings: resolved; their ``num_samples`` is not looked at.  trimmed: see `Request`.
     """
+    stream = _begin(model, primes, settings, seed)
+    return _trim_silence(stream, [len(prime) == 1 for prime in primes]) if trimmed else stream
+
+
+def _begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
     if settings.end and candidates_per_row(len(primes)) == 1:
         return start(model, primes, settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), settings.seconds))
     stream = start(model, primes, settings, seed)
@@ -181,6 +192,19 @@ def begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: 
         return start(model, [body], settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), seconds), copies=count)
 
     return best_of_n_ending(stream, primes, settings.seconds, seed, endings, functools.partial(eos_nats, model))
+
+
+def _trim_silence(stream: Iterator[np.ndarray], silent: list[bool]) -> Iterator[np.ndarray]:
+    """The stream with PAD in the place of the time shifts before a row's first note, where ``silent`` says so."""
+    for block in stream:
+        block = np.array(block)
+        kinds = KINDS[block]
+        for row in np.flatnonzero(silent):
+            notes = np.flatnonzero(kinds[row] == Kind.NOTE_ON)
+            first = int(notes[0]) if notes.size else block.shape[1]
+            block[row, :first][kinds[row, :first] == Kind.TIME_SHIFT] = PAD
+            silent[row] = not notes.size
+        yield block
 
 
 def eos_nats(model: Model, stream: np.ndarray) -> float:
@@ -244,6 +268,8 @@ def finish(
         prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
         settings: resolved; ``num_samples`` rows were in the batch, and this is number ``number`` of them, from 1.
     """
+    first = np.flatnonzero(KINDS[row] == Kind.NOTE_ON)
+    trimmed = prime is None and bool((row[: first[0] if first.size else 0] == PAD).any())
     row = row[row != PAD]
     by_itself = settings.end and bool((row == EOS).any())
     tokens = trim_to_eos(row) if by_itself else close_at(row, before, settings.seconds)
@@ -261,6 +287,7 @@ def finish(
         backend=model.backend,
         version=version(),
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
+        trimmed=trimmed,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
     return Sample(music, tokens, provenance, notes)

@@ -33,6 +33,7 @@ class Provenance:
     ended: seconds of new music at which the piece ended by itself; None if it was cut.
     memorisation: the longest match with the training set as `evaluate --memorisation` tells it, or only length 0 if
     there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.
+    trimmed: whether silence before the first note was left out; only then it is written, since older files kept it.
     """
 
     settings: Settings
@@ -47,10 +48,13 @@ class Provenance:
     version: str
     ended: float | None = None
     memorisation: dict[str, Any] | None = None
+    trimmed: bool = False
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
+        if not self.trimmed:
+            del values["trimmed"]
         return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -94,6 +98,8 @@ def _check(facts: Provenance) -> None:
         _check_number("ended", facts.ended, float, 2 * LONGEST_SECONDS)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
+    if not isinstance(facts.trimmed, bool):
+        raise ValueError("trimmed is true or false")
 
 
 def _check_match(match: object) -> None:

@@ -71,7 +71,8 @@ def replay(
             f"this piece was made with the weights {provenance.checkpoint} ({provenance.checkpoint_sha256[:12]}), not"
             f" with {model.name} ({model.sha256[:12]}): name the right ones with --checkpoint"
         )
-    result = generate(Request(provenance.settings, prime, provenance.seed), model, on_progress)
+    request = Request(provenance.settings, prime, provenance.seed, provenance.trimmed)
+    result = generate(request, model, on_progress)
     sample = result.samples[provenance.sample - 1]
     # What was written down stays as it was, also when this machine or version is another one.
     unchanged = dataclasses.replace(

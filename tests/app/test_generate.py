@@ -15,6 +15,7 @@ from musicgen.app import novelty as apart
 from musicgen.app import provenance as facts
 from musicgen.app.errors import BadInput
 from musicgen.app.prime import make_prime
+from musicgen.app.replay import GeneratedFile, replay
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.midi import read_text
@@ -271,3 +272,26 @@ def test_an_existing_output_is_replaced_whole(command: SimpleNamespace) -> None:
     command.run("--out", "new.mid", "--seconds", 3, "--seed", 2)
     assert Path("new.mid").read_bytes() != before
     assert command.run("new.mid", "--out", "new.mid") == 2
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_piece_from_nothing_begins_with_its_first_note(fake: ModuleType, end: bool) -> None:
+    """And lasts as long as asked; one that was made before that was so is made again with its silence."""
+    silent = 0
+    for seed in range(5):
+        settings = Settings.of(seconds=6, num_samples=2, end=end)
+        new = generate.generate(generate.Request(settings, None, seed), fake.fake_model())
+        old = generate.generate(generate.Request(settings, None, seed, trimmed=False), fake.fake_model())
+        for sample, before in zip(new.samples, old.samples, strict=True):
+            assert sample.music.onset[0] == 0
+            lead = float(before.music.onset[0])
+            silent += lead > 0
+            assert sample.provenance.trimmed == (lead > 0)
+            shared = min(len(sample.music), len(before.music)) - 5
+            assert np.allclose(sample.music.onset[:shared], before.music.onset[:shared] - lead)
+            assert sample.provenance.ended is not None or 5 < sample.music.duration <= 6.01
+            for piece in (sample, before):
+                generated = GeneratedFile(generate.midi_file(piece, None), piece.provenance, None)
+                assert replay(generated, None, fake.fake_model()) == generated.data
+        assert '"trimmed"' not in old.samples[0].provenance.to_json()
+    assert silent > 5

@@ -58,7 +58,7 @@ class Batch:
         self.primes = [request.before] * self.size
         for row in self.rows:
             self.primes[row.row] = row.ticket.request.before
-        self.stream = begin(model, self.primes, request.settings, self.seed)
+        self.stream = begin(model, self.primes, request.settings, self.seed, request.trimmed)
 
     @property
     def over(self) -> bool:
@@ -108,7 +108,8 @@ class Batch:
             row.decoder = _decoder_of(request, take.opening(request.prime) if request.prime is not None else None)
             row.tokens, row.done, row.near = [], False, None
         del self.stream  # its memory is free before the next one takes some
-        self.stream = begin(self.model, self.primes, self.tickets[0].request.settings, self.seed)
+        request = self.tickets[0].request
+        self.stream = begin(self.model, self.primes, request.settings, self.seed, request.trimmed)
         self.drawn_since = time.perf_counter()
 
     def _feed(self, row: Row, tokens: np.ndarray, now: float) -> None:

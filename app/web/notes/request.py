@@ -54,6 +54,7 @@ class GenerateRequest:
     apart: whether takes are compared with the training set, and are made again if they are too near to it.  A take that
         is made exactly once more is compared if it was before, and stays as it is.
     index: that training set, where it is known.
+    trimmed: as in `generate.Request`.
     """
 
     kind: ClassVar[str] = "notes"
@@ -64,6 +65,7 @@ class GenerateRequest:
     again: tuple[int, int] | None
     apart: bool = False
     index: Index | None = None
+    trimmed: bool = True
 
     @property
     def before(self) -> np.ndarray:
@@ -107,7 +109,8 @@ def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ge
         if prime.seconds > limits.prime_seconds:
             raise BadInput("the music that this take continues is too long to be made here: use musicgen replay")
     again = (settings.num_samples, facts.sample)
-    return GenerateRequest(settings, prime, 1, facts.seed, again, facts.memorisation is not None)
+    compared = facts.memorisation is not None
+    return GenerateRequest(settings, prime, 1, facts.seed, again, compared, trimmed=facts.trimmed)
 
 
 def parse_prime(source: object, limits: Limits) -> tuple[Performance, str]:
