@@ -156,7 +156,7 @@ def _generation() -> Finding:
             import onnxruntime
         except ImportError as error:
             return Finding(name, WRONG, str(error), True, "pip install --force-reinstall onnxruntime")
-        return Finding(name, OK, f"ONNX Runtime {onnxruntime.__version__} on the CPU, int8 weights", True)
+        return Finding(name, OK, f"ONNX Runtime {onnxruntime.__version__} on the CPU", True)
     return Finding(name, OK, f"JAX on the {backend.jax_platform()}", True)
 
 
@@ -170,5 +170,5 @@ def _weights() -> Finding:
     except ImportError as error:
         return Finding("weights", MISSING, str(error), True, f"pip install {error.name}")
     config = released.config
-    dials = f"latents {config.latents}, context {config.context}"
-    return Finding("weights", OK, f"{released.name}, checksum {released.sha256[:12]} verified, {dials}", True)
+    told = f"{released.bits} bits, latents {config.latents}, context {config.context}"
+    return Finding("weights", OK, f"{released.name}, checksum {released.sha256[:12]} verified, {told}", True)

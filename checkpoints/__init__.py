@@ -1,8 +1,8 @@
 """Released weights that describe themselves, one folder each.
 
-    config.json                        the model's shape and what it was trained on
+    config.json                        the model's shape, of how many bits its matrices are, what it was trained on
     tokenizer.json                     what each integer means
-    model-00001-of-00003.safetensors   parameters by name: matrices int8, one float32 scale a column; the rest float16
+    model-00001-of-00003.safetensors   parameters by name: matrices in whole numbers, the rest in float16
     CARD.md                            data, licence, command, figures, limits
     SHA256SUMS                         of those files; the hash of its lines, the card's apart, names the checkpoint
     memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
@@ -28,9 +28,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from musicgen.checkpoints.replace import current, replacing
-from musicgen.model import int8
+from musicgen.model import int4, storage
 from musicgen.model.config import ModelConfig
-from musicgen.model.int8 import dequantize
+from musicgen.model.storage import dequantize
 
 FOLDER = Path(__file__).parent
 READS = 20  # at most, of weights that are being replaced
@@ -55,7 +55,8 @@ class Name(str):
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """A checkpoint, whole.  weights: arrays as stored, by name (see `quantize`).  sha256: `identity`."""
+    """A checkpoint, whole.  weights: arrays as stored, by name (see `quantize`), matrices of so many bits.  sha256:
+    `identity`."""
 
     name: str
     folder: Path
@@ -64,6 +65,7 @@ class Released:
     tokenizer: dict[str, Any]
     about: dict[str, Any]
     sha256: str
+    bits: int = 8
 
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:
@@ -152,23 +154,19 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         config = ModelConfig.from_dict(about.pop("model"))
         tokenizer = json.loads(files["tokenizer.json"])
         weights = read_weights(files)
-        int8.check_scales(weights, INPUTS)
+        storage.check(weights, INPUTS)
+        bits = storage.bits(weights)
+        if about.pop("bits", 8) != bits:
+            raise ValueError(f"its matrices are of {bits} bits, and config.json says otherwise")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
-    return Released(
-        folder.name, current(folder, SUMS), config, weights, tokenizer, about, identity(files[SUMS].decode())
-    )
+    where, sha256 = current(folder, SUMS), identity(files[SUMS].decode())
+    return Released(folder.name, where, config, weights, tokenizer, about, sha256, bits)
 
 
-def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Matrices [inputs, outputs], or one for each codebook [Q, inputs, outputs], as int8 with a scale per output;
-    everything else as float16.
-    """
-
-    def matrix(name: str, values: np.ndarray) -> bool:
-        return values.ndim in (2, 3) and name.endswith(".kernel") and not name.startswith("logits")
-
-    return int8.quantize(params, matrix, INPUTS)
+def quantize(params: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
+    """Float32 parameters as they are stored: matrices of 8 or 4 bits, everything else as float16 (model/storage.py)."""
+    return storage.quantize(params, int4.is_matrix, INPUTS, bits)
 
 
 def read_weights(files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
@@ -203,10 +201,16 @@ def release(
     tokenizer: Mapping[str, Any],
     about: Mapping[str, Any],
     card: str,
+    bits: int = 8,
 ) -> str:
-    """Write a checkpoint's folder and return its sha256.  `about`: facts of the training, for config.json."""
-    documents = {"config.json": {"model": config.to_dict(), **about}, "tokenizer.json": tokenizer}
-    return write(folder, quantize(params), documents, card)
+    """Write a checkpoint's folder and return its sha256.
+
+    params: float32 arrays by name, of which the matrices are rounded to 8 or 4 bits.  about: facts of the training, for
+    config.json.
+    """
+    stored = quantize(params, bits)
+    about = {"model": config.to_dict(), "bits": storage.bits(stored), **about}
+    return write(folder, stored, {"config.json": about, "tokenizer.json": tokenizer}, card)
 
 
 def write(folder: Path, stored: dict[str, np.ndarray], documents: Mapping[str, Any], card: str) -> str:

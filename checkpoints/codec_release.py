@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from musicgen import checkpoints
 from musicgen.checkpoints import SUMS, CheckpointError
-from musicgen.model import int8
+from musicgen.model import storage
 from musicgen.model.codec.config import CodecConfig
 
 FOLDER = Path(__file__).parent / "codecs"
@@ -43,7 +43,7 @@ class ReleasedCodec:
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:
         """The parameters as float32 arrays by name, as the codec's modules want them; made when first asked for."""
-        return int8.dequantize(self.weights)
+        return storage.dequantize(self.weights)
 
 
 def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
@@ -57,7 +57,7 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
             raise CheckpointError(f"{folder} holds a model and no codec: give the folder of a codec")
         config = CodecConfig.from_dict(about.pop("codec"))
         weights = checkpoints.read_weights(files)
-        int8.check_scales(weights, INPUTS)
+        storage.check(weights, INPUTS)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"codec {folder} is not one this version reads ({error})") from None
     return ReleasedCodec(folder.name, folder, config, weights, about, checkpoints.identity(files[SUMS].decode()))
@@ -66,7 +66,7 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
 def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Kernels [K, inputs, outputs] as int8 with a scale per output, everything else as float16."""
     floats = {name: np.asarray(values, np.float32) for name, values in params.items()}
-    return int8.quantize(floats, lambda name, _: name.endswith(".kernel"), INPUTS)
+    return storage.quantize(floats, lambda name, _: name.endswith(".kernel"), INPUTS)
 
 
 def release(

@@ -1,8 +1,8 @@
 """Matrices in four bits: numbers from -8 to 7, and one float16 scale for 32 inputs of an output; 4.5 bits a weight.
 
-In four bits are the kernels [.., inputs, outputs] that int8.py stores as bytes if groups of 32 divide their inputs: all
-matrices of the blocks, and for codes `widen`, `told`, `view` and `readout`.  What int8.py leaves in float16 stays so:
-`embedding`, `table`, `begin`, `logits.kernel` and the scales of queries and keys.
+In four bits are the kernels [.., inputs, outputs] that are stored as whole numbers at all (storage.py), if groups of 32
+divide their inputs: all matrices of the blocks, and for codes `widen`, `told`, `view` and `readout`.  What is stored as
+float16 stays so: `embedding`, `table`, `begin`, `logits.kernel` and the scales of queries and keys.
 
 Of a group, m is the weight of the largest magnitude, with its sign, and m / -8 the scale, so that m itself is -8 and
 comes back (the scheme that llama.cpp calls Q4_0).  In memory each output is a row, for MatMulNBits and for
@@ -28,10 +28,15 @@ GROUP = 32
 LEAST_SCALE = 2.0**-14
 
 
+def is_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the parameter of this name and shape is [inputs, outputs], or one such for each codebook, and is stored
+    as whole numbers."""
+    return name.endswith(".kernel") and not name.startswith("logits") and len(shape) in (2, 3)
+
+
 def in_four_bits(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether the parameter of this name and shape is one that four bits are for."""
-    kernel = name.endswith(".kernel") and not name.startswith("logits") and len(shape) in (2, 3)
-    return kernel and shape[-2] % GROUP == 0
+    """Whether four bits are for it."""
+    return is_matrix(name, shape) and shape[-2] % GROUP == 0
 
 
 def round_groups(x: Any) -> tuple[Any, Any]:
@@ -68,8 +73,9 @@ def fake_quantize(params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 def quantize(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Kernel f32 [.., inputs, outputs] -> u8 [.., outputs, inputs/2] and scales f16 [.., outputs, inputs/32]."""
     numbers, scale = round_groups(kernel)
-    halves = np.swapaxes(numbers.reshape(kernel.shape) + 8, -1, -2).astype(np.uint8)
-    return halves[..., ::2] | halves[..., 1::2] << 4, np.swapaxes(scale[..., 0, :], -1, -2).astype(np.float16)
+    halves = np.ascontiguousarray(np.swapaxes(numbers.reshape(kernel.shape) + 8, -1, -2), np.uint8)
+    scales = np.ascontiguousarray(np.swapaxes(scale[..., 0, :], -1, -2), np.float16)
+    return halves[..., ::2] | halves[..., 1::2] << 4, scales
 
 
 def dequantize(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:

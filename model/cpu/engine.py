@@ -26,9 +26,9 @@ from musicgen.model.cpu.step import step
 from musicgen.model.cpu.threads import thread_team
 from musicgen.model.cpu.weights import BLOCKS, StackedWeights, embeddings, rename, select
 from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
-from musicgen.model.int8 import Weights, dequantize
 from musicgen.model.sampler import sample
 from musicgen.model.shapes import Float, Int, Int16
+from musicgen.model.storage import Weights, dequantize
 
 State: TypeAlias = SamplingState[np.ndarray, Cache]
 
@@ -61,7 +61,7 @@ class TokenHead:
 
 
 class OnnxEngine(Engine[np.ndarray, Cache]):
-    """An engine over weights as they are stored: int8 matrices with `.scale`, or float ones (see onnx_graph)."""
+    """An engine over weights as they are stored: matrices of whole numbers with `.scale`, or float ones."""
 
     xp = np
     dtype = "float32"
@@ -109,7 +109,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
 
     def new_cache(self, inputs: np.ndarray, latents: np.ndarray, max_inputs: int, max_latents: int) -> Cache:
         """A cache of which each row has so many inputs and latents int [B], and room for so many."""
-        outputs = self.head.output["output.kernel"].shape[1]
+        _, outputs = self._matrices.shape("output")
         return Cache(self.config, inputs, latents, max_inputs, max_latents, outputs)
 
     def run_pass(

@@ -17,9 +17,9 @@ from musicgen.model.cpu.noise import Rule, gumbel
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.weights import EPSILON, CpuWeights, select
-from musicgen.model.int8 import SCALE, Weights, dequantize
 from musicgen.model.sampler import sample
 from musicgen.model.shapes import Float, Int
+from musicgen.model.storage import SCALE, Weights, bits_of, dequantize
 
 
 class FrameHead:
@@ -31,10 +31,14 @@ class FrameHead:
     def __init__(self, config: ModelConfig, weights: Weights, threads: int | None):
         self.config = config
         Q, D, W = config.channels, config.width, config.depth_width
-        kernel = weights["view.kernel"].transpose(1, 0, 2).reshape(D, Q * W)
+        view, scale = weights["view.kernel"], weights.get(f"view.kernel{SCALE}")
+        if bits_of(view) == 4 and scale is not None:
+            kernel, scale = view.reshape(Q * W, -1), scale.reshape(Q * W, -1)
+        else:
+            kernel, scale = view.transpose(1, 0, 2).reshape(D, Q * W), None if scale is None else scale.reshape(Q * W)
         self.output: dict[str, np.ndarray] = {"output.kernel": kernel}
-        if kernel.dtype == np.int8:
-            self.output[f"output.kernel{SCALE}"] = weights[f"view.kernel{SCALE}"].reshape(Q * W)
+        if scale is not None:
+            self.output[f"output.kernel{SCALE}"] = scale
         table = weights["table"].astype(np.float32)
         self.embeddings = table @ dequantize(select(weights, "widen."))["widen.kernel"]  # f32 [Q, S, D]
         self.known = table @ dequantize(select(weights, "told."))["told.kernel"]  # f32 [Q, S, W]

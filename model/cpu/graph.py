@@ -1,6 +1,6 @@
 """The model of perceiver_ar.py as ONNX graphs over the weights as released: whole passes, and new beginnings.
 
-Block matrices stay int8 with a float32 scale per output (checkpoints.quantize): `MatMulNBits` multiplies their very
+Block matrices stay whole numbers of 8 or 4 bits with their scales (model/storage.py): `MatMulNBits` multiplies the very
 bytes, with activations rounded to 8 bits in blocks.  A matrix given in float32 stays float32.  Attention is
 `GroupQueryAttention`.  Rows are aligned on the left here and padded on the right, so that
 every row counts its inputs and its latents from 0; only differences of positions matter to rotary attention.
@@ -18,7 +18,7 @@ import numpy as np
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 from musicgen.model.cpu.weights import EPSILON, CpuWeights, decode_names, local_names
-from musicgen.model.int8 import SCALE, Weights
+from musicgen.model.storage import SCALE, Weights, shape_of
 
 
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -48,7 +48,7 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ValueError unless the weights have these names and shapes."""
-    found = {name: values.shape for name, values in weights.items() if not name.endswith(SCALE)}
+    found = {name: shape_of(values) for name, values in weights.items() if not name.endswith(SCALE)}
     wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
     if wrong:
         raise ValueError(f"parameters do not fit the config: {', '.join(wrong[:3])}")
@@ -76,20 +76,20 @@ class Layers:
 
     def linear(self, x: str, *names: str) -> str:
         """x @ the kernels of these names side by side."""
-        if not self.matrices.is_int8(*names):
-            kernel = self.matrices.concatenate("kernel", *names).astype(np.float32)
-            return self.graph.node("MatMul", [x, self.graph.constant(kernel)])[0]
+        bits = self.matrices.bits(*names)
+        if bits == 32:
+            return self.graph.node("MatMul", [x, self.graph.constant(self.matrices.floats(*names))])[0]
         key = f"{' '.join(names)}.kernel"
         kernel, scale = self.matrices.for_matmul(*names)
-        outputs, _, block = kernel.shape
+        inputs, outputs = self.matrices.shape(*names)
         return self.graph.node(
             "MatMulNBits",
             [x, self.graph.shared(key, kernel), self.graph.shared(key + SCALE, scale)],
             domain=CONTRIB,
-            K=self.weights[f"{names[0]}.kernel"].shape[0],
+            K=inputs,
             N=outputs,
-            bits=8,
-            block_size=block,
+            bits=bits,
+            block_size=kernel.shape[-1] * 8 // bits,
             accuracy_level=4,  # activations to int8, by which the processor's dot products of bytes can be used
         )[0]
 
@@ -175,7 +175,7 @@ class Layers:
 
     def outputs(self, x: str) -> None:
         """Hand back what the latents say of the token after each."""
-        width = self.weights["output.kernel"].shape[1]
+        _, width = self.matrices.shape("output")
         self.graph.output("outputs", self.decode(x), np.float32, ("B", "R", width))
 
 

@@ -17,6 +17,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+FAST = ("reassoc", "contract", "nsz", "arcp", "nnan")  # what may be done to sums and products
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """njit without the GIL; kept on disk for the next process wherever there is room for it."""
@@ -24,7 +26,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         "nogil": True,
         "no_cfunc_wrapper": True,  # nobody calls them from C, and one takes a tenth of the time to compile
         "error_model": "numpy",
-        "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan"},
+        "fastmath": set(FAST),
     }
     with contextlib.suppress(RuntimeError):  # nowhere to keep it
         return njit(function, cache=True, **options)

@@ -19,11 +19,11 @@ import numpy as np
 from numba import float32, int8, int32, types, uint8
 from numba.extending import overload
 
+from musicgen.model.cpu.four_bits import AHEAD, product_of_halves
 from musicgen.model.cpu.memory import CHUNK, CROSS, LATENT, LOCAL, Caches, Shared, Weights
 from musicgen.model.cpu.primitives import compiled, prefetch, wait
 from musicgen.model.cpu.weights import EPSILON
 
-AHEAD = 5120  # bytes: how far before its use a weight is asked for
 ROWS_AHEAD = 8  # of a chunk: the same for keys and values
 AT_ONCE = 640  # weights between two such questions: a core has few open at a time
 LOG2_E = 1.4426950408889634
@@ -45,7 +45,18 @@ def _number(weight):  # type: ignore[no-untyped-def]
 
 @compiled
 def product(kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, part: int, parts: int) -> None:
-    """out [B, O] = x [B, D] @ (kernel [O, D] * scale [O]).T, this part's outputs of it."""
+    """out [B, O] = x [B, D] @ (kernel [O, D] * scale [O]).T, this part's outputs of it; or of a matrix in four bits."""
+    if scale.ndim == 2:  # known when this is compiled
+        product_of_halves(kernel, scale, x, out, part, parts)
+    else:
+        product_of_rows(kernel, scale, x, out, part, parts)
+
+
+@compiled
+def product_of_rows(
+    kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, part: int, parts: int
+) -> None:
+    """The same of a matrix of bytes or floats."""
     outputs, D = kernel.shape
     flat, floats = kernel.reshape(-1), np.empty(AT_ONCE, np.float32)
     for o in range(outputs * part // parts, outputs * (part + 1) // parts):

@@ -1,4 +1,4 @@
-"""The matrices of a checkpoint as a CPU reads them: a row of bytes for each output, the very bytes that are stored.
+"""The matrices of a checkpoint as a CPU reads them: a row of bytes for each output, the very numbers that are stored.
 
 `CpuWeights` hands them to ONNX Runtime's operators, for passes, and `StackedWeights` also to model/cpu/step.py, for
 steps: both read the same memory.
@@ -11,7 +11,8 @@ import numpy as np
 from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.memory import KINDS
 from musicgen.model.cpu.memory import Weights as StepWeights
-from musicgen.model.int8 import SCALE, Weights
+from musicgen.model.int4 import GROUP
+from musicgen.model.storage import SCALE, Weights, bits_of, dequantize, shape_of
 
 EPSILON = 1e-6  # of rms_norm
 BLOCKS = tuple(f"{kind}." for kind in KINDS)  # how the names of their weights begin
@@ -54,37 +55,55 @@ class CpuWeights:
         self.weights = weights
         self._for_matmul: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def is_int8(self, *names: str) -> bool:
-        """Whether these matrices are bytes with scales."""
-        return all(self.weights[f"{name}.kernel"].dtype == np.int8 for name in names)
+    def bits(self, *names: str) -> int:
+        """Of each weight in these matrices; 32 if they are not all of the same kind, or none is of whole numbers."""
+        found = {bits_of(self.weights[f"{name}.kernel"]) for name in names}
+        return found.pop() if found in ({4}, {8}) else 32
 
-    def concatenate(self, what: str, *names: str) -> np.ndarray:
-        """The kernels of these names side by side, or their scales."""
-        return np.concatenate([self.weights[f"{name}.{what}"] for name in names], axis=-1)
+    def shape(self, *names: str) -> tuple[int, int]:
+        """Inputs and outputs of these kernels side by side."""
+        shapes = [shape_of(self.weights[f"{name}.kernel"]) for name in names]
+        return shapes[0][0], sum(shape[1] for shape in shapes)
+
+    def floats(self, *names: str) -> np.ndarray:
+        """f32 [inputs, outputs]: the kernels of these names side by side."""
+        kernels = (dequantize(select(self.weights, f"{name}.kernel"))[f"{name}.kernel"] for name in names)
+        return np.concatenate(list(kernels), axis=-1)
 
     def rows(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
-        """Kernels one below the other, f32 or u8 [outputs, inputs], and f32 [outputs], the scales of bytes.
+        """Kernels one below the other and their scales.
 
-        Bytes have 128 for zero, and 16, 32, 64 or 128 of them divide a row, which zeros may end.
+        f32 [outputs, inputs] and ones [outputs]; or u8 [outputs, inputs], 128 for zero, of which 16, 32, 64 or 128
+        divide a row, which zeros may end, and f32 [outputs]; or u8 [outputs, inputs/2] and f32 [outputs, groups], as
+        model/int4.py has them.
         """
-        if not self.is_int8(*names):
-            kernel = np.ascontiguousarray(self.concatenate("kernel", *names).T, np.float32)
+        bits = self.bits(*names)
+        if bits == 32:
+            kernel = np.ascontiguousarray(self.floats(*names).T)
             return kernel, np.ones(len(kernel), np.float32)
-        kernel = self.concatenate("kernel", *names)
-        inputs, outputs = kernel.shape
-        padded = np.full((outputs, -(-inputs // 16) * 16), 128, np.uint8)
-        np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
-        return padded, self.concatenate(f"kernel{SCALE}", *names).astype(np.float32)
+        kernel, scale = (
+            np.concatenate([self.weights[f"{name}.kernel{what}"] for name in names], axis=0 if bits == 4 else -1)
+            for what in ("", SCALE)
+        )
+        if bits == 8:
+            inputs, outputs = kernel.shape
+            padded = np.full((outputs, -(-inputs // 16) * 16), 128, np.uint8)
+            np.bitwise_xor(kernel.T.view(np.uint8), 0x80, out=padded[:, :inputs])
+            kernel = padded
+        return kernel, scale.astype(np.float32)
 
     def for_matmul(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
-        """int8 kernels as u8 [outputs, blocks, block], 128 for zero, and their f32 scales [outputs, blocks]."""
+        """Kernels u8 [outputs, blocks, bytes of a block], 128 or 8 for zero, and their f32 scales [outputs, blocks]."""
         key = " ".join(names)
         if key not in self._for_matmul:
             kernel, scale = self.rows(*names)
-            outputs, inputs = kernel.shape
-            block = next(size for size in (128, 64, 32, 16) if inputs % size == 0)
-            scales = np.repeat(scale[:, None], inputs // block, axis=1)
-            self._for_matmul[key] = kernel.reshape(outputs, -1, block), scales
+            outputs, size = kernel.shape
+            if self.bits(*names) == 8:
+                block = next(n for n in (128, 64, 32, 16) if size % n == 0)
+                scale = np.repeat(scale[:, None], size // block, axis=1)
+            else:
+                block = GROUP // 2
+            self._for_matmul[key] = kernel.reshape(outputs, -1, block), scale
         return self._for_matmul[key]
 
 
@@ -110,7 +129,7 @@ class StackedWeights(CpuWeights):
         q, kv = c.heads * c.head_size, c.kv_heads * c.head_size
         within = {"query": 0, "key": q, "value": q + kv}
         first = within.get(part, 0)
-        count = sum(self.weights[f"{name}.kernel"].shape[1] for name in names)
+        _, count = self.shape(*names)
         kernel, scale = self.stacks["query" if part in within else part]
         at = self.blocks.index(block)
         return kernel[at, first : first + count], scale[at, first : first + count]

@@ -17,7 +17,7 @@ from musicgen.app.errors import EnvironmentProblem
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No real weights: those are checked by their own tests."""
     config = SimpleNamespace(latents=64, context=256)
-    weights = SimpleNamespace(name="fake", sha256="f" * 64, config=config)
+    weights = SimpleNamespace(name="fake", sha256="f" * 64, config=config, bits=4)
     monkeypatch.setattr(generate, "open_weights", lambda checkpoint: weights)
 
 
@@ -34,7 +34,7 @@ def test_a_healthy_install(capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = report(capsys)
     assert code == 0
     assert all(finding["state"] == "ok" for finding in findings.values() if finding["needed"])
-    assert "verified" in str(findings["weights"]["detail"])
+    assert "verified, 4 bits" in str(findings["weights"]["detail"])
     assert "cpu" in str(findings["device"]["detail"]) or "gpu" in str(findings["device"]["detail"])
     assert "ONNX Runtime" in str(findings["generation"]["detail"]) or "JAX" in str(findings["generation"]["detail"])
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]

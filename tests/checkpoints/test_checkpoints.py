@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from musicgen import checkpoints
 from musicgen.checkpoints import CheckpointError, Released, UnknownCheckpointError, codec_release
 from musicgen.data_prep import VOCABULARY
-from musicgen.model import parameters
+from musicgen.model import int4, parameters
 from musicgen.model.config import ModelConfig
 
 CONFIG = ModelConfig(width=32, heads=4, local_layers=1, layers=1, cross_attends=1, context=64, latents=16)
@@ -89,6 +90,59 @@ def test_round_trip(released: Path) -> None:
             np.testing.assert_array_equal(back, values.astype(np.float16).astype(np.float32))
     assert matrices == 6 * 3
     parameters.bind(CONFIG, loaded.params)
+
+
+def test_four_bits(tmp_path: Path) -> None:
+    """Half the bytes, the numbers of model/int4.py, and a config that says so."""
+    params = random_parameters()
+    checkpoints.release(tmp_path / "four", CONFIG, params, VOCABULARY.to_json(), ABOUT, "# Toy\n", bits=4)
+    loaded = checkpoints.load(tmp_path / "four")
+    assert (loaded.bits, loaded.config, loaded.about) == (4, CONFIG, ABOUT)
+    assert json.loads((tmp_path / "four" / "config.json").read_text())["bits"] == 4
+    for name, values in params.items():
+        halves = int4.in_four_bits(name, values.shape)
+        expected = int4.dequantize(*int4.quantize(values)) if halves else values.astype(np.float16)
+        np.testing.assert_array_equal(loaded.params[name], expected.astype(np.float32))
+        assert (loaded.weights[name].nbytes == values.size // 2) == halves
+    parameters.bind(CONFIG, loaded.params)
+
+
+def test_weights_of_before(released: Path, copy: Path) -> None:
+    """A config that does not speak of bits is one of eight."""
+    config = json.loads((copy / "config.json").read_text())
+    assert config.pop("bits") == 8
+    (copy / "config.json").write_text(json.dumps(config))
+    checkpoints.write_sums(copy)
+    before, now = checkpoints.load(copy), checkpoints.load(released)
+    assert before.bits == now.bits == 8 and before.about == now.about
+    assert all(np.array_equal(before.weights[name], values) for name, values in now.weights.items())
+
+
+NAME = "layers.0.up.kernel"
+
+
+@pytest.mark.parametrize(
+    "bits, damage, complaint",
+    [
+        (4, lambda w: {NAME: w[NAME][:, :8]}, "layers.0.up.kernel has no scale"),
+        (4, lambda w: {NAME: w[NAME][:5]}, "layers.0.up.kernel has no scale"),
+        (4, lambda w: {NAME: w[NAME][0, 0]}, "layers.0.up.kernel has no scale"),
+        (4, lambda w: {NAME: w[NAME].view(np.int8)}, "layers.0.up.kernel has no scale"),
+        (4, lambda w: {f"{NAME}.scale": w[f"{NAME}.scale"][:, 0]}, "layers.0.up.kernel has no scale"),
+        (8, lambda w: {NAME: w[NAME].view(np.uint8)}, "layers.0.up.kernel has no scale"),
+        (8, lambda w: checkpoints.quantize(random_parameters(), 4), "of 4 bits, and config.json says otherwise"),
+        (4, lambda w: checkpoints.quantize(random_parameters(), 8), "of 8 bits, and config.json says otherwise"),
+    ],
+)
+def test_matrices_that_are_damaged(tmp_path: Path, bits: int, damage: Any, complaint: str) -> None:
+    """With valid sums: one line says which."""
+    weights = checkpoints.quantize(random_parameters(), bits)
+    documents = {"config.json": {"model": CONFIG.to_dict(), "bits": bits}, "tokenizer.json": VOCABULARY.to_json()}
+    checkpoints.write(tmp_path / "toy", weights, documents, "# Toy\n")
+    checkpoints.load(tmp_path / "toy")
+    damaged = {name: np.ascontiguousarray(values) for name, values in (weights | damage(weights)).items()}
+    checkpoints.write(tmp_path / "toy", damaged, documents, "# Toy\n")
+    assert complaint in refusal(tmp_path / "toy")
 
 
 def test_what_is_written(released: Path) -> None:

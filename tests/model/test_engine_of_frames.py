@@ -149,11 +149,12 @@ def test_other_models(kind: type[Engine]) -> None:
         kind(FRAMES, random_parameters(FRAMES)).start([frames(3)], latents=17)  # type: ignore[call-arg]
 
 
-def test_bytes_are_nearly_what_they_were() -> None:
-    """The released int8 weights through ONNX Runtime, against the same weights as floats through JAX."""
+@pytest.mark.parametrize("bits", [8, 4])
+def test_whole_numbers_are_nearly_what_they_were(bits: int) -> None:
+    """Weights as stored through ONNX Runtime, against the same weights as floats through JAX; codes, too."""
     config = dataclasses.replace(FRAMES, width=64, depth_width=32)
-    stored = checkpoints.quantize(random_parameters(config))
-    assert stored["view.kernel"].dtype == stored["readout.kernel"].dtype == np.int8
+    stored = checkpoints.quantize(random_parameters(config), bits)
+    assert stored["view.kernel"].dtype == stored["readout.kernel"].dtype == (np.uint8 if bits == 4 else np.int8)
     jax_engine, onnx_engine = JaxEngine(config, checkpoints.dequantize(stored)), OnnxEngine(config, stored)
     tokens, start = frames(12)[None].astype(np.int32), np.zeros(1, np.int32)
     x, _ = jax_engine.prefill(tokens, start, latents=1, max_latents=4, max_inputs=16, free_inputs=3)
@@ -161,3 +162,5 @@ def test_bytes_are_nearly_what_they_were() -> None:
     kernel = np.asarray(jax_engine.params["view.kernel"])
     normal = np.asarray(x) / np.sqrt((np.asarray(x) ** 2).mean(axis=-1, keepdims=True) + 1e-6)
     assert_close(views.reshape(1, Q, -1), np.einsum("bd,qdw->bqw", normal, kernel), 0.1)
+    token = frames(1, seed=3).astype(np.int32)
+    assert_close(onnx_engine.logits(views, token), jax_engine.logits(x, token), 0.2)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import TOY, AnyToken, random_parameters, random_tokens
 
+from musicgen.model import int4
 from musicgen.model.cpu import threads
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.memory import CHUNK, in_chunks, in_order
@@ -39,6 +40,21 @@ def test_gelu() -> None:
     gelu(found, np.empty(len(x), np.float32), np.empty(len(x), np.int32))
     wide = x.astype(np.float64)
     np.testing.assert_allclose(found, wide / 2 * (1 + np.tanh(0.7978845608 * (wide + 0.044715 * wide**3))), atol=2e-6)
+
+
+@given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_products_in_four_bits(rows: int, outputs: int, groups: int, parts: int) -> None:
+    """The same of halves of bytes, each group with its own scale."""
+    rng = np.random.default_rng(outputs * groups)
+    kernel = (rng.normal(size=(32 * groups, outputs)) * rng.uniform(0.01, 9, outputs)).astype(np.float32)
+    packed, scales = int4.quantize(kernel)
+    x = rng.normal(size=(rows, 32 * groups)).astype(np.float32)
+    out = np.full((rows, outputs), np.nan, np.float32)
+    for part in range(parts):
+        product(packed, scales.astype(np.float32), x, out, part, parts)
+    rounded = int4.dequantize(packed, scales).astype(np.float64)
+    np.testing.assert_allclose(out, x @ rounded, atol=1e-6 * np.abs(rounded).sum(axis=0).max())
 
 
 @given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 1500), st.integers(1, 5), st.booleans())
