@@ -170,7 +170,9 @@ class Model:
         if not several:
             raise BadInput("there is nothing to score: give a MIDI file")
         pieces = [np.concatenate([[BOS], encode(apply_pedal(_music(one))), [EOS]]).astype(np.int16) for one in several]
-        return score(self.released, pieces, latents=latents, context=context, stride=stride)
+        scored = score(self.released, pieces, latents=latents, context=context, stride=stride)
+        assert scored is not None  # nobody stopped it
+        return scored
 
     def logits(
         self, tokens: Sequence[int] | np.ndarray, *, latents: int | None = None, context: int | None = None

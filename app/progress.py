@@ -65,7 +65,7 @@ class Progress:
         share = min(done / self.total, 1.0)
         whole = f"{self.total:g}" if self.realtime else f"{self.total:,.0f}"
         speed = f"{rate:.1f}x real time" if self.realtime else f"{rate:,.0f}/s"
-        left = _clock((self.total - done) / rate) if rate > 0 else "?"
+        left = clock((self.total - done) / rate) if rate > 0 else "?"
         filled = round(share * BAR)
         return f"[{'#' * filled}{'.' * (BAR - filled)}] {number} / {whole} {self.unit}  {speed}  {left} left"
 
@@ -92,7 +92,8 @@ class Progress:
         self.close()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """So many seconds as a person reads them."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -6,6 +6,7 @@
     CARD.md                            data, licence, command, figures, limits
     SHA256SUMS                         of those files; the hash of its lines, the card's apart, names the checkpoint
     memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
+    training_files.txt                 which files those are (training_files.py)
 
 `load` gives them back, as stored or as float32 arrays, after checking every sum.  `write` replaces a folder as one
 (replace.py): a training that is killed while it writes leaves the weights of before.

@@ -1,14 +1,12 @@
 """Nats per token: every token of every piece scored exactly once, in order.
 
-A piece is a row of integers whose first (BOS) is context only.  Windows of at most N inputs advance by S and score
-their last S targets; the first window has M inputs, all of them latents, and scores all of its targets.
+A piece is a row of integers whose first (BOS) is context only; model/windows.py says what of it a call sees.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,24 +15,7 @@ import numpy as np
 from musicgen.model import parameters
 from musicgen.model.config import PAD, ModelConfig
 from musicgen.model.shapes import Array, Float, Int
-
-
-class Window(NamedTuple):
-    """One call of the model: inputs tokens[first:stop], of whose M latents the last `scored` count."""
-
-    first: int
-    stop: int
-    scored: int
-
-
-def windows(targets: int, N: int, M: int, S: int) -> Iterator[Window]:
-    """The windows over a piece of so many targets (one less than its tokens)."""
-    stop = min(M, targets)
-    yield Window(0, stop, stop)
-    while stop < targets:
-        scored = min(S, targets - stop)
-        stop += scored
-        yield Window(max(0, stop - N), stop, scored)
+from musicgen.model.windows import OnWindow, Window, check_lengths, windows
 
 
 @functools.partial(jax.jit, static_argnames=("config", "latents", "dtype"))
@@ -67,17 +48,18 @@ def nats_of_pieces(
     dtype: str = "float32",
     preamble: Sequence[int] | np.ndarray = (),
     windows: Callable[[int, int, int, int], Iterable[Window]] = windows,
+    on_window: OnWindow = lambda targets, nats: None,
 ) -> Iterator[np.ndarray]:
     """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS; or of frames, [.., Q].
 
     preamble: tokens that stand before every BOS wherever a window has room for them; they are not scored.
     windows: those that are looked at, from (targets, N, M, S); a target that none of them scores has 0.
+    on_window: told of every window that has been scored, in order.
 
     Raises ValueError unless 1 <= stride <= latents <= context.
     """
     N, M, S = context, latents, max(1, latents // 2) if stride is None else stride
-    if not 1 <= S <= M <= N:
-        raise ValueError(f"need 1 <= stride <= latents <= context, got stride {S}, latents {M}, context {N}")
+    check_lengths(M, N, S)
     score = functools.partial(_nats, params, config=config, latents=M, dtype=dtype)
 
     def flush(waiting: list[tuple[np.ndarray, np.ndarray, Window]]) -> None:
@@ -92,8 +74,10 @@ def nats_of_pieces(
             inputs[row, start[row] :] = seen
             targets[row, M - w.scored :] = tokens[w.stop - w.scored + 1 : w.stop + 1]
         nats = np.asarray(score(inputs, targets, start))
-        for row, (_, out, w) in enumerate(waiting):
-            out[w.stop - w.scored : w.stop] = nats[row, M - w.scored :]
+        for row, (tokens, out, w) in enumerate(waiting):
+            scored = slice(w.stop - w.scored, w.stop)
+            out[scored] = nats[row, M - w.scored :]
+            on_window(tokens[1:][scored], out[scored])
         waiting.clear()
 
     waiting: list[tuple[np.ndarray, np.ndarray, Window]] = []

@@ -11,17 +11,23 @@ import dataclasses
 import itertools
 import json
 import sys
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
+from musicgen.app.progress import Progress, clock
+from musicgen.app.stop import Stop
 
 if TYPE_CHECKING:
-    pass
+    from musicgen.checkpoints import Released
+
+SHOWN = 3  # names in a line
+AT_ONCE = 0.01  # seconds: windows that come so close together were one call of the model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,11 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     samples_report.add_arguments(parser)
 
 
+class Piece(NamedTuple):
+    """What is scored: int16 [T] from BOS to EOS, of the file of that name and sha256."""
+
+    name: str
+    sha256: str
+    tokens: np.ndarray
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Score and report."""
-    from musicgen.app.evaluation.likelihood import score
-    from musicgen.app.generate import open_weights
-    from musicgen.app.progress import Progress
     from musicgen.data_prep.dataset.prep import PrepError
     from musicgen.data_prep.dataset.shards import ShardError
 
@@ -67,51 +78,122 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.memorisation or arguments.build_index:
         return memorisation_report.run(arguments)
     try:
-        pieces = list(itertools.islice(_pieces(arguments), arguments.limit))
+        return _score(arguments)
     except (ShardError, PrepError) as error:
         raise BadInput(str(error)) from None
-    if not pieces:
-        raise BadInput("there is nothing to score: no piece was found")
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from musicgen.app.evaluation.likelihood import lengths, score
+    from musicgen.app.generate import open_weights
+
     released = open_weights(arguments.checkpoint)
-    lengths = {name: getattr(arguments, name) for name in ("latents", "context", "stride")}
-    with Progress(sum(map(len, pieces)) - len(pieces), "tokens", quiet=arguments.quiet) as progress:
+    sizes = {name: getattr(arguments, name) for name in ("latents", "context", "stride")}
+    with Progress(0, "tokens", quiet=arguments.quiet) as progress:
+        progress.note("reading the pieces ...")
+        pieces = list(itertools.islice(_pieces(arguments), arguments.limit))
+        if not pieces:
+            raise BadInput("there is nothing to score: no piece was found")
+        known = _trained_on(released, pieces, arguments.quiet)
+        schedule = Schedule([len(piece.tokens) - 1 for piece in pieces], *lengths(released, **sizes))
+        progress.total = schedule.tokens
+        if not arguments.quiet:
+            _say(f"scoring {schedule.tokens:,} tokens of {_count(pieces)} with {released.name} ...")
 
         def on_progress(tokens: int, nats: float) -> None:
+            left = schedule.one_more()
+            if left is not None and not arguments.quiet:
+                _say(f"this will take about {clock(left)}")
             progress.update(tokens, f"{nats:.4f} nats/token")
 
-        report = dataclasses.asdict(score(released, pieces, **lengths, on_progress=on_progress))
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print(
-            "\n".join(
-                f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}"
-                for name, value in report.items()
-            )
-        )
-    return 0
+        tokens = [piece.tokens for piece in pieces]
+        with Stop() as stop:
+            scored = score(released, tokens, **sizes, on_progress=on_progress, should_stop=lambda: bool(stop))
+    if scored is None:
+        raise KeyboardInterrupt
+    report = dataclasses.asdict(scored)
+    if known:
+        report["trained_on"] = len(known)
+    if stop:
+        report["stopped"] = True
+        _say(f"stopped after {scored.tokens:,} of {schedule.tokens:,} tokens; the score so far:")
+    print(json.dumps(report) if arguments.json else _table(report))
+    return stop.exit_code
 
 
-def _pieces(arguments: argparse.Namespace) -> Iterator[np.ndarray]:
-    """The pieces to score, in order, int16 [T] from BOS to EOS."""
-    from musicgen.data_prep.dataset.loader import evaluation_pieces, with_ends
+def _table(report: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}"
+        for name, value in report.items()
+    )
+
+
+def _count(pieces: list[Piece]) -> str:
+    return f"{len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
+
+
+def _say(line: str) -> None:
+    print(f"musicgen: {line}", file=sys.stderr, flush=True)
+
+
+def _trained_on(released: Released, pieces: list[Piece], quiet: bool) -> list[str]:
+    """The pieces that the weights were trained on; a line names them."""
+    from musicgen.checkpoints.training_files import HASH, read_training_files
+
+    files = read_training_files(released.folder)
+    known = [piece.name for piece in pieces if piece.sha256[:HASH] in files]
+    if known and not quiet:
+        shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+        _say(f"{released.name} was trained on {len(known)} of {_count(pieces)}, and knows them: {shown}")
+    return known
+
+
+class Schedule:
+    """How much there is to score, and for how long, once the first windows have shown it."""
+
+    def __init__(self, targets: list[int], M: int, N: int, S: int) -> None:
+        """targets: of each piece.  M, N, S: of the windows."""
+        self.tokens = sum(targets)
+        self.left = sum(1 + max(0, -(-(count - M) // S)) for count in targets)
+        self.batch, self.began, self.told = 0, time.monotonic(), False
+
+    def one_more(self) -> float | None:
+        """A window has been scored: the seconds left, when they are known for the first time.
+
+        Some come at once, and the first bring the time in which all is made ready.
+        """
+        self.left -= 1
+        now = time.monotonic()
+        if self.batch and now - self.began > AT_ONCE and not self.told:
+            self.told = True
+            return (self.left + 1) / self.batch * (now - self.began) if self.left else None
+        if not self.batch or now - self.began <= AT_ONCE:
+            self.batch, self.began = self.batch + 1, now
+        return None
+
+
+def _pieces(arguments: argparse.Namespace) -> Iterator[Piece]:
+    """The pieces to score, in order."""
+    from musicgen.data_prep.dataset.loader import with_ends
     from musicgen.data_prep.dataset.pieces import Rejected, find_items, prepare
+    from musicgen.data_prep.dataset.shards import ShardSet
     from musicgen.data_prep.dataset.splits import find_table
 
     if arguments.data:
         if not arguments.split:
             raise BadInput("--data needs --split validation or --split test")
-        for _, tokens in evaluation_pieces(arguments.data, arguments.split):
-            yield tokens
+        shards = ShardSet(arguments.data, arguments.split)
+        for i, entry in enumerate(shards.items):
+            yield Piece(entry["name"], entry["sha256"], with_ends(shards.tokens(i)))
         return
     table = arguments.csv or (find_table(arguments.midi_dir) if arguments.split else None)
     if arguments.split and table is None:
-        print("musicgen: no csv says which file is in which split: scoring every file", file=sys.stderr)
+        _say("no csv says which file is in which split: scoring every file")
     items, _ = find_items(arguments.midi_dir, table)
     for item in items:
         if table is None or arguments.split in (None, item.split):
             made = prepare(item)
             if isinstance(made, Rejected):
-                print(f"musicgen: left out: {made.name}: {made.reason}", file=sys.stderr)
+                _say(f"left out: {made.name}: {made.reason}")
             else:
-                yield with_ends(made.tokens)
+                yield Piece(made.name, made.sha256, with_ends(made.tokens))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from musicgen.app.errors import BadInput
+from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
+from musicgen.data_prep.rules.preamble import preamble
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
+    from musicgen.model.windows import OnWindow
 
-BATCH_INPUTS = {"cpu": 4096, "gpu": 131_072, "tpu": 131_072}  # inputs in one call of the model
+BATCH_INPUTS = {"cpu": 4096, "gpu": 131_072, "tpu": 131_072}  # inputs in one call of the model by JAX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,49 +47,88 @@ def score(
     context: int | None = None,
     stride: int | None = None,
     on_progress: Callable[[int, float], None] = lambda tokens, nats: None,
-) -> Score:
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Score | None:
     """Score pieces, each int16 [T] from BOS to EOS.
 
     Args:
         released: the weights.
         pieces: at least one.
         latents, context, stride: M, N and S; the model's own, and M/2.
-        on_progress: called after each piece with the tokens so far and their mean in nats.
+        on_progress: called after each window with the tokens so far and their mean in nats.
+        should_stop: asked after each window; then the score is that of what has been scored, None if nothing has.
 
     Raises:
         BadInput: M, N and S do not fit each other.
     """
-    import jax
-
-    from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
-    from musicgen.data_prep.rules.preamble import preamble
-    from musicgen.model.evaluate import nats_of_pieces
-
-    N = context or released.config.context
-    M = latents or min(released.config.latents, N)
-    S = stride or max(1, M // 2)
-    backend = jax.default_backend()
-    nats, tokens, notes, ticks = 0.0, 0, 0, 0
+    M, N, S = lengths(released, latents, context, stride)
+    tally = Tally(on_progress, should_stop)
     try:
-        scored = nats_of_pieces(
-            released.config,
-            {name: jax.numpy.asarray(x) for name, x in released.params.items()},
-            pieces,
-            latents=M,
-            context=N,
-            stride=S,
-            batch=max(1, BATCH_INPUTS.get(backend, 4096) // N),
-            dtype="float32" if backend == "cpu" else "bfloat16",
-            preamble=preamble(),
-        )
-        for piece, of_piece in zip(pieces, scored, strict=True):
-            nats += float(of_piece.astype(np.float64).sum())
-            tokens += len(of_piece)
-            notes += int((KINDS[piece] == Kind.NOTE_ON).sum())
-            ticks += int(steps(piece)[-1])
-            on_progress(tokens, nats / tokens)
+        for _ in nats_of_pieces(released, pieces, M, N, S, tally.add):
+            tally.pieces += 1
+    except Enough:
+        pass
     except ValueError as error:
         raise BadInput(str(error)) from None
-    bits = nats / math.log(2)
-    per_second = bits / max(ticks / STEPS_PER_SECOND, 1e-9)
-    return Score(nats / tokens, bits / max(notes, 1), per_second, tokens, len(pieces), M, N, S)
+    if not tally.tokens:
+        return None
+    bits = tally.nats / math.log(2)
+    per_second = bits / max(tally.ticks / STEPS_PER_SECOND, 1e-9)
+    mean = tally.nats / tally.tokens
+    return Score(mean, bits / max(tally.notes, 1), per_second, tally.tokens, tally.pieces, M, N, S)
+
+
+def lengths(released: Released, latents: int | None, context: int | None, stride: int | None) -> tuple[int, int, int]:
+    """M, N and S: those asked for, or the model's own and M/2."""
+    N = context or released.config.context
+    M = latents or min(released.config.latents, N)
+    return M, N, stride or max(1, M // 2)
+
+
+class Enough(Exception):
+    """The score so far is wanted."""
+
+
+class Tally:
+    """What the windows so far come to."""
+
+    def __init__(self, on_progress: Callable[[int, float], None], should_stop: Callable[[], bool]) -> None:
+        self.on_progress, self.should_stop = on_progress, should_stop
+        self.nats, self.tokens, self.notes, self.ticks, self.pieces = 0.0, 0, 0, 0, 0
+
+    def add(self, targets: np.ndarray, nats: np.ndarray) -> None:
+        """One more window. Raises Enough."""
+        self.nats += float(nats.astype(np.float64).sum())
+        self.tokens += len(targets)
+        self.notes += int((KINDS[targets] == Kind.NOTE_ON).sum())
+        self.ticks += int(steps(targets)[-1])
+        self.on_progress(self.tokens, self.nats / self.tokens)
+        if self.should_stop():
+            raise Enough
+
+
+def nats_of_pieces(
+    released: Released, pieces: Sequence[np.ndarray], M: int, N: int, S: int, on_window: OnWindow
+) -> Iterator[np.ndarray]:
+    """The nats f32 [T] of each piece, by whatever is fastest here."""
+    from musicgen.app import backend
+
+    sizes: dict[str, Any] = {"latents": M, "context": N, "stride": S, "preamble": preamble(), "on_window": on_window}
+    if backend.chosen() == backend.ONNX:
+        engine, _ = backend.open_engine(released)
+        from musicgen.model.cpu import scoring
+        from musicgen.model.cpu.engine import OnnxEngine
+
+        assert isinstance(engine, OnnxEngine)
+        yield from scoring.nats_of_pieces(engine, pieces, **sizes)
+        return
+    platform = backend.jax_platform()
+    import jax
+
+    from musicgen.model.evaluate import nats_of_pieces
+
+    backend.keep_compiled()
+    params = {name: jax.numpy.asarray(x) for name, x in released.params.items()}
+    dtype = "float32" if platform == "cpu" else "bfloat16"
+    batch = max(1, BATCH_INPUTS.get(platform, 4096) // N)
+    yield from nats_of_pieces(released.config, params, pieces, batch=batch, dtype=dtype, **sizes)

@@ -13,7 +13,9 @@ from jax.experimental.multihost_utils import process_allgather
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput
 from musicgen.app.training.job import WEIGHTS, Job, history, open_start
+from musicgen.checkpoints.training_files import read_training_files, write_training_files
 from musicgen.data_prep.dataset.loader import batches, evaluation_pieces
+from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.vocabulary import VOCABULARY
 from musicgen.model.evaluate import nats_of_pieces
@@ -51,6 +53,8 @@ def train_notes(recipe: Recipe, job: Job) -> int:
         host_count=hosts,
         workers=job.workers,
     )
+    files = {item["sha256"] for item in ShardSet(job.data, "train").items}
+    files |= read_training_files(start.folder) if start is not None else set()
     pieces = [tokens for _, tokens in evaluation_pieces(job.data, "validation")]
     pieces = pieces[:: max(1, len(pieces) // recipe.validation_pieces)][: recipe.validation_pieces]
 
@@ -62,6 +66,7 @@ def train_notes(recipe: Recipe, job: Job) -> int:
             about = {"steps": step, "training": dataclasses.asdict(config), **figures, **history(start)}
             card = job.card("A model", step)
             checkpoints.release(job.out / WEIGHTS, config.model, arrays, VOCABULARY.to_json(), about, card)
+            write_training_files(job.out / WEIGHTS, files)
             if job.samples:
                 _write_sample(job.out, step)
         return figures

@@ -90,6 +90,11 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
             self.head = TokenHead(config, weights)
         self._matrices = StackedWeights(select(weights, *BLOCKS) | self.head.output, config)
 
+    @property
+    def matrices(self) -> StackedWeights:
+        """What graphs are made of, for model/cpu/scoring.py."""
+        return self._matrices
+
     @functools.cached_property
     def params(self) -> dict[str, np.ndarray]:  # type: ignore[override]  # made when asked for
         """The parameters as float32 arrays, for model/evaluate.py."""

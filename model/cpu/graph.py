@@ -169,6 +169,29 @@ class Layers:
         up = self.graph.node("FastGelu", [self.linear(normal, f"{name}.up")], domain=CONTRIB)[0]
         return self.graph.node("Add", [x, self.linear(up, f"{name}.down")])[0]
 
+    def as_cache(self, x: str, length: int = 0) -> str:
+        """[B, T, G*K] -> [B, G, T, K]; in windows of `length` first, if one is given."""
+        G, K = self.config.kv_heads, self.config.head_size
+        shape = self.shape(-1, length, G, K) if length else self.shape(0, 0, G, K)
+        return self.graph.node("Transpose", [self.graph.node("Reshape", [x, shape])[0]], perm=[0, 2, 1, 3])[0]
+
+    def local(self, name: str, h: str, positions: str, windows: str, in_windows: str) -> tuple[str, str, str]:
+        """A block over the inputs, T a multiple of W, and its keys and values [B, T, G*K]; see `pass_graph`.
+
+        Each window of inputs is a row of its own, whose cache holds the window before it.
+        """
+        graph, c = self.graph, self.config
+        H, G, K, W = c.heads, c.kv_heads, c.head_size, c.local_window
+        q, k, v = self.project(name, self.norm(h), positions)
+        one_later = graph.constant(np.array([0, W, 0, 0, -W, 0], np.int64))
+        keys, values = (self.as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v))
+        own_q, own_k, own_v = (
+            graph.node("Reshape", [x, self.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G))
+        )
+        lengths = (windows, graph.constant(np.array(2 * W, np.int32)))
+        attended = self.attend(own_q, own_k, own_v, (keys, values), lengths, queries=in_windows, window=W)
+        return self.mix(h, graph.node("Reshape", [attended, graph.node("Shape", [q])[0]])[0], name), k, v
+
     def decode(self, x: str) -> str:
         """PerceiverAR.decode: logits, or all codebooks' views of a latent."""
         return self.linear(self.norm(x), "output")
@@ -207,29 +230,16 @@ def pass_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
     inputs, latents = counts(graph)
     how_many = graph.input("queries", np.int32, ("B",))
     windows, in_windows = (graph.input(name, np.int32, ("windows",)) for name in ("windows", "in_windows"))
-    H, G, K, W = config.heads, config.kv_heads, config.head_size, config.local_window
-    two_windows = graph.constant(np.array(2 * W, np.int32))
-    one_later = graph.constant(np.array([0, W, 0, 0, -W, 0], np.int64))
+    G, K = config.kv_heads, config.head_size
 
     def hand_back(name: str, k: str, v: str, length: str) -> None:
         for what, value in (("keys", k), ("values", v)):
             graph.output(f"{name}.{what}", value, np.float32, ("B", length, G * K))
 
-    def as_cache(x: str, length: int = 0) -> str:
-        """[B, T, G*K] -> [B, G, T, K]; in windows of `length` first, if one is given."""
-        heads = graph.node("Reshape", [x, make.shape(-1, length, G, K) if length else make.shape(0, 0, G, K)])[0]
-        return graph.node("Transpose", [heads], perm=[0, 2, 1, 3])[0]
-
     def local(name: str, h: str) -> str:
-        """Each window of inputs is a row of its own, whose cache holds the window before it."""
-        q, k, v = make.project(name, make.norm(h), positions)
+        h, k, v = make.local(name, h, positions, windows, in_windows)
         hand_back(name, k, v, "T")
-        keys, values = (as_cache(graph.node("Pad", [x, one_later])[0], W) for x in (k, v))
-        folded = (graph.node("Reshape", [x, make.shape(-1, W, n * K)])[0] for x, n in ((q, H), (k, G), (v, G)))
-        own_q, own_k, own_v = folded
-        lengths = (windows, two_windows)
-        attended = make.attend(own_q, own_k, own_v, (keys, values), lengths, queries=in_windows, window=W)
-        return make.mix(h, graph.node("Reshape", [attended, graph.node("Shape", [q])[0]])[0], name)
+        return h
 
     def latents_of(x: str) -> str:
         return graph.node("GatherND", [x, rows], batch_dims=1)[0]
@@ -243,7 +253,7 @@ def pass_graph(config: ModelConfig, weights: CpuWeights) -> Graph:
             q, k, v = make.project(name, make.norm(x), at, (normal_h, input_positions))
             hand_back(name, k, v, "T")
             # The latents' own keys are among the inputs'; the operator wants them as new ones.
-            past = as_cache(k), as_cache(v)
+            past = make.as_cache(k), make.as_cache(v)
             attended = make.attend(q, latents_of(k), latents_of(v), past, inputs, queries=how_many)
         else:
             q, k, v = make.project(name, make.norm(x), at)

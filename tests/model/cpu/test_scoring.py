@@ -1,0 +1,94 @@
+"""Nats on a CPU are those of JAX on the same windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from toys import TOY, random_parameters, random_tokens
+
+from musicgen import checkpoints
+from musicgen.model import evaluate
+from musicgen.model.config import PAD
+from musicgen.model.cpu import scoring
+from musicgen.model.cpu.engine import OnnxEngine
+
+PREAMBLE = random_tokens(5, seed=99)
+# latents, context, stride: a few windows of a few chunks; one latent; all of them; more than the trained context.
+SETTINGS = [(6, 14, 2), (1, 3, 1), (12, 12, 12), (8, 40, 3), (7, 2 * TOY.context, 5)]
+
+
+def pieces(*lengths: int) -> list[np.ndarray]:
+    """Int16 as shards hold them, one with a token that is not scored."""
+    found = [random_tokens(n + 1, seed=n).astype(np.int16) for n in lengths]
+    found[-1][2] = PAD
+    return found
+
+
+@pytest.fixture(params=[4, 256])
+def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "CHUNK", request.param)
+
+
+def stored(whole_numbers: bool) -> dict[str, np.ndarray]:
+    """Parameters as released, or as they were trained."""
+    params = {name: np.asarray(x) for name, x in random_parameters(TOY).items()}
+    return checkpoints.quantize(params) if whole_numbers else params
+
+
+@pytest.mark.usefixtures("_chunks")
+@pytest.mark.parametrize("whole_numbers", [False, True])
+@pytest.mark.parametrize(("latents", "context", "stride"), SETTINGS)
+def test_nats_are_those_of_jax(latents: int, context: int, stride: int, whole_numbers: bool) -> None:
+    """Each token's, of pieces under, at and over every length, with a preamble before them."""
+    engine = OnnxEngine(TOY, stored(whole_numbers))
+    sizes: dict[str, Any] = {"latents": latents, "context": context, "stride": stride, "preamble": PREAMBLE}
+    music = pieces(1, latents, latents + 1, context, context + 1, 150)
+    expected = evaluate.nats_of_pieces(TOY, engine.params, music, batch=4, **sizes)
+    for found, nats in zip(scoring.nats_of_pieces(engine, music, **sizes), expected, strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, nats, atol=1e-2 if whole_numbers else 5e-5)
+        assert abs(found.mean() - nats.mean()) < 1e-3 or len(nats) < 10
+
+
+@pytest.mark.parametrize("score", [scoring.nats_of_pieces, None])
+def test_every_window_is_told_of(score: Callable[..., Any] | None) -> None:
+    """In order, by both: together they are the pieces."""
+    engine = OnnxEngine(TOY, stored(False))
+    told: list[tuple[np.ndarray, np.ndarray]] = []
+    sizes: dict[str, Any] = {"latents": 6, "context": 14, "stride": 2, "on_window": lambda *window: told.append(window)}
+    music = pieces(3, 40)
+    if score is None:
+        found = list(evaluate.nats_of_pieces(TOY, engine.params, music, **sizes))
+    else:
+        found = list(score(engine, music, **sizes))
+    targets, nats = (np.concatenate(parts) for parts in zip(*told, strict=True))
+    np.testing.assert_array_equal(targets, np.concatenate([piece[1:] for piece in music]))
+    np.testing.assert_array_equal(nats, np.concatenate(found))
+
+
+def test_what_is_encoded_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs go through the local blocks a few times at most, and not in every window that sees them."""
+    engine = OnnxEngine(TOY, stored(False))
+    seen = 0
+    encode = scoring.Scorer.encode
+
+    def count(self: scoring.Scorer, tokens: np.ndarray) -> np.ndarray:
+        nonlocal seen
+        seen += len(tokens)
+        return encode(self, tokens)
+
+    monkeypatch.setattr(scoring.Scorer, "encode", count)
+    (music,) = pieces(1000)
+    list(scoring.nats_of_pieces(engine, [music], latents=64, context=512, stride=32))
+    windows = 1 + (1000 - 64) / 32
+    reach = TOY.local_layers * TOY.local_window
+    assert seen < 1000 + 2 * windows * reach < windows * 512 / 4
+
+
+def test_impossible_windows() -> None:
+    """One line says what the limits are."""
+    with pytest.raises(ValueError, match="need 1 <= stride <= latents <= context, got"):
+        list(scoring.nats_of_pieces(OnnxEngine(TOY, stored(False)), pieces(5), latents=6, context=4, stride=2))
