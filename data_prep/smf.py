@@ -13,6 +13,7 @@ through `_Track.read_special`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,9 @@ import numpy as np
 from musicgen.data_prep import limits
 from musicgen.data_prep.chunks import BrokenOffError, read_header, read_tracks, unwrap
 from musicgen.data_prep.errors import MidiError
+from musicgen.data_prep.time_base import Tempo, TimeBase
 
 __all__ = ["LongEvent", "MidiError", "MidiEvents", "Tempo", "parse"]
-
-DEFAULT_TEMPO = 500_000
-"""Microseconds per quarter note where a file says nothing: 120 quarter notes a minute."""
 
 META, SYSEX, ESCAPE = 0xFF, 0xF0, 0xF7
 TEXT, END_OF_TRACK, SET_TEMPO = 0x01, 0x2F, 0x51  # kinds of meta events
@@ -32,11 +31,6 @@ _BLOCK = 2**20  # bytes whose event lengths are computed at once, lest a large f
 
 # Length of system messages by status byte; they have no business in a file, but some writers leave them there.
 _SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-
-
-class Tempo(NamedTuple):
-    tick: int
-    microseconds: int  # per quarter note
 
 
 class LongEvent(NamedTuple):
@@ -74,23 +68,14 @@ class MidiEvents:
     long: tuple[LongEvent, ...]
     remarks: tuple[str, ...]
 
+    @cached_property
+    def time_base(self) -> TimeBase:
+        """The division and the tempo map."""
+        return TimeBase(self.division, self.tempos)
+
     def seconds(self, tick: np.ndarray) -> np.ndarray:
         """f64 seconds of i64 ticks under the tempo map."""
-        if self.division & 0x8000:  # SMPTE: frames a second (as a negative byte) and ticks a frame; tempo has no say
-            frames, ticks = 256 - (self.division >> 8), self.division & 0xFF
-            return tick * (1.0 / ((30000 / 1001 if frames == 29 else frames) * ticks))
-        starts, bases, scales = [0], [0.0], [60.0 / (6e7 / DEFAULT_TEMPO * self.division)]
-        for change in self.tempos:
-            scale = 60.0 / (6e7 / change.microseconds * self.division)
-            if change.tick == 0:
-                scales[0] = scale
-            elif scale != scales[-1]:
-                bases.append(bases[-1] + scales[-1] * (change.tick - starts[-1]))
-                starts.append(change.tick)
-                scales.append(scale)
-        start, base, each = np.array(starts), np.array(bases), np.array(scales)
-        region = np.searchsorted(start, tick, side="right") - 1
-        return base[region] + each[region] * (tick - start[region])
+        return self.time_base.seconds(tick)
 
 
 def parse(data: bytes) -> MidiEvents:
