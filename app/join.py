@@ -68,8 +68,9 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
     held = decoder.sounding.copy()
     ended_at = {event.note: event.step for event in decoder.feed(tokens)}
     for pitch, number in held.items():
-        note = np.flatnonzero(music.pitch == pitch)[-1]
-        end[note] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
+        notes = np.flatnonzero(music.pitch == pitch)
+        end[notes[-1]] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
+        end[notes] = np.minimum(end[notes], end[notes[-1]])  # the key's other voices end with it
     old = Performance(
         music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _release_pedal(music, prime.seconds)
     )

@@ -7,10 +7,12 @@ end is the release of the key; `apply_pedal` turns the pedal into longer notes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+
+from musicgen.data_prep.source import END_PLACE, PEDAL_PLACE, Source, join_sources, no_source
 
 PEDAL_DOWN = 64
 """CC64 values from here on mean that the pedal is down."""
@@ -20,10 +22,12 @@ PEDAL_DOWN = 64
 class Performance:
     """The notes and the sustain pedal of one piece.
 
-    onset: f64[n], seconds; notes are kept in order of (onset, pitch), whatever order they come in (a stable sort).
+    onset: f64[n], seconds; notes are kept in order of (onset, pitch, velocity), whatever order they come in.
     end: f64[n], seconds of the key's release, never before its onset.
     pitch: u8[n], MIDI 0..127. velocity: u8[n], 1..127.
-    pedal: f64[p, 2], (seconds, CC64 value 0..127) in order of time.
+    pedal: f64[p, 2], (seconds, CC64 value 0..127) in order of time; events of one moment keep their order.
+    source: what else a file said, and in which order, or None: then at one moment the pedal moves before keys are
+        released.
 
     The arrays are copied where needed and read-only. Raises ValueError on anything else.
     """
@@ -33,6 +37,7 @@ class Performance:
     pitch: np.ndarray
     velocity: np.ndarray
     pedal: np.ndarray
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         onset, end = _check_times(self.onset, "onset"), _check_times(self.end, "end")
@@ -52,11 +57,17 @@ class Performance:
         _check_times(pedal[:, 0], "pedal")
         if not np.all((pedal[:, 1] >= 0) & (pedal[:, 1] <= 127)):  # so that NaN is none, too
             raise ValueError("a pedal value lies in 0..127")
+        source = self.source
+        if source is not None and (len(source.end_place), len(source.pedal_place)) != (len(onset), len(pedal)):
+            raise ValueError("a source belongs to the notes and the pedal of its performance")
         if np.any(np.diff(pedal[:, 0]) < 0):
-            pedal = pedal[np.argsort(pedal[:, 0], kind="stable")]
-        if not _is_sorted(onset, pitch):
-            order = np.lexsort((pitch, onset))
+            order = np.lexsort((np.zeros(len(pedal)) if source is None else source.pedal_place, pedal[:, 0]))
+            pedal, source = pedal[order], source and source.take(np.arange(len(onset)), order)
+        if not _is_sorted(onset, pitch, velocity):
+            order = np.lexsort((velocity, pitch, onset))
             onset, end, pitch, velocity = onset[order], end[order], pitch[order], velocity[order]
+            source = source and source.take(order, np.arange(len(pedal)))
+        object.__setattr__(self, "source", source)
         fields = {"onset": onset, "end": end, "pitch": pitch, "velocity": velocity, "pedal": pedal}
         for name, array in fields.items():
             given = getattr(self, name)
@@ -100,9 +111,9 @@ def _check_seven_bit(values: np.ndarray, name: str, lowest: int) -> np.ndarray:
     return array.astype(np.uint8, copy=False)
 
 
-def _is_sorted(onset: np.ndarray, pitch: np.ndarray) -> bool:
-    later = np.diff(onset)
-    return bool(np.all((later > 0) | ((later == 0) & (pitch[1:] >= pitch[:-1]))))
+def _is_sorted(onset: np.ndarray, pitch: np.ndarray, velocity: np.ndarray) -> bool:
+    same, rises = np.diff(onset) == 0, np.diff(pitch.astype(np.int64) * 128 + velocity) >= 0
+    return bool(np.all((np.diff(onset) > 0) | (same & rises)))
 
 
 NO_PEDAL = np.zeros((0, 2))
@@ -117,16 +128,53 @@ def empty() -> Performance:
 def next_onset(performance: Performance) -> np.ndarray:
     """f64[n]: when each note's key is struck again, inf if never. Of notes of one pitch and one onset the last counts
     as later."""
-    following = np.full(len(performance), np.inf)
+    following = _next_strike(performance)
+    return np.append(performance.onset, np.inf)[following]
+
+
+def _next_strike(performance: Performance) -> np.ndarray:
+    """i64[n]: the note that strikes each note's key again, n if none does."""
+    following = np.full(len(performance), len(performance))
     by_pitch = np.argsort(performance.pitch, kind="stable")  # notes are in order of onset already
     same = performance.pitch[by_pitch[1:]] == performance.pitch[by_pitch[:-1]]
-    following[by_pitch[:-1][same]] = performance.onset[by_pitch[1:][same]]
+    following[by_pitch[:-1][same]] = by_pitch[1:][same]
     return following
 
 
+def _last_release(performance: Performance, following: np.ndarray) -> np.ndarray:
+    """i64[n]: of the notes of each note's key up to this one, that which is released last. following: `next_onset`."""
+    count = len(performance)
+    if not np.any(performance.end >= following):
+        return np.arange(count)
+    place = performance.source.end_place if performance.source is not None else np.zeros(count)
+    by_end = np.lexsort((place, performance.end))
+    rank = np.empty(count, np.int64)
+    rank[by_end] = np.arange(count)
+    by_pitch = np.argsort(performance.pitch, kind="stable")
+    # Pitches are in ascending blocks here, so the running maximum begins anew with each of them.
+    highest = np.maximum.accumulate(performance.pitch[by_pitch].astype(np.int64) * count + rank[by_pitch])
+    last = np.empty(count, np.int64)
+    last[by_pitch] = by_end[highest % count]
+    return last
+
+
 def remove_overlaps(performance: Performance) -> Performance:
-    """Each key sounds once at a time: a repeated pitch ends the earlier note, which goes if nothing of it is left."""
-    return _replace_ends(performance, np.minimum(performance.end, next_onset(performance)), performance.pedal)
+    """Each key sounds once at a time: a repeated pitch ends the earlier note, which goes if nothing of it is left, and
+    sounds until the last of them is released."""
+    if not len(performance):
+        return performance
+    following = next_onset(performance)
+    last = _last_release(performance, following)
+    source = performance.source and performance.source.ending_as(last)
+    end = np.minimum(performance.end[last], following)
+    notes = _replace_ends(performance, end, performance.pedal, source)
+    if notes.source is None:
+        return notes
+    strike = _next_strike(notes)
+    again = np.flatnonzero(notes.end >= np.append(notes.onset, np.inf)[strike])
+    place = notes.source.end_place.copy()
+    place[again] = np.minimum(place[again], notes.source.onset_place[strike[again]])
+    return replace(notes, source=replace(notes.source, end_place=place))
 
 
 def apply_pedal(performance: Performance) -> Performance:
@@ -134,31 +182,44 @@ def apply_pedal(performance: Performance) -> Performance:
 
     A note whose key is released while the pedal is down (CC64 from 64 up) rings until the pedal's next release or
     until its own key is struck again; a pedal that is never released holds until the piece's last event. At one and
-    the same moment a press comes before a release and both before note ends, as in note-seq. A repeated pitch ends
-    the earlier note whether or not the pedal is down.
+    the same moment things happen in the order of the source; without one the pedal moves, in the order of its events,
+    before keys are released. A key that is struck again before it is released sounds until the last release.
     """
     if not len(performance):
         return performance if not len(performance.pedal) else empty()
     following = next_onset(performance)
-    end = np.minimum(performance.end, following)
+    last = _last_release(performance, following)
+    end = performance.end[last]
     if len(performance.pedal):
-        # The state after all events of a moment: a release beats a press. Sorting releases last makes "the last event
-        # at or before t" the state at t.
-        time, up = performance.pedal[:, 0], performance.pedal[:, 1] < PEDAL_DOWN
-        order = np.lexsort((up, time))
-        time, up = time[order], up[order]
-        last = np.searchsorted(time, end, side="right") - 1
-        held = (last >= 0) & ~up[last]
-        releases = np.append(time[up], max(performance.end.max(), time[-1]))
-        release = releases[np.minimum(np.searchsorted(time[up], end, side="right"), len(releases) - 1)]
-        end = np.where(held, np.minimum(np.maximum(release, end), following), end)
-    return _replace_ends(performance, end, NO_PEDAL)
+        time, down = performance.pedal[:, 0], performance.pedal[:, 1] >= PEDAL_DOWN
+        seen = _pedal_before(performance, last)
+        held = (seen > 0) & down[seen - 1]
+        lifts = np.append(np.flatnonzero(~down), len(time))
+        release = np.append(time, max(performance.end.max(), time[-1]))[lifts[np.searchsorted(lifts, seen)]]
+        end = np.where(held, np.maximum(release, end), end)
+    return _replace_ends(performance, np.minimum(end, following), NO_PEDAL, None)
 
 
-def _replace_ends(performance: Performance, end: np.ndarray, pedal: np.ndarray) -> Performance:
+def _pedal_before(performance: Performance, notes: np.ndarray) -> np.ndarray:
+    """i64[k]: the number of pedal events that come before the releases of k notes."""
+    time, end, source = performance.pedal[:, 0], performance.end[notes], performance.source
+    seen = np.searchsorted(time, end, side="right")
+    if source is None:
+        return seen
+    first, place = np.searchsorted(time, end, side="left"), source.end_place[notes]
+    for note in np.flatnonzero(first < seen).tolist():
+        moment = source.pedal_place[first[note] : seen[note]]
+        seen[note] = first[note] + np.searchsorted(moment, place[note])
+    return seen
+
+
+def _replace_ends(performance: Performance, end: np.ndarray, pedal: np.ndarray, source: Source | None) -> Performance:
     """The notes with new ends, without those whose key is struck again at their very onset: nothing of them is left."""
     keep = next_onset(performance) != performance.onset
-    return Performance(performance.onset[keep], end[keep], performance.pitch[keep], performance.velocity[keep], pedal)
+    source = source and source.take(keep, np.arange(len(pedal)))
+    return Performance(
+        performance.onset[keep], end[keep], performance.pitch[keep], performance.velocity[keep], pedal, source
+    )
 
 
 def cut(performance: Performance, start: float, stop: float) -> Performance:
@@ -171,29 +232,36 @@ def cut(performance: Performance, start: float, stop: float) -> Performance:
         raise ValueError(f"a part goes from its start to a later stop, not from {start} to {stop}")
     keep = (performance.onset >= start) & (performance.onset < stop)
     time, value = performance.pedal[:, 0], performance.pedal[:, 1]
-    inside = performance.pedal[(time >= start) & (time < stop)]
+    inside = np.flatnonzero((time >= start) & (time < stop))
     before = value[time < start]
-    parts = [inside]
+    parts, source = [performance.pedal[inside]], performance.source
+    places = [] if source is None else [source.pedal_place[inside]]
     if len(before) and before[-1] >= PEDAL_DOWN:
         parts.insert(0, np.array([[start, before[-1]]]))
+        places.insert(0, np.array([PEDAL_PLACE]))
     pedal = np.concatenate(parts)
     if len(pedal) and pedal[-1, 1] >= PEDAL_DOWN and np.isfinite(stop):
         pedal = np.concatenate([pedal, [[stop, 0.0]]])
-    return Performance(
-        performance.onset[keep],
-        np.minimum(performance.end[keep], stop),
-        performance.pitch[keep],
-        performance.velocity[keep],
-        pedal,
-    )
+        places.append(np.array([PEDAL_PLACE]))
+    end = performance.end[keep]
+    if source is not None:
+        source = source.part(start, stop).take(keep, inside)
+        end_place = np.where(end > stop, END_PLACE, source.end_place)
+        source = replace(source, end_place=end_place, pedal_place=np.concatenate(places))
+    notes = (performance.onset[keep], np.minimum(end, stop), performance.pitch[keep], performance.velocity[keep])
+    return Performance(*notes, pedal, source)
 
 
 def shift_time(performance: Performance, seconds: float) -> Performance:
     """Everything `seconds` later (earlier if negative; ValueError if that is before zero)."""
-    pedal = performance.pedal.copy()
+    pedal, source = performance.pedal.copy(), performance.source
     pedal[:, 0] += seconds
-    return Performance(
-        performance.onset + seconds, performance.end + seconds, performance.pitch, performance.velocity, pedal
+    return replace(
+        performance,
+        onset=performance.onset + seconds,
+        end=performance.end + seconds,
+        pedal=pedal,
+        source=source and replace(source, time=source.time + seconds),
     )
 
 
@@ -201,8 +269,11 @@ def merge(performances: Sequence[Performance]) -> Performance:
     """All notes and pedal events in one performance, each at its own time; nothing is cut."""
     if not performances:
         return empty()
+    source = None
+    if any(p.source is not None for p in performances):
+        source = join_sources([p.source or no_source(len(p), len(p.pedal)) for p in performances])
     onset, end, pitch, velocity, pedal = (
         np.concatenate([getattr(p, name) for p in performances])
         for name in ("onset", "end", "pitch", "velocity", "pedal")
     )
-    return Performance(onset, end, pitch, velocity, pedal)
+    return Performance(onset, end, pitch, velocity, pedal, source)

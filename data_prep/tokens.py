@@ -9,15 +9,19 @@
 * a wait is as many shifts of 100 steps as fit, then the remainder;
 * a velocity event of bin (velocity - 1) // 4 + 1 stands before a note-on whose bin is not the current one.
 
-Differences from note-seq. The first two keep every key to one note at a time, as the grammar needs it; in the 1,276
-files of MAESTRO v3 each of them touches three notes, in four files together, and the others do not occur:
+Differences from note-seq, which all come from files being read as `playing` and `midi` say:
 
-* *a repeated pitch ends the earlier note*, whether or not the pedal is down (note-seq: only while it is down);
+* *a repeated pitch ends the earlier note*, whether or not the pedal is down (note-seq: only while it is down), and
+  *sounds until the last of them is released* (note-seq: a note-off ends all);
 * *one onset per key and step*: of several onsets of a pitch that fall into one step the last stays (note-seq keeps
   them all, which makes a note-off ambiguous);
-* files are read as `midi.py` says: *the pedal of a channel holds all its notes* (note-seq: those of its track and
-  program), *a note never ended is held* (note-seq drops it), *drums are no piano notes*, *tempo changes of all tracks
-  count* (note-seq: those of the first track).
+* *the order of a tick is the file's* (note-seq: at one moment a press of the pedal comes before a release, and both
+  before note ends);
+* *the sostenuto pedal and the channel mode messages count*, *the pedal of a channel holds all its notes* (note-seq:
+  those of its track and program), *a note-off ends a note of any track*, *a note never ended is held* and *a note of
+  no length is kept* (note-seq drops both), *drums are no piano notes*, *tempo changes of all tracks count* (note-seq:
+  those of the first track), *of two strikes of a key at one moment the louder one counts*.
+
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ def test_a_half_pressed_pedal_holds_nothing() -> None:
 def test_a_repeated_pitch_ends_the_earlier_note() -> None:
     assert notes_of(apply_pedal(piece([(0, 1, 60), (2, 2.5, 60)], [(0, 127), (3, 0)]))) == [(0, 2, 60), (2, 3, 60)]
     assert notes_of(apply_pedal(piece([(0, 3, 60), (2, 4, 60)]))) == [(0, 2, 60), (2, 4, 60)]
-    assert notes_of(remove_overlaps(piece([(0, 3, 60), (2, 4, 60), (2, 3, 60)]))) == [(0, 2, 60), (2, 3, 60)]
+    assert notes_of(remove_overlaps(piece([(0, 3, 60), (2, 4, 60), (2, 3, 60)]))) == [(0, 2, 60), (2, 4, 60)]
+    assert notes_of(apply_pedal(piece([(0, 3, 60), (1, 2, 60), (4, 5, 60)]))) == [(0, 1, 60), (1, 3, 60), (4, 5, 60)]
 
 
 def test_a_pedal_never_released_holds_until_the_last_event() -> None:
@@ -92,10 +93,19 @@ def test_a_pedal_never_released_holds_until_the_last_event() -> None:
     assert piece([(0, 1, 60)], [(0.5, 127), (7, 127)]).duration == 7
 
 
-def test_at_one_moment_a_release_beats_a_press_and_both_come_before_note_ends() -> None:
+def test_at_one_moment_the_pedal_moves_in_order_and_before_note_ends() -> None:
     assert notes_of(apply_pedal(piece([(0, 1, 60)], [(1, 127), (2, 0)]))) == [(0, 2, 60)]
     assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 127), (1, 0), (2, 0)]))) == [(0, 1, 60)]
-    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 0), (0.5, 127), (2, 0)]))) == [(0, 1, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 0), (0.5, 127), (2, 0)]))) == [(0, 2, 60)]
+    assert notes_of(apply_pedal(piece([(0, 1, 60)], [(0.5, 127), (0.5, 0), (2, 0)]))) == [(0, 1, 60)]
+
+
+def test_of_two_strikes_at_one_moment_the_louder_one_counts() -> None:
+    onset = np.zeros(2)
+    for loud in (0, 1):
+        velocity = np.array([90 - 40 * loud, 50 + 40 * loud])
+        both = remove_overlaps(Performance(onset, np.array([1.0, 2.0]), np.array([60, 60]), velocity, NO_PEDAL))
+        assert (both.end.tolist(), both.velocity.tolist()) == ([2], [90])
 
 
 def test_no_notes() -> None:
