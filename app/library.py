@@ -218,7 +218,7 @@ class SoundModel:
         """Continue a recording, or invent one.
 
         Args:
-            prime: a WAV, FLAC, MP3 or OGG file; None begins from nothing.
+            prime: a WAV, FLAC, MP3, Ogg or AIFF file; None begins from nothing.
             seed: the same seed gives the same sound; None draws one, which `Sound.facts` holds.
             settings: the other fields of `Settings` but ``end``; latents and context count codes.
 

@@ -1,12 +1,15 @@
 """Audio files to samples: one channel, 24 kHz, in blocks, so that memory does not grow with the file.
 
-WAV, FLAC, MP3 and OGG, as libsndfile reads them.  What cannot be music is refused with one line that says why.
+WAV, FLAC, MP3, Ogg, AIFF, CAF and AU, as libsndfile reads them once sound/ has put them right: a recording is as long
+as what decoding yields, not as its header says.  What cannot be music is refused with one line that says why.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import mmap
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from musicgen.data_prep import limits
+from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.silence import silenced
+from musicgen.data_prep.sound.pieces import find_sounds
+from musicgen.data_prep.sound.splice import Data, Splice
 
 SAMPLE_RATE = 24_000  # of everything here
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
-MOST_CHANNELS = 2  # of more, nobody says which are copies of each other
-RATES = (8_000, 192_000)
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
+    *(".aiff", ".aif", ".aifc", ".caf", ".au", ".w64", ".rf64", ".bw64"),
+)
+FORMATS = "a WAV, FLAC, MP3, Ogg, Opus, AIFF or CAF file"  # what a person is told to give
+OTHER_SUFFIXES = (".m4a", ".mp4", ".aac", ".3gp", ".amr", ".wma", ".webm", ".mka", ".ape", ".wv")  # recordings, too
 SHORTEST = 0.5  # seconds
-LONGEST = 12 * 3600.0  # seconds of a file that is read in blocks
-LONGEST_AT_ONCE = 30 * 60.0  # seconds of a file that is held in memory
 SILENT = -60.0  # dBFS; a file whose loudest sample stays below is silent
 CLIPPED_SHARE = 1e-3  # of the samples at full scale: from here on it is worth a remark
+CANCELLED = 0.05  # of two channels' power, at the most, is left in the sum of channels that cancel each other
 BLOCK_SECONDS = 10
+UNKNOWN = 2**62  # frames, and more: libsndfile does not know how many there are
 
 
 class AudioError(ValueError):
@@ -34,12 +44,18 @@ class AudioError(ValueError):
 
 @dataclass
 class Level:
-    """How loud a file is so far: samples at 24 kHz, the loudest, the sum of their squares, and those at full scale."""
+    """How loud a file is so far: samples at 24 kHz, the loudest, the sum of their squares, and those at full scale.
+
+    cancelled: seconds of two channels that cancel each other, where one was taken.  missing: bytes that its header
+    promises and that are not there.
+    """
 
     samples: int = 0
     peak: float = 0.0
     energy: float = 0.0
     clipped: int = 0
+    cancelled: float = 0.0
+    missing: int = 0
 
     def add(self, block: np.ndarray) -> None:
         """Take f32 [n] into account."""
@@ -65,9 +81,15 @@ class Level:
 
     def remarks(self) -> tuple[str, ...]:
         """What is worth knowing about a file that was taken."""
-        if self.clipped <= CLIPPED_SHARE * self.samples:
-            return ()
-        return (f"{100 * self.clipped / self.samples:.1f} % of the samples are at full scale: recorded too loud?",)
+        found = []
+        if self.missing:
+            found.append(f"its end is missing: its header promises {self.missing:,} bytes more")
+        if self.cancelled:
+            found.append(f"the two channels cancel each other for {self.cancelled:.1f} seconds: there one is taken")
+        if self.clipped > CLIPPED_SHARE * self.samples:
+            share = 100 * self.clipped / self.samples
+            found.append(f"{share:.1f} % of the samples are at full scale: recorded too loud?")
+        return tuple(found)
 
 
 def is_silent(samples: np.ndarray) -> bool:
@@ -81,33 +103,36 @@ def decibels(amplitude: float) -> float:
 
 
 def read_blocks(
-    path: str | os.PathLike[str], level: Level | None = None, *, longest: float = LONGEST
+    path: str | os.PathLike[str], level: Level | None = None, *, longest: float = limits.AUDIO_SECONDS
 ) -> Iterator[np.ndarray]:
     """The file as f32 blocks of about 10 s, one channel, 24 kHz, between -1 and 1; `level` adds them up.
 
     Raises AudioError, possibly after some blocks: a fault or silence shows only once a file has been heard.
     """
     name, level = Path(path).name, Level() if level is None else level
-    with _open(Path(path)) as file:
-        _check_form(name, file.channels, file.samplerate)
-        if file.frames / file.samplerate > longest:
-            hours = file.frames / file.samplerate / 3600
-            raise AudioError(f"{name} lasts {hours:.1f} hours, at most {_span(longest)} can be read: cut it")
-        for block in _resample(_mix_down(name, file), name, file.samplerate):
-            if level.seconds > longest:  # a header may promise less
-                raise AudioError(f"{name} lasts more than {_span(longest)}: cut it")
-            block = np.clip(block, -1.0, 1.0)
-            level.add(block)
-            yield block
+    with _map(Path(path)) as data:
+        sounds = find_sounds(data)
+        if len(sounds.pieces) > limits.AUDIO_PIECES:
+            raise AudioError(f"{name} is {len(sounds.pieces)} recordings in one, {limits.AUDIO_PIECES} are the most")
+        level.missing = sounds.missing
+        work = _Work()
+        for piece in sounds.pieces:
+            for block in _read_piece(name, Splice(data, piece), level, work, longest):
+                level.add(block)
+                if level.seconds > longest + 0.2:  # what an MP3 is filled up with is nobody's fault
+                    raise AudioError(f"{name} lasts more than {_span(longest)}: cut it")
+                yield block
     if level.seconds < SHORTEST:
         raise AudioError(f"{name} lasts {level.seconds:.4f} seconds, at least {SHORTEST:g} are needed: is it whole?")
     if level.peak_db < SILENT:
         raise AudioError(f"{name} is silent: nothing in it is louder than {SILENT:g} dBFS")
 
 
-def read_audio(path: str | os.PathLike[str], *, longest: float = LONGEST_AT_ONCE) -> np.ndarray:
-    """The whole file as f32 [T], one channel, 24 kHz.  Raises AudioError."""
-    return np.concatenate(list(read_blocks(path, longest=longest)))
+def read_audio(
+    path: str | os.PathLike[str], level: Level | None = None, *, longest: float = limits.AUDIO_SECONDS_AT_ONCE
+) -> np.ndarray:
+    """The whole file as f32 [T], one channel, 24 kHz; `level` as of `read_blocks`.  Raises AudioError."""
+    return np.concatenate(list(read_blocks(path, level, longest=longest)))
 
 
 def to_int16(block: np.ndarray) -> np.ndarray:
@@ -120,36 +145,90 @@ def to_float(block: np.ndarray) -> np.ndarray:
     return block.astype(np.float32) / np.float32(32767.0)
 
 
+@dataclass
+class _Work:
+    """What decoding a file has cost: the samples that came of it, and bytes of the pieces that are done."""
+
+    samples: int = 0
+    bytes: int = 0
+
+    def add(self, name: str, samples: int, at: int) -> None:
+        """Count samples that took the decoder to this byte of a piece.  Raises AudioError for far too many."""
+        self.samples += samples
+        if self.samples > limits.AUDIO_SAMPLES_EACH * (self.bytes + at) + limits.AUDIO_SAMPLES_FREE:
+            raise AudioError(f"{name} unpacks to far more sound than a recording of so few bytes can hold")
+
+
 def _span(seconds: float) -> str:
     return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds / 60:g} minutes"
 
 
-def _open(path: Path) -> Any:
+@contextlib.contextmanager
+def _map(path: Path) -> Iterator[Data]:
+    """The file's bytes, mapped and not read.  Raises AudioError."""
+    try:
+        with open_regular(path) as file:
+            data: Data = b""
+            if os.fstat(file.fileno()).st_size:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        if error.errno in (errno.ESPIPE, errno.EISDIR):
+            raise AudioError(f"{path} is not a regular file: give {FORMATS}") from None
+        raise AudioError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        yield data
+    finally:
+        if isinstance(data, mmap.mmap):
+            data.close()
+
+
+def _read_piece(name: str, piece: Splice, level: Level, work: _Work, longest: float) -> Iterator[np.ndarray]:
+    """Blocks of one of a file's recordings, f32 [n] at 24 kHz.  level: what came before."""
+    with contextlib.closing(_open(name, piece, level)) as file:
+        _check_form(name, file.channels, file.samplerate)
+        seconds = level.seconds + file.frames / file.samplerate
+        if longest < seconds and file.frames < UNKNOWN:
+            hours = seconds / 3600
+            raise AudioError(f"{name} lasts {hours:.1f} hours, at most {_span(longest)} can be read: cut it")
+
+        def mixed() -> Iterator[np.ndarray]:
+            for block in _decode(name, file):
+                work.add(name, block.size, piece.tell())
+                yield _mix_down(block, file.samplerate, level)
+
+        for block in _resample(mixed(), name, file.samplerate):
+            yield np.clip(block, -1.0, 1.0)
+    work.bytes += len(piece)
+
+
+def _open(name: str, splice: Splice, level: Level) -> Any:
     import soundfile
 
     try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        raise AudioError(f"{path} is not a regular file: give a WAV, FLAC, MP3 or OGG file")
-    try:
+        if not len(splice):
+            raise OSError("it is empty")
         with silenced():
-            return soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError) as error:
+            file = soundfile.SoundFile(splice)
+    except (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError) as error:
         why = str(getattr(error, "error_string", "") or error).strip().rstrip(".")
-        raise AudioError(f"{path.name} is no audio file ({why}): give a WAV, FLAC, MP3 or OGG file") from None
+        if level.samples:
+            raise AudioError(f"{name} is damaged {level.seconds:.1f} seconds in ({why})") from None
+        raise AudioError(f"{name} is no audio file ({why}): give {FORMATS}") from None
+    # Else it would seek after every block, which is not exact in all formats, and fails where the length is unknown.
+    file._info.seekable = 0
+    return file
 
 
 def _check_form(name: str, channels: int, rate: int) -> None:
-    if channels > MOST_CHANNELS:
+    if channels > limits.AUDIO_CHANNELS:
         raise AudioError(f"{name} has {channels} channels ({rate} Hz): mix it down to one or two")
-    if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"{name} has {rate} samples a second: it must have {RATES[0]} to {RATES[1]}")
+    lowest, highest = limits.AUDIO_RATES
+    if not lowest <= rate <= highest:
+        raise AudioError(f"{name} has {rate} samples a second: it must have {lowest} to {highest}")
 
 
-def _mix_down(name: str, file: Any) -> Iterator[np.ndarray]:
-    """f32 blocks of the mean of the channels, at the file's own rate."""
+def _decode(name: str, file: Any) -> Iterator[np.ndarray]:
+    """f32 blocks [n, channels] at the file's own rate."""
     import soundfile
 
     read = 0
@@ -167,8 +246,23 @@ def _mix_down(name: str, file: Any) -> Iterator[np.ndarray]:
             raise AudioError(
                 f"{name} holds samples that are no numbers, the first {at:.3f} seconds in: export it again"
             )
+        peak = float(np.abs(block).max())
+        if peak > limits.AUDIO_LARGEST:
+            raise AudioError(f"{name} has samples as large as {peak:,.0f}, and 1 is full scale: export it again")
         read += len(block)
-        yield block.mean(axis=1)
+        yield block
+
+
+def _mix_down(block: np.ndarray, rate: int, level: Level) -> np.ndarray:
+    """f32 [n], the mean of the channels [n, 1 or 2]; where they cancel each other, the louder of the two."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    mixed: np.ndarray = block.mean(axis=1)
+    power = np.einsum("nc,nc->c", block, block)
+    if power.min() > len(block) * 10 ** (SILENT / 10) and np.dot(mixed, mixed) < CANCELLED * power.mean():
+        level.cancelled += len(block) / rate
+        return np.ascontiguousarray(block[:, power.argmax()])
+    return mixed
 
 
 def _resample(blocks: Iterator[np.ndarray], name: str, rate: int) -> Iterator[np.ndarray]:

@@ -20,3 +20,14 @@ CODES_BYTES = 256 * 2**20  # unpacked
 CODES_BYTES_EACH = 20  # unpacked, of one byte of the file
 CODES_BYTES_FREE = 2**20  # unpacked, of any file
 CODES_ABOUT_BYTES = 2**16
+
+AUDIO_SECONDS = 12 * 3600.0  # of a recording that is read in blocks
+AUDIO_SECONDS_AT_ONCE = 30 * 60.0  # of one that is held in memory
+AUDIO_CHANNELS = 2  # of more, nobody says which are copies of each other
+AUDIO_RATES = (8_000, 192_000)
+AUDIO_LARGEST = 32.0  # a sample, where 1 is full scale; more is written in another scale
+AUDIO_PIECES = 1_000  # recordings one after the other in one file
+# Samples that one byte decodes to: 2 of FLAC, 24 of the thinnest MP3, 64 of the thinnest Opus. Silence needs no bytes,
+# so ten minutes at 96 kHz are free.
+AUDIO_SAMPLES_EACH = 100
+AUDIO_SAMPLES_FREE = 120_000_000

@@ -39,12 +39,16 @@ Report = Callable[[float], None]
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """A recording as codes int16 [F, Q], of so many samples at 24 kHz; codec: its config; sha256: of its weights."""
+    """A recording as codes int16 [F, Q], of so many samples at 24 kHz; codec: its config; sha256: of its weights.
+
+    remarks: what is worth knowing about the recording, until it is in a file.
+    """
 
     codes: np.ndarray
     samples: int
     codec: dict[str, Any]
     sha256: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def bitrate(self) -> float:
@@ -158,7 +162,7 @@ def encode(path: Path, codec: ReleasedCodec, codebooks: int, on_progress: Report
     except AudioError as error:
         raise BadInput(str(error)) from None
     parts.append(coder.finish().astype(np.int16))
-    return Encoded(np.concatenate(parts), level.samples, codec.config.to_dict(), codec.sha256)
+    return Encoded(np.concatenate(parts), level.samples, codec.config.to_dict(), codec.sha256, level.remarks())
 
 
 def decode(

@@ -177,7 +177,7 @@ def sounds(
     """Continue a recording, or invent some: what `musicgen [prime.wav] --out new.wav` does, without the files.
 
     Args:
-        prime: a WAV, FLAC, MP3 or OGG file; None begins from nothing.
+        prime: a WAV, FLAC, MP3, Ogg or AIFF file; None begins from nothing.
         seed: the same seed gives the same sound; None draws one, which is in the facts.
         checkpoint: released weights by name, or a folder of them; they are loaded once in a process.
         codec: the same of the codec.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,13 @@ class AudioPrompt:
     """What the model is given of a recording: its last seconds f32 [n], whole frames; samples: of all that counts.
 
     path: the file; None if whoever listens has it already, so that nothing of it is written before the join.
+    remarks: what is worth knowing about the file.
     """
 
     path: Path | None
     tail: np.ndarray
     samples: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -38,8 +40,16 @@ class AudioPrompt:
         return min(round(FADE * SAMPLE_RATE), self.samples)
 
 
-def load_prompt(path: Path, model: AudioModel, seconds: float | None, frames: int | None = None) -> AudioPrompt:
+def load_prompt(
+    path: Path,
+    model: AudioModel,
+    seconds: float | None,
+    frames: int | None = None,
+    on_progress: Callable[[float], None] = lambda seconds: None,
+) -> AudioPrompt:
     """Read a recording, or its first `seconds`, in bounded memory, for a context of so many frames (the model's own).
+
+    on_progress: gets the seconds that have been read.
 
     Raises BadInput if it cannot be used, wherever in it the reason lies.
     """
@@ -52,6 +62,7 @@ def load_prompt(path: Path, model: AudioModel, seconds: float | None, frames: in
             block = block[: None if limit is None else limit - samples]
             samples += len(block)
             tail = np.concatenate([tail, block])[-longest - hop :]
+            on_progress(level.seconds)
             if samples == limit:
                 break
     except AudioError as error:
@@ -62,7 +73,7 @@ def load_prompt(path: Path, model: AudioModel, seconds: float | None, frames: in
         raise BadInput(f"the end of {path.name} is silent, so there is nothing to continue: try --prime-seconds")
     over = samples % hop
     tail = tail[: len(tail) - over][-longest:]
-    return AudioPrompt(path, tail, samples - over)
+    return AudioPrompt(path, tail, samples - over, level.remarks())
 
 
 def iterate_codes(prompt: AudioPrompt, model: AudioModel) -> Iterator[np.ndarray]:

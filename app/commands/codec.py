@@ -67,6 +67,8 @@ def _encode(arguments: argparse.Namespace) -> dict[str, Any]:
     with Progress(0, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
         made = encode(Path(arguments.file), codec, codebooks, progress.update)
     write_bytes(out, made.to_bytes())
+    if made.remarks and not arguments.quiet:
+        print(f"musicgen: {arguments.file}: {'; '.join(made.remarks)}", file=sys.stderr)
     return _facts(out, made)
 
 

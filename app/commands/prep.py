@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--midi-dir", metavar="DIR", help="folder of MIDI files, or one TFRecord file of NoteSequences")
-    source.add_argument("--audio-dir", metavar="DIR", help="folder of .wav, .flac, .mp3 and .ogg files")
+    source.add_argument(
+        "--audio-dir", metavar="DIR", help="folder of recordings: .wav, .flac, .mp3, .ogg, .opus, .aiff, .caf ..."
+    )
     add(
         "--csv",
         metavar="FILE",

@@ -15,8 +15,17 @@ from musicgen.app.settings import Settings
 
 def asked_for(arguments: argparse.Namespace) -> bool:
     """Whether the prime is a recording, or the model for recordings is asked for."""
-    named = arguments.prime is not None and Path(arguments.prime).suffix.lower() in AUDIO_SUFFIXES
-    return bool(arguments.audio_model or named)
+    return bool(arguments.audio_model or (arguments.prime is not None and _is_recording(arguments.prime)))
+
+
+def _is_recording(prime: str) -> bool:
+    """By its name, also where nothing here reads it: its reader says so better than that of MIDI."""
+    suffix = Path(prime).suffix.lower()
+    if suffix in ("", *MIDI_SUFFIXES):  # nearly always: a complaint about a mistyped path needs no NumPy
+        return False
+    from musicgen.data_prep.audio import AUDIO_SUFFIXES, OTHER_SUFFIXES
+
+    return suffix in AUDIO_SUFFIXES + OTHER_SUFFIXES
 
 
 def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> int:
@@ -31,7 +40,10 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
     from musicgen.app.generate import new_seed
     from musicgen.app.progress import Progress
 
-    with Progress(settings.seconds, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
+    with (
+        Progress(settings.seconds, "s of sound", quiet=arguments.quiet, realtime=True) as progress,
+        Progress(0, f"s of {arguments.prime}", quiet=arguments.quiet, realtime=True) as listening,
+    ):
         progress.note("loading the model ...")
         model = open_audio_model(arguments.checkpoint, arguments.codec)
         released = model.released.config
@@ -42,10 +54,12 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         prompt = (
             None
             if arguments.prime is None
-            else load_prompt(Path(arguments.prime), model, settings.prime_seconds, frames)
+            else load_prompt(Path(arguments.prime), model, settings.prime_seconds, frames, listening.update)
         )
         made = continue_recording(model, prompt, resolved, new_seed() if seed is None else seed, outs, progress.update)
     wall = time.perf_counter() - began
+    if prompt is not None and prompt.remarks and not arguments.quiet:
+        print(f"musicgen: {arguments.prime}: {'; '.join(prompt.remarks)}", file=sys.stderr)
     if arguments.json:
         report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": settings.seconds}
         report |= {"prime_seconds": round(prompt.seconds, 3) if prompt is not None else 0.0}
@@ -65,7 +79,7 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
 def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
     """Raise BadInput for what makes no sense with a recording."""
     prime = arguments.prime
-    if prime is not None and Path(prime).suffix.lower() not in AUDIO_SUFFIXES:
+    if prime is not None and not _is_recording(prime):
         raise BadInput(
             f"--audio-model continues recordings, and {prime} is not one: leave --audio-model out, or make audio of it"
             " with musicgen render first"

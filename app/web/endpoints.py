@@ -196,7 +196,7 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
         form: str = "wav",
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Continue a recording. recording: "" for none, or a WAV, FLAC, MP3 or OGG file in base64. latents,
+        """Continue a recording. recording: "" for none, or a WAV, FLAC, MP3, Ogg or AIFF file in base64. latents,
         context: in codes. form: wav, flac, ogg or mp3. Gives takes with `sound` (base64: the recording and what
         follows) and `facts`."""
         settings = {"seconds": seconds, "latents": latents, "context": context, **sampling}

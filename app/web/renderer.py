@@ -20,7 +20,7 @@ from musicgen.app.render import render
 from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.web.piano import PITCHES, sample
 from musicgen.data_prep import Performance
-from musicgen.data_prep.audio import AudioError, read_audio, to_int16
+from musicgen.data_prep.audio import AudioError, Level, read_audio, to_int16
 from musicgen.data_prep.dataset.workers import live_with_parent
 
 P = ParamSpec("P")
@@ -45,9 +45,9 @@ class Renderer:
         """A sound file.  form: wav, flac, ogg or mp3; label: see `render`.  Raises MusicgenError."""
         return self._run(BROKEN, render_bytes, performance, form, label)
 
-    def read(self, data: bytes, longest: float) -> np.ndarray:
-        """A recording's samples, int16 [n], one channel, 24 kHz.  data: of a file that lasts no longer than `longest`
-        seconds.  Raises MusicgenError.
+    def read(self, data: bytes, longest: float) -> tuple[np.ndarray, tuple[str, ...]]:
+        """A recording's samples, int16 [n], one channel, 24 kHz, and remarks.  data: of a file that lasts no longer
+        than `longest` seconds.  Raises MusicgenError.
         """
         with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
             path = Path(folder) / RECORDING
@@ -111,10 +111,11 @@ def render_bytes(performance: Performance, form: str, label: str | None = None) 
         return path.read_bytes()
 
 
-def read_recording(path: Path, longest: float) -> np.ndarray:
+def read_recording(path: Path, longest: float) -> tuple[np.ndarray, tuple[str, ...]]:
     """See `Renderer.read`."""
+    level = Level()
     try:
-        return to_int16(read_audio(path, longest=longest))
+        return to_int16(read_audio(path, level, longest=longest)), level.remarks()
     except AudioError as error:
         raise BadInput(str(error)) from None
 

@@ -33,6 +33,7 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 BYTES = "application/octet-stream"
+REMARKS = "X-Musicgen-Remarks"  # on a recording that was read
 FRESH = {"Cache-Control": "no-store"}
 UNBUFFERED = {**FRESH, "X-Accel-Buffering": "no"}
 
@@ -164,8 +165,8 @@ class Sounds:
             raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
         async with self.service.room():
             data = await _read(request, self.limits.sound_bytes, too_large(self.limits))
-            samples = await self.service.read(data)
-        return Response(samples.astype("<i2").tobytes(), media_type=BYTES)
+            samples, remarks = await self.service.read(data)
+        return Response(samples.astype("<i2").tobytes(), headers={REMARKS: "; ".join(remarks)}, media_type=BYTES)
 
     @guarded
     async def make(self, request: Request) -> Response:

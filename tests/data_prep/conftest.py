@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 
 from musicgen.data_prep.midi import write_midi
 from musicgen.data_prep.performance import Performance
+
+# sound_files.py lies beside the tests, which import it by this name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 # Machines differ in speed and test data in size: what a test may take is not Hypothesis's to say.
 settings.register_profile("data_prep", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -111,7 +111,10 @@ def write_bad(path: Path, kind: str) -> None:
         ("rate", "x.wav has 4000 samples a second: it must have 8000 to 192000"),
         ("nan", "x.wav holds samples that are no numbers, the first 1.250 seconds in"),
         ("infinite", "x.wav holds samples that are no numbers, the first 2.000 seconds in"),
-        ("text", r"x.wav is no audio file \(Format not recognised\): give a WAV, FLAC, MP3 or OGG file"),
+        (
+            "text",
+            r"x.wav is no audio file \(Format not recognised\): give a WAV, FLAC, MP3, Ogg, Opus, AIFF or CAF file",
+        ),
         ("empty", "x.wav is no audio file"),
         ("folder", "x.wav is not a regular file"),
         ("pipe", "x.wav is not a regular file"),

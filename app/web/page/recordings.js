@@ -5,8 +5,8 @@ import { make } from "../player/theme.js";
 import { fileField } from "./file_field.js";
 import { base64, blob, Refusal } from "./server.js";
 
-const KINDS = ".wav,.flac,.mp3,.ogg,.json,audio/*";
-const ASK = "Choose a recording (WAV, FLAC, MP3 or OGG), or drop it here";
+const KINDS = ".wav,.flac,.mp3,.ogg,.opus,.aiff,.aif,.caf,.json,audio/*";
+const ASK = "Choose a recording (WAV, FLAC, MP3, Ogg, AIFF …), or drop it here";
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // music is no telephone call
 
 /** @import { SoundPlayer } from "../player/sound_player.js" */
@@ -101,7 +101,8 @@ export class Recordings {
       const heard = await blob("recording/heard", new Blob([file], { type: "application/octet-stream" }));
       const samples = samplesOf(new Uint8Array(await heard.arrayBuffer()));
       this.#keep("file", samples, file.name);
-      this.field.text.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s`;
+      const remarks = heard.headers.get("X-Musicgen-Remarks");
+      this.field.text.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s${remarks ? `; ${remarks}` : ""}`;
     } catch (error) {
       this.field.text.textContent = before;
       this.tell.failed(error);

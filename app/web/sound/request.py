@@ -2,7 +2,7 @@
 
 A request for sound is an object whose fields may all be left out:
 
-    prime     {"sound": base64 of a WAV, FLAC, MP3 or OGG file}; nothing: from nothing
+    prime     {"sound": base64 of a WAV, FLAC, MP3, Ogg or AIFF file}; nothing: from nothing
     from, to  seconds: only this part of the recording is continued
     settings  by their names: seconds, latents, context (both in codes) and those of `Sampling`
     takes     how many at once
@@ -114,7 +114,7 @@ def too_large(limits: Limits) -> str:
 def _recording(source: object, limits: Limits, read: Read) -> np.ndarray:
     source = plain_object("the prime", source)
     if list(source) != ["sound"]:
-        raise BadInput('the prime of a sound is {"sound": a WAV, FLAC, MP3 or OGG file in base64}')
+        raise BadInput('the prime of a sound is {"sound": a WAV, FLAC, MP3, Ogg or AIFF file in base64}')
     return read(decode_sound(source["sound"], limits))
 
 

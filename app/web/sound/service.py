@@ -55,15 +55,15 @@ class SoundService:
         finally:
             self._inside -= 1
 
-    async def read(self, data: bytes) -> np.ndarray:
-        """The samples of a recording's file, int16 [n], one channel, 24 kHz."""
+    async def read(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The samples of a recording's file, int16 [n], one channel, 24 kHz, and remarks."""
         return await asyncio.to_thread(self.renderer.read, data, self.limits.sound_prime_seconds)
 
     async def parse(self, body: object) -> SoundRequest:
         """A checked request."""
 
         def read(data: bytes) -> np.ndarray:
-            return self.renderer.read(data, self.limits.sound_prime_seconds)
+            return self.renderer.read(data, self.limits.sound_prime_seconds)[0]
 
         return await asyncio.to_thread(parse_sound_request, body, self.model, self.limits, read)
 

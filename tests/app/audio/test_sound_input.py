@@ -105,6 +105,19 @@ def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "no weights for sound are installed" in complaint(tmp_path, "prime.wav", "--out", "new.wav", code=1)
 
 
+def test_a_recording_by_its_name(released: Path, tmp_path: Path) -> None:
+    """Whatever its kind is called, it comes to the one reader of recordings; what is remarkable is said."""
+    models = ("--checkpoint", released / "model", "--codec", released / "codec")
+    soundfile.write(tmp_path / "prime.aiff", np.stack([LOUD, -LOUD], axis=1), 24_000)
+    done = run(tmp_path, "prime.aiff", "--out", "new.wav", *models, "--seconds", 0.3, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["prime_seconds"] == 1.0, done.stderr
+    assert "musicgen: prime.aiff: the two channels cancel each other for 1.0 seconds" in done.stderr
+    done = run(tmp_path, "codec", "encode", "prime.aiff", "--out", "p.codes.npz", "--codec", released / "codec")
+    assert done.returncode == 0 and "prime.aiff: the two channels cancel each other" in done.stderr
+    (tmp_path / "memo.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    assert "memo.m4a is no audio file" in complaint(tmp_path, "memo.m4a", "--out", "new.wav", *models)
+
+
 def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
     """A MIDI prime, MIDI out, and what is for MIDI alone; said before anything is loaded."""
     (tmp_path / "prime.mid").write_bytes(b"MThd")

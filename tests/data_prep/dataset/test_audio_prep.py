@@ -125,7 +125,7 @@ def test_bad_files_and_copies_are_listed_and_the_rest_goes_on(music: Path, tmp_p
 
 def test_the_job_refuses_what_it_cannot_do(music: Path, undisturbed: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PrepError, match=r"no .wav, .flac, .mp3 or .ogg file"):
+    with pytest.raises(PrepError, match=r"no .wav, .flac, .mp3, .ogg,.* or .bw64 file"):
         audio_prep.run(tmp_path / "empty", tmp_path / "set")
     (tmp_path / "empty" / "notes.txt").touch()
     with pytest.raises(PrepError, match="is not empty and holds no data set"):

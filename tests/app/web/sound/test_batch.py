@@ -175,7 +175,7 @@ def test_files(tmp_path: Path, form: str) -> None:
     """Each is what it is called, and is read as what it is, whatever its name."""
     path = tmp_path / "this recording"
     path.write_bytes(write_sound(chord(1.0), form))
-    assert len(read_recording(path, 10.0)) / SAMPLE_RATE == pytest.approx(1.0, abs=0.1)
+    assert len(read_recording(path, 10.0)[0]) / SAMPLE_RATE == pytest.approx(1.0, abs=0.1)
     if form == "flac":
         assert np.array_equal(read(path.read_bytes()), chord(1.0))
     with pytest.raises(BadInput, match="this recording"):

@@ -1,0 +1,31 @@
+"""What of a file is sound: one or several sound files in it, put right so that a decoder gives all of them back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from musicgen.data_prep.sound.chunks import read_chunks
+from musicgen.data_prep.sound.mpeg import read_mpeg, skip_tags
+from musicgen.data_prep.sound.splice import Data, Pieces
+from musicgen.data_prep.sound.streams import read_flac, read_ogg
+
+
+class Sounds(NamedTuple):
+    """Sound files one after the other, each in parts, and bytes that the header of the last promises in vain."""
+
+    pieces: Pieces
+    missing: int = 0
+
+
+def find_sounds(data: Data) -> Sounds:
+    """Of a file's bytes; the whole of them if they are of no kind that is known here."""
+    whole: Pieces = [[slice(0, len(data))]]
+    if data[:4] == b"OggS":
+        return Sounds(read_ogg(data) or whole)
+    start = skip_tags(data, 0)
+    if data[start : start + 4] == b"fLaC":
+        return Sounds(read_flac(data, start) or whole)
+    chunks = read_chunks(data)
+    if chunks is not None:
+        return Sounds([chunks.parts], chunks.missing)
+    return Sounds(read_mpeg(data, start) or whole)

@@ -1,0 +1,110 @@
+"""A recording is as long as what decoding yields, whatever its header says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sound_files import FLAC, LENGTHS, OGG, WAV, encoded, patched, sound, with_sizes
+
+from musicgen.data_prep import limits
+from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_audio, read_blocks
+from musicgen.data_prep.sound.splice import Splice
+
+TOLERANCE = 0.1  # seconds; what an MP3 is filled up with, twice
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_the_length_is_what_decoding_yields(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, seconds = LENGTHS[name]
+    (tmp_path / "x").write_bytes(data)
+    heard = read_audio(tmp_path / "x")
+    assert len(heard) / SAMPLE_RATE == pytest.approx(seconds, abs=TOLERANCE)
+    parts = heard[: len(heard) // 4800 * 4800].reshape(-1, 4800)  # of 0.2 s: none of them is silent
+    assert np.abs(parts).max(axis=1).min() > 0.1
+    assert capfd.readouterr() == ("", "")  # libsndfile's MP3 decoder has its own words for some of them
+
+
+def test_a_missing_end_is_remarked(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(WAV[:-1000])
+    level = Level()
+    list(read_blocks(tmp_path / "x.wav", level))
+    assert level.remarks() == ("its end is missing: its header promises 1,000 bytes more",)
+
+
+def test_tags_behind_the_sound_are_no_sound(tmp_path: Path) -> None:
+    """Their bytes would be a click: the size is believed if a chunk follows."""
+    data = (
+        with_sizes(WAV, len(WAV) + 40_000, len(WAV) - 44) + b"LIST" + (40_000).to_bytes(4, "little") + b"\x7f" * 40_000
+    )
+    (tmp_path / "x.wav").write_bytes(data)
+    assert np.abs(read_audio(tmp_path / "x.wav")).max() < 0.5
+
+
+@pytest.mark.parametrize("scale", [100.0, 32_768.0])
+def test_another_scale_is_refused(tmp_path: Path, scale: float) -> None:
+    soundfile.write(tmp_path / "x.wav", scale * 2 * sound(1.0), SAMPLE_RATE, "FLOAT")
+    with pytest.raises(AudioError, match=r"x.wav has samples as large as [\d,]+, and 1 is full scale: export it again"):
+        read_audio(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("right", [-1.0, -0.9, -0.8])
+def test_channels_that_cancel_each_other_are_one(tmp_path: Path, right: float) -> None:
+    soundfile.write(tmp_path / "x.wav", sound(12.0, channels=2) * [1.0, right], SAMPLE_RATE)
+    level = Level()
+    heard = np.concatenate(list(read_blocks(tmp_path / "x.wav", level)))
+    np.testing.assert_allclose(heard, sound(12.0)[:, 0], atol=1e-3)
+    assert level.remarks() == ("the two channels cancel each other for 12.0 seconds: there one is taken",)
+
+
+def test_other_channels_are_averaged(tmp_path: Path) -> None:
+    one, two = np.random.default_rng(0).uniform(-0.5, 0.5, (2, SAMPLE_RATE))
+    for left, right in ((one, two), (one, 0 * one), (one, -0.3 * one + 0.3 * two)):
+        soundfile.write(tmp_path / "x.wav", np.stack([left, right], axis=1), SAMPLE_RATE, "FLOAT")
+        level = Level()
+        heard = np.concatenate(list(read_blocks(tmp_path / "x.wav", level)))
+        np.testing.assert_allclose(heard, (left + right) / 2, atol=1e-6)
+        assert level.remarks() == ()
+
+
+def test_hours_in_few_bytes_are_refused_early(tmp_path: Path) -> None:
+    """Eleven hours of nothing at 48 kHz, two channels, in FLAC."""
+    with soundfile.SoundFile(tmp_path / "x.flac", "w", 48_000, 2, format="FLAC") as file:
+        for _ in range(20):  # minutes; more of the same is more of the same bytes
+            file.write(np.zeros((60 * 48_000, 2), np.int16))
+    data = (tmp_path / "x.flac").read_bytes()
+    (tmp_path / "x.flac").write_bytes(data * 33)
+    level = Level()
+    with pytest.raises(AudioError, match="x.flac unpacks to far more sound than a recording of so few bytes can hold"):
+        list(read_blocks(tmp_path / "x.flac", level))
+    assert level.seconds < 2000
+
+
+def test_too_many_recordings_in_one(tmp_path: Path) -> None:
+    (tmp_path / "x.flac").write_bytes(encoded(0.01, "FLAC", "PCM_16") * (limits.AUDIO_PIECES + 1))
+    with pytest.raises(AudioError, match="x.flac is 1001 recordings in one, 1000 are the most"):
+        read_audio(tmp_path / "x.flac")
+
+
+def test_the_second_recording_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "x.ogg").write_bytes(OGG + patched(OGG, b"\1vorbis", bytes(16)))
+    with pytest.raises(AudioError, match=r"x.ogg is damaged 2.0 seconds in \("):
+        read_audio(tmp_path / "x.ogg")
+
+
+def test_a_file_of_parts_reads_like_a_file() -> None:
+    splice = Splice(b"0123456789", [b"ab", slice(2, 5), b"", slice(9, 10), b"c"])
+    assert (len(splice), splice.read()) == (7, b"ab2349c")
+    for at in range(8):
+        for size in range(9):
+            splice.seek(at)
+            assert (splice.read(size), splice.tell()) == (b"ab2349c"[at : at + size], min(at + size, 7))
+    assert splice.seek(-2, os.SEEK_END) == 5 and splice.read(1) == b"9" and splice.seek(-1, os.SEEK_CUR) == 5
+
+
+def test_a_flac_with_a_tag_in_front(tmp_path: Path) -> None:
+    (tmp_path / "x.flac").write_bytes(b"ID3\4\0\0\0\0\1\0" + bytes(128) + FLAC)
+    assert len(read_audio(tmp_path / "x.flac")) == 2 * SAMPLE_RATE
