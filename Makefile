@@ -89,7 +89,7 @@ docs: $(VENV)/dev.stamp .tree/musicgen/__init__.py
 # mypy, import-linter and mkdocstrings want the packages where their names say: musicgen/app, not app.
 .tree/musicgen/__init__.py:
 	mkdir -p .tree/musicgen
-	for part in app checkpoints data_prep model musicgen/__init__.py; do \
+	for part in app checkpoints data_prep model musicgen/__init__.py musicgen/__main__.py; do \
 	  ln -sfn "../../$$part" ".tree/musicgen/$${part##*/}"; done
 
 # Biome lints the page's JavaScript and holds its sizes, TypeScript checks it by its JSDoc.

@@ -7,13 +7,15 @@ for is imported, so help and complaints come at once.  Without the name of a com
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError
@@ -32,6 +34,7 @@ COMMANDS = {
     "evaluate": "score a model, or compare pieces with real ones",
     "bench": "measure how fast this machine generates",
     "doctor": "check the installation and say how to mend it",
+    "completion": "print a script that completes commands and flags in a shell",
 }
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
@@ -43,8 +46,11 @@ class Parser(argparse.ArgumentParser):
     """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise BadInput."""
-        raise BadInput(f"{message}; see {self.prog} --help")
+        """Raise BadInput; for a mistyped flag, with the one that was meant."""
+        unknown, _, words = message.partition(": ")
+        word = words.split(" ")[0].split("=")[0]
+        meant = _similar(word, self._option_string_actions) if unknown == "unrecognized arguments" else ""
+        raise BadInput(f"{message}{meant}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,13 +94,25 @@ def leave_tidily() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    if name is None and "--version" in arguments[:1]:
+    first = arguments[0] if arguments else "--help"
+    name = first if first in COMMANDS else None
+    if first == "--version":
         from musicgen.app.version import version
 
         print(f"musicgen {version()}")
         return 0
-    module = importlib.import_module(f"musicgen.app.commands.{name or 'generate'}")
+    if name is None and (meant := _similar(first, COMMANDS)) and not os.path.exists(first):
+        raise BadInput(f"there is no command {first}{meant}; see musicgen --help")
+    try:
+        parsed = make_parser(name).parse_args(arguments[1:] if name else arguments or [first])
+    except SystemExit as stop:  # --help has printed its text
+        return int(stop.code or 0)
+    _refuse_addresses(parsed)
+    return int(_module(name).run(parsed))
+
+
+def make_parser(name: str | None) -> Parser:
+    """The parser of a command; None is the main job without a name."""
     parser = Parser(
         prog=f"musicgen {name}" if name else "musicgen",
         description=COMMANDS[name] if name else None,
@@ -103,22 +121,28 @@ def _run(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
-    try:
-        parsed = parser.parse_args(arguments[1:] if name else arguments)
-    except SystemExit as stop:  # --help has printed its text
-        return int(stop.code or 0)
-    _refuse_addresses(parsed)
-    return int(module.run(parsed))
+    _module(name).add_arguments(parser)
+    return parser
+
+
+def _module(name: str | None) -> ModuleType:
+    return importlib.import_module(f"musicgen.app.commands.{name or 'generate'}")
+
+
+def _similar(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence; nothing if no known word is similar."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _refuse_addresses(parsed: argparse.Namespace) -> None:
     """Raise BadInput for `gs://bucket/x` where a path belongs: it would be taken for a folder of that name."""
     for name, value in vars(parsed).items():
-        if name != "root_path" and isinstance(value, str) and ADDRESS.match(value):
-            raise BadInput(
-                f"{value[:200]} is an address, and only files of this machine are used: copy or mount it here"
-            )
+        for word in value if isinstance(value, list) else [value]:
+            if name != "root_path" and isinstance(word, str) and ADDRESS.match(word):
+                raise BadInput(
+                    f"{word[:200]} is an address, and only files of this machine are used: copy or mount it here"
+                )
 
 
 def _overview() -> str:

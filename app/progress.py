@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -33,41 +34,55 @@ class Progress:
         self.stream = stream if stream is not None else sys.stderr
         self.quiet = quiet
         self.terminal = not quiet and self.stream.isatty()
-        self.started = time.monotonic()
-        self.last = self.started
+        self.first: tuple[float, float] | None = None  # what was there first, and when
+        self.last = time.monotonic()
         self.width = 0
 
     def note(self, text: str) -> None:
         """A passing remark, such as what is being waited for; the bar takes its place."""
         if self.terminal:
-            self._draw(text)
+            self._draw(text[: self._columns()])
 
     def update(self, done: float, extra: str = "") -> None:
-        """Show that ``done`` of the total is there.  0 starts the clock anew: what came before was waiting."""
+        """Show that ``done`` of the total is there.
+
+        Speed and time left are those since the first part was there: before it, and after 0, one waits for files to be
+        read and programs to be compiled.
+        """
         now = time.monotonic()
         if done == 0:
-            self.started = self.last = now
+            self.first, self.last = None, now
+        elif self.first is None:
+            self.first = done, now
+        before, began = self.first or (done, now)
         if self.quiet or now - self.last < (REDRAW if self.terminal else REPORT):
             return
         self.last = now
-        text = self.line(done, now - self.started) + (f"  {extra}" if extra else "")
         if self.terminal:
-            self._draw(text)
+            self._draw(self.line(done, now - began, before, extra, self._columns()))
         else:
-            print(f"musicgen: {text}", file=self.stream, flush=True)
+            print(f"musicgen: {self.line(done, now - began, before, extra)}", file=self.stream, flush=True)
 
-    def line(self, done: float, elapsed: float) -> str:
-        """The text for ``done`` after ``elapsed`` seconds."""
-        rate = done / elapsed if elapsed > 0 else 0.0
+    def line(self, done: float, elapsed: float, before: float = 0.0, extra: str = "", width: int = 1000) -> str:
+        """The text for ``done``, ``before`` of it there ``elapsed`` seconds ago; as much of it as there is room for."""
+        rate = (done - before) / elapsed if elapsed > 0 else 0.0
         number = f"{done:.1f}" if self.realtime else f"{done:,.0f}"
         if not self.total:
-            return f"{number} {self.unit}"
+            return f"{number} {self.unit}" + (f"  {extra}" if extra else "")
         share = min(done / self.total, 1.0)
         whole = f"{self.total:g}" if self.realtime else f"{self.total:,.0f}"
-        speed = f"{rate:.1f}x real time" if self.realtime else f"{rate:,.0f}/s"
-        left = clock((self.total - done) / rate) if rate > 0 else "?"
+        speed = "" if rate <= 0 else f"{figure(rate)}x real time" if self.realtime else f"{figure(rate)}/s"
+        left = f"{clock((self.total - done) / rate)} left" if rate > 0 else ""
         filled = round(share * BAR)
-        return f"[{'#' * filled}{'.' * (BAR - filled)}] {number} / {whole} {self.unit}  {speed}  {left} left"
+        bar = f"[{'#' * filled}{'.' * (BAR - filled)}] "
+        counted = f"{number} / {whole} {self.unit}"
+        for parts in ((counted, speed, left, extra), (counted, speed, left), (counted, left), (f"{share:.0%}", left)):
+            text = "  ".join(part for part in parts if part)
+            if len(bar + text) <= width:
+                return bar + text
+            if len(text) <= width:
+                return text
+        return f"{share:.0%}"
 
     def close(self) -> None:
         """Clear the bar, so that what is printed next starts on an empty line."""
@@ -75,6 +90,13 @@ class Progress:
             self._draw("")
             self.stream.write("\r")
             self.stream.flush()
+
+    def _columns(self) -> int:
+        """Of the terminal, less one for the cursor: a line that is wrapped cannot be drawn over."""
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns - 1 or 79
+        except (OSError, ValueError):  # no real terminal
+            return 79
 
     def _draw(self, text: str) -> None:
         self.stream.write("\r" + text.ljust(self.width))
@@ -90,6 +112,13 @@ class Progress:
     ) -> None:
         """Clear the bar also when the work was broken off."""
         self.close()
+
+
+def figure(value: float) -> str:
+    """A speed as people read it: 1,204, 24.1, 2.4 or 0.04, never 0 for what is more."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2g}"
 
 
 def clock(seconds: float) -> str:

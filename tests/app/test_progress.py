@@ -67,13 +67,33 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_clock_starts_with_the_music(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute of loading must not make two seconds of generating look slow: 0 starts the clock anew."""
+    """A minute of loading and ten seconds of compiling must not make two seconds of generating look slow."""
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     stream = Terminal()
     progress = Progress(30, "s of music", realtime=True, stream=stream)
     clock[0] += 60
     progress.update(0.0)
+    clock[0] += 10
+    progress.update(1.0)
+    assert "1.0 / 30" in stream.getvalue() and "real time" not in stream.getvalue() and "left" not in stream.getvalue()
     clock[0] += 2
-    progress.update(4.0)
+    progress.update(5.0)
     assert "2.0x real time" in stream.getvalue()
+
+
+@pytest.mark.parametrize("columns", [1, 12, 40, 60, 79, 120])
+@pytest.mark.parametrize("realtime", [True, False])
+def test_a_line_fits_the_terminal(columns: int, realtime: bool) -> None:
+    """A wrapped line cannot be drawn over; what matters most, how far and how long, goes last."""
+    line = Progress(3600, "s of music", realtime=realtime).line(123.4, 5000.0, 0.0, "12 notes, 3 left out", columns)
+    assert len(line) <= max(columns, 2) and "3%" in line or "/ 3" in line
+    if columns >= 40:
+        assert line.endswith("left") or line.endswith("left out")
+
+
+def test_slow_is_not_nothing() -> None:
+    """Less than one a second is told as what it is."""
+    assert "0.02x real time" in Progress(60, "s of music", realtime=True).line(1.0, 50.0)
+    assert "0.5/s" in Progress(60, "files").line(10, 20.0)
+    assert "1.0/s" in Progress(60, "files").line(10, 10.0)

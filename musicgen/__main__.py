@@ -1,0 +1,7 @@
+"""``python -m musicgen`` is the ``musicgen`` command, for environments whose scripts folder is not on PATH."""
+
+import sys
+
+from musicgen.app.cli import main
+
+sys.exit(main())
