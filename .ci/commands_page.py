@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from musicgen.app.cli import COMMANDS
+from musicgen.app.commands import COMMANDS
 
 HEAD = """\
 # Commands

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicgen.app.errors import BadInput
+from musicgen.app.output import STDIN
 
 FOLDER = Path(__file__).with_name("primes")
 
@@ -15,11 +16,13 @@ def bundled_primes() -> list[str]:
 
 
 def find_prime(name: str) -> Path:
-    """The path of a prime: a file, or else a bundled prime by its name ('bach' or 'bach.mid').
+    """The path of a prime: a file, STDIN for '-', or else a bundled prime by its name ('bach' or 'bach.mid').
 
     Raises BadInput if there is neither, or only a folder.
     """
     path = Path(name)
+    if name == "-":
+        return STDIN
     try:
         if path.is_dir():
             raise BadInput(f"{path} is a folder, not a MIDI file: give one file in it")

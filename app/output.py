@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +15,13 @@ from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 MIDI_SUFFIXES = (".mid", ".midi")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 PICTURE_SUFFIXES = (".png", ".svg")
+STDIN, STDOUT = Path("<stdin>"), Path("<stdout>")  # what a person writes as -
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str], option: str) -> Path:
     """The path of a file that is going to be written, after every check that can be made before the work is done.
+
+    '-' is STDOUT, where `write_bytes` can write; sound goes to files only.
 
     Args:
         path: where the file shall go.
@@ -29,6 +33,8 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str], option: 
         EnvironmentProblem: the place cannot be written to.
     """
     target = Path(path)
+    if str(path) == "-" and suffixes is not AUDIO_SUFFIXES:
+        return STDOUT
     if target.suffix.lower() not in suffixes:
         raise BadInput(f"{option} {target} must end in {_either(suffixes)}{_other_option(target)}")
     try:
@@ -47,6 +53,18 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str], option: 
     return target
 
 
+def make_folder(path: str, option: str) -> Path:
+    """The folder of that name, made if it is not there.  Raises BadInput if a file is, or EnvironmentProblem."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(f"{option} {folder} is a file: give a folder") from None
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return folder
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """`musicgen.data_prep.files.replacing`, whose OSError becomes EnvironmentProblem."""
@@ -61,14 +79,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all.  Raises EnvironmentProblem when it cannot be written."""
+    if path == STDOUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def numbered(path: Path, count: int) -> list[Path]:
-    """``new.mid`` itself for one sample; ``new-1.mid``, ``new-2.mid``... for several."""
+    """``new.mid`` itself for one sample; ``new-1.mid``, ``new-2.mid``... for several.
+
+    Raises BadInput for several on standard output.
+    """
     if count == 1:
         return [path]
+    if str(path) == "-":
+        raise BadInput(f"standard output holds one piece, not {count}: give --out new.mid")
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 

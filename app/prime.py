@@ -6,6 +6,7 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from musicgen.app.errors import BadInput, cannot_read
 from musicgen.app.limits import LARGEST_PACKED, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
+from musicgen.app.output import STDIN
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.limits import MIDI_BYTES
@@ -41,12 +43,12 @@ class Prime:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a MIDI file, at most one more than `read_midi` accepts, so that it can say so.
+    """The bytes of a MIDI file, or of standard input, at most one more than `read_midi` accepts, so that it can say so.
 
     Raises BadInput or EnvironmentProblem if there is nothing to read.
     """
     try:
-        with path.open("rb") as file:
+        with sys.stdin.buffer if path == STDIN else path.open("rb") as file:
             return file.read(MIDI_BYTES + 1)
     except OSError as error:
         raise cannot_read(path, error, "MIDI file") from None

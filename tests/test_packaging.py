@@ -108,7 +108,11 @@ def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 def test_musicgen_is_a_typed_package(wheel: zipfile.ZipFile) -> None:
     names = contents(wheel)
-    assert {path.name for path in repository_files() if path.parts[0] == FACE} == {"__init__.py", "py.typed"}
+    assert {path.name for path in repository_files() if path.parts[0] == FACE} == {
+        "__init__.py",
+        "__main__.py",
+        "py.typed",
+    }
     assert {"musicgen/__init__.py", "musicgen/py.typed"} <= names
     assert {f"musicgen/{folder}/py.typed" for folder in FOLDERS} <= names
 

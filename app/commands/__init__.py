@@ -1,0 +1,74 @@
+"""The commands: their names, what they do, and the parser of each.
+
+A command is a module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``.  Only the one that is asked
+for is imported, so help and complaints come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+from typing import NoReturn
+
+from musicgen.app.errors import BadInput
+
+COMMANDS = {
+    "generate": "continue a MIDI file, or make up a piece; what `musicgen` does without a command",
+    "replay": "make a generated piece again, byte for byte",
+    "app": "make and hear music on a page in the browser",
+    "live": "play on a MIDI keyboard; the model answers",
+    "render": "turn a MIDI file into sound",
+    "codec": "turn sound into codes, and codes into sound",
+    "roll": "draw a MIDI file as a piano roll",
+    "prep": "turn a folder of MIDI files or recordings into a data set",
+    "train": "train a model",
+    "evaluate": "score a model, or compare pieces with real ones",
+    "bench": "measure how fast this machine generates",
+    "doctor": "check the installation and say how to mend it",
+    "completion": "print a script that completes commands and flags in a shell",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadInput; for a mistyped flag, with the one that was meant."""
+        unknown, _, words = message.partition(": ")
+        word = words.split(" ")[0].split("=")[0]
+        meant = similar(word, self._option_string_actions) if unknown == "unrecognized arguments" else ""
+        raise BadInput(f"{message}{meant}; see {self.prog} --help")
+
+
+def make_parser(name: str | None) -> Parser:
+    """The parser of a command; None is the main job without a name."""
+    parser = Parser(
+        prog=f"musicgen {name}" if name else "musicgen",
+        description=COMMANDS[name] if name else None,
+        usage=None if name else "musicgen [prime.mid] --out new.mid [options]\n       musicgen COMMAND ...",
+        epilog=None if name else _overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module_of(name).add_arguments(parser)
+    return parser
+
+
+def module_of(name: str | None) -> ModuleType:
+    """Where a command is; None is the main job."""
+    return importlib.import_module(f"musicgen.app.commands.{name or 'generate'}")
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence; nothing if no known word is similar."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()]
+    return "commands:\n" + "\n".join(lines) + "\n\nmusicgen COMMAND --help explains each of them."

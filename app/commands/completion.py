@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the script, made from the parsers of all commands."""
     import shtab
 
-    from musicgen.app.cli import COMMANDS, Parser, make_parser
+    from musicgen.app.commands import COMMANDS, Parser, make_parser
 
     parser = Parser(prog="musicgen", add_help=False)
     for action in make_parser(None)._actions:

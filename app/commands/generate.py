@@ -1,12 +1,14 @@
-"""`musicgen [generate] [prime.mid] --out new.mid`: the main job as a command.  For recordings see recording.py."""
+"""`musicgen [generate] [prime.mid ...] --out new.mid`: the main job as a command.  For recordings see recording.py."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,14 @@ from musicgen.app.arguments import add_flags
 from musicgen.app.commands import recording as recording_command
 from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
-from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, numbered, write_bytes
+from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, STDOUT, check_output, make_folder, numbered, write_bytes
 from musicgen.app.settings import NAMES, Settings, check_seed, complaints
+from musicgen.app.terminal import counted
 
 if TYPE_CHECKING:
-    from musicgen.app.generate import Result, Sample
+    from musicgen.app.generate import Model, Request, Result, Sample
     from musicgen.app.prime import Prime
+    from musicgen.data_prep.evaluation.memorisation_index import Index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "prime",
-        nargs="?",
+        nargs="*",
         metavar="prime.mid",
-        help="the music to continue: a MIDI file, a bundled opening by name, or a recording (.wav ...)",
+        help="the music to continue: a MIDI file, - for standard input, a bundled opening by name, or a recording"
+        " (.wav ...); several are continued one after the other",
     )
-    add("--out", required=True, metavar="new.mid", help="where the piece goes; several become new-1.mid, new-2.mid ...")
-    add("--audio", metavar="new.wav", help="also write it as sound: .wav, .flac, .ogg or .mp3")
+    add(
+        "-o",
+        "--out",
+        metavar="new.mid",
+        help="where the piece goes, - for standard output; several become new-1.mid, new-2.mid ...",
+    )
+    add("--out-dir", metavar="DIR", help="instead of --out: a folder, in which pieces have the names of their primes")
+    add(
+        "--audio",
+        metavar="new.wav",
+        help="also write it as sound: .wav, .flac, .ogg or .mp3; with --out-dir the type alone",
+    )
     add_flags(parser, *CONTROLS)
     add(
         "--checkpoint",
@@ -47,14 +62,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything that can be checked at once, then do the work."""
-    began = time.perf_counter()
+    """Continue each prime; one that cannot be continued is told, and the others are."""
     settings = Settings.of(**{name: getattr(arguments, name) for name in NAMES})
     with complaints():
         AVOID_COPIES.check(arguments.avoid_copies)
     seed = check_seed(arguments.seed) if arguments.seed is not None else None
+    jobs, load = _jobs(arguments), _loader(arguments, settings)
+    if len(jobs) == 1:
+        _make(jobs[0], settings, seed, load)
+        return 0
+    failures = 0
+    for job in jobs:
+        try:
+            _make(job, settings, seed, load)
+        except BadInput as error:
+            failures += 1
+            print(f"musicgen: error: {error}", file=sys.stderr)
+    if failures:
+        rest = f"; the others are in {arguments.out_dir}" if failures < len(jobs) else ""
+        raise BadInput(f"{failures} of {len(jobs)} primes could not be continued{rest}")
+    return 0
+
+
+def _jobs(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each prime for itself, with where its piece goes."""
+    primes = arguments.prime or [None]
+    if arguments.out_dir is None:
+        if arguments.out is None:
+            raise BadInput("--out says where the piece goes: musicgen prime.mid --out new.mid")
+        if len(primes) > 1:
+            raise BadInput(f"{len(primes)} primes make {len(primes)} pieces: give --out-dir DIR instead of --out")
+        return [argparse.Namespace(**{**vars(arguments), "prime": primes[0]})]
+    if arguments.out is not None:
+        raise BadInput("--out names a file and --out-dir a folder: give one of them")
+    folder = make_folder(arguments.out_dir, "--out-dir")
+    names = ["new" if prime is None or prime == "-" else Path(prime).stem for prime in primes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"two primes are called {twice}: continue them into two folders")
+    jobs = []
+    for prime, name in zip(primes, names, strict=True):
+        job = argparse.Namespace(**{**vars(arguments), "prime": prime})
+        job.out = str(folder / f"{name}{'.wav' if recording_command.asked_for(job) else '.mid'}")
+        if arguments.audio is not None:
+            job.audio = str(folder / f"{name}.{arguments.audio.removeprefix('.')}")
+        jobs.append(job)
+    return jobs
+
+
+def _make(
+    arguments: argparse.Namespace, settings: Settings, seed: int | None, load: Callable[[], tuple[Model, Index | None]]
+) -> None:
+    """Check everything that can be checked at once, then do the work for one prime."""
+    began = time.perf_counter()
     if recording_command.asked_for(arguments):
-        return recording_command.run(arguments, settings, seed)
+        recording_command.run(arguments, settings, seed)
+        return
     if arguments.codec is not None:
         raise BadInput("--codec is for audio only: musicgen prime.wav --out new.wav")
     source = _prime_path(arguments, settings)
@@ -66,10 +129,11 @@ def run(arguments: argparse.Namespace) -> int:
         check_sound("midirenderer", audios[0])
         find_soundfont(arguments.soundfont)
     prime = _read(source, settings, arguments.quiet) if source is not None else None
-    result = _generate(arguments, settings, prime, seed)
+    from musicgen.app.generate import Request
+
+    result = _generate(arguments, Request(settings, prime, seed), load)
     _write(result, prime, outs, audios, arguments)
     _report(result, outs, audios, prime, arguments, began)
-    return 0
 
 
 def _prime_path(arguments: argparse.Namespace, settings: Settings) -> Path | None:
@@ -86,6 +150,8 @@ def _outputs(arguments: argparse.Namespace, settings: Settings, source: Path | N
     """Where the pieces and their sound go, after all checks."""
     outs = numbered(Path(arguments.out), settings.num_samples)
     outs = [check_output(out, MIDI_SUFFIXES, "--out") for out in outs]
+    if STDOUT in outs and (arguments.json or arguments.audio is not None):
+        raise BadInput("--out - writes the piece to standard output: --json and --audio need --out new.mid")
     audios = numbered(Path(arguments.audio), settings.num_samples) if arguments.audio is not None else []
     audios = [check_output(audio, AUDIO_SUFFIXES, "--audio") for audio in audios]
     for out in outs:
@@ -103,22 +169,34 @@ def _read(source: Path, settings: Settings, quiet: bool) -> Prime:
     return prime
 
 
-def _generate(arguments: argparse.Namespace, settings: Settings, prime: Prime | None, seed: int | None) -> Result:
-    from musicgen.app.evaluation.memorisation_report import open_index
-    from musicgen.app.generate import Request, generate, open_model, open_weights
+def _loader(arguments: argparse.Namespace, settings: Settings) -> Callable[[], tuple[Model, Index | None]]:
+    """What loads the model, and the index of its training set if copies are to be avoided, when first called."""
+
+    @functools.cache
+    def load() -> tuple[Model, Index | None]:
+        from musicgen.app.evaluation.memorisation_report import open_index
+        from musicgen.app.generate import open_model, open_weights
+
+        released = open_weights(arguments.checkpoint)
+        settings.resolve(released.config.latents, released.config.context)  # complain before the slow part
+        index = open_index(None, arguments.checkpoint) if arguments.avoid_copies is not None else None
+        return open_model(released), index
+
+    return load
+
+
+def _generate(
+    arguments: argparse.Namespace, request: Request, load: Callable[[], tuple[Model, Index | None]]
+) -> Result:
+    from musicgen.app.generate import generate
     from musicgen.app.novelty import compare_with_training, generate_avoiding_copies
     from musicgen.app.progress import Progress
 
     quiet, limit = arguments.quiet, arguments.avoid_copies
-    with Progress(settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
+    with Progress(request.settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
         progress.note("loading the model ...")
-        released = open_weights(arguments.checkpoint)
-        settings.resolve(released.config.latents, released.config.context)  # complain before the slow part
-        index = open_index(None, arguments.checkpoint) if limit is not None else None
-        model = open_model(released)
-        progress.note("reading the prime ..." if prime is not None else "starting ...")
-
-        request = Request(settings, prime, seed)
+        model, index = load()
+        progress.note("reading the prime ..." if request.prime is not None else "starting ...")
         if index is not None:
             return generate_avoiding_copies(
                 request, model, index, limit, progress.update, lambda pieces: progress.note(f"{pieces} drawn again ...")
@@ -207,7 +285,7 @@ def _report(
         lengths = [sample.provenance.ended or result.settings.seconds for sample in result.samples]
         shown = ", ".join(f"{seconds:g}" for seconds in lengths) if result.settings.end else f"{lengths[0]:g}"
         print(
-            f"musicgen: {names}: {shown} s of new music{after}, {notes} notes, seed {result.seed},"
+            f"musicgen: {names}: {shown} s of new music{after}, {counted(notes, 'note')}, seed {result.seed},"
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )

@@ -15,6 +15,7 @@ from musicgen.app.controls import SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
 from musicgen.app.settings import Settings, check_seed
+from musicgen.app.terminal import counted
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
@@ -184,8 +185,8 @@ class Teller:
         if self.quiet:
             return
         line = (
-            f"musicgen: turn {self.turns}: heard {turn.heard} notes, answered after {turn.latency:.2f} s with"
-            f" {turn.answered} notes in {turn.seconds:.1f} s"
+            f"musicgen: turn {self.turns}: heard {counted(turn.heard, 'note')}, answered after {turn.latency:.2f} s"
+            f" with {counted(turn.answered, 'note')} in {turn.seconds:.1f} s"
         )
         if turn.interrupted:
             line += ", until you played"
@@ -207,4 +208,6 @@ def _save(path: Path, conversation: Conversation, model: Model, seed: int, quiet
     text = [f"musicgen {version()} live, {date}: channel 1 the player, channel 2 {model.name}, seed {seed}"]
     write_bytes(path, session_file(player, answers, text))
     if not quiet:
-        print(f"musicgen: {path}: {len(player)} notes of yours, {len(answers)} of the model's", file=sys.stderr)
+        print(
+            f"musicgen: {path}: {counted(len(player), 'note')} of yours, {len(answers)} of the model's", file=sys.stderr
+        )

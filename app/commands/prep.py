@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 from musicgen.app.progress import Progress
+from musicgen.app.terminal import counted
 
 if TYPE_CHECKING:
     from musicgen.data_prep.dataset import prep
@@ -99,7 +100,7 @@ def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
         def show(state: prep.PrepProgress) -> None:
             progress.total = state.total
             rejected = f", {state.rejected} rejected" if state.rejected else ""
-            progress.update(state.done, f"{state.notes:,} notes, {state.tokens:,} tokens{rejected}")
+            progress.update(state.done, f"{counted(state.notes, 'note')}, {counted(state.tokens, 'token')}{rejected}")
 
         return _describe(prep.run(arguments.midi_dir, arguments.out, **_how(arguments), on_progress=show))
 

@@ -9,6 +9,7 @@ from musicgen.app.arguments import whole
 from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput
 from musicgen.app.output import PICTURE_SUFFIXES, check_output, write_bytes
+from musicgen.app.terminal import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     size = {"width": arguments.width, "height": arguments.height}
     events = read_text(data)
     picture, label = roll.draw(music, prime_notes=prime_notes(events), **size), summary_in(events)
-    write_bytes(out, roll.svg(picture, label) if out.suffix.lower() == ".svg" else roll.png(picture, description=label))
+    write_bytes(out, roll.png(picture, description=label) if out.suffix.lower() == ".png" else roll.svg(picture, label))
     if not arguments.quiet:
-        print(f"musicgen: {out}: {len(music)} notes, {music.duration:.1f} s", file=sys.stderr)
+        print(f"musicgen: {out}: {counted(len(music), 'note')}, {music.duration:.1f} s", file=sys.stderr)
     return 0

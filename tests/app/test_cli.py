@@ -6,10 +6,12 @@ import importlib
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from musicgen.app import cli
+from musicgen.app.commands import COMMANDS
 
 SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model.engine")
 
@@ -48,13 +50,54 @@ def test_help_and_complaints_come_at_once(line: str) -> None:
     assert not loaded & set(SLOW)
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("train", "evaluate")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "evaluate")])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And a module with the two functions that `cli` calls."""
     module = importlib.import_module(f"musicgen.app.commands.{name}")
     assert callable(module.run)
     assert cli.main([name, "--help"]) == 0
     assert f"usage: musicgen {name}" in capsys.readouterr().out or name == "generate"
+
+
+def test_nothing_to_do_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of most commands; also as a module."""
+    assert cli.main([]) == 0
+    assert "musicgen [prime.mid] --out new.mid" in capsys.readouterr().out
+    command = [sys.executable, "-m", "musicgen", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("musicgen ")
+
+
+def test_a_file_with_the_name_of_no_command_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """'rendr' is mistyped, unless there is such a file."""
+    monkeypatch.chdir(tmp_path)
+    Path("rendr").write_text("no MIDI")
+    done = run("rendr", "--out", "new.mid")
+    assert "did you mean" not in done.stderr and "rendr" in done.stderr
+
+
+COMPLETED = {"ge": "generate", "--see": "--seed", "roll --wi": "--width", "train --pres": "--preset"}
+
+
+@pytest.mark.parametrize(("typed", "word"), COMPLETED.items())
+def test_a_shell_completes(typed: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bash itself, with the script that it is told to read."""
+    assert cli.main(["completion", "bash"]) == 0
+    words = ["musicgen", *typed.split()]
+    line, last = " ".join(words), len(words) - 1
+    script = f"""{capsys.readouterr().out}
+    COMP_WORDS=({line}); COMP_CWORD={last}; COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}
+    _shtab_musicgen; echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [word]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh", "powershell"])
+def test_other_shells_have_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With every command in it."""
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in COMMANDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.app.cli import COMMANDS
+from musicgen.app.commands import COMMANDS
 from musicgen.app.controls import CONTROLS
 from musicgen.app.recipes import RECIPES
 

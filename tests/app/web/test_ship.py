@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.app.cli import Parser
+from musicgen.app.commands import Parser
 from musicgen.app.commands import app as app_command
 
 ROOT = Path(__file__).parents[3]
