@@ -21,7 +21,18 @@ from musicgen.app.prime import Prime, pack, read_prime
 from musicgen.app.provenance import Provenance, texts
 from musicgen.app.settings import LARGEST_SEED, Settings, check_seed
 from musicgen.app.version import version
-from musicgen.data_prep import BOS, EOS, PAD, STEPS_PER_SECOND, VOCABULARY, Performance, decode, steps, write_midi
+from musicgen.data_prep import (
+    BOS,
+    EOS,
+    PAD,
+    STEPS_PER_SECOND,
+    VOCABULARY,
+    VOCABULARY_2,
+    Performance,
+    decode,
+    steps,
+    write_midi,
+)
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.rules.endings import Endings
 from musicgen.data_prep.rules.note_limits import NoteLimits
@@ -112,7 +123,7 @@ def open_weights(checkpoint: str | None) -> Released:
         raise (BadInput if checkpoint is not None else EnvironmentProblem)(str(error)) from None
     except checkpoints.CheckpointError as error:
         raise EnvironmentProblem(str(error)) from None
-    if released.tokenizer != VOCABULARY.to_json():
+    if released.tokenizer not in (VOCABULARY.to_json(), VOCABULARY_2.to_json()):
         raise EnvironmentProblem(
             f"the weights {released.name} use another vocabulary than this version of musicgen: choose other weights,"
             " or install the version they were made with"

@@ -8,7 +8,7 @@ from musicgen.data_prep.events import STEPS_PER_SECOND, steps
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
 from musicgen.data_prep.performance import Performance, apply_pedal, cut, empty, merge, shift_time
 from musicgen.data_prep.tokens import decode, encode
-from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, Vocabulary
+from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, VOCABULARY_2, Vocabulary
 
 __all__ = [
     "BOS",
@@ -16,6 +16,7 @@ __all__ = [
     "PAD",
     "STEPS_PER_SECOND",
     "VOCABULARY",
+    "VOCABULARY_2",
     "MidiError",
     "Performance",
     "Vocabulary",

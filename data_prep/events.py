@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicgen.data_prep.vocabulary import VOCABULARY
+from musicgen.data_prep.vocabulary import VOCABULARY_2
 
-STEPS_PER_SECOND = VOCABULARY.steps_per_second
+STEPS_PER_SECOND = VOCABULARY_2.steps_per_second
 VELOCITY_BIN = 4
 """MIDI velocities per bin: ceil(127 / 32)."""
 
@@ -36,11 +36,11 @@ class Kind(IntEnum):
 
 
 KINDS = np.concatenate(
-    [np.full(entry.size, Kind.__members__.get(entry.name.upper(), Kind.OTHER), np.int8) for entry in VOCABULARY.table]
+    [np.full(entry.size, Kind.__members__.get(entry.name.upper(), Kind.OTHER), np.int8) for entry in VOCABULARY_2.table]
 )
-"""i8[V], the `Kind` of each token."""
+"""i8[V], the `Kind` of each token of either vocabulary: the ids of the first begin the second."""
 
-VALUES = np.concatenate([np.arange(entry.first, entry.last + 1, dtype=np.int16) for entry in VOCABULARY.table])
+VALUES = np.concatenate([np.arange(entry.first, entry.last + 1, dtype=np.int16) for entry in VOCABULARY_2.table])
 """i16[V], the value of each token within its range: a pitch, steps, a velocity bin."""
 
 SHIFTS = np.where(KINDS == Kind.TIME_SHIFT, VALUES, 0).astype(np.int64)
@@ -94,8 +94,8 @@ class NoteDecoder:
     def feed(self, tokens: Sequence[int] | np.ndarray) -> list[NoteEvent]:
         """What the next tokens, int[T], strike and end, in order. ValueError for ids outside the vocabulary."""
         ids = np.asarray(tokens, np.int64)
-        if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY.size):
-            raise ValueError(f"tokens lie in 0..{VOCABULARY.size - 1}, not {int(ids.min())}..{int(ids.max())}")
+        if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY_2.size):
+            raise ValueError(f"tokens lie in 0..{VOCABULARY_2.size - 1}, not {int(ids.min())}..{int(ids.max())}")
         events: list[NoteEvent] = []
         if self.ended:
             return events

@@ -161,7 +161,7 @@ class Vocabulary:
         return vocabulary
 
 
-VOCABULARY = Vocabulary()
+VOCABULARY = Vocabulary()  # of plain music: what rules allow, and what likelihoods are over
 VOCABULARY_2 = Vocabulary(TABLE_2)
 
 # First ids, for code that works on whole arrays of tokens.

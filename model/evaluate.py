@@ -18,7 +18,7 @@ from musicgen.model.shapes import Array, Float, Int
 from musicgen.model.windows import OnWindow, Window, check_lengths, windows
 
 
-@functools.partial(jax.jit, static_argnames=("config", "latents", "dtype"))
+@functools.partial(jax.jit, static_argnames=("config", "latents", "dtype", "ids"))
 def _nats(
     params: Mapping[str, Array],
     inputs: Int[Array, "B N *Q"],
@@ -27,10 +27,11 @@ def _nats(
     config: ModelConfig,
     latents: int,
     dtype: str,
+    ids: int | None,
 ) -> Float[Array, "B M *Q"]:
     """Nats of each target, 0 where it is PAD; of tokens, or of frames of Q codes."""
     model = parameters.bind(config, {name: x.astype(dtype) for name, x in params.items()})
-    logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype), following=targets)
+    logits = model(inputs, latents=latents, start=start, dtype=jnp.dtype(dtype), following=targets)[..., :ids]
     at = config.logit_of(targets)[..., None]
     nats = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, at, axis=-1)[..., 0]
     return jnp.where(targets == PAD, 0.0, nats)
@@ -47,12 +48,14 @@ def nats_of_pieces(
     batch: int = 1,
     dtype: str = "float32",
     preamble: Sequence[int] | np.ndarray = (),
+    ids: int | None = None,
     windows: Callable[[int, int, int, int], Iterable[Window]] = windows,
     on_window: OnWindow = lambda targets, nats: None,
 ) -> Iterator[np.ndarray]:
     """For each piece [T + 1] (BOS first, EOS last) the nats f32 [T] of its tokens after BOS; or of frames, [.., Q].
 
     preamble: tokens that stand before every BOS wherever a window has room for them; they are not scored.
+    ids: only the first so many can come; the others are no part of the distribution.  All of them unless given.
     windows: those that are looked at, from (targets, N, M, S); a target that none of them scores has 0.
     on_window: told of every window that has been scored, in order.
 
@@ -60,7 +63,7 @@ def nats_of_pieces(
     """
     N, M, S = context, latents, max(1, latents // 2) if stride is None else stride
     check_lengths(M, N, S)
-    score = functools.partial(_nats, params, config=config, latents=M, dtype=dtype)
+    score = functools.partial(_nats, params, config=config, latents=M, dtype=dtype, ids=ids)
 
     def flush(waiting: list[tuple[np.ndarray, np.ndarray, Window]]) -> None:
         inputs = np.full((batch, N, *waiting[0][0].shape[1:]), PAD, np.int32)

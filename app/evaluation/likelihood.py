@@ -12,6 +12,7 @@ import numpy as np
 from musicgen.app.errors import BadInput
 from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
 from musicgen.data_prep.rules.preamble import preamble
+from musicgen.data_prep.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -113,7 +114,8 @@ def nats_of_pieces(
     """The nats f32 [T] of each piece, by whatever is fastest here."""
     from musicgen.app import backend
 
-    sizes: dict[str, Any] = {"latents": M, "context": N, "stride": S, "preamble": preamble(), "on_window": on_window}
+    sizes: dict[str, Any] = {"latents": M, "context": N, "stride": S, "preamble": preamble()}
+    sizes |= {"ids": VOCABULARY.size, "on_window": on_window}
     if backend.chosen() == backend.ONNX:
         engine, _ = backend.open_engine(released)
         from musicgen.model.cpu import scoring

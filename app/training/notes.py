@@ -17,7 +17,7 @@ from musicgen.checkpoints.training_files import read_training_files, write_train
 from musicgen.data_prep.dataset.loader import batches, evaluation_pieces
 from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.rules.preamble import preamble
-from musicgen.data_prep.vocabulary import VOCABULARY
+from musicgen.data_prep.vocabulary import VOCABULARY, VOCABULARY_2
 from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.training.train import train
 
@@ -33,9 +33,10 @@ def train_notes(recipe: Recipe, job: Job) -> int:
     At every checkpoint job.out/weights gets the weights in released form, and job.out/samples a piece.
     Raises BadInput for a start of other tokens, ShardError or ValueError if the data do not fit.
     """
-    start = open_start(job)
+    start, tokenizer = open_start(job), VOCABULARY.to_json()
     if start is not None:
-        if start.tokenizer != VOCABULARY.to_json():
+        tokenizer = start.tokenizer
+        if tokenizer not in (VOCABULARY.to_json(), VOCABULARY_2.to_json()):
             raise BadInput(f"--start {job.start}: those weights are of other tokens than MIDI's")
         recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, model=start.config))
     config, hosts = recipe.train, jax.process_count()
@@ -65,7 +66,7 @@ def train_notes(recipe: Recipe, job: Job) -> int:
         if jax.process_index() == 0:
             about = {"steps": step, "training": dataclasses.asdict(config), **figures, **history(start)}
             card = job.card("A model", step)
-            checkpoints.release(job.out / WEIGHTS, config.model, arrays, VOCABULARY.to_json(), about, card)
+            checkpoints.release(job.out / WEIGHTS, config.model, arrays, tokenizer, about, card)
             write_training_files(job.out / WEIGHTS, files)
             if job.samples:
                 _write_sample(job.out, step)
@@ -96,6 +97,7 @@ def _score(recipe: Recipe, params: dict[str, Any], pieces: list[np.ndarray]) -> 
         batch=max(1, 65_536 // model.context),
         dtype=recipe.train.compute,
         preamble=preamble(),
+        ids=VOCABULARY.size,
     )
     scored = list(nats)
     return {"validation_nats": float(np.concatenate(scored).mean())} if scored else {}

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musicgen.data_prep.events import STEPS_PER_SECOND
-from musicgen.data_prep.rules.grammar import keep_allowed
+from musicgen.data_prep.rules.grammar import for_all_ids, keep_allowed
 from musicgen.data_prep.rules.note_limits import NoteLimits, NoteLimitState
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, TIME_SHIFT, VOCABULARY
 
@@ -92,4 +92,4 @@ class Endings:
 
     def apply(self, state: EndingState, logits: Any) -> Any:
         """Logits f32[B, V] as they are to be sampled from: with the push, and -inf where a token must not come."""
-        return keep_allowed(logits + self.logit_bias(state), self.allowed(state))
+        return keep_allowed(logits + for_all_ids(self.logit_bias(state), logits), self.allowed(state))

@@ -103,7 +103,7 @@ def advance(state: GrammarState, token: Any) -> GrammarState:
 
 
 def allowed(state: GrammarState) -> Any:
-    """bool[B, V], true for the tokens that may come next; at least one per row."""
+    """bool[B, V], true for the tokens of VOCABULARY that may come next; at least one per row."""
     xp = state.sounding.__array_namespace__()
     phase = state.phase[:, None]
     silent = state.sounding < 0
@@ -127,14 +127,24 @@ def allowed(state: GrammarState) -> Any:
 
 
 def apply(state: GrammarState, logits: Any) -> Any:
-    """Logits f32[B, V], -inf where a token must not come.  EOS may, wherever the grammar has it."""
+    """Logits f32[B, V], -inf where a token must not come.  EOS may, wherever the grammar has it.
+
+    V may be that of a larger vocabulary: its further ids, of gaps and styles say, are no music and never come.
+    """
     return keep_allowed(logits, allowed(state))
 
 
 def keep_allowed(logits: Any, allowed: Any) -> Any:
-    """Logits f32[B, V] where bool[B, V] says so, -inf elsewhere."""
+    """Logits f32[B, V] where bool[B, plain] says so, -inf elsewhere."""
     xp = logits.__array_namespace__()
-    return xp.where(allowed, logits, -xp.inf)
+    return xp.where(for_all_ids(allowed, logits), logits, -xp.inf)
+
+
+def for_all_ids(plain: Any, logits: Any) -> Any:
+    """What [B, plain] says of the ids of plain music, with 0 or false for what else there are logits f32[B, V] for."""
+    xp = plain.__array_namespace__()
+    more = logits.shape[1] - plain.shape[1]
+    return xp.concat([plain, xp.zeros((plain.shape[0], more), dtype=plain.dtype)], axis=1) if more else plain
 
 
 def _replay(tokens: np.ndarray) -> tuple[list[int], int, int, int, int]:

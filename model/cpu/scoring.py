@@ -54,7 +54,10 @@ class ExactLayers(Layers):
 
     Where weights are bytes, activations become two numbers of seven bits, of which the second is what the first leaves:
     two products of bytes take less time than one of floats.  With eight bits the sums of older processors overflow.
+    Beside weights of four bits, activations stay floats.
     """
+
+    accuracy = 1
 
     def linear(self, x: str, *names: str) -> str:
         """See Layers."""
@@ -170,6 +173,7 @@ def nats_of_pieces(
     context: int,
     stride: int,
     preamble: Sequence[int] | np.ndarray = (),
+    ids: int | None = None,
     on_window: OnWindow = lambda targets, nats: None,
 ) -> Iterator[np.ndarray]:
     """See model/evaluate.py; of a model of tokens."""
@@ -183,7 +187,7 @@ def nats_of_pieces(
             stop = len(preamble) + w.stop
             first = len(preamble) + w.first if w.first else max(0, stop - context)
             scored = slice(w.stop - w.scored, w.stop)
-            out[scored] = nats(scorer.logits(first, stop, w.scored), piece[1:][scored])
+            out[scored] = nats(scorer.logits(first, stop, w.scored)[:, :ids], piece[1:][scored])
             on_window(piece[1:][scored], out[scored])
         yield out
 

@@ -14,23 +14,37 @@ import pytest
 from musicgen import checkpoints
 from musicgen.app.bundled import find_prime
 from musicgen.app.prime import read_prime
-from musicgen.data_prep import VOCABULARY, encode, read_midi
+from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Vocabulary, encode, read_midi
 from musicgen.model.config import ModelConfig
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights as `musicgen train` leaves it; the model is as small as can be and knows nothing."""
+    folder = tmp_path_factory.mktemp("weights") / "little"
+    release_toy(folder, VOCABULARY)
+    return folder
+
+
+def release_toy(folder: Path, vocabulary: Vocabulary, *, logits: float = 1.0, bits: int = 8) -> None:
+    """Random weights over its tokens, their logits so many times as large."""
     from musicgen.model import parameters
 
-    folder = tmp_path_factory.mktemp("weights") / "little"
     config = ModelConfig(
-        width=32, heads=2, kv_heads=1, local_layers=1, local_window=16, layers=2, context=96, latents=32
+        vocab_size=vocabulary.size,
+        width=32,
+        heads=2,
+        kv_heads=1,
+        local_layers=1,
+        local_window=16,
+        layers=2,
+        context=96,
+        latents=32,
     )
     rng = np.random.default_rng(0)
     params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
-    checkpoints.release(folder, config, params, VOCABULARY.to_json(), {}, "# Little\n")
-    return folder
+    params["logits.kernel"] *= logits
+    checkpoints.release(folder, config, params, vocabulary.to_json(), {}, "# Little\n", bits)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +129,21 @@ def test_corrupted_weights(tmp_path: Path, weights: Path, cache: Path, name: str
     (copy / name).write_bytes(data)
     line = refused(tmp_path, cache, copy, 1)
     assert "little" in line and "install the weights again" in line
+
+
+def test_weights_of_the_second_vocabulary(tmp_path: Path, cache: Path) -> None:
+    """In four bits: a piece without a token of gaps or styles, its replay, and a score over the ids of plain music."""
+    folder = tmp_path / "second"
+    release_toy(folder, VOCABULARY_2, logits=0.0, bits=4)
+    done = run(tmp_path, cache, "bach", "--out", "new.mid", "--seconds", 4, "--json", "--checkpoint", folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["notes"] > 0
+    done = run(tmp_path, cache, "replay", "new.mid", "--out", "again.mid", "--checkpoint", folder)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again.mid").read_bytes() == (tmp_path / "new.mid").read_bytes()
+    done = run(tmp_path, cache, "evaluate", "--midi-dir", tmp_path, "--json", "--checkpoint", folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["nats_per_token"] == pytest.approx(np.log(VOCABULARY.size))  # and not of 448 ids
 
 
 def test_weights_of_another_vocabulary(tmp_path: Path, weights: Path, cache: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference import Reference
 from toys import TOY, AnyToken, assert_close, random_parameters, random_tokens
 
-from musicgen.data_prep import VOCABULARY, decode, encode
+from musicgen.data_prep import VOCABULARY, VOCABULARY_2, decode, encode
 from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.model.config import EOS
@@ -295,9 +295,9 @@ def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
     np.testing.assert_array_equal(prime, before)
 
 
-def blocks_of_music(backend: str) -> tuple[Engine, Stream, list[np.ndarray]]:
+def blocks_of_music(backend: str, vocab_size: int = VOCABULARY.size) -> tuple[Engine, Stream, list[np.ndarray]]:
     """An engine with the real rules, and the first block of a stream of it."""
-    config = dataclasses.replace(ONE_EACH, vocab_size=VOCABULARY.size)
+    config = dataclasses.replace(ONE_EACH, vocab_size=vocab_size)
     params = dict(random_parameters(config))
     params["logits.kernel"] = params["logits.kernel"] * 0.1  # many tokens likely
     engine = BACKENDS[backend](config, params, NoteLimits(8.0))
@@ -314,9 +314,10 @@ def test_a_long_stream_compiles_nothing_after_its_first_block() -> None:
         next(stream)
 
 
-def test_music(backend: str) -> None:
-    """With the real rules a long stream is music."""
-    _, stream, blocks = blocks_of_music(backend)
+@pytest.mark.parametrize("vocab_size", [VOCABULARY.size, VOCABULARY_2.size])
+def test_music(backend: str, vocab_size: int) -> None:
+    """With the real rules a long stream is music, whatever else the model knows."""
+    _, stream, blocks = blocks_of_music(backend, vocab_size)
     for _ in range(60):
         blocks.append(next(stream))
     assert len(stream.history[0]) <= 32

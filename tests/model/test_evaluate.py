@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -87,6 +88,22 @@ def test_only_the_windows_asked_for_are_scored() -> None:
         scored = list(windows(len(piece) - 1, N, M, S))[-1].scored
         np.testing.assert_allclose(nats[-scored:], whole[-scored:], rtol=1e-5)
         assert not nats[:-scored].any()
+
+
+def test_of_the_first_ids_alone() -> None:
+    """Nats are those of a model that has no logits for the others, and less than with them."""
+    params, ids = random_parameters(TOY), TOY.vocab_size - 3
+    music = [np.minimum(piece, ids - 1) for piece in pieces()]
+    fewer = dict(params)
+    for name, kept in (("embedding", np.s_[:ids]), ("logits.kernel", np.s_[:, :ids])):
+        fewer[name] = params[name][kept]
+    size = {"latents": M, "context": N, "stride": S, "batch": 2}
+    small = dataclasses.replace(TOY, vocab_size=ids)
+    alone = nats_of_pieces(small, fewer, music, **size)
+    found, whole = (nats_of_pieces(TOY, params, music, ids=only, **size) for only in (ids, None))
+    for mine, more, expected in zip(found, whole, alone, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+        assert (mine < more).all()
 
 
 def test_a_preamble_is_seen_where_there_is_room_and_not_scored() -> None:

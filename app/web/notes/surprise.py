@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.data_prep import EOS, Performance, encode
+from musicgen.data_prep import EOS, VOCABULARY, Performance, encode
 from musicgen.data_prep.events import KINDS, VALUES, Kind
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.tokens import encoded_notes
@@ -40,9 +40,16 @@ class Scorer:
         latents = min(context // 2, config.latents)
         pieces = [np.append(tokens, np.int16(EOS))]
         with self._lock:  # one at a time: it is the same machine that makes the music
-            (nats,) = nats_of_pieces(
-                config, self._loaded(), pieces, latents=latents, context=context, preamble=preamble()
+            scored = nats_of_pieces(
+                config,
+                self._loaded(),
+                pieces,
+                latents=latents,
+                context=context,
+                preamble=preamble(),
+                ids=VOCABULARY.size,
             )
+            (nats,) = scored
         return by_note(tokens, nats, encoded_notes(performance).onset)
 
     def _loaded(self) -> dict[str, Any]:

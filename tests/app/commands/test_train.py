@@ -19,7 +19,7 @@ from musicgen.app.commands import train as train_command
 from musicgen.app.recipes import CODECS, CODES, NOTES, RECIPES
 from musicgen.app.training.codec import choose
 from musicgen.checkpoints import codec_release
-from musicgen.data_prep import VOCABULARY, Performance, write_midi
+from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
 from musicgen.model import parameters
 from musicgen.model.codec.soundstream import SoundStream
 
@@ -82,6 +82,12 @@ def test_a_start_gives_the_shape(shards: Path, tmp_path: Path, capsys: pytest.Ca
     train = ("train", "--preset", "toy", "--data", shards, "--no-samples", "--steps", 2, "--out", tmp_path / "run")
     assert run(capsys, *train, "--start", tmp_path / "other")[0] == 0
     assert checkpoints.load(tmp_path / "run" / "weights").config == other
+    second = dataclasses.replace(other, vocab_size=VOCABULARY_2.size)
+    params = {name: rng.normal(0, 0.1, shape) for name, shape in sorted(parameters.shapes(second).items())}
+    checkpoints.release(tmp_path / "second", second, params, VOCABULARY_2.to_json(), {}, "# Second\n")
+    train = (*train[:-1], tmp_path / "another")
+    assert run(capsys, *train, "--start", tmp_path / "second")[0] == 0
+    assert checkpoints.load(tmp_path / "another" / "weights").tokenizer == VOCABULARY_2.to_json()
     code, said = run(capsys, *train, "--start", "piano-codes")
     assert code == 2 and "other tokens than MIDI's" in said
     code, said = run(capsys, *train, "--start", "nowhere")

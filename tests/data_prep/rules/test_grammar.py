@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance
 from musicgen.data_prep.rules import grammar
+from musicgen.data_prep.rules.endings import Endings
 from musicgen.data_prep.rules.grammar import advance, allowed, start
+from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.data_prep.tokens import decode, encode
-from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY
+from musicgen.data_prep.vocabulary import BOS, EOS, PAD, VOCABULARY, VOCABULARY_2
 
 
 def forbidden(streams: list[np.ndarray]) -> list[tuple[int, int, int]]:
@@ -151,7 +153,21 @@ def test_all_keys_down() -> None:
     assert np.array_equal(may, VOCABULARY.mask("time_shift"))
 
 
-@given(st.lists(st.lists(st.integers(0, VOCABULARY.size - 1), max_size=60), max_size=4))
+@pytest.mark.parametrize("rules", [NoteLimits(8.0), Endings(NoteLimits(8.0), 1.0), None])
+def test_a_larger_vocabulary(rules: NoteLimits | Endings | None) -> None:
+    """Of gaps and styles nothing is ever drawn; the ids of plain music are masked, and pushed, as without them."""
+    state, step = (start, advance) if rules is None else (rules.start, rules.advance)
+    apply = grammar.apply if rules is None else rules.apply
+    logits = np.random.default_rng(0).normal(size=(1, VOCABULARY_2.size)).astype(np.float32)
+    now = state([parse("B v3 +60 >5 -60")])
+    for token in parse(">90 v4 +61 >40 -61 >60"):
+        found = apply(now, logits)
+        assert found.shape == logits.shape and (found[:, VOCABULARY.size :] == -np.inf).all()
+        assert np.array_equal(found[:, : VOCABULARY.size], apply(now, logits[:, : VOCABULARY.size]))
+        now = step(now, np.array([token]))
+
+
+@given(st.lists(st.lists(st.integers(0, VOCABULARY_2.size - 1), max_size=60), max_size=4))
 def test_start_is_advance_over_any_tokens(streams: list[list[int]]) -> None:
     whole = start([np.array(stream, np.int16) for stream in streams])
     for row, stream in enumerate(streams):

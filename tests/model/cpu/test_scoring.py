@@ -32,31 +32,31 @@ def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(scoring, "CHUNK", request.param)
 
 
-def stored(whole_numbers: bool) -> dict[str, np.ndarray]:
+def stored(bits: int) -> dict[str, np.ndarray]:
     """Parameters as released, or as they were trained."""
     params = {name: np.asarray(x) for name, x in random_parameters(TOY).items()}
-    return checkpoints.quantize(params) if whole_numbers else params
+    return checkpoints.quantize(params, bits) if bits < 32 else params
 
 
 @pytest.mark.usefixtures("_chunks")
-@pytest.mark.parametrize("whole_numbers", [False, True])
+@pytest.mark.parametrize(("bits", "ids"), [(32, None), (8, None), (4, TOY.vocab_size - 2)])
 @pytest.mark.parametrize(("latents", "context", "stride"), SETTINGS)
-def test_nats_are_those_of_jax(latents: int, context: int, stride: int, whole_numbers: bool) -> None:
+def test_nats_are_those_of_jax(latents: int, context: int, stride: int, bits: int, ids: int | None) -> None:
     """Each token's, of pieces under, at and over every length, with a preamble before them."""
-    engine = OnnxEngine(TOY, stored(whole_numbers))
-    sizes: dict[str, Any] = {"latents": latents, "context": context, "stride": stride, "preamble": PREAMBLE}
-    music = pieces(1, latents, latents + 1, context, context + 1, 150)
+    engine = OnnxEngine(TOY, stored(bits))
+    sizes: dict[str, Any] = {"latents": latents, "context": context, "stride": stride, "preamble": PREAMBLE, "ids": ids}
+    music = [np.minimum(x, TOY.vocab_size - 3) for x in pieces(1, latents, latents + 1, context, context + 1, 150)]
     expected = evaluate.nats_of_pieces(TOY, engine.params, music, batch=4, **sizes)
     for found, nats in zip(scoring.nats_of_pieces(engine, music, **sizes), expected, strict=True):
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, nats, atol=1e-2 if whole_numbers else 5e-5)
+        np.testing.assert_allclose(found, nats, atol=1e-2 if bits == 8 else 5e-5)
         assert abs(found.mean() - nats.mean()) < 1e-3 or len(nats) < 10
 
 
 @pytest.mark.parametrize("score", [scoring.nats_of_pieces, None])
 def test_every_window_is_told_of(score: Callable[..., Any] | None) -> None:
     """In order, by both: together they are the pieces."""
-    engine = OnnxEngine(TOY, stored(False))
+    engine = OnnxEngine(TOY, stored(32))
     told: list[tuple[np.ndarray, np.ndarray]] = []
     sizes: dict[str, Any] = {"latents": 6, "context": 14, "stride": 2, "on_window": lambda *window: told.append(window)}
     music = pieces(3, 40)
@@ -71,7 +71,7 @@ def test_every_window_is_told_of(score: Callable[..., Any] | None) -> None:
 
 def test_what_is_encoded_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs go through the local blocks a few times at most, and not in every window that sees them."""
-    engine = OnnxEngine(TOY, stored(False))
+    engine = OnnxEngine(TOY, stored(32))
     seen = 0
     encode = scoring.Scorer.encode
 
@@ -91,4 +91,4 @@ def test_what_is_encoded_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_impossible_windows() -> None:
     """One line says what the limits are."""
     with pytest.raises(ValueError, match="need 1 <= stride <= latents <= context, got"):
-        list(scoring.nats_of_pieces(OnnxEngine(TOY, stored(False)), pieces(5), latents=6, context=4, stride=2))
+        list(scoring.nats_of_pieces(OnnxEngine(TOY, stored(32)), pieces(5), latents=6, context=4, stride=2))
