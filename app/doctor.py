@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from musicgen.app.errors import MusicgenError
+from musicgen.data_prep.extras import install_command, reinstall_command
 
 # Import name and distribution of everything the main job imports.
 NEEDED = (
@@ -61,7 +62,7 @@ def examine() -> Iterator[Finding]:
     yield _sound()
     yield _device()
     yield _generation()
-    yield _weights()
+    yield from _weights()
 
 
 def _python() -> Finding:
@@ -91,7 +92,7 @@ def _extra(extra: str, parts: tuple[tuple[str, str], ...]) -> Finding:
     absent = [distribution for module, distribution in parts if not _found(module)]
     name = f"extra {extra}"
     if absent:
-        return Finding(name, MISSING, ", ".join(absent), False, f'pip install "perceiver-musicgen[{extra}]"')
+        return Finding(name, MISSING, ", ".join(absent), False, install_command(extra))
     return Finding(name, OK, ", ".join(_version(distribution) for _, distribution in parts), False)
 
 
@@ -160,15 +161,29 @@ def _generation() -> Finding:
     return Finding(name, OK, f"JAX on the {backend.jax_platform()}", True)
 
 
-def _weights() -> Finding:
-    from musicgen.app.generate import open_weights
-
+def _weights() -> Iterator[Finding]:
+    """Every model and codec that comes with the package, read and checked; the main job needs the default one."""
     try:
-        released = open_weights(None)
-    except MusicgenError as error:
-        return Finding("weights", WRONG, str(error), True, "pip install --force-reinstall perceiver-musicgen")
+        from musicgen import checkpoints
+        from musicgen.checkpoints import codec_release
     except ImportError as error:
-        return Finding("weights", MISSING, str(error), True, f"pip install {error.name}")
-    config = released.config
-    told = f"{released.bits} bits, latents {config.latents}, context {config.context}"
-    return Finding("weights", OK, f"{released.name}, checksum {released.sha256[:12]} verified, {told}", True)
+        yield Finding("weights", MISSING, str(error), True, f"pip install {error.name}")
+        return
+    default = checkpoints.DEFAULT
+    for name in sorted({default, *checkpoints.names()}, key=lambda name: name != default):
+        try:
+            released = checkpoints.load(name)
+        except checkpoints.CheckpointError as error:
+            yield Finding("weights", WRONG, str(error), name == default, reinstall_command())
+            continue
+        config = released.config
+        told = f"{released.bits} bits, latents {config.latents}, context {config.context}"
+        detail = f"{name}, checksum {released.sha256[:12]} verified, {told}"
+        yield Finding("weights", OK, detail, name == default)
+    for name in checkpoints.names(codec_release.FOLDER):
+        try:
+            codec = codec_release.load(name)
+        except checkpoints.CheckpointError as error:
+            yield Finding("codec", WRONG, str(error), False, reinstall_command())
+            continue
+        yield Finding("codec", OK, f"{name}, checksum {codec.sha256[:12]} verified", False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.extras import install_command
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, Performance, apply_pedal, empty, merge
 
@@ -203,5 +204,5 @@ def _music_pb2() -> Any:
     try:
         from note_seq.protobuf import music_pb2
     except ImportError as error:
-        raise PrepError(f"NoteSequences need note-seq ({error}): pip install 'perceiver-musicgen[data]'") from None
+        raise PrepError(f"NoteSequences need note-seq ({error}): {install_command('data')}") from None
     return music_pb2

@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.port <= 65535:
         raise BadInput(f"--port must be between 0 and 65535, not {arguments.port}")
     if importlib.util.find_spec("gradio") is None:
-        raise EnvironmentProblem('the page needs Gradio: pip install "perceiver-musicgen[app]"')
+        from musicgen.data_prep.extras import install_command
+
+        raise EnvironmentProblem(f"the page needs Gradio: {install_command('app')}")
     logging.basicConfig(format="musicgen: %(message)s", level=logging.WARNING)
     from musicgen.app.web.serve import serve
 

@@ -64,8 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.codec is not None and arguments.audio_dir is None:
         raise BadInput("--codec encodes audio: give --audio-dir, or leave it out")
     if arguments.runner != "local" and importlib.util.find_spec("apache_beam") is None:
+        from musicgen.data_prep.extras import install_command
+
         raise EnvironmentProblem(
-            f"--runner {arguments.runner} needs Apache Beam: pip install 'perceiver-musicgen[beam]', or leave it out"
+            f"--runner {arguments.runner} needs Apache Beam: {install_command('beam')}, or leave it out"
         )
     try:
         report = _prepare_midi(arguments) if arguments.midi_dir is not None else _prepare_audio(arguments)

@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         from musicgen.app.recipes import RECIPES
     except ImportError as error:
-        raise EnvironmentProblem(
-            f"training needs {error.name}: install it with pip install 'perceiver-musicgen[train]'"
-        ) from None
+        from musicgen.data_prep.extras import install_command
+
+        raise EnvironmentProblem(f"training needs {error.name}: {install_command('train')}") from None
     from musicgen.app.training.job import Job
     from musicgen.data_prep.dataset.shards import ShardError
 

@@ -88,16 +88,26 @@ def open_index(path: str | None = None, checkpoint: str | None = None) -> Index:
 
     found = Path(path) if path is not None else find_index(checkpoint)
     if found is None:
-        raise BadInput(
-            "these weights come without an index of what they were trained on: make one with"
-            " `musicgen evaluate --build-index DATA --out FILE.npz` and name it with --index"
-        )
+        raise BadInput(_no_index(checkpoint))
     try:
         return read_index(found)
     except MemorisationError as error:
         raise (BadInput if path is not None else EnvironmentProblem)(str(error)) from None
     except OSError as error:
         raise cannot_read(found, error, "index") from None
+
+
+def _no_index(checkpoint: str | None) -> str:
+    from musicgen import checkpoints
+
+    try:
+        folder = checkpoints.find(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
+    except checkpoints.CheckpointError as error:
+        return str(error)
+    return (
+        "these weights come without an index of what they were trained on: make one from their data set with"
+        f" musicgen evaluate --build-index DATA --out {folder / FILE}"
+    )
 
 
 def new_notes(content: bytes) -> Performance:

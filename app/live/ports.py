@@ -13,6 +13,7 @@ from typing import Any
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.live.conversation import SYSTEM, Message
+from musicgen.data_prep.extras import install_command
 
 VIRTUAL = "musicgen"  # what other programs see
 OURS_OR_NOBODYS = (VIRTUAL.lower(), "midi through")  # ALSA's loop is no instrument: it has to be asked for
@@ -141,9 +142,7 @@ def _mido() -> Any:
     try:
         mido.backend.load()
     except ImportError as error:
-        raise EnvironmentProblem(
-            f'MIDI ports need python-rtmidi ({error}): pip install "perceiver-musicgen[live]"'
-        ) from None
+        raise EnvironmentProblem(f"MIDI ports need python-rtmidi ({error}): {install_command('live')}") from None
     chosen = os.environ.get("MIDO_BACKEND", ON_ALSA)
     if chosen == ON_ALSA and sys.platform == "linux" and not Path("/dev/snd/seq").exists():
         # Said before ALSA says it, in lines of its own.

@@ -14,6 +14,7 @@ from typing import Any
 from musicgen.data_prep.dataset import shards
 from musicgen.data_prep.dataset.manifest import Entry, JobState, P, ShardPlan
 from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.extras import install_command
 
 RUNNERS = {"direct": "DirectRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 
@@ -45,9 +46,7 @@ def _pipeline(runner: str, options: Sequence[str]) -> Any:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise PrepError(
-            f"the runner {runner!r} needs Apache Beam ({error}): pip install 'perceiver-musicgen[beam]'"
-        ) from None
+        raise PrepError(f"the runner {runner!r} needs Apache Beam ({error}): {install_command('beam')}") from None
     try:
         return apache_beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS.get(runner, runner)}", *options]))
     except ValueError as error:  # an unknown runner, or options that it refuses

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from musicgen.app import cli, doctor, generate, soundfont
-from musicgen.app.errors import EnvironmentProblem
+from musicgen import checkpoints
+from musicgen.app import cli, doctor, soundfont
+from musicgen.checkpoints import codec_release
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No real weights: those are checked by their own tests."""
-    config = SimpleNamespace(latents=64, context=256)
-    weights = SimpleNamespace(name="fake", sha256="f" * 64, config=config, bits=4)
-    monkeypatch.setattr(generate, "open_weights", lambda checkpoint: weights)
+    """Not all real weights: one set is enough."""
+    monkeypatch.setattr(checkpoints, "DEFAULT", "maestro-tiny")
+    monkeypatch.setattr(checkpoints, "names", lambda shipped=None: ["piano"] if shipped else ["maestro-tiny"])
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, object]]]:
@@ -34,7 +33,7 @@ def test_a_healthy_install(capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = report(capsys)
     assert code == 0
     assert all(finding["state"] == "ok" for finding in findings.values() if finding["needed"])
-    assert "verified, 4 bits" in str(findings["weights"]["detail"])
+    assert "verified, 8 bits" in str(findings["weights"]["detail"])
     assert "cpu" in str(findings["device"]["detail"]) or "gpu" in str(findings["device"]["detail"])
     assert "ONNX Runtime" in str(findings["generation"]["detail"]) or "JAX" in str(findings["generation"]["detail"])
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -48,16 +47,17 @@ def test_every_complaint_has_a_command(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr(doctor, "_found", lambda module: False)
     monkeypatch.setattr(soundfont, "CARRIERS", ())
 
-    def damaged(checkpoint: str | None) -> None:
-        raise EnvironmentProblem("checksum differs")
+    def damaged(checkpoint: object) -> None:
+        raise checkpoints.CheckpointError("checksum differs")
 
-    monkeypatch.setattr(generate, "open_weights", damaged)
+    monkeypatch.setattr(checkpoints, "load", damaged)
+    monkeypatch.setattr(codec_release, "load", damaged)
     code, findings = report(capsys)
     assert code == 1
-    for part in ("jax", "numpy", "soundfont", "weights", "extra app"):
+    for part in ("jax", "numpy", "soundfont", "weights", "codec", "extra app"):
         assert findings[part]["state"] != "ok" and findings[part]["mend"]
-    assert findings["extra app"]["mend"] == 'pip install "perceiver-musicgen[app]"'
-    assert "checksum" in str(findings["weights"]["detail"])
+    assert str(findings["extra app"]["mend"]).startswith('pip install "gradio>=')
+    assert "checksum" in str(findings["weights"]["detail"]) and "checksum" in str(findings["codec"]["detail"])
 
 
 def test_a_missing_extra_is_no_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,5 +152,5 @@ def test_damage_is_named(pb2: Any, play: Play, tmp_path: Path, damage: Callable[
 
 def test_without_note_seq_the_extra_is_named(play: Play, tmp_path: Path, uninstall: Callable[[str], None]) -> None:
     uninstall("note_seq")
-    with pytest.raises(PrepError, match=r"NoteSequences need note-seq .*perceiver-musicgen\[data\]"):
+    with pytest.raises(PrepError, match=r"NoteSequences need note-seq .*pip install \"note-seq>="):
         noteseq.write(tmp_path / "music.tfrecord", [("a", play(1))])
