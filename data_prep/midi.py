@@ -12,12 +12,10 @@ Reading, in the words of its outcomes:
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import mido
 import numpy as np
 
 from musicgen.data_prep import limits, playing, smf
@@ -25,18 +23,17 @@ from musicgen.data_prep.drums import find_drums
 from musicgen.data_prep.files import write_atomically
 from musicgen.data_prep.pauses import cut_pauses
 from musicgen.data_prep.performance import Performance, remove_overlaps
+from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, SIZES, Score, tempo_event
 from musicgen.data_prep.smf import MidiError
+from musicgen.data_prep.smf_writer import Event, write_file
 from musicgen.data_prep.source import END_PLACE, no_source
+from musicgen.data_prep.time_base import DEFAULT_TEMPO, Clock
 
 __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
 
 MAX_SECONDS = 24 * 3600.0
 
-# 500,000 microseconds a quarter note and 20,000 ticks in it: a tick is 25 microseconds, 400 ticks a step of 10 ms, so
-# that `tokens.decode` can order the onsets inside a step.
-TEMPO = 500_000
-TICKS_PER_QUARTER = 20_000
-TICKS_PER_SECOND = 40_000
+TICKS_PER_SECOND = 40_000  # of music that comes from no file
 
 
 def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]:
@@ -63,6 +60,10 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     remarks += _programs(stream, np.unique(stream.channel[keys.down]))
     performance, pedal_remarks = playing.to_performance(events, stream, keys)
     remarks += pedal_remarks
+    score = _score_of(events)
+    if score is not None:
+        known = performance.source or no_source(len(performance), len(performance.pedal))
+        performance = replace(performance, source=replace(known, score=score))
     sounding = remove_overlaps(performance)
     empty_notes = int(np.count_nonzero(sounding.end == sounding.onset))
     if empty_notes:
@@ -112,76 +113,100 @@ def _programs(stream: playing.Stream, channels: np.ndarray) -> list[str]:
     return remarks
 
 
+def _score_of(events: smf.MidiEvents) -> Score | None:
+    """The score of a file; None if it says nothing but what is written without one."""
+    frames = events.time_base.in_frames
+    marks = [event for event in events.long if _is_mark(event.data, frames)]
+    marks.sort(key=lambda event: event.tick)
+    seconds = events.seconds(np.array([event.tick for event in marks], np.int64)).tolist()
+    with_notes = set(np.unique(events.track[(events.status & 0xF0) == playing.NOTE_ON]).tolist())
+    named = [event for event in events.long if event.data[:2] == bytes([smf.META, NAME]) and event.data[2:].strip()]
+    score = Score(
+        None if frames else events.division,
+        tuple((time, event.data) for time, event in zip(seconds, marks, strict=True)),
+        _names(event.data[2:] for event in named if event.track not in with_notes),
+        _names(event.data[2:] for event in named if event.track in with_notes) or PIANO,
+    )
+    return None if score.is_ours else score
+
+
+def _is_mark(data: bytes, frames: bool) -> bool:
+    if data[0] != smf.META or SIZES.get(data[1]) != len(data) - 2:
+        return False
+    return data[1] != SET_TEMPO or (not frames and any(data[2:]))
+
+
+def _names(names: Iterable[bytes]) -> bytes:
+    return b", ".join(dict.fromkeys(name.strip() for name in names))[:LONGEST_NAME]
+
+
 def write_midi(
     performance: Performance, path: str | Path | None = None, *, text: Sequence[str] = (), name: str = "Piano"
 ) -> bytes:
     """The performance as a Standard MIDI File (type 1, one piano track), written to `path` if there is one; returns
     its bytes.
 
-    Equal performances and texts give equal bytes. Times are rounded to ticks of 25 microseconds, each note lasts a
-    tick at the least, a repeated pitch ends the earlier note (MIDI knows one note per key). `text` goes in as text
-    events before the music. The file appears whole or not at all. Raises OSError if it cannot be written.
+    Equal performances and texts give equal bytes. Music that comes from no file is written at tempo 120 on ticks of 25
+    microseconds; that of a file on its own ticks, or parts of them, and with its tempo map, metre, keys and names. A
+    note lasts a tick at the least, a repeated pitch ends the earlier note (MIDI knows one note per key). `text` goes in
+    as text events before the music. The file appears whole or not at all. Raises OSError if it cannot be written.
     """
-    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER, charset="utf-8")
-    conductor = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO, time=0)])
-    conductor.extend(mido.MetaMessage("text", text=line, time=0) for line in text)
-    piano = mido.MidiTrack([mido.MetaMessage("track_name", name=name, time=0)])
-    channel = performance.source.channel if performance.source is not None else 0
-    piano.append(mido.Message("program_change", channel=channel, program=0, time=0))
-    piano.extend(_messages(performance))
-    for track in (conductor, piano):
-        track.append(mido.MetaMessage("end_of_track", time=0))
-        file.tracks.append(track)
-    buffer = io.BytesIO()
-    file.save(file=buffer)
-    content = buffer.getvalue()
+    source = performance.source
+    score = (source and source.score) or Score(name=name.encode())
+    clock = Clock.of(score.time_base())
+    channel = source.channel if source is not None else 0
+    conductor = _conductor(score, clock, text)
+    piano = [(0, bytes([smf.META, NAME]) + score.name), (0, bytes([0xC0 | channel, 0])), *_events(performance, clock)]
+    content = write_file(clock.division, (conductor, piano))
     if path is not None:
         write_atomically(Path(path), content)
     return content
 
 
-def _messages(performance: Performance) -> list[mido.Message | mido.MetaMessage]:
-    """All events with delta times; at one tick in the order of the source, or else pedal, note-offs and note-ons, as
+def _conductor(score: Score, clock: Clock, text: Sequence[str]) -> list[Event]:
+    """The track without notes: title, tempo map, metre and keys; at its beginning also texts."""
+    ticks = clock.ticks(np.array([seconds for seconds, _ in score.events]))
+    marks = [(tick, data) for tick, (_, data) in zip(ticks.tolist(), score.events, strict=True)]
+    if not any(tick == 0 and data[1] == SET_TEMPO for tick, data in marks):
+        marks.insert(0, (0, tempo_event(DEFAULT_TEMPO)))
+    first = sum(tick == 0 for tick, _ in marks)
+    title = [(0, bytes([smf.META, NAME]) + score.title)] if score.title else []
+    texts = [(0, bytes([smf.META, smf.TEXT]) + line.encode()) for line in text]
+    return [*title, *marks[:first], *texts, *marks[first:]]
+
+
+def _events(performance: Performance, clock: Clock) -> list[Event]:
+    """All events of the piano; at one tick in the order of the source, or else pedal, note-offs and note-ons, as
     note-seq takes them."""
-    notes, other_ranks = _in_ticks(performance)
+    notes, other_ticks, other_ranks = _in_ticks(performance, clock)
     notes = remove_overlaps(notes)  # in ticks, which are whole numbers that a double holds exactly
     source = notes.source or no_source(len(notes), len(notes.pedal))
-    channel = source.channel
     implied = _implied(performance)
-    entries: list[tuple[int, int, mido.Message | mido.MetaMessage]] = []
+    entries: list[tuple[int, int, bytes]] = []
 
-    def add(kind: str, ticks: np.ndarray, ranks: np.ndarray, **fields: np.ndarray) -> None:
-        columns = (column.astype(np.int64).tolist() for column in (ticks, ranks, *fields.values()))
-        for tick, rank, *values in zip(*columns, strict=True):
-            message = mido.Message(kind, channel=channel, **dict(zip(fields, values, strict=True)))
-            entries.append((tick, rank, message))
+    def add(kind: int, ticks: np.ndarray, ranks: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+        status = kind | source.channel
+        columns = (column.astype(np.int64).tolist() for column in (ticks, ranks, first, second))
+        entries.extend((tick, rank, bytes((status, one, two))) for tick, rank, one, two in zip(*columns, strict=True))
 
     pedal, ranks = notes.pedal[~implied], source.pedal_place[~implied]
-    control = np.full(len(pedal), playing.SUSTAIN)
-    add("control_change", pedal[:, 0], ranks, control=control, value=np.rint(pedal[:, 1]))
-    entries += zip(_ticks(source.time).tolist(), other_ranks.tolist(), map(_message, source.data), strict=True)
-    add("note_off", notes.end, source.end_place, note=notes.pitch, velocity=source.release)
-    add("note_on", notes.onset, source.onset_place, note=notes.pitch, velocity=notes.velocity)
+    add(playing.CONTROL, pedal[:, 0], ranks, np.full(len(pedal), playing.SUSTAIN), np.rint(pedal[:, 1]))
+    entries += zip(other_ticks.tolist(), other_ranks.tolist(), source.data, strict=True)
+    add(playing.NOTE_OFF, notes.end, source.end_place, notes.pitch, source.release)
+    add(playing.NOTE_ON, notes.onset, source.onset_place, notes.pitch, notes.velocity)
     entries.sort(key=lambda entry: entry[:2])
-    now = 0
-    for tick, _, message in entries:
-        message.time, now = tick - now, tick
-    return [message for _, _, message in entries]
+    return [(tick, message) for tick, _, message in entries]
 
 
-def _ticks(seconds: np.ndarray) -> np.ndarray:
-    return np.rint(seconds * TICKS_PER_SECOND).astype(np.int64)
-
-
-def _in_ticks(performance: Performance) -> tuple[Performance, np.ndarray]:
+def _in_ticks(performance: Performance, clock: Clock) -> tuple[Performance, np.ndarray, np.ndarray]:
     """(times in ticks, each new note lasting one at the least, and for places the ranks among all events;
-    those of the source's other events)."""
-    onset, pedal = _ticks(performance.onset), performance.pedal.copy()
-    pedal[:, 0] = _ticks(pedal[:, 0])
-    end, source = _ticks(performance.end), performance.source
+    ticks and ranks of the source's other events)."""
+    onset, pedal = _keep_order(performance, clock.ticks(performance.onset)), performance.pedal.copy()
+    pedal[:, 0] = clock.ticks(pedal[:, 0])
+    end, source = clock.ticks(performance.end), performance.source
     # A file's own note of no length stays as it is.
     end = np.maximum(end, onset + 1 if source is None else onset + (source.end_place == END_PLACE))
-    other_ranks = np.zeros(0, np.int64)
+    other_ticks = other_ranks = np.zeros(0, np.int64)
     if source is not None:
         times = (source.time, performance.end, performance.pedal[:, 0], performance.onset)
         places = (source.place, source.end_place, source.pedal_place, source.onset_place)
@@ -189,9 +214,24 @@ def _in_ticks(performance: Performance) -> tuple[Performance, np.ndarray]:
         order = np.lexsort((kinds, np.concatenate(places), np.concatenate(times)))
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
+        other_ticks = clock.ticks(source.time)
         other_ranks, *ranks = np.split(rank, np.cumsum([len(time) for time in times])[:-1])
         source = replace(source, end_place=ranks[0], pedal_place=ranks[1], onset_place=ranks[2])
-    return Performance(onset, end, performance.pitch, performance.velocity, pedal, source), other_ranks
+    notes = Performance(onset, end, performance.pitch, performance.velocity, pedal, source)
+    return notes, other_ticks, other_ranks
+
+
+def _keep_order(performance: Performance, onset: np.ndarray) -> np.ndarray:
+    """Onsets in ticks where those that come one after the other, in an order that is not that of their pitches, do so
+    in ticks, too: notes of one tick are read in the order of their pitches."""
+    falls = (np.diff(performance.onset) > 0) & (np.diff(performance.pitch.astype(int)) <= 0)
+    of_ours = performance.source is None or performance.source.score is None  # on a grid that keeps it
+    if of_ours or not np.any(falls & (np.diff(onset) <= 0)):
+        return onset
+    moved = onset.tolist()
+    for note in range(1, len(moved)):
+        moved[note] = max(moved[note], moved[note - 1] + int(falls[note - 1]))
+    return np.array(moved)
 
 
 def _implied(performance: Performance) -> np.ndarray:
@@ -202,9 +242,3 @@ def _implied(performance: Performance) -> np.ndarray:
     told = set(zip(source.time.tolist(), source.place.tolist(), strict=True))
     moments = zip(performance.pedal[:, 0].tolist(), source.pedal_place.tolist(), strict=True)
     return np.array([moment in told for moment in moments], bool)
-
-
-def _message(data: bytes) -> mido.Message | mido.MetaMessage:
-    if data[0] == 0xFF:
-        return mido.UnknownMetaMessage(data[1], data[2:])
-    return mido.Message.from_bytes(data)

@@ -261,7 +261,7 @@ def shift_time(performance: Performance, seconds: float) -> Performance:
         onset=performance.onset + seconds,
         end=performance.end + seconds,
         pedal=pedal,
-        source=source and replace(source, time=source.time + seconds),
+        source=source and source.shifted(seconds),
     )
 
 

@@ -168,7 +168,7 @@ def to_performance(events: smf.MidiEvents, stream: Stream, keys: Keys) -> tuple[
 def says_nothing(performance: Performance) -> bool:
     """Whether without its source a performance is written in the same way."""
     source = performance.source
-    if source is None or len(source.time) or source.channel or source.release.any():
+    if source is None or len(source.time) or source.channel or source.release.any() or source.score is not None:
         return source is None
     # Pedal, releases and strikes of a moment, each in their own order.
     time = np.concatenate([performance.pedal[:, 0], performance.end, performance.onset])

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from musicgen.data_prep.score import Score
+
 META, CONTROL, KEY_PRESSURE = 0xFF, 0xB0, 0xA0  # status bytes
 
 # Places of events that come from no file: what new music does at a moment of the file's, it does around the file's own.
@@ -26,6 +28,7 @@ class Source:
     channel: 0..15, of all notes and of the pedal.
     time: f64[e] seconds, place: i64[e], data: e messages from their status byte on, a meta event or system exclusive
         message without its length: all other events, in order of (time, place).
+    score: tempo, metre, keys and names of tracks, which are none of the others; None says nothing.
     """
 
     onset_place: np.ndarray
@@ -36,6 +39,7 @@ class Source:
     time: np.ndarray
     place: np.ndarray
     data: tuple[bytes, ...]
+    score: Score | None = None
 
     def take(self, notes: np.ndarray, pedal: np.ndarray) -> Source:
         """The same of some notes and pedal events, given as masks or indices."""
@@ -65,7 +69,12 @@ class Source:
             time=np.concatenate([np.full(len(before), start), self.time[inside]]),
             place=np.concatenate([np.arange(len(before)) + PEDAL_PLACE - len(before), self.place[inside]]),
             data=tuple(self.data[index] for index in [*before, *inside.tolist()]),
+            score=self.score and self.score.part(start, stop),
         )
+
+    def shifted(self, seconds: float) -> Source:
+        """Everything so much later."""
+        return replace(self, time=self.time + seconds, score=self.score and self.score.shifted(seconds))
 
 
 def _purpose(message: bytes) -> bytes:
@@ -90,7 +99,7 @@ def no_source(notes: int, pedal: int) -> Source:
 
 
 def join_sources(sources: Sequence[Source]) -> Source:
-    """One after the other, on the channel of the first; the others in order."""
+    """One after the other, on the channel of the first and with the first score; the others in order."""
     time = np.concatenate([source.time for source in sources])
     place = np.concatenate([source.place for source in sources])
     data = [message for source in sources for message in source.data]
@@ -104,4 +113,5 @@ def join_sources(sources: Sequence[Source]) -> Source:
         time[order],
         place[order],
         tuple(data[index] for index in order.tolist()),
+        next((source.score for source in sources if source.score is not None), None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -72,15 +72,33 @@ class TimeBase:
         """f64: where times in seconds lie between ticks; what is a tick but for rounding is that tick."""
         regions = self._regions
         region = np.searchsorted(regions.seconds, seconds + ROUNDED, side="right") - 1
-        tick = regions.tick[region] + (seconds - regions.seconds[region]) / regions.each[region]
+        tick = regions.tick[region] + (seconds - regions.seconds[region]) * (1 / regions.each[region])
         near = np.rint(tick)
         return np.where(np.abs(tick - near) * regions.each[region] <= ROUNDED, near, tick)
 
-    def finer(self) -> tuple[TimeBase, int]:
-        """(the same in as fine a division as there is, how many of its ticks are one of these)."""
-        factor = max(FINEST // self.division, 1)
-        tempos = tuple(tempo._replace(tick=tempo.tick * factor) for tempo in self.tempos)
-        return replace(self, division=self.division * factor, tempos=tempos), factor
+
+@dataclass(frozen=True)
+class Clock:
+    """The ticks that music is written in: parts of those of a time base."""
+
+    base: TimeBase
+    parts: int
+
+    @classmethod
+    def of(cls, base: TimeBase) -> Clock:
+        """As fine as a header can say, but no finer than what tells the times of our grid apart."""
+        tempos = base.tempos if base.tempos and base.tempos[0].tick == 0 else (Tempo(0, DEFAULT_TEMPO), *base.tempos)
+        fastest = min(tempo.microseconds for tempo in tempos)
+        return cls(base, max(min(FINEST // base.division, int(fastest / base.division / (2e6 * ROUNDED))), 1))
+
+    @property
+    def division(self) -> int:
+        """Ticks a quarter note."""
+        return self.base.division * self.parts
+
+    def ticks(self, seconds: np.ndarray) -> np.ndarray:
+        """i64 ticks of f64 seconds; a tick of the time base is exactly so many of these."""
+        return np.rint(self.base.position(seconds) * self.parts).astype(np.int64)
 
 
 def from_seconds(division: int, tempos: Iterable[tuple[float, int]]) -> TimeBase:

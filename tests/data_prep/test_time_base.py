@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.data_prep.time_base import FINEST, Tempo, TimeBase, from_seconds
+from musicgen.data_prep.time_base import FINEST, Clock, Tempo, TimeBase, from_seconds
 
 maps = st.builds(
     lambda division, tempos: TimeBase(division, tuple(Tempo(*tempo) for tempo in sorted(tempos))),
@@ -26,9 +25,9 @@ def test_a_tick_is_found_again(base: TimeBase, ticks: list[int]) -> None:
     tick = np.array(sorted(ticks))
     seconds = base.seconds(tick)
     assert np.array_equal(np.rint(base.position(seconds)), tick)
-    finer, factor = base.finer()
-    assert FINEST / 2 < finer.division <= FINEST
-    assert finer.seconds(tick * factor) == pytest.approx(seconds, rel=1e-12, abs=1e-12)
+    clock = Clock.of(base)
+    assert base.division <= clock.division <= FINEST
+    assert np.array_equal(clock.ticks(seconds), tick * clock.parts)
     if min([500_000] + [tempo.microseconds for tempo in base.tempos]) / base.division >= 30:
         rounded = np.rint(seconds / 2.5e-5) * 2.5e-5
         assert np.array_equal(base.position(rounded), tick)
