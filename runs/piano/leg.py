@@ -2,11 +2,13 @@
 
     python runs/piano/leg.py --notes notes.bin --validation validation.npz --out RUN --seconds 1500
     python runs/piano/leg.py ... --leg 2 --resume RUN/state-000017432 --warmup 100    # the next one
+    python runs/piano/leg.py ... --calm-from 0.7 --decay-from 0.45 --four-bits-from 0.88 --whole RUN  # whole by itself
 
-Learning rates stay where they are from leg to leg (--decay-from 0 lets the last one fall to zero), so that legs add up.
+Learning rates stay where they are from leg to leg, so that legs add up, or fall to zero from --decay-from on.  A leg
+that rounds its kernels (--four-bits-from) ends in weights of four bits, from which another can set out too.
 What travels is the average of the last few hundred steps' weights (state.py): momentum is back after twenty steps,
 and the average is the better model to go on from.  RUN/stop_at, a time as `date +%s` gives it, moves the end while it
-runs.  Needs JAX, flax, optax and NumPy only.
+runs.  Needs JAX, flax, optax, NumPy and mido only.
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
-import queue
 import shutil
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import corpora
 import numpy as np
 import state
+from decks import Decks, Feed
 
 from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.data_prep.dataset.mixture import Rows
@@ -54,10 +56,14 @@ def arguments() -> argparse.Namespace:
     add("--rate", type=float, default=4e-3, help="learning rate")
     add("--warmup", type=int, default=300, help="steps")
     add("--decay-from", type=float, default=1.0, help="share of the leg's time after which the rate falls to zero")
-    add("--dropout", type=float, default=0.1)
+    add("--calm-from", type=float, default=1.0, help="share of it after which notes stay where they were played")
+    add("--four-bits-from", type=float, default=1.0, help="share of it after which kernels are rounded to four bits")
+    add("--dropout", type=float, default=0.2)
+    add("--token-dropout", type=float, default=0.03)
     add("--mild", action="store_true", help="the milder augmentation")
     add("--workers", type=int, default=20)
     add("--score-at", type=float, nargs="*", default=[], help="seconds at which to score on the way")
+    add("--whole", type=Path, help="folder of whole splits, scored at the end of a leg that ends in four bits")
     add("--scoring", type=float, default=60, help="seconds to keep for the last scoring")
     add("--save-every", type=float, default=180)
     add("--context", type=int, help="N of the rows, 4,096 if not given")
@@ -65,45 +71,49 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Decks:
-    """Worker processes that draw decks of rows into shared memory, in an order of their own."""
+class Setting(NamedTuple):
+    """What is scored together: pieces of one file, at one N and M, with so many regions of each kind to fill."""
 
-    def __init__(self, rows: Rows, gaps: np.ndarray, workers: int, seed: tuple[int, int], slots: int) -> None:
-        context = multiprocessing.get_context("fork")
-        self.shape = (len(gaps), rows.context + 1)
-        self.memory = [context.RawArray("h", int(np.prod(self.shape))) for _ in range(slots)]
-        self.free, self.full = context.Queue(), context.Queue()
-        self.processes = [
-            context.Process(target=self._draw, args=(rows, gaps, (*seed, i)), daemon=True) for i in range(workers)
-        ]
-        for process in self.processes:
-            process.start()
-        for slot in range(slots):  # now: this starts a thread, and processes are best forked without
-            self.free.put(slot)
+    name: str
+    pieces: Path
+    N: int
+    M: int
+    rows: int  # a device's, at once
+    every: int = 1
+    only: tuple[str, ...] = tuple(corpora.STYLES)
+    fills: int = 0
 
-    def _draw(self, rows: Rows, gaps: np.ndarray, seed: tuple[int, ...]) -> None:
-        count = 0
-        while True:
-            slot = self.free.get()
-            rng = np.random.default_rng([*seed, count])
-            deck = np.ndarray(self.shape, np.int16, self.memory[slot])
-            for i, gap in enumerate(gaps):
-                deck[i] = rows.gaps(rng) if gap else rows.plain(rng)
-            self.full.put(slot)
-            count += 1
+    def file(self, out: Path) -> Path:
+        return out / f"scored {self.name}.npz"
 
-    def take(self, count: int) -> np.ndarray:
-        """The next decks, i16[count * rows, N + 1]."""
-        out = []
-        for _ in range(count):
-            slot = self.full.get(timeout=120)
-            out.append(np.ndarray(self.shape, np.int16, self.memory[slot]).copy())
-            self.free.put(slot)
-        return np.concatenate(out)
 
-    def close(self) -> None:
-        for process in self.processes:
-            process.terminate()
+def settings_of(options: argparse.Namespace) -> list[Setting]:
+    """The first is scored on the way as well."""
+    N, M, most, fills = (256, 64, 4, 2) if options.toy else (options.context or 4096, 2048, 16, 64)
+    few = {"pieces": options.validation, "every": 3, "only": ("maestro", "pijama")}
+    found = [
+        Setting("validation", options.validation, N, M, most, fills=fills),
+        Setting("few", N=N, M=M, rows=most, **few),
+        Setting(f"few M={M // 8}", N=N, M=M // 8, rows=most, **few),
+        Setting(f"few N={N // 4} M={M // 4}", N=N // 4, M=M // 4, rows=2 * most, **few),
+    ]
+    for split in ("test", "validation") if options.whole else ():
+        pieces = options.whole / f"whole-{split}.npz.xz"
+        found.append(Setting(f"whole {split}", pieces, N, M, most))
+        found.append(Setting(f"whole {split} N={4 * N}", pieces, 4 * N, M, most // 4, only=("maestro",)))
+    return found
+
+
+def build_scored(options: argparse.Namespace, trained: dict[str, Any]) -> None:
+    """The rows of every setting, into files; pieces of training beside those of validation in the first."""
+    import score
+
+    for i, setting in enumerate(settings_of(options)):
+        pieces = {name: x[:: setting.every] for name, x in corpora.held_out(setting.pieces).items()}
+        pieces = {name: pieces[name] for name in setting.only} | ({} if i else trained)
+        if options.toy:
+            pieces = {name: [type(x[0])(*(y[:300] for y in x[0]))] for name, x in pieces.items()}
+        score.write(setting.file(options.out), score.build(pieces, setting.N, setting.M, setting.fills))
 
 
 class Clock:
@@ -157,7 +167,7 @@ def config_of(options: argparse.Namespace) -> Any:
         batch=24 * len(jax.devices()),
         steps_per_dispatch=STEPS,
         dropout=options.dropout,
-        token_dropout=0.02,
+        token_dropout=options.token_dropout,
         seed=options.leg,
         gaps=True,
         compute="bfloat16" if jax.default_backend() == "gpu" else "float32",
@@ -165,7 +175,8 @@ def config_of(options: argparse.Namespace) -> Any:
 
 
 def make_steps(config: Any, mesh: Any) -> Any:
-    """(state, average, rows [k, B, N+1], shares of the rate [k], share of the average) -> both anew, and figures."""
+    """(state, average, rows [k, B, N+1], shares of the rate [k], share of the average, whether kernels are rounded) ->
+    both anew, and figures."""
     import functools
 
     import jax
@@ -173,6 +184,7 @@ def make_steps(config: Any, mesh: Any) -> Any:
     import optax
     from jax.sharding import NamedSharding, PartitionSpec
 
+    from musicgen.model.int4 import fake_quantize
     from musicgen.model.training.loss import contexts_of, loss_of
     from musicgen.model.training.optimizer import optimizer
     from musicgen.model.training.train import GPU_OPTIONS, TrainState
@@ -180,12 +192,13 @@ def make_steps(config: Any, mesh: Any) -> Any:
     contexts, update = contexts_of(config), optimizer(config.optimizer, config.steps, config.compute)
     root = jax.random.key(config.seed, impl="rbg")
 
-    def one_step(now: Any, given: tuple[jax.Array, jax.Array]) -> tuple[Any, dict[str, jax.Array]]:
+    def one_step(rounded: jax.Array, now: Any, given: tuple[jax.Array, jax.Array]) -> Any:
         rows, share = given
         gradient = jax.grad(loss_of, has_aux=True)
-        grads, figures = gradient(
-            now.params, rows.astype(jnp.int32), jax.random.fold_in(root, now.step), config, contexts
-        )
+        # Straight through: the gradient at the rounded kernels is that of the kernels.
+        four = fake_quantize(now.params)
+        at = {name: jnp.where(rounded, four[name], x) for name, x in now.params.items()}
+        grads, figures = gradient(at, rows.astype(jnp.int32), jax.random.fold_in(root, now.step), config, contexts)
         norm = optax.tree.norm(grads)
         grads = jax.tree.map(lambda g: jnp.where(jnp.isfinite(norm), g, 0), grads)
         updates, opt_state = update.update(grads, now.opt_state, now.params)
@@ -197,39 +210,12 @@ def make_steps(config: Any, mesh: Any) -> Any:
     everywhere = NamedSharding(mesh, PartitionSpec())
 
     @functools.partial(jax.jit, donate_argnums=(0, 1), out_shardings=everywhere, compiler_options=options)
-    def steps(now: Any, average: Any, rows: jax.Array, shares: jax.Array, fresh: jax.Array) -> Any:
-        now, figures = jax.lax.scan(one_step, now, (rows, shares))
+    def steps(now: Any, average: Any, rows: jax.Array, shares: jax.Array, fresh: jax.Array, rounded: jax.Array) -> Any:
+        now, figures = jax.lax.scan(functools.partial(one_step, rounded), now, (rows, shares))
         average = {name: x + fresh * (now.params[name] - x) for name, x in average.items()}
         return now, average, {name: jnp.mean(x) for name, x in figures.items()}
 
     return steps
-
-
-class Feed:
-    """A thread that lays the rows of coming dispatches onto the devices."""
-
-    def __init__(self, decks: Decks, mesh: Any, devices: int) -> None:
-        import jax
-        from jax.sharding import NamedSharding, PartitionSpec
-
-        self.ready: queue.Queue[Any] = queue.Queue(3)
-        layout = NamedSharding(mesh, PartitionSpec(None, "data"))
-
-        def run() -> None:
-            try:
-                while True:
-                    rows = np.stack([decks.take(devices) for _ in range(STEPS)])
-                    self.ready.put(jax.device_put(rows, layout))
-            except Exception as error:  # told to the loop, which waits for rows
-                self.ready.put(error)
-
-        threading.Thread(target=run, daemon=True).start()
-
-    def __call__(self) -> Any:
-        rows = self.ready.get(timeout=300)
-        if isinstance(rows, Exception):
-            raise rows
-        return rows
 
 
 class Saver:
@@ -257,11 +243,47 @@ class Saver:
             shutil.rmtree(old)
 
 
-def train(options: argparse.Namespace, decks: Decks, scored_file: Path) -> None:
+class Scores:
+    """Scores weights with what `build_scored` left, and logs them.  Compiles ahead in a thread, once told to."""
+
+    def __init__(self, options: argparse.Namespace, config: Any, mesh: Any, log: Log) -> None:
+        self.options, self.config, self.mesh, self.log = options, config, mesh, log
+        self.settings, self.thread = settings_of(options), threading.Thread(target=lambda: None)
+        self.thread.start()
+
+    def _compiled_for(self, setting: Setting) -> tuple[ModelConfig, int]:
+        # The context stays the one that was trained: model/perceiver_ar.py's clamp_positions.
+        return dataclasses.replace(self.config.model, latents=setting.M), setting.rows * self.mesh.size
+
+    def compile_ahead(self) -> None:
+        import score
+
+        def run() -> None:
+            for setting in self.settings:
+                config, batch = self._compiled_for(setting)
+                score.compiled(config, setting.N, self.mesh, batch, self.config.compute)
+                print("compiled", setting.name, flush=True)
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+
+    def __call__(self, step: int, params: Any, bits: str, setting: Setting) -> None:
+        import score
+
+        began, file = time.time(), setting.file(self.options.out)
+        while not file.is_file():
+            time.sleep(0.2)
+        config, batch = self._compiled_for(setting)
+        figures = score.score(config, params, score.read(file), self.mesh, batch, self.config.compute)
+        self.log(step=step, setting=setting.name, bits=bits, scores=figures, seconds=time.time() - began)
+        plain = {k: round(float(v["nats_per_token"]), 4) for k, v in figures.items() if k.startswith("plain")}
+        print(step, bits, setting.name, plain, round(time.time() - began, 1), flush=True)
+
+
+def train(options: argparse.Namespace, decks: Decks) -> None:
     """The loop."""
     import jax
     import jax.numpy as jnp
-    import score
     from jax.sharding import NamedSharding, PartitionSpec
 
     from musicgen.model.sharding import Rules, make_mesh
@@ -271,10 +293,11 @@ def train(options: argparse.Namespace, decks: Decks, scored_file: Path) -> None:
 
     config, log, clock = config_of(options), Log(options.out / "log.jsonl"), Clock(options)
     mesh, devices = make_mesh(), len(jax.devices())
+    everywhere = NamedSharding(mesh, PartitionSpec())
     start, about = state.load(options.resume) if options.resume else (None, {"step": 0})
     first = int(about["step"])
     now = init_state(config, mesh, Rules(), start)
-    now = jax.device_put(now._replace(step=now.step + first), NamedSharding(mesh, PartitionSpec()))
+    now = jax.device_put(now._replace(step=now.step + first), everywhere)
     average = jax.tree.map(jnp.copy, now.params)
     flops = 3 * forward_flops(config.model, contexts_of(config), config.batch, config.cross_keep)
     told = {name: str(value) for name, value in vars(options).items()}
@@ -286,34 +309,25 @@ def train(options: argparse.Namespace, decks: Decks, scored_file: Path) -> None:
         parameters=int(sum(x.size for x in now.params.values())),
         config=dataclasses.asdict(config),
     )
-    steps, feed, save = make_steps(config, mesh), Feed(decks, mesh, devices), Saver(options.out)
-    waiting = sorted(options.score_at)
-
-    def scores(step: int) -> None:
-        began = time.time()
-        while not scored_file.is_file():
-            time.sleep(0.2)
-        with np.load(scored_file, allow_pickle=False) as held:
-            scored = score.Scored(held["rows"], held["group"], held["notes"], held["names"].tolist())
-        batch = 4 * devices if options.toy else 16 * devices
-        figures = score.score(config.model, average, scored, mesh, batch, config.compute)
-        log(step=step, scores=figures, seconds=time.time() - began)
-        print(step, {k: round(v["nats_per_token"], 4) for k, v in figures.items() if k.startswith("plain")}, flush=True)
-
-    step, saved, before, previous = first, time.time(), time.time(), None
+    steps, feed, save = make_steps(config, mesh), Feed(decks, mesh, devices, STEPS), Saver(options.out)
+    scores, waiting = Scores(options, config, mesh, log), sorted(options.score_at)
+    step, averaged_from, saved, before, previous, rounded = first, first, time.time(), time.time(), None, False
     while True:
-        end, share = clock.end, clock.share()
-        if time.time() > end:
+        share = clock.share()
+        if share > 1:
             break
         fall = 1.0 if share < options.decay_from else (1 - share) / max(1 - options.decay_from, 1e-6)
         ramp = np.minimum((np.arange(step - first, step - first + STEPS) + 1) / options.warmup, 1.0)
+        if share >= options.calm_from:
+            decks.turn()
+        if share >= options.four_bits_from and not rounded:
+            rounded, averaged_from = True, step
         waited = time.time()
         rows = feed()
         waited = time.time() - waited
-        fresh = max(STEPS / AVERAGED, 1 / (1 + (step - first) / STEPS))
-        now, average, figures = steps(
-            now, average, rows, jnp.asarray(ramp * max(fall, 0.0), jnp.float32), jnp.float32(fresh)
-        )
+        fresh = max(STEPS / AVERAGED, 1 / (1 + (step - averaged_from) / STEPS))
+        rates = jnp.asarray(ramp * max(fall, 0.0), jnp.float32)
+        now, average, figures = steps(now, average, rows, rates, jnp.float32(fresh), jnp.asarray(rounded))
         step += STEPS
         if previous is not None:
             values = {name: float(x) for name, x in jax.device_get(previous).items()}
@@ -327,21 +341,35 @@ def train(options: argparse.Namespace, decks: Decks, scored_file: Path) -> None:
                 mfu=flops * speed / PEAK / devices,
                 waited=waited,
                 rate=float(fall),
+                share=share,
+                rounded=rounded,
             )
             before = after
             if (step // STEPS) % 64 == 0:
-                print(step, {k: round(v, 4) for k, v in values.items()}, round(speed, 2), flush=True)
+                print(step, round(share, 3), {k: round(v, 4) for k, v in values.items()}, round(speed, 2), flush=True)
+        else:
+            scores.compile_ahead()
         previous = figures
         if time.time() - saved > options.save_every:
             saved = time.time()
             save(step, average, {"leg": options.leg, "options": told})
         if waiting and time.time() - clock.began > waiting[0]:
             waiting.pop(0)
-            scores(step)
+            scores(step, average, "float", scores.settings[0])
             before = time.time()
-    save(step, average, {"leg": options.leg, "options": told})
-    scores(step)
+    if rounded:
+        held = {name: np.asarray(x) for name, x in jax.device_get(average).items()}
+        four = state.save_four_bits(options.out / "four", held, {"leg": options.leg, "options": told, "step": step})
+        four = jax.device_put(four, everywhere)
+        scores(step, four, "four", scores.settings[0])
+        scores(step, average, "float", scores.settings[0])
+        for setting in scores.settings[1:]:
+            scores(step, four, "four", setting)
+    else:
+        save(step, average, {"leg": options.leg, "options": told})
+        scores(step, average, "float", scores.settings[0])
     save.thread.join()
+    scores.thread.join()
     (options.out / "done").write_text(str(step))
 
 
@@ -349,21 +377,20 @@ def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     N, M = (256, 64) if options.toy else (options.context or 4096, 2048)
-    rows = Rows(corpora.unpack(options.notes), N, MILD if options.mild else STRONG)
+    augmentation, music = MILD if options.mild else STRONG, corpora.unpack(options.notes)
+    calm = dataclasses.replace(augmentation, jitter=0.0)
     gaps = np.zeros(24, bool)
     gaps[11:20] = True  # as model/training/multi_context.py lays out a deck; checked below
-    scored_file = options.out / "scored.npz"
-    build = multiprocessing.get_context("fork").Process(
-        target=corpora.write_scored, args=(options.validation, scored_file, N, M, 2 if options.toy else 64)
-    )
-    build.start()
-    decks = Decks(rows, gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
+    fork = multiprocessing.get_context("fork")
+    fork.Process(target=build_scored, args=(options, corpora.learnt(music, 12)), daemon=True).start()
+    drawn = Rows(music, N, augmentation), Rows(music, N, calm)
+    decks = Decks(*drawn, gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
     from musicgen.model.training.multi_context import MultiContext, with_gaps
 
     if not np.array_equal(MultiContext(with_gaps(N, M), N, M).gaps, gaps):
         sys.exit("the decks of rows are not those of the model")
     try:
-        train(options, decks, scored_file)
+        train(options, decks)
     finally:
         decks.close()
 

@@ -1,4 +1,5 @@
-"""Six corpora of MIDI files -> notes.bin (all training pieces) and validation.npz (some of each validation split).
+"""Six corpora of MIDI files -> notes.bin (all training pieces), validation.npz (some of each validation split), and the
+splits whole, to be scored once: whole-validation.npz.xz and whole-test.npz.xz.
 
     python runs/piano/pack.py FOLDER --out RUN
 
@@ -101,11 +102,23 @@ def planes_of(pieces: list[Piece]) -> dict[str, np.ndarray]:
     return {name: x.astype(np.uint8) for name, x in planes.items()}
 
 
+def held_out(corpus: str, pieces: list[Piece]) -> dict[str, np.ndarray]:
+    """Notes in steps, by corpus, number and kind."""
+    arrays = {}
+    for i, piece in enumerate(pieces):
+        notes = in_steps(piece.notes)
+        arrays[f"{corpus}.{i:03}.d"] = np.diff(notes.start, prepend=0).astype(np.uint16)
+        arrays[f"{corpus}.{i:03}.u"] = (notes.end - notes.start).astype(np.uint16)
+        arrays[f"{corpus}.{i:03}.p"], arrays[f"{corpus}.{i:03}.b"] = notes.pitch.astype("u1"), notes.bin.astype("u1")
+    return arrays
+
+
 def pack(folder: Path, out: Path, workers: int) -> None:
-    """Write both files."""
+    """Write the files."""
     meta: dict[str, object] = {}
     packed: dict[str, bytes] = {}
     held: dict[str, np.ndarray] = {}
+    whole: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
     for corpus in corpora.STYLES:
         pieces = pieces_of(folder, corpus, workers)
         training = [piece for piece in pieces if piece.split == "train"]
@@ -114,17 +127,20 @@ def pack(folder: Path, out: Path, workers: int) -> None:
             squeezed = pool.map(lambda x: lzma.compress(x.tobytes(), **LZMA), planes.values())
             packed.update(zip((f"{corpus}.{name}" for name in planes), squeezed, strict=True))
         meta[corpus] = {"counts": [len(p.notes) for p in training], "mood": [p.mood for p in training]}
-        for i, piece in enumerate([piece for piece in pieces if piece.split == "validation"][:: EVERY[corpus]]):
-            notes = in_steps(piece.notes)
-            held[f"{corpus}.{i:03}.d"] = np.diff(notes.start, prepend=0).astype(np.uint16)
-            held[f"{corpus}.{i:03}.u"] = (notes.end - notes.start).astype(np.uint16)
-            held[f"{corpus}.{i:03}.p"], held[f"{corpus}.{i:03}.b"] = notes.pitch.astype("u1"), notes.bin.astype("u1")
+        validation = [piece for piece in pieces if piece.split == "validation"]
+        held |= held_out(corpus, validation[:: EVERY[corpus]])
+        whole["validation"] |= held_out(corpus, validation)
+        whole["test"] |= held_out(corpus, [piece for piece in pieces if piece.split == "test"])
         print(f"{corpus}: {len(training)} training pieces, {sum(len(p.notes) for p in training)} notes")
     meta["planes"] = {name: len(data) for name, data in packed.items()}
     head = lzma.compress(json.dumps(meta).encode())
     out.mkdir(parents=True, exist_ok=True)
     (out / "notes.bin").write_bytes(b"".join([len(head).to_bytes(8, "little"), head, *packed.values()]))
     np.savez_compressed(out / "validation.npz", **held)
+    for split, arrays in whole.items():
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        (out / f"whole-{split}.npz.xz").write_bytes(lzma.compress(buffer.getvalue()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Validation at the end of a leg: nats a token of each corpus, and nats a note of fills, with and without what stays.
+"""Scores at the end of a leg: nats a token of each corpus, and nats a note of fills, with and without what stays.
 
 Rows are those of training (~token: not scored), with padding on the left where a piece begins.
 """
@@ -6,6 +6,7 @@ Rows are those of training (~token: not scored), with padding on the left where 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -37,13 +38,15 @@ def _row(tokens: np.ndarray, scored: np.ndarray, N: int) -> np.ndarray:
     return np.concatenate([np.full(N + 1 - len(marked), PAD, np.int16), marked])
 
 
-def windows(notes: Steps, N: int, M: int) -> list[np.ndarray]:
-    """The rows that score each token of a piece once, as `model.evaluate` does with a stride of M / 2."""
+def windows(notes: Steps, N: int, M: int, ends: bool = True) -> list[np.ndarray]:
+    """The rows that score each token of a piece once, as `model.evaluate` does with a stride of M / 2; with its EOS if
+    the notes are all of it.
+    """
     at = np.zeros(len(notes.start), np.int64)
     music = streams(notes, at, at, np.zeros(1, np.int64), np.zeros(1, np.int64))[0]
     front = np.append(preamble(), BOS)
-    tokens = np.concatenate([front, music, [EOS]]).astype(np.int16)
-    targets = len(music) + 1
+    tokens = np.concatenate([front, music, [EOS] * ends]).astype(np.int16)
+    targets = len(tokens) - len(front)
     stop, scored, rows = min(M, targets), min(M, targets), []
     while True:
         seen = tokens[: len(front) + stop]
@@ -127,7 +130,10 @@ def ways(notes: Steps, gap: Gap, stays: np.ndarray, N: int) -> dict[str, np.ndar
 
 
 def build(corpora: dict[str, list[Steps]], N: int, M: int, count: int) -> Scored:
-    """All rows: every piece of each corpus, and `count` regions of each kind of "maestro" and "pijama"."""
+    """All rows: every piece of each corpus, and `count` regions of each kind of "maestro" and "pijama".
+
+    Of a corpus called "trained ..." pieces may lack their ends.
+    """
     rows, group, notes, names = [], [], [], []
 
     def add(name: str, row: np.ndarray, size: int) -> None:
@@ -139,7 +145,7 @@ def build(corpora: dict[str, list[Steps]], N: int, M: int, count: int) -> Scored
 
     for corpus, pieces in corpora.items():
         for piece in pieces:
-            for i, row in enumerate(windows(piece, N, M)):
+            for i, row in enumerate(windows(piece, N, M, ends=not corpus.startswith("trained"))):
                 add(f"plain {corpus}", row, len(piece.start) if i == 0 else 0)
     asked = [
         ("whole", 2),
@@ -151,7 +157,7 @@ def build(corpora: dict[str, list[Steps]], N: int, M: int, count: int) -> Scored
         ("middle", 5),
         ("melody", 5),
     ]
-    for corpus in ("maestro", "pijama"):
+    for corpus in ("maestro", "pijama") if count else ():
         for kind, seconds in asked:
             for piece, gap, stays in regions(corpora[corpus], count, seconds, kind, 7):
                 made = ways(piece, gap, stays, N)
@@ -160,6 +166,18 @@ def build(corpora: dict[str, list[Steps]], N: int, M: int, count: int) -> Scored
                     for way, row in made.items():
                         add(f"fill {corpus} {kind} {seconds} {way}", row, size)
     return Scored(np.stack(rows), np.array(group), np.array(notes), names)
+
+
+def write(path: Path, scored: Scored) -> None:
+    """Uncompressed; it is there whole or not at all."""
+    beside = path.with_suffix(".tmp.npz")
+    np.savez(beside, rows=scored.rows, group=scored.group, notes=scored.notes, names=np.array(scored.names))
+    beside.replace(path)
+
+
+def read(path: Path) -> Scored:
+    with np.load(path, allow_pickle=False) as held:
+        return Scored(held["rows"], held["group"], held["notes"], held["names"].tolist())
 
 
 @functools.partial(jax.jit, static_argnames=("config", "dtype"))
@@ -180,16 +198,30 @@ def _nats(params: dict[str, jax.Array], rows: jax.Array, config: ModelConfig, dt
     return jnp.stack([*sums, counts.sum(axis=1).astype(jnp.float32)], axis=1)
 
 
+@functools.cache
+def compiled(config: ModelConfig, N: int, mesh: jax.sharding.Mesh, batch: int, dtype: str) -> jax.stages.Compiled:
+    """`_nats` for batches of so many rows of N inputs, parameters being on every device; may be called ahead."""
+    everywhere, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
+    params = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=everywhere)
+        for name, shape in parameters.shapes(config).items()
+    }
+    return _nats.lower(
+        params, jax.ShapeDtypeStruct((batch, N + 1), jnp.int16, sharding=spread), config, dtype
+    ).compile()
+
+
 def score(
     config: ModelConfig, params: dict[str, jax.Array], scored: Scored, mesh: jax.sharding.Mesh, batch: int, dtype: str
 ) -> dict[str, dict[str, float]]:
     """Figures of each group of rows."""
     layout = NamedSharding(mesh, PartitionSpec("data"))
+    nats = compiled(config, scored.rows.shape[1] - 1, mesh, batch, dtype)
     sums = []
     for first in range(0, len(scored.rows), batch):
         part = scored.rows[first : first + batch]
         padded = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
-        sums.append((_nats(params, jax.device_put(padded, layout), config, dtype), len(part)))
+        sums.append((nats(params, jax.device_put(padded, layout)), len(part)))
     table = np.concatenate([np.asarray(x)[:n] for x, n in sums]).astype(np.float64)
     figures = {}
     for i, name in enumerate(scored.names):

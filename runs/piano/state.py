@@ -2,7 +2,7 @@
 
 Matrices are whole numbers from -2047 to 2047 with a float32 scale for every 128 values in a row; `high` holds their
 upper six bits, which are a model by themselves (a thousandth of a nat worse), `low` the others.  Everything else is
-float32.  Files are of less than 16 MB.
+float32.  A leg that ends in four bits leaves those instead (model/int4.py).  Files are of less than 16 MB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from musicgen.model import int4
+
 GROUP, LARGEST = 128, 15_900_000
+NUMBERS, SCALES = ".numbers", ".scales"  # of a kernel in four bits
 
 
 def _packed(six: np.ndarray) -> np.ndarray:
@@ -55,6 +58,40 @@ def save(folder: Path, params: dict[str, np.ndarray], about: dict[str, object]) 
     (folder / "state.json").write_text(json.dumps({"index": index, "sha256": sums, **about}, indent=1) + "\n")
 
 
+def save_four_bits(folder: Path, params: dict[str, np.ndarray], about: dict[str, object]) -> dict[str, np.ndarray]:
+    """Write four-*.npz and state.json; the parameters that `load` will find there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[dict[str, np.ndarray]] = [{}]
+    for name, x in sorted(params.items()):
+        x = np.asarray(x, np.float32)
+        if int4.in_four_bits(name, x.shape):
+            numbers, scales = int4.quantize(x)
+            arrays = {f"{name}{NUMBERS}": numbers, f"{name}{SCALES}": scales}
+        else:
+            arrays = {name: x}
+        if sum(y.nbytes for y in [*files[-1].values(), *arrays.values()]) > LARGEST - 100_000:
+            files.append({})
+        files[-1] |= arrays
+    sums = {}
+    for i, arrays in enumerate(files):
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        (folder / f"four-{i}.npz").write_bytes(buffer.getvalue())
+        sums[f"four-{i}.npz"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    (folder / "state.json").write_text(json.dumps({"sha256": sums, **about}, indent=1) + "\n")
+    return _four_bits(files)
+
+
+def _four_bits(files: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    arrays = {name: x for file in files for name, x in file.items()}
+    params = {name: x for name, x in arrays.items() if not name.endswith((NUMBERS, SCALES))}
+    for name in arrays:
+        if name.endswith(NUMBERS):
+            kernel = name.removesuffix(NUMBERS)
+            params[kernel] = int4.dequantize(arrays[name], arrays[f"{kernel}{SCALES}"])
+    return params
+
+
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """(float32 parameters, what `save` was told); from the upper halves alone if the others are not there."""
     about = json.loads((folder / "state.json").read_text())
@@ -62,6 +99,9 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         path = folder / name
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise ValueError(f"{path} is damaged")
+
+    if four := sorted(folder.glob("four-*.npz")):
+        return _four_bits([dict(np.load(path)) for path in four]), about
 
     def half(name: str) -> np.ndarray | None:
         parts = sorted(folder.glob(f"{name}-*.bin"))

@@ -1,0 +1,77 @@
+"""The second generation's legs: what travels between them, and what is scored."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicgen.data_prep.dataset.gaps import Steps
+from musicgen.data_prep.vocabulary import EOS
+from musicgen.model.int4 import fake_quantize
+
+RUNS = Path(__file__).parents[2] / "runs" / "piano"
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(RUNS)
+    for name in ("state", "score", "corpora"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_a_leg_ends_in_the_four_bits_that_it_was_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, in several files; they are read back as they were written, and found damaged if they are."""
+    import state
+
+    monkeypatch.setattr(state, "LARGEST", 110_000)
+    rng = np.random.default_rng(0)
+    params = {f"layers.{i}.up.kernel": rng.normal(0, 0.04, (64, 256)).astype(np.float32) for i in range(3)}
+    params |= {"embedding": rng.normal(size=(9, 64)), "logits.kernel": rng.normal(size=(64, 9))}
+    trained = fake_quantize({name: jnp.asarray(x, jnp.float32) for name, x in params.items()})
+    written = state.save_four_bits(tmp_path, params, {"step": 7})
+    read, about = state.load(tmp_path)
+    assert about["step"] == 7 and len(list(tmp_path.glob("four-*.npz"))) > 1
+    for name, x in trained.items():
+        np.testing.assert_array_equal(written[name], x)
+        np.testing.assert_array_equal(read[name], x)
+    damaged = tmp_path / "four-0.npz"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match="four-0.npz is damaged"):
+        state.load(tmp_path)
+
+
+def test_every_token_is_scored_once_and_the_end_where_there_is_one() -> None:
+    import score
+
+    start = np.arange(0, 3_000, 10)
+    notes = Steps(start, start + 5, 40 + start % 40, 1 + start % 30)
+    for ends in (True, False):
+        rows = score.windows(notes, 256, 64, ends=ends)
+        targets = np.concatenate([row[row > 0] for row in rows])
+        assert (targets == EOS).sum() == ends
+        assert len(targets) - ends == len(
+            score.windows(notes, 1 << 14, 1 << 14, ends=False)[0][1:].clip(0).nonzero()[0]
+        )
+
+
+def test_what_was_learnt_is_scored_as_it_was_played() -> None:
+    import corpora
+
+    from musicgen.data_prep.dataset.mixture import Corpus
+
+    def corpus(style: str) -> Corpus:
+        onset = np.tile(np.arange(50) * 0.5, 4)
+        pitch = np.repeat(np.arange(60, 64, dtype=np.uint8), 50)
+        offsets = np.arange(0, 201, 50)
+        velocity, melody, mood = np.full(200, 64, np.uint8), np.zeros(200, bool), np.zeros(4, int)
+        return Corpus(style, 1.0, onset, onset + 0.3, pitch, velocity, melody, offsets, mood)
+
+    found = corpora.learnt([corpus(style) for style in corpora.STYLES.values()], 2)
+    assert list(found) == [f"trained {name}" for name in corpora.STYLES]
+    first, second = found["trained maestro"]
+    assert (first.pitch == 60).all() and (second.pitch == 62).all()
+    assert first.start[:3].tolist() == [0, 50, 100] and first.end[0] == 30
