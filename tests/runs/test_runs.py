@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 import re
 import shutil
@@ -9,10 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from musicgen import checkpoints
 from musicgen.checkpoints import codec_release
+from musicgen.model import int4
+from musicgen.model.cpu import graph
 
 RUNS = Path(__file__).parents[2] / "runs"
 SCRIPTS = sorted(path.name for path in RUNS.glob("*.sh") if os.access(path, os.X_OK))
@@ -68,6 +73,30 @@ def test_weights_of_sound(tmp_path: Path) -> None:
     assert released.tokenizer["codec_sha256"] == known.sha256 and released.about["training"]["sampled_rate"] == 1.0
     assert released.about["start"]["sha256"] == checkpoints.load(tmp_path / "codes" / "weights").sha256
     assert renders == {path: path.stat().st_mtime_ns for path in (tmp_path / "renders").rglob("*.wav")}
+
+
+def test_rounding_to_four_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a leg leaves, whose numbers are finer, and of released weights; either loads, and says what it is."""
+    monkeypatch.syspath_prepend(str(RUNS / "piano"))
+    leg, state, release = (importlib.import_module(name) for name in ("leg", "state", "release"))
+    config = dataclasses.replace(leg.PIANO, width=128, heads=2, kv_heads=1, layers=2, local_layers=1)
+    monkeypatch.setattr(leg, "PIANO", config)
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in graph.shapes(config).items()}
+    state.save(tmp_path / "state", params, {"step": 7, "leg": 2})
+    tiny = checkpoints.load("maestro-tiny")
+    for source, steps, before in (
+        (str(tmp_path / "state"), 7, state.load(tmp_path / "state")[0]),
+        (tiny.name, tiny.about["steps"], tiny.params),
+    ):
+        out = tmp_path / f"four of {Path(source).name}"
+        monkeypatch.setattr(sys, "argv", ["release.py", source, "--out", str(out)])
+        release.main()
+        four = checkpoints.load(out)
+        assert four.bits == 4 and four.about["steps"] == steps
+        name = "layers.0.up.kernel"
+        np.testing.assert_array_equal(four.params[name], int4.dequantize(*int4.quantize(before[name])))
+    assert four.tokenizer == tiny.tokenizer
 
 
 def test_the_scripts_are_plain_shell() -> None:
