@@ -1,14 +1,16 @@
 """Round weights to 8 or 4 bits (model/storage.py): a folder that `musicgen --checkpoint` loads.
 
-    python runs/piano/release.py RUN/state-000017432 --out checkpoints/piano --bits 4 --card CARD.md
+    python runs/piano/release.py RUN/four --out checkpoints/piano --bits 4 --card CARD.md
     python runs/piano/release.py maestro-piano --out four --bits 4
 
-From what a leg leaves, or from other released weights, whose card is kept unless another is given.
+From what a leg leaves, with what RUN/log.jsonl tells of it, or from other released weights, whose card is kept unless
+another is given.  A leg that ended in four bits comes out as it was scored, but for tables and scales, in float16.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,30 @@ from musicgen import checkpoints
 from musicgen.data_prep.vocabulary import VOCABULARY_2
 from musicgen.model.config import ModelConfig
 
+SCHEDULE = ("rate", "warmup", "decay_from", "calm_from", "four_bits_from")
 Weights = tuple[ModelConfig, dict[str, np.ndarray], dict[str, Any], dict[str, Any], str]
+
+
+def told_by(log: Path) -> dict[str, Any]:
+    """Of a leg: how it was trained, and nats a token of whole splits by corpus."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    started: dict[str, Any] = next((line for line in lines if "config" in line), {"config": {}, "options": {}})
+    schedule = {name: float(x) for name, x in started["options"].items() if name in SCHEDULE}
+    schedule["seconds"] = max((line["time"] for line in lines if "time" in line), default=0.0)
+    nats = {
+        line["setting"]: {name.removeprefix("plain "): x["nats_per_token"] for name, x in line["scores"].items()}
+        for line in lines
+        if line.get("setting", "").startswith("whole")
+    }
+    return {"training": started["config"], "schedule": schedule, "nats": nats}
 
 
 def read(source: str) -> Weights:
     """Config, float32 parameters, tokenizer, facts of the training, and the card."""
     if (Path(source) / "state.json").is_file():
         params, told = state.load(Path(source))
-        return leg.PIANO, params, VOCABULARY_2.to_json(), {"steps": told["step"], "training": told}, f"# {source}\n"
+        about = {"steps": told["step"], **told_by(Path(source).parent / "log.jsonl")}
+        return leg.PIANO, params, VOCABULARY_2.to_json(), about, f"# {source}\n"
     released = checkpoints.load(source)
     card = (released.folder / checkpoints.CARD).read_text()
     return released.config, released.params, released.tokenizer, released.about, card
