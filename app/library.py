@@ -187,10 +187,8 @@ class Model:
         Raises:
             BadInput: no tokens, or ones that the vocabulary does not have, or M > min(N, T).
         """
-        import jax.numpy as jnp
-
         from musicgen.data_prep.rules.preamble import preamble
-        from musicgen.model import parameters
+        from musicgen.model.evaluate import logits_of
 
         row, config = np.asarray(tokens), self.released.config
         integers = row.ndim == 1 and row.size > 0 and row.dtype.kind in "iu"
@@ -201,8 +199,7 @@ class Model:
         M = min(config.latents, most) if latents is None else latents
         if not 1 <= M <= most:
             raise BadInput(f"latents must be between 1 and the number of tokens in the context ({most}), not {M}")
-        params = {name: jnp.asarray(value) for name, value in self.released.params.items()}
-        return np.asarray(parameters.bind(config, params)(jnp.asarray(inputs, jnp.int32)[None], latents=M)[0])
+        return np.asarray(logits_of(self.released.params, inputs.astype(np.int32)[None], config, M)[0])
 
 
 class SoundModel:

@@ -18,6 +18,14 @@ from musicgen.model.shapes import Array, Float, Int
 from musicgen.model.windows import OnWindow, Window, check_lengths, windows
 
 
+@functools.partial(jax.jit, static_argnames=("config", "latents"))
+def logits_of(
+    params: Mapping[str, Array], inputs: Int[Array, "B N"], config: ModelConfig, latents: int
+) -> Float[Array, "B M V"]:
+    """Of the tokens after each of the last M = `latents`; compiled once for each size."""
+    return parameters.bind(config, params)(inputs, latents=latents)
+
+
 @functools.partial(jax.jit, static_argnames=("config", "latents", "dtype", "ids"))
 def _nats(
     params: Mapping[str, Array],

