@@ -58,6 +58,7 @@ class Batches(Protocol):
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 
+@functools.cache
 def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled function (state, rows [k, B, N+1]) -> (state after k steps, metrics of each step [k])."""
     contexts = contexts_of(config)
