@@ -1,7 +1,8 @@
 """`musicgen app` with the made-up engine, as a program: prints its address, then serves until its input is closed.
 
 python tests/app/web/fake_site.py PAUSE [FOLDER]: so many seconds pass before each block of tokens; with a folder that
-holds a model of sound and a codec there is an Audio tab, too.
+holds a model of sound and a codec there is an Audio tab, too.  As long as there is a file HOLD in the folder for
+temporary files, music made of notes gets no further than its first seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,7 @@ from musicgen.app.evaluation import memorisation_report
 from musicgen.app.settings import Settings
 from musicgen.app.web import serve
 from musicgen.app.web.limits import Limits
+from musicgen.app.web.notes import batch as note_batch
 from musicgen.app.web.notes import quality
 from musicgen.app.web.sound import batch as sound_batch
 from musicgen.data_prep.evaluation.memorisation_index import build_index
@@ -37,6 +40,10 @@ def fake_engine() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+HOLD = Path(tempfile.gettempdir()) / "hold"
+FREE = 20  # blocks that come in spite of it
 
 
 class Paused:
@@ -53,6 +60,15 @@ class Paused:
             yield block
 
 
+def until_let_go(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks, and empty ones as long as they are held."""
+    for number, block in enumerate(blocks):
+        while number >= FREE and HOLD.exists():
+            time.sleep(0.02)
+            yield block[:, :0]
+        yield block
+
+
 def main(pause: float, sound: str | None = None) -> None:
     model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Paused(model.engine, pause))
@@ -66,6 +82,8 @@ def main(pause: float, sound: str | None = None) -> None:
     memorisation_report.open_index = lambda path, checkpoint: build_index([("77.mid", "The Original", origin)])
     nats = {(64, 256): 1.764, (32, 256): 1.8, (16, 128): 1.9, (8, 64): 2.0}
     quality.quality_of = lambda sha256, dials: quality.Quality("3 pieces", nats)
+    begin = note_batch.begin
+    note_batch.begin = lambda *given: until_let_go(begin(*given))
     sound_batch.open_engine = lambda model: (Paused(backend.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     if sound is None:
         audio_model.MODEL = "weights-that-do-not-ship"

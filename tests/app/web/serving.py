@@ -39,7 +39,8 @@ class Site(NamedTuple):
     """A whole site that listens on a port of its own."""
 
     url: str
-    process: subprocess.Popen[str] | None = None
+    folder: Path
+    process: subprocess.Popen[str]
 
     def ask(self, path: str, body: object = None, raw: bytes | None = None, kind: str = "application/json") -> Answer:
         """What the server answers, also if it is a refusal."""
@@ -51,6 +52,15 @@ class Site(NamedTuple):
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.read(), {k.lower(): v for k, v in error.headers.items()})
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Here music gets no further than its first seconds: it is caught at work, however slow whoever catches it."""
+        (self.folder / "hold").touch()
+        try:
+            yield
+        finally:
+            (self.folder / "hold").unlink()
 
     @property
     def busy(self) -> bool:
@@ -86,7 +96,7 @@ def serving(
     try:
         url = process.stdout.readline().strip()
         assert url, (folder / "log").read_text()
-        site = Site(url, process)
+        site = Site(url, folder, process)
         deadline = time.monotonic() + 240
         while prepared and not site.ask("musicgen/about").json["measured"]:
             assert time.monotonic() < deadline, (folder / "log").read_text()

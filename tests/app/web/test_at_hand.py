@@ -162,12 +162,13 @@ def test_a_phone_has_what_is_needed_within_reach(browser: Any, site: Site) -> No
     seed.fill("888888888")
     assert seed.evaluate("(one) => one.scrollWidth <= one.clientWidth"), "a figure of the seed is cut off"
     page.get_by_label("How much new music").first.fill("120")
-    page.click("#mg-make")
-    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0")
-    page.locator(".mg-stage").scroll_into_view_if_needed()
-    reach = "() => { const { top, bottom } = document.querySelector('#mg-stop').getBoundingClientRect();"
-    assert page.evaluate(reach + "return top > 0 && bottom <= innerHeight; }"), "Stop is out of sight"
-    page.tap("#mg-stop")
-    visit.finished()
+    with site.held():
+        page.click("#mg-make")
+        page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0")
+        page.locator(".mg-stage").scroll_into_view_if_needed()
+        reach = "() => { const { top, bottom } = document.querySelector('#mg-stop').getBoundingClientRect();"
+        assert page.evaluate(reach + "return top > 0 && bottom <= innerHeight; }"), "Stop is out of sight"
+        page.tap("#mg-stop")
+        visit.finished()
     assert not visit.overflowing() and not visit.complaints
     visit.context.close()

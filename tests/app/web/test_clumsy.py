@@ -41,17 +41,18 @@ def visit(browser: Any, site: Site) -> Iterator[Visit]:
     site.until_idle()
 
 
-def test_a_double_click_is_one_press(visit: Visit) -> None:
+def test_a_double_click_is_one_press(visit: Visit, site: Site) -> None:
     """Stop stands where Make was, and Make where Stop was."""
     page = visit.page
     page.get_by_label("How much new music").first.fill("120")
-    page.evaluate(PRESS, ["#mg-make", 10_000])
-    page.wait_for_selector("#mg-stop", state="visible")
-    page.evaluate(PRESS, ["#mg-stop", 10_400])
-    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
-    assert "Stopp" not in page.inner_text("#mg-message")
-    page.evaluate(PRESS, ["#mg-stop", 10_700])
-    visit.finished()
+    with site.held():
+        page.evaluate(PRESS, ["#mg-make", 10_000])
+        page.wait_for_selector("#mg-stop", state="visible")
+        page.evaluate(PRESS, ["#mg-stop", 10_400])
+        page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
+        assert "Stopp" not in page.inner_text("#mg-message")
+        page.evaluate(PRESS, ["#mg-stop", 10_700])
+        visit.finished()
     assert page.inner_text("#mg-message").strip() == "Take 1 is ready, stopped early."
     page.evaluate(PRESS, ["#mg-make", 11_000])
     page.wait_for_timeout(300)
@@ -160,17 +161,18 @@ def test_make_ends_what_is_being_recorded(visit: Visit) -> None:
     assert page.is_visible("#mg-keys >> button:text-is('Record')")
 
 
-def test_leaving_asks_while_something_is_made(visit: Visit) -> None:
+def test_leaving_asks_while_something_is_made(visit: Visit, site: Site) -> None:
     """And only then: the browser asks when the event is refused."""
     page = visit.page
     leaves = "() => dispatchEvent(new Event('beforeunload', { cancelable: true }))"
     assert page.evaluate(leaves)
     page.get_by_label("How much new music").first.fill("120")
-    page.click("#mg-make")
-    page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
-    assert not page.evaluate(leaves)
-    visit.stop()
-    visit.finished()
+    with site.held():
+        page.click("#mg-make")
+        page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")
+        assert not page.evaluate(leaves)
+        visit.stop()
+        visit.finished()
     assert page.evaluate(leaves)
 
 
