@@ -28,9 +28,10 @@ if jax.config.jax_compilation_cache_dir is None:
 @pytest.fixture(autouse=True, scope="module")
 def quick_compiler() -> Iterator[None]:
     """LLVM without its expensive passes: half the time, for the same operations in the same order and memory."""
+    before = jax.config.values["jax_disable_most_optimizations"]  # `make test` chooses it for all tests
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

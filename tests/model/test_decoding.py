@@ -18,6 +18,8 @@ from musicgen.model.config import PRESETS, ModelConfig
 from musicgen.model.decoding import Cache, prefill, restart_latents, step
 from musicgen.model.perceiver_ar import PerceiverAR
 
+pytestmark = pytest.mark.slow
+
 N, M = 24, 8
 
 

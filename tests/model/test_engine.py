@@ -24,6 +24,8 @@ from musicgen.model.engine import ContextLimit, Engine, Stream, pass_lengths
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
+pytestmark = pytest.mark.slow
+
 GREEDY = Sampling(temperature=0.0)
 # One block of each kind: test_decoding.py has looked at more, and compiling is what takes the time here.
 ONE_EACH = dataclasses.replace(TOY, local_layers=1, cross_attends=1, layers=1)

@@ -23,6 +23,8 @@ from musicgen.model.frames import FrameCodes
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=[JaxEngine, OnnxEngine])
 def engine(request: pytest.FixtureRequest) -> Engine:

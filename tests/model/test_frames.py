@@ -24,6 +24,8 @@ from musicgen.model.training.multi_context import MultiContext, all_contexts
 from musicgen.model.training.optimizer import OptimizerConfig
 from musicgen.model.training.train import TrainState, init_state, make_train_steps
 
+pytestmark = pytest.mark.slow
+
 Q, S = 4, 8
 FRAMES = ModelConfig(
     vocab_size=S + 3,
@@ -123,8 +125,8 @@ def test_a_frame_is_drawn_by_the_logits_of_read() -> None:
     def choose(q: jax.Array, logits: jax.Array) -> jax.Array:
         return jnp.argmax(logits + 3 * jnp.sin(jnp.arange(S) * (q + 1.0)), axis=-1)
 
-    tokens = model.draw(x, choose)
-    whole = model.decode(x[:, None], tokens[:, None])[:, 0]
+    tokens = jax.jit(lambda x: model.draw(x, choose))(x)
+    whole = jax.jit(model.decode)(x[:, None], tokens[:, None])[:, 0]
     for q in range(Q):
         np.testing.assert_array_equal(choose(jnp.int32(q), whole[:, q]) + 3, tokens[:, q])
 
@@ -133,10 +135,11 @@ def test_bos_has_a_vector_of_its_own() -> None:
     """And it is the same for every codebook; hidden inputs have none."""
     model = parameters.bind(FRAMES, random_parameters(FRAMES))
     tokens = np.full((1, *rows(FRAMES).shape[1:]), 1, np.int32)[:, :-1]
-    x = np.asarray(model.embed(tokens, jnp.dtype(jnp.float32)))
+    embed = jax.jit(lambda tokens: model.embed(tokens, jnp.dtype(jnp.float32)))
+    x = np.asarray(embed(tokens))
     assert_close(x[0, 1], x[0, 0])
     assert np.abs(x).max() > 0.1
-    assert not np.asarray(model.embed(0 * tokens, jnp.dtype(jnp.float32))).any()
+    assert not np.asarray(embed(0 * tokens)).any()
 
 
 def run_of(config: ModelConfig, **changes: object) -> TrainConfig:
@@ -205,7 +208,8 @@ def test_it_learns_what_is_there() -> None:
     assert nats[len(nats) // 2 :].mean() < 0.2
 
 
-def sample(inputs: np.ndarray, share: float) -> np.ndarray:
+@jax.jit
+def sample(inputs: np.ndarray, share: float) -> jax.Array:
     """Rows of FRAMES with samples of random parameters, by latents at inputs 9 to 14 of 16."""
     model = parameters.bind(FRAMES, random_parameters(FRAMES))
     assert isinstance(model, FrameCodes)
@@ -219,9 +223,7 @@ def sample(inputs: np.ndarray, share: float) -> np.ndarray:
         )
 
     at = jnp.tile(positions, (len(inputs), 1))
-    return np.asarray(
-        scheduled_sampling(think, model, jnp.asarray(inputs), at, jnp.float32(share), 2, jax.random.key(3))
-    )
+    return scheduled_sampling(think, model, jnp.asarray(inputs), at, jnp.float32(share), 2, jax.random.key(3))
 
 
 def test_samples_take_the_place_of_frames_after_latents() -> None:
@@ -229,14 +231,14 @@ def test_samples_take_the_place_of_frames_after_latents() -> None:
     inputs = rows(FRAMES, 32)[:, :-1]
     inputs[:, 12] = 1
     np.testing.assert_array_equal(sample(inputs, 0.0), inputs)
-    mixed = sample(inputs, 1.0)
+    mixed = np.asarray(sample(inputs, 1.0))
     assert mixed.min() >= 1 and mixed.max() < S + 3
     other = (mixed != inputs).any(axis=-1)
     assert not other[:, :10].any() and not other[:, 12].any()
     assert (other[:, [10, 11, 13, 14, 15]].mean(axis=0) > 0.2).all() and other.mean() < 0.5  # each row its own rate
     changed = inputs.copy()
     changed[:, 13] = 3 + (changed[:, 13] - 3 + 1) % S
-    again = sample(changed, 1.0)
+    again = np.asarray(sample(changed, 1.0))
     np.testing.assert_array_equal(again[:, :13], mixed[:, :13])
     assert (again[:, 14:] != mixed[:, 14:]).any()
 

@@ -21,6 +21,8 @@ from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import PRESETS, ModelConfig
 from musicgen.model.perceiver_ar import matmul_min_rows
 
+pytestmark = pytest.mark.slow
+
 N, M = 12, 5  # a context and latents at which most tests below look, so that one compilation serves them
 
 SHAPES = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,11 +29,12 @@ def tone(hertz: float, samples: int) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(samples) / CODEC.sample_rate).astype(np.float32)
 
 
-def there_and_back(wave: np.ndarray, hop: int) -> np.ndarray:
+@functools.partial(jax.jit, static_argnames="hop")
+def there_and_back(wave: np.ndarray, hop: int) -> jax.Array:
     """[B, T] -> [B, T], one frame late, with silence before."""
     lines = mdct.analysis(jnp.pad(jnp.asarray(wave), ((0, 0), (hop, 0))), hop)
     pieces = jnp.pad(mdct.windows(lines, hop), ((0, 0), (1, 0), (0, 0)))
-    return np.asarray(mdct.overlap_add(pieces, hop))
+    return mdct.overlap_add(pieces, hop)
 
 
 @given(hop=st.sampled_from([4, 10, 32]), frames=st.integers(2, 6), seed=st.integers(0, 99))
@@ -70,21 +74,22 @@ def codec() -> SoundStream:
 def test_a_fresh_codec_gives_the_lowest_lines_back(codec: SoundStream) -> None:
     """What is learned is added to a transform codec: unlearned, and without the quantiser, it adds little."""
     low = 0.3 * tone(150.0, 12 * HOP)[None]  # within the toy's 8 lines of 37.5 Hz
-    sound = np.asarray(codec.wave(codec.latents(jnp.asarray(low))[0])[0])
+    sound = np.asarray(jax.jit(lambda wave: codec.wave(codec.latents(wave)[0])[0])(low))
     steady = slice(3 * HOP, None)
     error = sound[0, HOP:][steady] - low[0, :-HOP][steady]
     assert np.sqrt(np.mean(error**2)) < 0.15 * np.sqrt(np.mean(low**2))
 
 
 def test_any_chunking_gives_what_the_whole_gives(codec: SoundStream) -> None:
-    wave = jnp.asarray(noise(1, 6 * HOP, seed=1))
-    codes, _ = codec.encode(wave)
-    back, _ = codec.decode(codes)
+    wave = noise(1, 6 * HOP, seed=1)
+    encode, decode = jax.jit(codec.encode), jax.jit(codec.decode)
+    codes, _ = encode(wave)
+    back, _ = decode(codes)
     past = decoder_past = None
     made, sounds = [], []
     for start, stop in ((0, 1), (1, 4), (4, 6)):
-        part, past = codec.encode(wave[:, start * HOP : stop * HOP], past)
-        sound, decoder_past = codec.decode(codes[:, start:stop], decoder_past)
+        part, past = encode(wave[:, start * HOP : stop * HOP], past)
+        sound, decoder_past = decode(codes[:, start:stop], decoder_past)
         made.append(part)
         sounds.append(sound)
     np.testing.assert_array_equal(np.concatenate(made, axis=1), codes)
@@ -104,11 +109,12 @@ def test_the_end_of_a_stream_brings_the_last_samples() -> None:
 def test_nothing_is_seen_before_it_happens(codec: SoundStream) -> None:
     wave = jnp.asarray(noise(1, 6 * HOP, seed=2))
     other = wave.at[0, 4 * HOP - 1].add(0.5)  # the last sample that frame 3 may see
-    (before, _), (after, _) = codec.latents(wave), codec.latents(other)
+    latents, sound_of = jax.jit(codec.latents), jax.jit(codec.wave)
+    (before, _), (after, _) = latents(wave), latents(other)
     differs = np.abs(np.asarray(before - after)).max(axis=(0, 2)) > 0
     assert not differs[:3].any()
     assert differs[3]
-    (sound, _), (changed, _) = codec.wave(before), codec.wave(before.at[:, 3].add(1.0))
+    (sound, _), (changed, _) = sound_of(before), sound_of(before.at[:, 3].add(1.0))
     differs = np.abs(np.asarray(sound - changed))[0] > 0
     assert not differs[: 3 * HOP].any()
     assert differs[3 * HOP : 4 * HOP].any()

@@ -19,6 +19,8 @@ from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.graph import shapes
 from musicgen.model.cpu.memory import rotations
 
+pytestmark = pytest.mark.slow
+
 # Of matrices and activations in whole numbers, relative to the largest logit; a toy of random weights is rougher than a
 # trained model, for which benchmarks/cpu has the difference in nats.
 ROUNDED = 0.08
