@@ -21,6 +21,8 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.settings import Settings
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def model(released: Path) -> AudioModel:

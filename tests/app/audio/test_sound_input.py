@@ -13,6 +13,8 @@ import soundfile
 
 from musicgen.app.audio import codes_file
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-m", "musicgen.app")
 LOUD = np.sin(np.arange(24_000) / 10).astype(np.float32) * 0.3
 

@@ -23,6 +23,8 @@ from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
 from musicgen.model import parameters
 from musicgen.model.codec.soundstream import SoundStream
 
+pytestmark = pytest.mark.slow
+
 TOY = NOTES["toy"].train.model
 
 
