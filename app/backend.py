@@ -53,7 +53,10 @@ def open_engine(released: Released, rules: Rules | None = None) -> tuple[Engine,
     try:
         return (_open_onnx if chosen() == ONNX else _open_jax)(released, of_notes)
     except ValueError as error:
-        raise EnvironmentProblem(f"the weights {released.name} are damaged ({error}): install them again") from None
+        from musicgen.checkpoints import FOLDER
+
+        kind = EnvironmentProblem if released.folder.is_relative_to(FOLDER) else BadInput
+        raise kind(f"the weights {released.name} are damaged ({error}): install them again") from None
 
 
 def _open_onnx(released: Released, of_notes: tuple[Any, ...]) -> tuple[Engine, str]:

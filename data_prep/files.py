@@ -9,7 +9,10 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
+import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +21,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LEFT_FILE = re.compile(r"\..{1,40}\.musicgen-[0-9a-f]{8}(\.\w*)?", re.DOTALL)
+LEFT_FOLDER = re.compile(r"musicgen-temporary-\w{8}")
+ABANDONED = 60.0  # seconds without a change; a process holds what it writes from the first moment on
 NPZ_MEMBERS = 100
 # What NumPy writes before an array of numbers, and all that is read: its own reader evaluates what stands there.
 NPY_HEADER = re.compile(
@@ -38,6 +49,15 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         file.close()
         raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE), os.fspath(path))
     return file
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a file, `most` of them.  Raises OSError, as `open_regular`, and for a larger one."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", os.fspath(path))
+    return data
 
 
 def read_npz(data: bytes, most: int) -> dict[str, np.ndarray]:
@@ -97,20 +117,76 @@ def replacing(path: Path, beside: str | None = None) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; rename it over ``path`` when the body ends well, else remove it.
 
     beside: its name; None for a hidden one with the suffix of ``path``, since audio libraries choose the format by it.
+    What killed processes left under such names goes, too.
 
     Raises OSError; a kill or a full disk leaves the old file or none, never a part of one.
     """
     # The name is known before the file is there: a signal at any moment finds what to remove.
-    temporary = path.with_name(beside or f".{path.name[:40]}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(beside or f".{path.name[:40]}.musicgen-{secrets.token_hex(4)}{path.suffix}")
+    if beside is None:
+        clear_abandoned(path.parent, LEFT_FILE)
     try:
         temporary.unlink(missing_ok=True)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with _held(handle):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # some file systems report a full disk only here
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder, which goes with all that is in it, as do those of processes that were killed."""
+    with tempfile.TemporaryDirectory(prefix="musicgen-temporary-") as name:
+        folder = Path(name)
+        clear_abandoned(folder.parent, LEFT_FOLDER)
+        if fcntl is None:
+            yield folder
+            return
+        with _held(os.open(folder, os.O_RDONLY)):
+            yield folder
+
+
+def clear_abandoned(folder: Path, left: re.Pattern[str]) -> None:
+    """Remove what killed processes left in a folder: what has such a name, is a minute old, and nobody holds."""
+    if fcntl is None:
+        return
+    try:
+        found = [Path(entry.path) for entry in os.scandir(folder) if left.fullmatch(entry.name)]
+    except OSError:
+        return  # whoever writes there will say why not
+    for path in found:
+        with contextlib.suppress(OSError):  # somebody holds it, or was faster
+            status = path.lstat()
+            if time.time() - status.st_mtime > ABANDONED and status.st_uid == os.getuid():
+                _remove_unheld(path)
+
+
+def _remove_unheld(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _held(handle: int) -> Iterator[None]:
+    """Show that its writer lives, for as long as that is so: a lock ends with its process, however that ends."""
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # some file systems have no locks; then nothing is cleared there
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -126,8 +202,6 @@ def locked(path: Path) -> Iterator[bool]:
 
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # of Windows
             else:
-                import fcntl
-
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):

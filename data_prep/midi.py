@@ -20,7 +20,7 @@ import numpy as np
 
 from musicgen.data_prep import limits, playing, smf
 from musicgen.data_prep.drums import find_drums
-from musicgen.data_prep.files import write_atomically
+from musicgen.data_prep.files import open_regular, write_atomically
 from musicgen.data_prep.pauses import cut_pauses
 from musicgen.data_prep.performance import Performance, remove_overlaps
 from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, SIZES, Score, tempo_event
@@ -85,7 +85,7 @@ def _content(source: str | Path | bytes) -> bytes:
         return source
     path = Path(source)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(limits.MIDI_BYTES + 1)  # enough for `parse` to see that it is too large
     except FileNotFoundError:
         raise MidiError(f"there is no file {path}; check the name") from None

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_read, cannot_use
 from musicgen.data_prep import limits
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks, to_float
 from musicgen.data_prep.dataset import codes
 from musicgen.data_prep.dataset.manifest import JobReport
-from musicgen.data_prep.files import npz_bytes, open_regular, read_npz
+from musicgen.data_prep.files import npz_bytes, read_npz, read_regular
 from musicgen.model.codec.config import CodecConfig
 
 if TYPE_CHECKING:
@@ -64,12 +64,9 @@ class Encoded:
 def read_encoded(path: Path) -> Encoded:
     """Read a file of codes.  Raises BadInput for anything else, or damaged, or with codes that no codebook has."""
     try:
-        with open_regular(path) as file:
-            data = file.read(limits.CODES_FILE_BYTES + 1)
+        data = read_regular(path, limits.CODES_FILE_BYTES)
     except OSError as error:
         raise cannot_read(path, error, f"{SUFFIX} file") from None
-    if len(data) > limits.CODES_FILE_BYTES:
-        raise BadInput(f"{path} is too large for a {SUFFIX} file: {limits.CODES_FILE_BYTES >> 20} MiB are the most")
     most = min(limits.CODES_BYTES, limits.CODES_BYTES_EACH * len(data) + limits.CODES_BYTES_FREE)
     try:
         arrays = read_npz(data, most)
@@ -108,16 +105,14 @@ def _check_codes(path: Path, made: Encoded, config: CodecConfig) -> None:
 def open_codec(name: str | None) -> ReleasedCodec:
     """The codec of that name or folder, None for the one that comes with musicgen.
 
-    Raises BadInput if there is none, EnvironmentProblem if it is damaged.
+    Raises BadInput if there is none, or none that can be read, EnvironmentProblem if that of musicgen is damaged.
     """
-    from musicgen.checkpoints import CheckpointError, UnknownCheckpointError, codec_release
+    from musicgen.checkpoints import CheckpointError, codec_release, names
 
     try:
         return codec_release.load(codec_release.DEFAULT if name is None else name)
-    except UnknownCheckpointError as error:
-        raise (EnvironmentProblem if name is None else BadInput)(str(error)) from None
     except CheckpointError as error:
-        raise EnvironmentProblem(str(error)) from None
+        raise cannot_use(name, error, names(codec_release.FOLDER)) from None
 
 
 def encoder(codec: ReleasedCodec, codebooks: int | None = None) -> StreamingEncoder:

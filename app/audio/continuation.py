@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from musicgen.app.settings import Settings, check_seed
 from musicgen.app.sound_file import Write, check_writable, digest, sound_file
 from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset.code_rows import frames_of
+from musicgen.data_prep.files import temporary_folder
 from musicgen.data_prep.vocabulary import SPECIALS
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class Sound:
 
     @functools.cached_property
     def _mp3(self) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-            return self.save(Path(folder) / "sound.mp3").read_bytes()
+        with temporary_folder() as folder:
+            return self.save(folder / "sound.mp3").read_bytes()
 
 
 def make_sounds(model: AudioModel, prime: str | Path | None, seed: int | None, settings: Settings) -> list[Sound]:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from musicgen.app.audio import codes_file
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_use
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -55,12 +55,15 @@ def open_audio_model(checkpoint: str | None, codec: str | None) -> AudioModel:
             "no weights for sound are installed: give --checkpoint and --codec, or a MIDI file to make MIDI"
         ) from None
     except checkpoints.CheckpointError as error:
-        raise EnvironmentProblem(str(error)) from None
+        raise cannot_use(checkpoint, error, checkpoints.names()) from None
     if released.tokenizer.get("format") != CODES:
         raise BadInput(f"the weights {released.name} write MIDI, not audio: leave --checkpoint out to use {MODEL}")
     opened = codes_file.open_codec(codec)
-    if released.tokenizer["codec_sha256"] != opened.sha256:
+    if released.tokenizer.get("codec_sha256") != opened.sha256:
         raise BadInput(
             f"the weights {released.name} were trained with another codec than {opened.name}: give it with --codec"
         )
+    ours, codes = released.config, opened.config
+    if not ours.depth_layers or ours.channels > codes.codebooks or ours.codes != codes.codebook_size:
+        raise BadInput(f"the weights {released.name} do not fit the codec {opened.name} that they name: get them again")
     return AudioModel(released, opened)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import cannot_use
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -38,17 +38,15 @@ class Job:
 
 
 def open_start(job: Job) -> Released | None:
-    """The weights to begin with.  Raises BadInput if there are none of that name, EnvironmentProblem if damaged."""
+    """The weights to begin with.  Raises BadInput or EnvironmentProblem if they cannot be used."""
     from musicgen import checkpoints
 
     if job.start is None:
         return None
     try:
         return checkpoints.load(job.start)
-    except checkpoints.UnknownCheckpointError as error:
-        raise BadInput(f"--start: {error}") from None
     except checkpoints.CheckpointError as error:
-        raise EnvironmentProblem(str(error)) from None
+        raise cannot_use(job.start, checkpoints.CheckpointError(f"--start: {error}"), checkpoints.names()) from None
 
 
 def history(start: Released | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +21,7 @@ from musicgen.app.web.piano import PITCHES, sample
 from musicgen.data_prep import Performance
 from musicgen.data_prep.audio import AudioError, Level, read_audio, to_int16
 from musicgen.data_prep.dataset.workers import live_with_parent
+from musicgen.data_prep.files import temporary_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class Renderer:
         """A recording's samples, int16 [n], one channel, 24 kHz, and remarks.  data: of a file that lasts no longer
         than `longest` seconds.  Raises MusicgenError.
         """
-        with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-            path = Path(folder) / RECORDING
+        with temporary_folder() as folder:
+            path = folder / RECORDING
             path.write_bytes(data)
             return self._run(UNREADABLE, read_recording, path, longest)
 
@@ -105,8 +105,8 @@ class Renderer:
 
 def render_bytes(performance: Performance, form: str, label: str | None = None) -> bytes:
     """The bytes of a sound file; it is written in a folder of its own, which goes with all that is in it."""
-    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-        path = Path(folder) / f"piece.{form}"
+    with temporary_folder() as folder:
+        path = folder / f"piece.{form}"
         render(performance, path, comment=label)
         return path.read_bytes()
 
@@ -122,8 +122,8 @@ def read_recording(path: Path, longest: float) -> tuple[np.ndarray, tuple[str, .
 
 def write_sound(samples: np.ndarray, form: str, label: str | None = None) -> bytes:
     """See `Renderer.write`."""
-    with tempfile.TemporaryDirectory(prefix="musicgen-") as folder:
-        path = Path(folder) / f"sound.{form}"
+    with temporary_folder() as folder:
+        path = folder / f"sound.{form}"
         check_writable(path)
         with sound_file(path, label) as write:
             # As libsndfile counts, so that WAV and FLAC hold every sample as it is.

@@ -5,18 +5,17 @@ A file holds every note of the data set in about one byte: matches are exact, an
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep import limits
 from musicgen.data_prep.events import STEPS_PER_SECOND
-from musicgen.data_prep.files import npz_bytes
+from musicgen.data_prep.files import npz_bytes, read_npz, read_regular
 from musicgen.data_prep.performance import Performance
 
 FORMAT = "musicgen-memorisation/1"
@@ -149,10 +148,9 @@ def index_bytes(index: Index) -> bytes:
 
 def read_index(path: str | os.PathLike[str]) -> Index:
     """The index in a file. Raises MemorisationError if it is none or damaged, OSError if it cannot be read."""
-    content = Path(path).read_bytes()
+    content = read_regular(path, limits.INDEX_FILE_BYTES)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_npz(content, limits.INDEX_BYTES)
         if arrays["format"].tobytes() != FORMAT.encode():
             raise MemorisationError(f"{path} was made by another musicgen version: build the index again")
         index = Index(

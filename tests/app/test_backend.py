@@ -13,7 +13,7 @@ import pytest
 
 from musicgen.app import backend
 from musicgen.app.commands import replay as replay_command
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import BadInput
 from musicgen.checkpoints import Released
 from musicgen.data_prep.rules import grammar
 from musicgen.model.config import PRESETS
@@ -107,7 +107,7 @@ def test_weights_that_do_not_fit_their_config(monkeypatch: pytest.MonkeyPatch) -
     """Valid sums, but not a model: one line instead of a traceback from the engine."""
     monkeypatch.setenv(backend.VARIABLE, backend.ONNX)
     released = Released("odd", Path(), PRESETS["tiny"], {}, {}, {}, "0" * 64)
-    with pytest.raises(EnvironmentProblem, match="the weights odd are damaged .*: install them again"):
+    with pytest.raises(BadInput, match="the weights odd are damaged .*: install them again"):
         backend.open_engine(released, grammar)
 
 

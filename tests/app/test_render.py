@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,9 +143,33 @@ def test_bad_soundfonts(tmp_path: Path, music: Performance) -> None:
         find_soundfont(wrong)
     broken = tmp_path / "broken.sf2"
     broken.write_bytes(b"RIFF\xff\xff\xff\x7fsfbk" + b"LIST" + bytes(200))
-    with pytest.raises(EnvironmentProblem, match="--soundfont"):
+    with pytest.raises(BadInput, match="--soundfont"):
         render(music, tmp_path / "x.wav", soundfont=broken)
     assert not (tmp_path / "x.wav").exists()
+    os.mkfifo(tmp_path / "pipe.sf2")
+    with pytest.raises(BadInput, match="is a pipe or a device and no soundfont"):
+        find_soundfont(tmp_path / "pipe.sf2")
+
+
+def test_a_renderer_that_panics_is_one_line(
+    tmp_path: Path, music: Performance, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its own words, a backtrace of 75 lines, reach nobody."""
+
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object) -> bytes:
+        os.write(2, b"thread panicked, stack backtrace:\n" * 75)
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr("midirenderer.render_wave_from", panic)
+    font = find_soundfont()
+    with pytest.raises(BadInput, match="the renderer failed on this soundfont: choose another with --soundfont"):
+        render(music, tmp_path / "x.wav", soundfont=font)
+    with pytest.raises(EnvironmentProblem, match="the renderer failed"):
+        render(music, tmp_path / "x.wav")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -158,7 +183,7 @@ def test_damaged_soundfonts_never_crash(tmp_path: Path, music: Performance, seed
     font.write_bytes(data)
     try:
         render(notes((0.0, 0.5, 60, 80)), tmp_path / "x.wav", soundfont=font)
-    except EnvironmentProblem as error:
+    except BadInput as error:
         assert "\n" not in str(error)
 
 

@@ -89,11 +89,12 @@ def _watch(child: subprocess.Popen[bytes]) -> tuple[str | None, list[dict]]:
     assert child.stdout is not None
     told, pending = [], b""
     while True:
-        ready, _, _ = select.select([child.stdout], [], [], 3 * SECONDS)
+        patience = 3 * SECONDS if told else 60 * SECONDS  # a busy machine may take long to start
+        ready, _, _ = select.select([child.stdout], [], [], patience)
         if not ready:
             child.kill()
             child.wait()
-            return f"it hangs: {3 * SECONDS:g} seconds were not enough", told
+            return f"it hangs: {patience:g} seconds were not enough", told
         chunk = os.read(child.stdout.fileno(), 1 << 16)
         if not chunk:
             code = child.wait()
@@ -124,12 +125,12 @@ def run_child(name: str, first: int, last: int, seed: int, seconds: float, folde
         for number in range(first, last):
             if time.monotonic() - began > seconds:
                 break
-            data = mutate(random.Random(f"{seed}/{name}/{number}"), corpus, reader.most)
+            data = mutate(random.Random(f"{seed}/{name}/{number}"), corpus, reader.most, reader.text)
             (folder / "current").write_bytes(data)
             (folder / "number").write_text(str(number))
             answer, fault = _judge(reader, data, folder, printed.fileno())
             answers[answer] += 1
-            if answers[answer] == 1 and len(corpus) < CORPUS:
+            if answers[answer] == 1 and len(corpus) < CORPUS and (not reader.text or _is_json(data)):
                 corpus.append(data)
             if fault is not None and _template(fault) not in told:  # one of a kind is enough
                 told.add(_template(fault))
@@ -167,6 +168,14 @@ def _judge(reader: Reader, data: bytes, folder: Path, printed: int) -> tuple[str
         os.ftruncate(printed, 0), os.lseek(printed, 0, os.SEEK_SET)
         fault = fault or f"printed: {text!r}"
     return answer, fault
+
+
+def _is_json(data: bytes) -> bool:
+    """What is none leads to no more than that answer."""
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(data)
+        return True
+    return False
 
 
 def _fault_of_line(line: str) -> str | None:

@@ -17,11 +17,11 @@ VALUES = (
 PART = re.compile(rb'-?\d+(?:\.\d+)?|"[^"]{0,80}"|[\[\]{},:]|true|false|null')
 
 
-def mutate(rng: random.Random, corpus: Sequence[bytes], most: int) -> bytes:
-    """A file of the corpus after a few changes, of `most` bytes at the most."""
+def mutate(rng: random.Random, corpus: Sequence[bytes], most: int, text: bool) -> bytes:
+    """A file of the corpus after a few changes, of `most` bytes at the most.  text: it is JSON and mostly stays so."""
     data = bytearray(rng.choice(corpus))
     for _ in range(1 + int(rng.expovariate(0.6))):
-        data = bytearray(rng.choice(MUTATIONS)(rng, data, corpus))[:most]
+        data = bytearray(rng.choice(OF_TEXT if text else OF_BYTES)(rng, data, corpus))[:most]
     return bytes(data)
 
 
@@ -88,4 +88,5 @@ def _value(rng: random.Random, data: bytearray, corpus: Sequence[bytes]) -> byte
     return data
 
 
-MUTATIONS: tuple[Mutation, ...] = (_flip, _flip, _noise, _number, _number, _drop, _repeat, _cut, _move, _join, _value)
+OF_BYTES: tuple[Mutation, ...] = (_flip, _flip, _noise, _number, _number, _drop, _repeat, _cut, _move, _join, _value)
+OF_TEXT: tuple[Mutation, ...] = (*[_value] * 12, _drop, _repeat, _cut, _move)

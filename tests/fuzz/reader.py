@@ -15,9 +15,11 @@ class Reader:
     read: reads bytes; it may write them as one file into the folder, which is empty, and nothing else may stay there.
     refusals: what it may raise, with one printable line. Everything else is a fault.
     most: bytes of an input.
+    text: the inputs are JSON; most of them stay so.
     """
 
     seeds: Callable[[], Sequence[bytes]]
     read: Callable[[bytes, Path], object]
     refusals: tuple[type[Exception], ...]
     most: int = 300_000
+    text: bool = False

@@ -91,7 +91,7 @@ def test_what_it_says_of_itself_is_checked(changes: dict[str, object], tmp_path:
 
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.codes.npz")
-    with pytest.raises(BadInput, match=r"x.codes.npz is a pipe or a device, not a .codes.npz file"):
+    with pytest.raises(BadInput, match=r"x.codes.npz is a pipe or a device and no .codes.npz file"):
         read_encoded(tmp_path / "x.codes.npz")
 
 

@@ -17,7 +17,7 @@ from musicgen.app.audio.continuation import continue_recording
 from musicgen.app.audio.model import AudioModel, open_audio_model
 from musicgen.app.audio.prompt import FADE, encode_prompt, load_prompt
 from musicgen.app.audio.writer import FADE_IN, FADE_OUT, SoundWriter
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
 
@@ -145,5 +145,7 @@ def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path
         open_audio_model(model, "nowhere")
     with pytest.raises(BadInput, match="no checkpoint nowhere"):
         open_audio_model("nowhere", codec)
-    with pytest.raises(EnvironmentProblem, match="holds a model and no codec"):
+    with pytest.raises(BadInput, match="holds a codec and no model: give it with --codec"):
+        open_audio_model(codec, codec)
+    with pytest.raises(BadInput, match="holds a model and no codec"):
         open_audio_model(model, model)
