@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.app.prime import TICK, Prime
+from musicgen.app.prime import TICK, Prime, score_of
 from musicgen.data_prep import STEPS_PER_SECOND, Performance, decode, steps
 from musicgen.data_prep.events import KINDS, Kind, NoteDecoder
 from musicgen.data_prep.performance import merge, shift_time
+from musicgen.data_prep.source import of_score
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, TIME_SHIFT
 
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
@@ -71,9 +72,10 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
         notes = np.flatnonzero(music.pitch == pitch)
         end[notes[-1]] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
         end[notes] = np.minimum(end[notes], end[notes[-1]])  # the key's other voices end with it
-    old = Performance(
-        music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, _release_pedal(music, prime.seconds)
-    )
+    pedal, score = _release_pedal(music, prime.seconds), score_of(music)
+    # The new music goes on in the tempo and metre of the join.
+    source = of_score(score and score.part(0.0, prime.seconds), len(music), len(pedal))
+    old = Performance(music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, pedal, source)
     return merge([old, new])
 
 

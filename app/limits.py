@@ -5,6 +5,7 @@ from __future__ import annotations
 LARGEST_FACTS = 16 * 1024  # letters of JSON; ours have about 1,000
 LONGEST_TEXT = 1000  # letters of one text in them, such as the name of a training piece
 LARGEST_PACKED = 256 * 1024  # letters; a longer prime does not travel in the output
+LARGEST_SCORE = 2**20  # letters of JSON of a packed prime's tempo map, metre and keys
 MOST_PRIME_NOTES = 200_000  # in a packed prime; real music of that size has fewer than 60,000
 MOST_PRIME_PEDAL = 4 * MOST_PRIME_NOTES
 SOUNDFONT_BYTES = 2**29  # it is held in memory

@@ -6,6 +6,7 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import json
 import sys
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from musicgen.app.errors import BadInput, cannot_read
-from musicgen.app.limits import LARGEST_PACKED, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
+from musicgen.app.limits import LARGEST_PACKED, LARGEST_SCORE, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
 from musicgen.app.output import STDIN
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
 from musicgen.data_prep.events import KINDS, Kind
@@ -21,10 +22,14 @@ from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.limits import MIDI_BYTES
 from musicgen.data_prep.midi import MAX_SECONDS
 from musicgen.data_prep.performance import PEDAL_DOWN
+from musicgen.data_prep.score import LONGEST_NAME, Score, is_mark
+from musicgen.data_prep.source import of_score
+from musicgen.data_prep.time_base import FINEST
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
 TICK = 2.5e-5
+AND = "."  # between the two parts of a packed prime: notes and pedal, and a score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +79,12 @@ def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...
     """
     data = read_bytes(path)
     performance, remarks = parse_midi(data, path)
-    return make_prime(_in_ticks(performance), seconds, hashlib.sha256(data).hexdigest()), remarks
+    return make_prime(performance, seconds, hashlib.sha256(data).hexdigest()), remarks
 
 
 def make_prime(performance: Performance, seconds: float | None, sha256: str) -> Prime:
     """The opening of a performance with at least one note, as tokens; doing it twice changes nothing."""
+    performance = _in_ticks(performance)
     tokens = encode(performance, bos=True)
     if seconds is not None:
         cut = float(performance.onset[0]) + seconds
@@ -99,17 +105,21 @@ def opening(performance: Performance, cut: float) -> Performance:
     time, value = performance.pedal[:, 0], performance.pedal[:, 1]
     release = np.flatnonzero((time > last) & (value < PEDAL_DOWN))
     until = time[release[0]] if release.size else np.inf
+    pedal = performance.pedal[time <= until]
+    score = score_of(performance)
+    source = of_score(score and score.part(0.0, until), len(ends), len(pedal))
     return Performance(
-        performance.onset[keep],
-        ends,
-        performance.pitch[keep],
-        performance.velocity[keep],
-        performance.pedal[time <= until],
+        performance.onset[keep], ends, performance.pitch[keep], performance.velocity[keep], pedal, source
     )
 
 
+def score_of(performance: Performance) -> Score | None:
+    """The score of the file that it comes from, if it has one."""
+    return performance.source.score if performance.source is not None else None
+
+
 def pack(prime: Prime) -> str | None:
-    """The prime's notes and pedal as ASCII text, without loss; None if that is more than `unpack` takes."""
+    """The prime's notes, pedal and score as ASCII text, without loss; None if that is more than `unpack` takes."""
     music = prime.performance
     if len(music) > MOST_PRIME_NOTES or len(music.pedal) > MOST_PRIME_PEDAL:
         return None
@@ -122,7 +132,10 @@ def pack(prime: Prime) -> str | None:
         + [column.astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes() for column in columns]
         + [music.pitch.tobytes(), music.velocity.tobytes(), music.pedal[:, 1].astype("<f4").tobytes()]
     )
-    text = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    text = _compress(data)
+    score = score_of(music)
+    if score is not None:
+        text += AND + _compress(_score_to_json(score).encode("ascii"))
     return text if len(text) <= LARGEST_PACKED else None
 
 
@@ -133,8 +146,13 @@ def unpack(
 
     Raises BadInput if it is damaged, has more than ``most`` notes, or lasts longer than ``longest`` seconds.
     """
+    text, _, rest = text.partition(AND)
     try:
         performance = _unpack(text, most)
+        if rest:
+            score = _score_from_json(_decompress(rest, LARGEST_SCORE))
+            source = of_score(score, len(performance), len(performance.pedal))
+            performance = dataclasses.replace(performance, source=source)
     except (ValueError, binascii.Error, zlib.error) as error:
         raise BadInput(f"the prime inside this file is damaged ({error}): give it with --prime FILE") from None
     lasts = float(performance.onset[-1] - performance.onset[0])
@@ -147,13 +165,12 @@ def _unpack(text: str, most_notes: int) -> Performance:
     """Every number is checked before anything is made of it.  Raises ValueError, zlib.error."""
     if len(text) > LARGEST_PACKED:
         raise ValueError("it is too long")
-    inflate = zlib.decompressobj()
-    data = inflate.decompress(base64.b64decode(text, validate=True), 8 + 18 * MOST_PRIME_NOTES + 12 * MOST_PRIME_PEDAL)
+    data = _decompress(text, 8 + 18 * MOST_PRIME_NOTES + 12 * MOST_PRIME_PEDAL)
     notes, events = (int(n) for n in np.frombuffer(data, "<u4", 2))
     if not 1 <= notes <= most_notes or events > MOST_PRIME_PEDAL:
         raise ValueError(f"it has {notes:,} notes and {events:,} pedal events")
     sizes = (8 * notes, 8 * notes, 8 * events, notes, notes, 4 * events)
-    if len(data) != 8 + sum(sizes) or not inflate.eof:
+    if len(data) != 8 + sum(sizes):
         raise ValueError("wrong length")
     parts, at = [], 8
     for size in sizes:
@@ -171,6 +188,44 @@ def _unpack(text: str, most_notes: int) -> Performance:
     return Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
 
 
+def _score_to_json(score: Score) -> str:
+    ticks = _ticks(np.array([seconds for seconds, _ in score.events])).tolist()
+    events = [[tick, data.hex()] for tick, (_, data) in zip(ticks, score.events, strict=True)]
+    return json.dumps([score.division, score.title.hex(), score.name.hex(), events], separators=(",", ":"))
+
+
+def _score_from_json(text: bytes) -> Score:
+    """Raises ValueError for what `_score_to_json` cannot have written."""
+    try:
+        division, title, name, events = json.loads(text)
+        ticks = [tick for tick, _ in events]
+        marks = [bytes.fromhex(data) for _, data in events]
+        title, name = bytes.fromhex(title), bytes.fromhex(name)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"its score: {error}") from None
+    plain = all(type(tick) is int for tick in [*ticks, 1 if division is None else division])
+    if not plain or not 1 <= (division or 1) <= FINEST or max(len(title), len(name)) > LONGEST_NAME:
+        raise ValueError("its score has no meaning")
+    if ticks != sorted(ticks) or (ticks and not 0 <= ticks[0] <= ticks[-1] <= MAX_SECONDS / TICK):
+        raise ValueError("its score's times")
+    if not all(is_mark(data) for data in marks):
+        raise ValueError("its score's events")
+    return Score(division, tuple((tick * TICK, data) for tick, data in zip(ticks, marks, strict=True)), title, name)
+
+
+def _compress(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+
+
+def _decompress(text: str, most: int) -> bytes:
+    """At most so many bytes.  Raises ValueError, zlib.error."""
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(text, validate=True), most)
+    if not inflate.eof:
+        raise ValueError("wrong length")
+    return data
+
+
 def _ticks(seconds: np.ndarray) -> np.ndarray:
     return np.rint(seconds / TICK).astype(np.int64)
 
@@ -178,10 +233,16 @@ def _ticks(seconds: np.ndarray) -> np.ndarray:
 def _in_ticks(performance: Performance) -> Performance:
     """The same music with every time a whole number of ticks, as `unpack` gives it."""
     pedal = np.stack([_ticks(performance.pedal[:, 0]) * TICK, performance.pedal[:, 1]], axis=1)
+    score = score_of(performance)
+    if score is not None:
+        ticks = _ticks(np.array([seconds for seconds, _ in score.events]))
+        events = zip((ticks * TICK).tolist(), [data for _, data in score.events], strict=True)
+        score = dataclasses.replace(score, events=tuple(events))
     return Performance(
         _ticks(performance.onset) * TICK,
         _ticks(performance.end) * TICK,
         performance.pitch,
         performance.velocity,
         pedal,
+        of_score(score, len(performance), len(pedal)),
     )

@@ -23,7 +23,7 @@ from musicgen.data_prep.drums import find_drums
 from musicgen.data_prep.files import open_regular, write_atomically
 from musicgen.data_prep.pauses import cut_pauses
 from musicgen.data_prep.performance import Performance, remove_overlaps
-from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, SIZES, Score, tempo_event
+from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, Score, is_mark, tempo_event
 from musicgen.data_prep.smf import MidiError
 from musicgen.data_prep.smf_writer import Event, write_file
 from musicgen.data_prep.source import END_PLACE, no_source
@@ -116,7 +116,7 @@ def _programs(stream: playing.Stream, channels: np.ndarray) -> list[str]:
 def _score_of(events: smf.MidiEvents) -> Score | None:
     """The score of a file; None if it says nothing but what is written without one."""
     frames = events.time_base.in_frames
-    marks = [event for event in events.long if _is_mark(event.data, frames)]
+    marks = [event for event in events.long if is_mark(event.data) and not (frames and event.data[1] == SET_TEMPO)]
     marks.sort(key=lambda event: event.tick)
     seconds = events.seconds(np.array([event.tick for event in marks], np.int64)).tolist()
     with_notes = set(np.unique(events.track[(events.status & 0xF0) == playing.NOTE_ON]).tolist())
@@ -128,12 +128,6 @@ def _score_of(events: smf.MidiEvents) -> Score | None:
         _names(event.data[2:] for event in named if event.track in with_notes) or PIANO,
     )
     return None if score.is_ours else score
-
-
-def _is_mark(data: bytes, frames: bool) -> bool:
-    if data[0] != smf.META or SIZES.get(data[1]) != len(data) - 2:
-        return False
-    return data[1] != SET_TEMPO or (not frames and any(data[2:]))
 
 
 def _names(names: Iterable[bytes]) -> bytes:

@@ -66,3 +66,9 @@ class Score:
 def tempo_event(microseconds: int) -> bytes:
     """The meta event of so many microseconds a quarter note."""
     return bytes([META, SET_TEMPO]) + microseconds.to_bytes(3, "big")
+
+
+def is_mark(data: bytes) -> bool:
+    """Whether a message sets tempo, metre or key. A tempo of zero would stop time: it is none."""
+    right = data[:1] == bytes([META]) and len(data) > 2 and SIZES.get(data[1]) == len(data) - 2
+    return right and (data[1] != SET_TEMPO or any(data[2:]))

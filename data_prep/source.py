@@ -98,6 +98,11 @@ def no_source(notes: int, pedal: int) -> Source:
     )
 
 
+def of_score(score: Score | None, notes: int, pedal: int) -> Source | None:
+    """A source that says nothing but a score; None if there is none."""
+    return replace(no_source(notes, pedal), score=score) if score is not None else None
+
+
 def join_sources(sources: Sequence[Source]) -> Source:
     """One after the other, on the channel of the first and with the first score; the others in order."""
     time = np.concatenate([source.time for source in sources])
