@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from musicgen.app.prime import TICK, Prime, score_of
+from musicgen.app.prime import TICK, Prime
 from musicgen.data_prep import STEPS_PER_SECOND, Performance, decode, steps
 from musicgen.data_prep.events import KINDS, Kind, NoteDecoder
-from musicgen.data_prep.performance import merge, shift_time
-from musicgen.data_prep.source import of_score
+from musicgen.data_prep.performance import NO_PEDAL, merge, shift_time
+from musicgen.data_prep.source import JOIN_PLACE, settle
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, TIME_SHIFT
 
 SLACK = 1.5 / STEPS_PER_SECOND  # how far rounding to the grid can put a played note's end behind the join
@@ -72,9 +74,13 @@ def join(prime: Prime, tokens: np.ndarray) -> Performance:
         notes = np.flatnonzero(music.pitch == pitch)
         end[notes[-1]] = prime.seconds + ended_at.get(number, decoder.step) / STEPS_PER_SECOND
         end[notes] = np.minimum(end[notes], end[notes[-1]])  # the key's other voices end with it
-    pedal, score = _release_pedal(music, prime.seconds), score_of(music)
-    # The new music goes on in the tempo and metre of the join.
-    source = of_score(score and score.part(0.0, prime.seconds), len(music), len(pedal))
+    kept, release = _release_pedal(music, prime.seconds)
+    pedal, source = np.concatenate([music.pedal[:kept], release]), music.source
+    if source is not None:
+        # The new music goes on in the tempo and metre of the join.
+        source = settle(source.part(0.0, prime.seconds + TICK / 2), prime.seconds)
+        places = np.append(source.pedal_place[:kept], np.full(len(release), JOIN_PLACE))
+        source = replace(source, pedal_place=places)
     old = Performance(music.onset, np.maximum(end, music.onset), music.pitch, music.velocity, pedal, source)
     return merge([old, new])
 
@@ -91,16 +97,16 @@ def _move_behind(last: float, new: Performance, join_at: float) -> Performance:
     return Performance(onset, new.end, new.pitch, new.velocity, new.pedal)
 
 
-def _release_pedal(music: Performance, join_at: float) -> np.ndarray:
-    """The pedal up to the join, let go there, or where the player lets it go if only the grid put that behind it."""
+def _release_pedal(music: Performance, join_at: float) -> tuple[int, np.ndarray]:
+    """How many events of the pedal are kept, and f64[0 or 1, 2] what lets it go at the join: nothing where the player
+    does, if only the grid put that behind it."""
     time, value = music.pedal[:, 0], music.pedal[:, 1]
-    until = join_at + TICK / 2  # one moment may be written as two neighbouring numbers
-    kept = music.pedal[time < until]
-    if not kept.size or kept[-1, 1] == 0:
-        return kept
-    own = np.flatnonzero((time >= until) & (time <= join_at + SLACK) & (value == 0))
+    kept = int(np.searchsorted(time, join_at + TICK / 2))  # one moment may be written as two neighbouring numbers
+    if not kept or value[kept - 1] == 0:
+        return kept, NO_PEDAL
+    own = np.flatnonzero((time[kept:] <= join_at + SLACK) & (value[kept:] == 0))
     if own.size:
-        return music.pedal[: own[0] + 1]
+        return kept + int(own[0]) + 1, NO_PEDAL
     # A pedal that nobody releases holds until the last event, which the grid can put a step or two before the join.
     last = max(float(music.end.max()), float(time[-1]))
-    return np.concatenate([kept, [[max(min(join_at, last), kept[-1, 0]), 0.0]]])
+    return kept, np.array([[max(min(join_at, last), time[kept - 1]), 0.0]])

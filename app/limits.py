@@ -8,4 +8,6 @@ LARGEST_PACKED = 256 * 1024  # letters; a longer prime does not travel in the ou
 LARGEST_SCORE = 2**20  # letters of JSON of a packed prime's tempo map, metre and keys
 MOST_PRIME_NOTES = 200_000  # in a packed prime; real music of that size has fewer than 60,000
 MOST_PRIME_PEDAL = 4 * MOST_PRIME_NOTES
+MOST_PRIME_OTHERS = 100_000  # messages besides notes and pedal
+MOST_OTHER_BYTES = 2**20
 SOUNDFONT_BYTES = 2**29  # it is held in memory

@@ -14,22 +14,31 @@ from pathlib import Path
 import numpy as np
 
 from musicgen.app.errors import BadInput, cannot_read
-from musicgen.app.limits import LARGEST_PACKED, LARGEST_SCORE, MOST_PRIME_NOTES, MOST_PRIME_PEDAL
+from musicgen.app.limits import (
+    LARGEST_PACKED,
+    LARGEST_SCORE,
+    MOST_OTHER_BYTES,
+    MOST_PRIME_NOTES,
+    MOST_PRIME_OTHERS,
+    MOST_PRIME_PEDAL,
+)
 from musicgen.app.output import STDIN
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError, Performance, encode, read_midi, steps
+from musicgen.data_prep import source as source_bytes
 from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.limits import MIDI_BYTES
 from musicgen.data_prep.midi import MAX_SECONDS
-from musicgen.data_prep.performance import PEDAL_DOWN
+from musicgen.data_prep.performance import PEDAL_DOWN, on_grid
 from musicgen.data_prep.score import LONGEST_NAME, Score, is_mark
-from musicgen.data_prep.source import of_score
+from musicgen.data_prep.source import Source, no_source
 from musicgen.data_prep.time_base import FINEST
 
 # Seconds per tick of the MIDI files we write.  A prime is on this grid, so it can be packed without loss; its times
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
 TICK = 2.5e-5
-AND = "."  # between the two parts of a packed prime: notes and pedal, and a score
+AND = "."  # between the parts of a packed prime: notes and pedal, a score, the order of events and all others
+MOST_SOURCE = 12 + 17 * MOST_PRIME_NOTES + 8 * MOST_PRIME_PEDAL + 24 * MOST_PRIME_OTHERS + MOST_OTHER_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +93,7 @@ def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...
 
 def make_prime(performance: Performance, seconds: float | None, sha256: str) -> Prime:
     """The opening of a performance with at least one note, as tokens; doing it twice changes nothing."""
-    performance = _in_ticks(performance)
+    performance = on_grid(performance, TICK)
     tokens = encode(performance, bos=True)
     if seconds is not None:
         cut = float(performance.onset[0]) + seconds
@@ -105,21 +114,19 @@ def opening(performance: Performance, cut: float) -> Performance:
     time, value = performance.pedal[:, 0], performance.pedal[:, 1]
     release = np.flatnonzero((time > last) & (value < PEDAL_DOWN))
     until = time[release[0]] if release.size else np.inf
-    pedal = performance.pedal[time <= until]
-    score = score_of(performance)
-    source = of_score(score and score.part(0.0, until), len(ends), len(pedal))
+    kept, source = time <= until, performance.source
     return Performance(
-        performance.onset[keep], ends, performance.pitch[keep], performance.velocity[keep], pedal, source
+        performance.onset[keep],
+        ends,
+        performance.pitch[keep],
+        performance.velocity[keep],
+        performance.pedal[kept],
+        source and source.part(0.0, cut).take(keep, kept),
     )
 
 
-def score_of(performance: Performance) -> Score | None:
-    """The score of the file that it comes from, if it has one."""
-    return performance.source.score if performance.source is not None else None
-
-
 def pack(prime: Prime) -> str | None:
-    """The prime's notes, pedal and score as ASCII text, without loss; None if that is more than `unpack` takes."""
+    """The prime's notes, pedal and source as ASCII text, without loss; None if that is more than `unpack` takes."""
     music = prime.performance
     if len(music) > MOST_PRIME_NOTES or len(music.pedal) > MOST_PRIME_PEDAL:
         return None
@@ -133,9 +140,12 @@ def pack(prime: Prime) -> str | None:
         + [music.pitch.tobytes(), music.velocity.tobytes(), music.pedal[:, 1].astype("<f4").tobytes()]
     )
     text = _compress(data)
-    score = score_of(music)
-    if score is not None:
-        text += AND + _compress(_score_to_json(score).encode("ascii"))
+    source = music.source
+    if source is not None:
+        if len(source.data) > MOST_PRIME_OTHERS or sum(map(len, source.data)) > MOST_OTHER_BYTES:
+            return None
+        text += AND + (_compress(_score_to_json(source.score).encode("ascii")) if source.score is not None else "")
+        text += AND + _compress(source_bytes.pack(source, TICK)) if source.says_more else ""
     return text if len(text) <= LARGEST_PACKED else None
 
 
@@ -146,13 +156,13 @@ def unpack(
 
     Raises BadInput if it is damaged, has more than ``most`` notes, or lasts longer than ``longest`` seconds.
     """
-    text, _, rest = text.partition(AND)
     try:
-        performance = _unpack(text, most)
-        if rest:
-            score = _score_from_json(_decompress(rest, LARGEST_SCORE))
-            source = of_score(score, len(performance), len(performance.pedal))
-            performance = dataclasses.replace(performance, source=source)
+        if len(text) > LARGEST_PACKED:
+            raise ValueError("it is too long")
+        notes, score, source = (text + 2 * AND).split(AND)[:3]
+        performance = _unpack(notes, most)
+        if score or source:
+            performance = dataclasses.replace(performance, source=_unpack_source(performance, score, source))
     except (ValueError, binascii.Error, zlib.error) as error:
         raise BadInput(f"the prime inside this file is damaged ({error}): give it with --prime FILE") from None
     lasts = float(performance.onset[-1] - performance.onset[0])
@@ -163,8 +173,6 @@ def unpack(
 
 def _unpack(text: str, most_notes: int) -> Performance:
     """Every number is checked before anything is made of it.  Raises ValueError, zlib.error."""
-    if len(text) > LARGEST_PACKED:
-        raise ValueError("it is too long")
     data = _decompress(text, 8 + 18 * MOST_PRIME_NOTES + 12 * MOST_PRIME_PEDAL)
     notes, events = (int(n) for n in np.frombuffer(data, "<u4", 2))
     if not 1 <= notes <= most_notes or events > MOST_PRIME_PEDAL:
@@ -186,6 +194,14 @@ def _unpack(text: str, most_notes: int) -> Performance:
         raise ValueError("it lasts more than a day")
     pedal = np.stack([time * TICK, parts[5].view("<f4").astype(np.float64)], axis=1)
     return Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
+
+
+def _unpack_source(performance: Performance, score: str, source: str) -> Source:
+    counts = (len(performance), len(performance.pedal))
+    found = no_source(*counts)
+    if source:
+        found = source_bytes.unpack(_decompress(source, MOST_SOURCE), *counts, TICK, round(MAX_SECONDS / TICK))
+    return dataclasses.replace(found, score=_score_from_json(_decompress(score, LARGEST_SCORE)) if score else None)
 
 
 def _score_to_json(score: Score) -> str:
@@ -228,21 +244,3 @@ def _decompress(text: str, most: int) -> bytes:
 
 def _ticks(seconds: np.ndarray) -> np.ndarray:
     return np.rint(seconds / TICK).astype(np.int64)
-
-
-def _in_ticks(performance: Performance) -> Performance:
-    """The same music with every time a whole number of ticks, as `unpack` gives it."""
-    pedal = np.stack([_ticks(performance.pedal[:, 0]) * TICK, performance.pedal[:, 1]], axis=1)
-    score = score_of(performance)
-    if score is not None:
-        ticks = _ticks(np.array([seconds for seconds, _ in score.events]))
-        events = zip((ticks * TICK).tolist(), [data for _, data in score.events], strict=True)
-        score = dataclasses.replace(score, events=tuple(events))
-    return Performance(
-        _ticks(performance.onset) * TICK,
-        _ticks(performance.end) * TICK,
-        performance.pitch,
-        performance.velocity,
-        pedal,
-        of_score(score, len(performance), len(pedal)),
-    )

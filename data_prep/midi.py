@@ -26,7 +26,7 @@ from musicgen.data_prep.performance import Performance, remove_overlaps
 from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, Score, is_mark, tempo_event
 from musicgen.data_prep.smf import MidiError
 from musicgen.data_prep.smf_writer import Event, write_file
-from musicgen.data_prep.source import END_PLACE, no_source
+from musicgen.data_prep.source import END_PLACE, no_source, rank
 from musicgen.data_prep.time_base import DEFAULT_TEMPO, Clock
 
 __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
@@ -64,8 +64,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     if score is not None:
         known = performance.source or no_source(len(performance), len(performance.pedal))
         performance = replace(performance, source=replace(known, score=score))
-    sounding = remove_overlaps(performance)
-    empty_notes = int(np.count_nonzero(sounding.end == sounding.onset))
+    empty_notes = int(np.count_nonzero(performance.end == performance.onset))
     if empty_notes:
         remarks.append(f"{_count(empty_notes, 'note')} of no length kept, as short as can be")
     latest = max(performance.end.max(), performance.pedal[-1, 0] if len(performance.pedal) else 0.0)
@@ -175,7 +174,7 @@ def _events(performance: Performance, clock: Clock) -> list[Event]:
     notes, other_ticks, other_ranks = _in_ticks(performance, clock)
     notes = remove_overlaps(notes)  # in ticks, which are whole numbers that a double holds exactly
     source = notes.source or no_source(len(notes), len(notes.pedal))
-    implied = _implied(performance)
+    own = ~np.isin(source.pedal_place, other_ranks)  # what another message does to the pedal is not said again
     entries: list[tuple[int, int, bytes]] = []
 
     def add(kind: int, ticks: np.ndarray, ranks: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
@@ -183,7 +182,7 @@ def _events(performance: Performance, clock: Clock) -> list[Event]:
         columns = (column.astype(np.int64).tolist() for column in (ticks, ranks, first, second))
         entries.extend((tick, rank, bytes((status, one, two))) for tick, rank, one, two in zip(*columns, strict=True))
 
-    pedal, ranks = notes.pedal[~implied], source.pedal_place[~implied]
+    pedal, ranks = notes.pedal[own], source.pedal_place[own]
     add(playing.CONTROL, pedal[:, 0], ranks, np.full(len(pedal), playing.SUSTAIN), np.rint(pedal[:, 1]))
     entries += zip(other_ticks.tolist(), other_ranks.tolist(), source.data, strict=True)
     add(playing.NOTE_OFF, notes.end, source.end_place, notes.pitch, source.release)
@@ -202,15 +201,11 @@ def _in_ticks(performance: Performance, clock: Clock) -> tuple[Performance, np.n
     end = np.maximum(end, onset + 1 if source is None else onset + (source.end_place == END_PLACE))
     other_ticks = other_ranks = np.zeros(0, np.int64)
     if source is not None:
-        times = (source.time, performance.end, performance.pedal[:, 0], performance.onset)
-        places = (source.place, source.end_place, source.pedal_place, source.onset_place)
-        kinds = np.repeat(np.arange(4), [len(time) for time in times])
-        order = np.lexsort((kinds, np.concatenate(places), np.concatenate(times)))
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
+        times = (source.time, performance.onset, performance.end, performance.pedal[:, 0])
+        places = (source.place, source.onset_place, source.end_place, source.pedal_place)
         other_ticks = clock.ticks(source.time)
-        other_ranks, *ranks = np.split(rank, np.cumsum([len(time) for time in times])[:-1])
-        source = replace(source, end_place=ranks[0], pedal_place=ranks[1], onset_place=ranks[2])
+        other_ranks, *ranks = rank(times, places)
+        source = replace(source, onset_place=ranks[0], end_place=ranks[1], pedal_place=ranks[2])
     notes = Performance(onset, end, performance.pitch, performance.velocity, pedal, source)
     return notes, other_ticks, other_ranks
 
@@ -226,13 +221,3 @@ def _keep_order(performance: Performance, onset: np.ndarray) -> np.ndarray:
     for note in range(1, len(moved)):
         moved[note] = max(moved[note], moved[note - 1] + int(falls[note - 1]))
     return np.array(moved)
-
-
-def _implied(performance: Performance) -> np.ndarray:
-    """bool[p]: the pedal events that another message of the source brings about."""
-    source = performance.source
-    if source is None or not len(source.time):
-        return np.zeros(len(performance.pedal), bool)
-    told = set(zip(source.time.tolist(), source.place.tolist(), strict=True))
-    moments = zip(performance.pedal[:, 0].tolist(), source.pedal_place.tolist(), strict=True)
-    return np.array([moment in told for moment in moments], bool)

@@ -65,11 +65,12 @@ def from_note_sequence(sequence: NoteSequence) -> tuple[Performance, tuple[str, 
 
 
 def _part(sequence: NoteSequence, notes: list[Any], instrument: int) -> Performance:
-    pedal = sorted(
+    changes = [
         (change.time, change.control_value)
         for change in sequence.control_changes
         if change.control_number == SUSTAIN and change.instrument == instrument
-    )
+    ]
+    pedal = sorted(changes, key=lambda change: change[0])  # those of one moment in the sequence's order
     return Performance(
         np.array([note.start_time for note in notes]),
         np.array([note.end_time for note in notes]),

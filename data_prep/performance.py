@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from musicgen.data_prep.source import END_PLACE, PEDAL_PLACE, Source, join_sources, no_source
+from musicgen.data_prep.source import END_PLACE, PEDAL_PLACE, Source, join_sources, no_source, renumber
 
 PEDAL_DOWN = 64
 """CC64 values from here on mean that the pedal is down."""
@@ -165,7 +165,13 @@ def remove_overlaps(performance: Performance) -> Performance:
         return performance
     following = next_onset(performance)
     last = _last_release(performance, following)
-    source = performance.source and performance.source.ending_as(last)
+    source = performance.source
+    if source is not None:
+        # A stroke that stands for several of one moment comes where the last of them does.
+        first = np.flatnonzero(np.append(True, following[:-1] != performance.onset[:-1]))
+        together = np.repeat(first, np.diff(first, append=len(performance)))
+        onset_place = np.maximum.reduceat(source.onset_place, first)[np.searchsorted(first, together)]
+        source = replace(source.ending_as(last), onset_place=onset_place)
     end = np.minimum(performance.end[last], following)
     notes = _replace_ends(performance, end, performance.pedal, source)
     if notes.source is None:
@@ -211,6 +217,27 @@ def _pedal_before(performance: Performance, notes: np.ndarray) -> np.ndarray:
         moment = source.pedal_place[first[note] : seen[note]]
         seen[note] = first[note] + np.searchsorted(moment, place[note])
     return seen
+
+
+def released_first(performance: Performance) -> np.ndarray:
+    """bool[n]: whether each key is released before the pedal moves for the last time at that very moment."""
+    everything = np.arange(len(performance))
+    return _pedal_before(performance, everything) < np.searchsorted(performance.pedal[:, 0], performance.end, "right")
+
+
+def on_grid(performance: Performance, tick: float) -> Performance:
+    """With all times multiples of so many seconds, in the order they were in."""
+    old = (performance.onset, performance.end, performance.pedal[:, 0])
+    onset, end, time = (np.rint(seconds / tick) * tick for seconds in old)
+    source = performance.source
+    if source is not None:
+        others = np.rint(source.time / tick) * tick
+        places = (source.onset_place, source.end_place, source.pedal_place, source.place)
+        on, off, foot, place = renumber((*old, source.time), places, (onset, end, time, others))
+        score = source.score and source.score.on_grid(tick)
+        source = replace(source, onset_place=on, end_place=off, pedal_place=foot, time=others, place=place, score=score)
+    pedal = np.stack([time, performance.pedal[:, 1]], axis=1)
+    return Performance(onset, end, performance.pitch, performance.velocity, pedal, source)
 
 
 def _replace_ends(performance: Performance, end: np.ndarray, pedal: np.ndarray, source: Source | None) -> Performance:

@@ -20,14 +20,17 @@ from typing import NamedTuple
 import numpy as np
 
 from musicgen.data_prep import smf
-from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge
-from musicgen.data_prep.source import Source
+from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
+from musicgen.data_prep.source import META, ONSET_PLACE, Source, is_message, no_source
 
 HANGING_SECONDS = 1.0
-NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0
+NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 SUSTAIN, SOSTENUTO = 64, 66
 ALL_SOUND_OFF, RESET_CONTROLLERS = 120, 121
 KEYS_UP = (ALL_SOUND_OFF, 123, 124, 125, 126, 127)  # with the changes of mode, which imply it
+
+LATE = ONSET_PLACE // 2  # the place of an end that no event of the file makes
+OUR_TEXT = b"musicgen"  # how the text events begin that say how a file was made (app/provenance.py)
 
 
 class Stream(NamedTuple):
@@ -138,6 +141,7 @@ def to_performance(events: smf.MidiEvents, stream: Stream, keys: Keys) -> tuple[
     channels = np.unique(stream.channel[keys.down]).tolist()
     parts, remarks = [], []
     pedals = 0
+    place, long_place = _places(events, stream)
     for channel in channels:
         own = stream.channel[keys.down] == channel
         feet, value = sustain(stream, channel)
@@ -148,21 +152,72 @@ def to_performance(events: smf.MidiEvents, stream: Stream, keys: Keys) -> tuple[
         up, tick, caught = hold(stream, channel, down, up, tick, feet)
         if caught:
             remarks.append(f"{caught:,} {'notes' if caught > 1 else 'note'} held by the sostenuto pedal")
-        place = np.append(_places(stream.tick), 2**29)
         release = np.append(np.where(stream.kind == NOTE_OFF, stream.data2, 0), 0)[up].astype(np.uint8)
         nothing = (np.zeros(0), np.zeros(0, np.int64), ())
         source = Source(place[down], place[up], place[feet], release, channel, *nothing)
         seconds = events.seconds(stream.tick[feet])
         pedal = np.stack([seconds, value.astype(np.float64)], axis=1) if len(feet) else NO_PEDAL
         onset, end = events.seconds(stream.tick[down]), events.seconds(tick)
-        part = Performance(onset, end, stream.data1[down], stream.data2[down], pedal, source)
-        parts.append(replace(part, source=None) if says_nothing(part) else part)
-    if len(channels) == 1:
-        return parts[0], remarks
-    if pedals:
+        parts.append(Performance(onset, end, stream.data1[down], stream.data2[down], pedal, source))
+    if pedals and len(channels) > 1:
         remarks.append(f"pedal on {pedals} of {len(channels)} channels, applied to each channel's own notes")
         parts = [apply_pedal(part) for part in parts]
-    return merge(parts), remarks
+    music = remove_overlaps(merge(parts))
+    source = music.source or no_source(len(music), len(music.pedal))
+    others = _others(stream, channels)
+    if len(channels) > 1:
+        left_out = int(np.count_nonzero(stream.kind[others] != PROGRAM))
+        if left_out:
+            remarks.append(f"{left_out:,} {'controllers and bends' if left_out > 1 else 'controller'} left out")
+        source, others = replace(source, channel=0), others[:0]
+    music = replace(music, source=_with_others(source, events, stream, others, (place, long_place)))
+    return (replace(music, source=None) if says_nothing(music) else music), remarks
+
+
+def _others(stream: Stream, channels: list[int]) -> np.ndarray:
+    """The indices of the channel messages that are no notes and no sustain pedal of these channels, and not the piano
+    chosen at the very beginning, as every file that we write has it."""
+    note = (stream.kind == NOTE_OFF) | (stream.kind == NOTE_ON)
+    pedal = (stream.kind == CONTROL) & (stream.data1 == SUSTAIN) & np.isin(stream.channel, channels)
+    others = np.flatnonzero(~note & ~pedal)
+    if len(others):
+        first = others[0]
+        piano = stream.kind[first] == PROGRAM and stream.data1[first] == 0 and stream.channel[first] == channels[0]
+        if piano and stream.tick[first] == 0 and len(channels) == 1:
+            return others[1:]
+    return others
+
+
+def _with_others(
+    source: Source,
+    events: smf.MidiEvents,
+    stream: Stream,
+    others: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray],
+) -> Source:
+    """With channel messages, given by their indices, and all meta events and system exclusive messages but those that
+    a score holds, and texts about the file. places: of the stream's events, and of the long ones."""
+    tracks = frozenset(stream.track.tolist())
+    long = [
+        number
+        for number, event in enumerate(events.long)
+        if is_message(event.data) and not _is_about_the_file(event, tracks)
+    ]
+    tick = np.concatenate([stream.tick[others], np.array([events.long[number].tick for number in long], np.int64)])
+    place = np.concatenate([places[0][others], places[1][long]])
+    columns = np.stack([stream.kind | stream.channel, stream.data1, stream.data2])[:, others].astype(np.uint8).T
+    short = [bytes(row[: 2 if 0xC0 <= row[0] < 0xE0 else 3]) for row in columns]
+    data = [*short, *(events.long[number].data for number in long)]
+    order = np.lexsort((place, tick))
+    ordered = tuple(data[index] for index in order.tolist())
+    return replace(source, time=events.seconds(tick[order]), place=place[order], data=ordered)
+
+
+def _is_about_the_file(event: smf.LongEvent, playing_tracks: frozenset[int]) -> bool:
+    """Whether a text says what a file is, as ours do, and not what happens in it."""
+    if event.data[:2] != bytes([META, smf.TEXT]):
+        return False
+    return event.data[2:].startswith(OUR_TEXT) or (event.tick == 0 and event.track not in playing_tracks)
 
 
 def says_nothing(performance: Performance) -> bool:
@@ -178,9 +233,17 @@ def says_nothing(performance: Performance) -> bool:
     return np.array_equal(np.lexsort((kind, time)), np.lexsort((at_once, place, time)))
 
 
-def _places(tick: np.ndarray) -> np.ndarray:
-    """i64[e]: the number of each event among those of its tick."""
-    return np.arange(len(tick)) - np.searchsorted(tick, tick)
+def _places(events: smf.MidiEvents, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers among those of their tick: i64[e + 1] of the stream's events, with a late one behind them for what
+    nothing ends, and i64[l] of meta events and system exclusive messages."""
+    tick = np.concatenate([[event.tick for event in events.long], events.tick]).astype(np.int64)
+    # A long event stands before the channel message of its number.
+    number = np.concatenate([[event.before for event in events.long], np.arange(len(events.tick))])
+    order = np.lexsort((number, tick))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.searchsorted(tick[order], tick[order])
+    long, short = np.split(place, [len(events.long)])
+    return np.append(short[stream.event], LATE), long
 
 
 def sustain(stream: Stream, channel: int) -> tuple[np.ndarray, np.ndarray]:

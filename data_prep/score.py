@@ -55,6 +55,10 @@ class Score:
         whole = self.part(-seconds, float("inf")) if seconds < 0 else self
         return replace(whole, events=tuple((max(time + seconds, 0.0), data) for time, data in whole.events))
 
+    def on_grid(self, tick: float) -> Score:
+        """With all times multiples of so many seconds."""
+        return replace(self, events=tuple((round(seconds / tick) * tick, data) for seconds, data in self.events))
+
     @property
     def is_ours(self) -> bool:
         """Whether it is what is written where there is no score."""

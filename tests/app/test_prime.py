@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from musicgen.app import prime as primes
 from musicgen.app.bundled import FOLDER, bundled_primes, find_prime
 from musicgen.app.errors import BadInput
-from musicgen.app.prime import make_prime, pack, read_prime, unpack
+from musicgen.app.prime import TICK, make_prime, pack, read_prime, unpack
 from musicgen.data_prep import Performance, read_midi, steps
+from musicgen.data_prep.performance import on_grid
 
 
 @given(st.integers(0, 10_000), st.one_of(st.none(), st.floats(0.1, 12.0)))
 def test_a_packed_prime_comes_back_exactly(piece: Callable[..., Performance], seed: int, seconds: float | None) -> None:
     """Same notes, same pedal, same tokens: replay depends on it."""
-    prime = make_prime(primes._in_ticks(piece(30, seed)), seconds, "abc")
+    prime = make_prime(on_grid(piece(30, seed), TICK), seconds, "abc")
     text = pack(prime)
     assert text is not None
     again = unpack(text, seconds, "abc")
@@ -102,7 +103,7 @@ def test_bundled_primes_are_what_the_script_makes(tmp_path: Path) -> None:
     assert bundled_primes() == ["bach", "beethoven", "satie"]
     for name in bundled_primes():
         music, _ = read_midi(FOLDER / f"{name}.mid")
-        made = primes._in_ticks(getattr(script, name)())
+        made = on_grid(getattr(script, name)(), TICK)
         assert np.allclose(music.onset, made.onset) and np.array_equal(music.velocity, made.velocity)
         assert np.allclose(music.pedal, made.pedal)
 
