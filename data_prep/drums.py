@@ -30,6 +30,7 @@ RESETS = (
     (b"\x43", b"\x4c\x00\x00\x7e"),  # XG on
     (b"\x43", b"\x4c\x00\x00\x7f"),  # XG all parameters
 )
+LONGEST = 16  # bytes of a system exclusive message that may matter
 YAMAHA, ROLAND = b"\x43", b"\x41"
 GS_PART, GS_RHYTHM = b"\x42\x12\x40", 0x15
 GS_PARTS = (DRUM_CHANNEL, *range(DRUM_CHANNEL), *range(DRUM_CHANNEL + 1, 16))  # the channel of each block
@@ -53,23 +54,19 @@ def find_drums(events: smf.MidiEvents) -> np.ndarray:
     ]
     # A stable sort puts exclusive messages before the channel message whose place they have.
     told = sorted(_exclusive(events, order, exclusive) + told, key=lambda event: event[0])
-    synth, changes = _Synth(), []
-    before = synth.drums()
+    synth = _Synth()
+    states = [synth.drums]
+    since = [0]
     for place, message in told:
-        if isinstance(message, bytes):
-            synth.exclusive(message)
-        else:
-            synth.channel_message(*message)
-        now = synth.drums()
-        if now != before:
-            changes += [(place, channel, now[channel]) for channel in range(16) if now[channel] != before[channel]]
-            before = now
-    in_order = drums[order]
-    for place, changed, state in changes:
-        in_order[place:][channel[order[place:]] == changed] = state
-    drums[order] = in_order
-    for changed in {changed for _, changed, _ in changes}:
-        _end_as_begun(events, order[channel[order] == changed], drums)
+        synth.hear(message)
+        if synth.drums != states[-1]:
+            states.append(synth.drums)
+            since.append(place)
+    table = np.array(states)[:, None] >> np.arange(16) & 1 == 1  # bool[states, channels]
+    for changed in np.flatnonzero(np.any(table != table[0], axis=0)):
+        places = np.flatnonzero(channel[order] == changed)
+        drums[order[places]] = table[np.searchsorted(since, places, side="right") - 1, changed]
+        _end_as_begun(events, order[places], drums)
     return drums
 
 
@@ -102,34 +99,40 @@ def _exclusive(
             if content[:1] != bytes([smf.SYSEX]):
                 continue
             content = content[1:]
-        message = (b"" if status == smf.SYSEX else begun.pop(event.track, b"")) + content
-        if message.endswith(bytes([smf.ESCAPE])):
-            whole.append((place, message[:-1]))
+        # More than its beginning is not asked for.
+        message = ((b"" if status == smf.SYSEX else begun.pop(event.track, b"")) + content[:-1])[:LONGEST]
+        if content.endswith(bytes([smf.ESCAPE])):
+            whole.append((place, message))
         else:
-            begun[event.track] = message
+            begun[event.track] = (message + content[-1:])[:LONGEST]
     return whole
 
 
 class _Synth:
-    """What a receiver knows of its channels as far as drums go."""
+    """What a receiver knows of its channels as far as drums go; a set of channels is a number with a bit for each."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self, xg: bool = False) -> None:
         self.xg = xg
-        self.rhythm = [channel == DRUM_CHANNEL for channel in range(16)]
+        self.rhythm = 1 << DRUM_CHANNEL
+        self.zones = 0
         self.bank: list[int | None] = [None] * 16
         self.parameter: list[list[int | None]] = [[None, None] for _ in range(16)]  # the RPN chosen, high and low
         self.lower = self.upper = 0  # member channels of the zones of MPE
 
-    def drums(self) -> list[bool]:
-        """Of each channel."""
-        lower = range(self.lower + 1 if self.lower else 0)
-        upper = range(15 - self.upper if self.upper else 16, 16)
-        return [rhythm and channel not in lower and channel not in upper for channel, rhythm in enumerate(self.rhythm)]
+    @property
+    def drums(self) -> int:
+        """The channels of drums."""
+        return self.rhythm & ~self.zones
 
-    def channel_message(self, status: int, number: int, value: int) -> None:
+    def hear(self, message: tuple[int, int, int] | bytes) -> None:
+        """Take a message."""
+        if isinstance(message, bytes):
+            self._exclusive(message)
+            return
+        status, number, value = message
         channel = status & 0x0F
         if status & 0xF0 == PROGRAM:
             self._choose(channel)
@@ -142,33 +145,39 @@ class _Synth:
         elif number == DATA_ENTRY and tuple(self.parameter[channel]) == MPE_CONFIGURATION:
             self._set_zone(channel, value)
 
+    def _set(self, channel: int, rhythm: bool) -> None:
+        self.rhythm = self.rhythm & ~(1 << channel) | rhythm << channel
+
     def _choose(self, channel: int) -> None:
         bank = self.bank[channel]
         if bank in (GM2_DRUMS, GM2_MELODY):
-            self.rhythm[channel] = bank == GM2_DRUMS
+            self._set(channel, bank == GM2_DRUMS)
         elif self.xg and bank is not None:
-            self.rhythm[channel] = bank in XG_DRUMS
+            self._set(channel, bank in XG_DRUMS)
 
     def _set_zone(self, channel: int, members: int) -> None:
+        """The later zone takes channels from the other."""
         members = min(members, 15)
+        left = max(MEMBERS - members, 0) if members else MEMBERS + 1
         if channel == 0:
-            self.lower = members
-            self.upper = min(self.upper, max(MEMBERS - members, 0)) if members else self.upper
+            self.lower, self.upper = members, min(self.upper, left)
         elif channel == 15:
-            self.upper = members
-            self.lower = min(self.lower, max(MEMBERS - members, 0)) if members else self.lower
+            self.lower, self.upper = min(self.lower, left), members
+        lower = 2 ** (self.lower + 1) - 1 if self.lower else 0
+        upper = 0xFFFF & ~(2 ** (15 - self.upper) - 1) if self.upper else 0
+        self.zones = lower | upper
 
-    def exclusive(self, message: bytes) -> None:
+    def _exclusive(self, message: bytes) -> None:
         """A system exclusive message without its first and last byte; the second is the device, which may be any."""
         maker, content = message[:1], message[2:]
         if any(maker == of and content.startswith(reset) for of, reset in RESETS):
             self.reset(xg=maker == YAMAHA)
         elif maker == ROLAND and content.startswith(GS_PART) and len(content) > 5 and content[3] & 0xF0 == 0x10:
             if content[4] == GS_RHYTHM:
-                self.rhythm[GS_PARTS[content[3] & 0x0F]] = content[5] > 0
+                self._set(GS_PARTS[content[3] & 0x0F], content[5] > 0)
         elif maker == YAMAHA and content.startswith(XG_PART) and len(content) > 4 and content[2] < 16:
             part, number, value = content[2:5]
             if number == XG_MODE:
-                self.rhythm[part] = value > 0
+                self._set(part, value > 0)
             elif number == XG_BANK:
                 self.bank[part] = value

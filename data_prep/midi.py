@@ -47,6 +47,9 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     remarks = [*events.remarks, *pauses]
     stream = playing.merge_tracks(events)
     is_drum = drum_events[stream.event]
+    struck = int(np.count_nonzero(playing.strikes(stream)))
+    if struck > limits.MIDI_NOTES:
+        raise MidiError(f"the file holds {struck:,} notes, {limits.MIDI_NOTES:,} are the most; cut it first")
     drums = int(np.count_nonzero(playing.strikes(stream) & is_drum))
     if drums:
         remarks.append(f"{_count(drums, 'drum note')} dropped")
