@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio-checkpoint", metavar="NAME", help="weights for the Audio tab, by name or folder (default: piano-codes)"
     )
     add("--codec", metavar="NAME", help="the codec of --audio-checkpoint (default: piano)")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which people or pages may ask this server, such as that of a proxy in front; * for any",
+    )
     add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")
@@ -65,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         audio_checkpoint=arguments.audio_checkpoint,
         codec=arguments.codec,
         root_path=arguments.root_path,
+        allow_hosts=arguments.allow_host,
         on_listening=listening,
     )
     return 0

@@ -18,6 +18,7 @@ import base64
 import contextlib
 import functools
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -26,19 +27,27 @@ import numpy as np
 from gradio.events import api
 
 from musicgen.app.controls import SAMPLING
-from musicgen.app.errors import MusicgenError
+from musicgen.app.errors import BadInput, MusicgenError
+from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import SoundRequest
 from musicgen.app.web.sound.service import SoundService, check_form
 
+LOG = logging.getLogger("musicgen")
+
 
 @contextlib.contextmanager
 def clear_messages() -> Any:
-    """A problem a person can do something about reaches them as its one line."""
+    """A problem a person can do something about reaches them as its one line; any other is logged, and told as such."""
     try:
         yield
     except MusicgenError as error:
         raise gr.Error(str(error), print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception:
+        LOG.exception("a call failed")
+        raise gr.Error(WENT_WRONG, print_exception=False) from None
 
 
 def with_sampling(endpoint: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
@@ -114,7 +123,8 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
         end by itself near `seconds`. apart: make a take again that is too near to a training piece. Gives takes
         with `midi` (base64) and `recipe`."""
         settings = {"seconds": seconds, "latents": latents, "context": context, "end": end, **sampling}
-        part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
+        with clear_messages():
+            part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
         body = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
         async for state in run(body, _caller(request)):
             yield state
@@ -214,6 +224,8 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
 
 def _source(prime: str) -> dict[str, str] | None:
     """An opening's name is short; a MIDI file in base64 begins with that of "MThd"."""
+    if not isinstance(prime, str):  # whatever its annotation says, a program may send anything
+        raise BadInput("a prime is the name of an opening, or a MIDI file as base64 text")
     if not prime:
         return None
     return {"midi": prime} if len(prime) > 40 or prime.startswith("TVRo") else {"shipped": prime}
@@ -221,4 +233,4 @@ def _source(prime: str) -> dict[str, str] | None:
 
 def _caller(request: gr.Request) -> str:
     client = getattr(request, "client", None)
-    return f"{getattr(client, 'host', '?')} {getattr(request, 'session_hash', None) or ''}"
+    return f"{getattr(client, 'host', '?')} {str(getattr(request, 'session_hash', None) or '')[:40]}"

@@ -29,7 +29,16 @@ class Limits:
     sound_seconds: float = 120.0  # of new sound in one take
     sound_takes: int = 4
     sounds: int = 2  # recordings in memory at once that arrive, are read or are written
-    idle_seconds: float = 20.0  # a listener who takes nothing for so long has gone
+    idle_seconds: float = 20.0  # a listener who takes nothing, or does not come for an answer, for so long has gone
+    connections: int = 1000  # open at once; with fewer files than the system allows, so that one can always be accepted
+    header_seconds: float = 10.0  # from a connection to the end of a request's headers
+    body_seconds: float = 600.0  # for a whole body; one of n bytes must be there after body_grace + n / body_rate
+    body_grace: float = 15.0  # seconds
+    body_rate: float = 100_000.0  # bytes a second, of the slowest connection that is waited for
+    bodies_bytes: int = 300_000_000  # of all bodies in memory; when they are more, the largest that arrives gives way
+    calls: int = 200  # of the API that are at work or whose answer nobody has taken yet
+    call_bytes: int = 160_000_000  # of the bodies of these calls
+    log_bytes: int = 100_000  # a minute
 
 
 LIMITS = Limits()

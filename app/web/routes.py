@@ -138,9 +138,7 @@ class Notes:
         return Response(data, media_type=TYPES[form])
 
     async def _body(self, request: Request) -> dict[str, Any]:
-        most = self.service.limits.upload_bytes
-        complaint = f"this is too large ({most / 1e6:g} MB are the most): choose a MIDI file of one piano piece"
-        return await _json(request, most * 2, complaint)
+        return await _json(request)
 
 
 class Sounds:
@@ -164,8 +162,7 @@ class Sounds:
         if request.headers.get("content-type", "") != BYTES:
             raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
         async with self.service.room():
-            data = await _read(request, self.limits.sound_bytes, too_large(self.limits))
-            samples, remarks = await self.service.read(data)
+            samples, remarks = await self.service.read(await request.body())
         return Response(samples.astype("<i2").tobytes(), headers={REMARKS: "; ".join(remarks)}, media_type=BYTES)
 
     @guarded
@@ -184,7 +181,7 @@ class Sounds:
             return Response(data, media_type=TYPES[form])
 
     async def _body(self, request: Request) -> dict[str, Any]:
-        return await _json(request, self.limits.sound_bytes * 4 // 3 + 10_000, too_large(self.limits))
+        return await _json(request)
 
 
 async def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:
@@ -206,31 +203,37 @@ def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-async def _json(request: Request, most: int, complaint: str) -> dict[str, Any]:
-    """The JSON object in a request's body.
+def largest_body(service: Service) -> Callable[[str], tuple[int, str]]:
+    """The bytes that a request's body may have at a path, and what is said of more: see `OwnBodies`."""
+    limits = service.limits
+    most = limits.upload_bytes
+    notes = most * 2, f"this is too large ({most / 1e6:g} MB are the most): choose a MIDI file of one piano piece"
+    heard = limits.sound_bytes, too_large(limits)
+    sound = limits.sound_bytes * 4 // 3 + 10_000, too_large(limits)
+
+    def largest(path: str) -> tuple[int, str]:
+        if path == "/musicgen/recording/heard":
+            return heard
+        recordings = ("/musicgen/recording/", "/gradio_api/") if service.sounds is not None else ()
+        return sound if path.startswith(recordings) else notes
+
+    return largest
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body, which `OwnBodies` has bounded.
 
     Only application/json is taken: another site's page cannot send that here without being asked first.
     """
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise BadInput("a request is JSON: send it with Content-Type: application/json")
-    data = await _read(request, most, complaint)
     try:
-        body = json.loads(data)
+        body = json.loads(await request.body())
     except (ValueError, RecursionError):
         raise BadInput("the request did not arrive whole: try again") from None
     if not isinstance(body, dict):
         raise BadInput("a request is a JSON object")
     return body
-
-
-async def _read(request: Request, most: int, complaint: str) -> bytes:
-    """The bytes of a request's body, read no further than it may be long."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > most:
-            raise BadInput(complaint)
-    return bytes(data)
 
 
 def _client(request: Request) -> str:

@@ -8,11 +8,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
+from musicgen.app.web.hosts import Hosts
 from musicgen.app.web.limits import LIMITS, Limits
+from musicgen.app.web.log import bounded_output
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,22 +24,30 @@ if TYPE_CHECKING:
     from musicgen.app.web.service import Service
 
 LOG = logging.getLogger("musicgen")
+BACKLOG = 1024  # connections that the system keeps until they are taken
+SPACE = "SPACE_HOST"  # by this variable Hugging Face tells a Space its own name
+SPACES = "https://huggingface.co"  # whose pages show a Space in a frame
 
 
-def application(service: Service, dials: Dials, root_path: str | None = None) -> FastAPI:
-    """The whole site: /musicgen/... is ours, everything else Gradio's."""
+def application(service: Service, dials: Dials, hosts: Hosts, root_path: str | None = None) -> FastAPI:
+    """The whole site: /musicgen/... is ours, everything else Gradio's.  hosts: by which names it is asked."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio as gr
     from fastapi import FastAPI
 
-    from musicgen.app.web.guard import NoUploads
+    from musicgen.app.web.calls import Calls
+    from musicgen.app.web.guard import OwnBodies, OwnHosts, OwnRoutes
     from musicgen.app.web.layout import build, head, theme
-    from musicgen.app.web.routes import site
+    from musicgen.app.web.policy import Policy
+    from musicgen.app.web.routes import largest_body, site
 
+    limits = service.limits
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/musicgen", site(service))
     page = build(service, dials)
-    page.queue(default_concurrency_limit=None, max_size=service.limits.waiting, api_open=False)
+    page.max_threads = limits.calls  # what a call asks for has limits of its own
+    page.state_session_capacity = 1  # Gradio keeps the values of each session's last call, which nobody needs
+    page.queue(default_concurrency_limit=None, max_size=limits.calls, api_open=False)
     gr.mount_gradio_app(
         app,
         page,
@@ -50,9 +60,16 @@ def application(service: Service, dials: Dials, root_path: str | None = None) ->
         show_error=True,
         max_file_size=1,
         enable_monitoring=False,
+        run_history=False,
         pwa=False,
     )
-    app.add_middleware(NoUploads)
+    # The last one is the first that a request meets.
+    largest = largest_body(service)
+    app.add_middleware(Calls, page=page, limits=limits, too_large=largest(""))
+    app.add_middleware(OwnBodies, limits=limits, most=largest)
+    app.add_middleware(OwnRoutes)
+    app.add_middleware(OwnHosts, hosts=hosts)
+    app.add_middleware(Policy, framed_by=SPACES if os.environ.get(SPACE) else None)
     return app
 
 
@@ -65,15 +82,17 @@ def serve(
     codec: str | None = None,
     limits: Limits = LIMITS,
     root_path: str | None = None,
+    allow_hosts: Sequence[str] = (),
     on_listening: Callable[[str, int], None] = lambda host, port: None,
 ) -> None:
     """Load the weights, listen, and serve until the process is told to stop.
 
     audio_checkpoint, codec: weights for the Audio tab; if neither is named, those that are installed, or no such tab.
+    allow_hosts: names by which a proxy or other sites' pages ask this server; see `Hosts`.
     on_listening: called with the host and the port, once browsers can come.
 
     Raises:
-        BadInput: unknown weights, or an address that is none.
+        BadInput: unknown weights, or an address or a name that is none.
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
     from musicgen.app.evaluation.memorisation_report import find_index, open_index
@@ -87,6 +106,7 @@ def serve(
     from musicgen.app.web.service import Service
     from musicgen.app.web.sound.maker import SoundMaker
 
+    hosts = Hosts.of(host, [*allow_hosts, os.environ.get(SPACE, "")])
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
@@ -105,21 +125,41 @@ def serve(
         open_index=origins,
         credits=credits,
     )
-    app = application(service, dials, root_path)
+    app = application(service, dials, hosts, root_path)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
+    try:
+        with bounded_output(limits.log_bytes):
+            answer(app, listening, limits, lambda: on_listening(host, listening.getsockname()[1]))
+    finally:
+        service.renderer.close()
+        scheduler.close()
+
+
+def answer(app: FastAPI, listening: socket.socket, limits: Limits, on_listening: Callable[[], None]) -> None:
+    """Answer what comes to a socket until the process is told to stop."""
     import uvicorn
+
+    from musicgen.app.web.connections import ACCEPTED, protocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
-            on_listening(host, listening.getsockname()[1])  # not before: from now on a signal ends it in order
+            listening.listen(BACKLOG)  # asyncio wants one number for this and for how many it takes at once
+            on_listening()  # not before: from now on a signal ends it in order
 
-    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
-    try:
-        asyncio.run(server.serve(sockets=[listening]))
-    finally:
-        service.renderer.close()
-        scheduler.close()
+    logging.basicConfig(format="musicgen: %(message)s", level=logging.WARNING, force=True)  # to the bounded output
+    config = uvicorn.Config(
+        app,
+        http=protocol(limits),
+        ws="none",
+        loop="asyncio",
+        backlog=ACCEPTED,
+        log_level="warning",
+        use_colors=False,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    asyncio.run(Server(config).serve(sockets=[listening]))
 
 
 def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | None:
@@ -157,7 +197,7 @@ def listen(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(128)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise EnvironmentProblem(

@@ -127,7 +127,7 @@ class Service:
     async def sound(self, midi: object, form: str) -> bytes:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
         if form not in SOUNDS:
-            raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(SOUNDS)}")
+            raise BadInput(f"there is no sound format {str(form)[:20]!r}: choose one of {', '.join(SOUNDS)}")
         performance, events = await self._performance(midi)
         most = self.limits.prime_seconds + self.limits.seconds
         if performance.duration > most:
@@ -140,7 +140,7 @@ class Service:
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
         if form not in PICTURES:
-            raise BadInput(f"there is no picture format {form[:20]!r}: choose one of {', '.join(PICTURES)}")
+            raise BadInput(f"there is no picture format {str(form)[:20]!r}: choose one of {', '.join(PICTURES)}")
         performance, events = await self._performance(midi)
         async with self._parsing:
             return await asyncio.to_thread(_draw_roll, performance, events, form)

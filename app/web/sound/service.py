@@ -112,7 +112,7 @@ class SoundService:
 def check_form(form: str) -> None:
     """Raise BadInput unless there is such a sound format."""
     if form not in FORMS:
-        raise BadInput(f"there is no sound format {form[:20]!r}: choose one of {', '.join(FORMS)}")
+        raise BadInput(f"there is no sound format {str(form)[:20]!r}: choose one of {', '.join(FORMS)}")
 
 
 def sound_cost(seconds: float, speed: float | None) -> str:

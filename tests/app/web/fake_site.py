@@ -90,7 +90,20 @@ def main(pause: float, sound: str | None = None) -> None:
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     cli.leave_tidily()  # as the command does: killed while it starts a process, it would leave that one complaining
-    limits = Limits(upload_bytes=100_000, seconds=120.0, sound_bytes=2_000_000, sound_prime_seconds=30.0)
+    limits = Limits(
+        upload_bytes=100_000,
+        seconds=120.0,
+        sound_bytes=2_000_000,
+        sound_prime_seconds=30.0,
+        # Short, so that tests need not wait long.
+        idle_seconds=3.0,
+        connections=80,
+        header_seconds=2.0,
+        body_grace=2.0,
+        bodies_bytes=8_000_000,
+        calls=20,
+        log_bytes=20_000,
+    )
     serve.serve(
         None,
         "127.0.0.1",
@@ -98,6 +111,7 @@ def main(pause: float, sound: str | None = None) -> None:
         audio_checkpoint=f"{sound}/model" if sound else None,
         codec=f"{sound}/codec" if sound else None,
         limits=limits,
+        allow_hosts=["music.example.org"],
         on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
     )
 
