@@ -3,7 +3,7 @@
 import { decoded, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
 import { make } from "../player/theme.js";
 import { fileField } from "./file_field.js";
-import { base64, blob, Refusal } from "./server.js";
+import { ask, base64, Refusal } from "./server.js";
 
 const KINDS = ".wav,.flac,.mp3,.ogg,.opus,.aiff,.aif,.caf,.json,audio/*";
 const ASK = "Choose a recording (WAV, FLAC, MP3, Ogg, AIFF …), or drop it here";
@@ -98,7 +98,7 @@ export class Recordings {
       }
       this.field.text.textContent = `Reading ${file.name} …`;
       // Sent as bytes of no name and no type: what it is, the server finds out.
-      const heard = await blob("recording/heard", new Blob([file], { type: "application/octet-stream" }));
+      const heard = await ask("recording/heard", new Blob([file], { type: "application/octet-stream" }));
       const samples = samplesOf(new Uint8Array(await heard.arrayBuffer()));
       this.#keep("file", samples, file.name);
       const remarks = heard.headers.get("X-Musicgen-Remarks");

@@ -8,7 +8,8 @@ export const SAMPLES = new URL("samples", HERE).href;
 /** What the server, or this page in its place, will not do; the message is for the person. */
 export class Refusal extends Error {}
 
-async function ask(path, body, signal) {
+/** The whole answer, for what stands in its headers. */
+export async function ask(path, body, signal) {
   const raw = body instanceof Blob;
   const headers = { "Content-Type": raw ? "application/octet-stream" : "application/json", "X-Musicgen-Client": CLIENT };
   const request = body === undefined ? { signal } : { method: "POST", headers, body: raw ? body : JSON.stringify(body), signal };

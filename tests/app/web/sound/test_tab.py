@@ -82,7 +82,7 @@ def test_refusals_are_one_clear_line(sound_site: Site) -> None:
         (wide.getvalue(), "8 channels"),
         (nan.getvalue(), "no numbers"),
         (short.getvalue(), "at least 0.5 are needed"),
-        (long.getvalue(), "at most 0.5 minutes"),
+        (long.getvalue(), "more than 0.5 minutes"),
         (b"x" * 2_000_001, "too large (2 MB are the most)"),
     ):
         answer = sound_site.ask("musicgen/recording/heard", raw=data, kind=BYTES)
