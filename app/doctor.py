@@ -30,7 +30,7 @@ EXTRAS = {
     "data": (("note_seq", "note-seq"),),
     "beam": (("apache_beam", "apache-beam"),),
     "live": (("rtmidi", "python-rtmidi"),),
-    "audio": (("soxr", "soxr"),),
+    "audio": (("soxr", "soxr"), ("av", "av")),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 

@@ -1,7 +1,8 @@
 """Audio files to samples: one channel, 24 kHz, in blocks, so that memory does not grow with the file.
 
 WAV, FLAC, MP3, Ogg, AIFF, CAF and AU, as libsndfile reads them once sound/ has put them right: a recording is as long
-as what decoding yields, not as its header says.  What cannot be music is refused with one line that says why.
+as what decoding yields, not as its header says.  M4A and others, if PyAV is installed.  What cannot be music is refused
+with one line that says why.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from musicgen.data_prep import limits
 from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.silence import silenced
+from musicgen.data_prep.sound.other import Kind, OtherFile
 from musicgen.data_prep.sound.pieces import find_sounds
 from musicgen.data_prep.sound.splice import Data, Splice
 
@@ -117,7 +119,7 @@ def read_blocks(
         level.missing = sounds.missing
         work = _Work()
         for piece in sounds.pieces:
-            for block in _read_piece(name, Splice(data, piece), level, work, longest):
+            for block in _read_piece(name, Splice(data, piece), sounds.other, level, work, longest):
                 level.add(block)
                 if level.seconds > longest + 0.2:  # what an MP3 is filled up with is nobody's fault
                     raise AudioError(f"{name} lasts more than {_span(longest)}: cut it")
@@ -182,9 +184,12 @@ def _map(path: Path) -> Iterator[Data]:
             data.close()
 
 
-def _read_piece(name: str, piece: Splice, level: Level, work: _Work, longest: float) -> Iterator[np.ndarray]:
+def _read_piece(
+    name: str, piece: Splice, other: Kind | None, level: Level, work: _Work, longest: float
+) -> Iterator[np.ndarray]:
     """Blocks of one of a file's recordings, f32 [n] at 24 kHz.  level: what came before."""
-    with contextlib.closing(_open(name, piece, level)) as file:
+    opened = _open(name, piece, level) if other is None else _open_other(name, piece, other)
+    with contextlib.closing(opened) as file:
         _check_form(name, file.channels, file.samplerate)
         seconds = level.seconds + file.frames / file.samplerate
         if longest < seconds and file.frames < UNKNOWN:
@@ -217,6 +222,16 @@ def _open(name: str, splice: Splice, level: Level) -> Any:
     # Else it would seek after every block, which is not exact in all formats, and fails where the length is unknown.
     file._info.seekable = 0
     return file
+
+
+def _open_other(name: str, splice: Splice, kind: Kind) -> Any:
+    try:
+        with silenced():
+            return OtherFile(splice, kind.form)
+    except ImportError:
+        raise AudioError(f"{name} is {kind.name} file; to read it: pip install av, or save it as WAV or FLAC") from None
+    except RuntimeError as error:
+        raise AudioError(f"{name} is {kind.name} file without sound, or damaged ({str(error)[:80]})") from None
 
 
 def _check_form(name: str, channels: int, rate: int) -> None:

@@ -6,20 +6,28 @@ from typing import NamedTuple
 
 from musicgen.data_prep.sound.chunks import read_chunks
 from musicgen.data_prep.sound.mpeg import read_mpeg, skip_tags
+from musicgen.data_prep.sound.other import Kind, find_kind
 from musicgen.data_prep.sound.splice import Data, Pieces
 from musicgen.data_prep.sound.streams import read_flac, read_ogg
 
 
 class Sounds(NamedTuple):
-    """Sound files one after the other, each in parts, and bytes that the header of the last promises in vain."""
+    """Sound files one after the other, each in parts, and bytes that the header of the last promises in vain.
+
+    other: what they are, if libsndfile does not read them.
+    """
 
     pieces: Pieces
     missing: int = 0
+    other: Kind | None = None
 
 
 def find_sounds(data: Data) -> Sounds:
     """Of a file's bytes; the whole of them if they are of no kind that is known here."""
     whole: Pieces = [[slice(0, len(data))]]
+    other = find_kind(data)
+    if other is not None:
+        return Sounds(whole, other=other)
     if data[:4] == b"OggS":
         return Sounds(read_ogg(data) or whole)
     start = skip_tags(data, 0)

@@ -117,7 +117,7 @@ def test_a_recording_by_its_name(released: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "codec", "encode", "prime.aiff", "--out", "p.codes.npz", "--codec", released / "codec")
     assert done.returncode == 0 and "prime.aiff: the two channels cancel each other" in done.stderr
     (tmp_path / "memo.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
-    assert "memo.m4a is no audio file" in complaint(tmp_path, "memo.m4a", "--out", "new.wav", *models)
+    assert "memo.m4a is an M4A file" in complaint(tmp_path, "memo.m4a", "--out", "new.wav", *models)
 
 
 def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
