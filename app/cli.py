@@ -14,10 +14,11 @@ import threading
 from collections.abc import Sequence
 
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
-from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError
+from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError, is_disk_full
 from musicgen.app.terminal import plain_output
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
+DISK_FULL = "the disk is full: free some space, then run the same command again"
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
@@ -42,12 +43,16 @@ def _main(arguments: list[str]) -> int:
         return ENVIRONMENT
     except MemoryError:
         return _complain(OUT_OF_MEMORY, ENVIRONMENT)
+    except FloatingPointError as error:
+        return _complain(str(error), ENVIRONMENT)
     except ImportError as error:
         name = (error.name or str(error)).split(".")[0]
         return _complain(f"{name} is not installed or broken ({error}): see musicgen doctor", ENVIRONMENT)
     except Exception as error:  # the last resort; a person gets a line, a developer gets the traceback on request
         if os.environ.get("MUSICGEN_TRACEBACK"):
             raise
+        if is_disk_full(error):
+            return _complain(DISK_FULL, ENVIRONMENT)
         if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it
             return _complain(OUT_OF_MEMORY, ENVIRONMENT)
         kind = type(error).__name__

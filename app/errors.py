@@ -74,6 +74,17 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> EnvironmentPro
     return EnvironmentProblem(f"cannot write {os.fspath(path)}: {advice}")
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error, also where a library says so in words of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file") -> MusicgenError:
     """The error for a file that could not be read; ``what`` names its part, such as 'MIDI file'."""
     name = os.fspath(path)

@@ -92,11 +92,13 @@ class Drawn:
     rows: one int16[T] per sample, not cut yet.
     first_note_at: on the clock of `time.perf_counter`; when the last block came, if there was no note.
     tokens_per_second: of all rows together, after the first block, whose time is mostly compiling.
+    stopped_at: seconds of music that all rows have, if they were to stop before they had all of it.
     """
 
     rows: tuple[np.ndarray, ...]
     first_note_at: float
     tokens_per_second: float
+    stopped_at: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,16 +156,23 @@ def new_seed() -> int:
     return secrets.randbelow(min(LARGEST_SEED, 10**9) + 1)
 
 
-def generate(request: Request, model: Model, on_progress: Report = lambda seconds: None) -> Result:
+def generate(
+    request: Request,
+    model: Model,
+    on_progress: Report = lambda seconds: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
     """Make the pieces a request asks for.
 
     Args:
         request: settings, prime and seed.
         model: from `open_model`.
         on_progress: called with 0 when the prime has been read, then with the seconds of new music in all samples.
+        should_stop: asked after each block; then the pieces end where all have music, as if no more had been asked for.
 
     Raises:
         BadInput: the settings do not fit the model.
+        KeyboardInterrupt: they are to stop before the first note.
     """
     settings = request.settings.resolve(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
@@ -171,9 +180,12 @@ def generate(request: Request, model: Model, on_progress: Report = lambda second
     stream = begin(model, [before] * settings.num_samples, settings, seed, request.trimmed)
     on_progress(0.0)
     longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
-    drawn = draw(stream, settings.num_samples, longest, lambda seconds: on_progress(min(seconds, settings.seconds)))
+    asked, count = settings.seconds, settings.num_samples
+    drawn = draw(stream, count, longest, lambda seconds: on_progress(min(seconds, asked)), should_stop)
+    seconds = min(asked, drawn.stopped_at if drawn.stopped_at is not None else asked)
+    settings = dataclasses.replace(settings, seconds=seconds)
     samples = tuple(
-        finish(row, request.prime, before, settings, seed, number, model)
+        finish(row, request.prime, before, settings, seed, number, model, asked if seconds < asked else None)
         for number, row in enumerate(drawn.rows, start=1)
     )
     return Result(samples, settings, seed, drawn.first_note_at, drawn.tokens_per_second)
@@ -239,8 +251,18 @@ def start(
     return iter(stream)
 
 
-def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: Report) -> Drawn:
-    """Pull blocks int16[count, k] until every row has music for ``seconds`` or has ended."""
+def draw(
+    stream: Iterator[np.ndarray],
+    count: int,
+    seconds: float,
+    on_progress: Report,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Drawn:
+    """Pull blocks int16[count, k] until every row has music for ``seconds`` or has ended, or they are to stop.
+
+    Raises KeyboardInterrupt if they are to stop before the first note.
+    """
+    stopped_at: float | None = None
     limit = round(seconds * STEPS_PER_SECOND)
     blocks: list[np.ndarray] = []
     arrivals: list[float] = []
@@ -256,10 +278,15 @@ def draw(stream: Iterator[np.ndarray], count: int, seconds: float, on_progress: 
         if first_note_at is None and (KINDS[block] == Kind.NOTE_ON).any():
             first_note_at = arrivals[-1]
         on_progress(min(float(now.min()) / STEPS_PER_SECOND, seconds))
+        if now.min() < limit and should_stop():
+            if first_note_at is None or not now.min():
+                raise KeyboardInterrupt
+            stopped_at = float(now.min()) / STEPS_PER_SECOND
+            break
     warm = sum(int((block != PAD).sum()) for block in blocks[1:])
     rate = warm / (arrivals[-1] - arrivals[0]) if warm else blocks[0].size / (arrivals[0] - began)
     first = first_note_at if first_note_at is not None else arrivals[-1]
-    return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate)
+    return Drawn(tuple(np.concatenate(blocks, axis=1)), first, rate, stopped_at)
 
 
 def finish(
@@ -270,6 +297,7 @@ def finish(
     seed: int,
     number: int,
     model: Model,
+    asked: float | None = None,
 ) -> Sample:
     """The piece in one row of a batch: its new tokens int16[T] up to their end, or cut at the settings' seconds, and
     joined to the prime.
@@ -278,12 +306,15 @@ def finish(
         row: what the engine drew, at least as long as the settings ask or with an EOS in it.
         prime: what was continued, or None; ``before`` int16[P] are its tokens, or BOS alone.
         settings: resolved; ``num_samples`` rows were in the batch, and this is number ``number`` of them, from 1.
+        asked: the seconds that were asked for, if it was stopped before.
     """
     first = np.flatnonzero(KINDS[row] == Kind.NOTE_ON)
     trimmed = prime is None and bool((row[: first[0] if first.size else 0] == PAD).any())
     row = row[row != PAD]
     by_itself = settings.end and bool((row == EOS).any())
     tokens = trim_to_eos(row) if by_itself else close_at(row, before, settings.seconds)
+    if asked is not None and not by_itself:
+        settings = dataclasses.replace(settings, end=False)  # up to here it has not begun to end
     shown = prime if settings.keep_prime else None
     music = join(shown, tokens) if shown is not None else decode(tokens, before)
     provenance = Provenance(
@@ -299,6 +330,7 @@ def finish(
         version=version(),
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
         trimmed=trimmed,
+        asked=asked,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
     return Sample(music, tokens, provenance, notes)

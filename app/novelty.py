@@ -39,6 +39,7 @@ def generate_avoiding_copies(
     limit: int,
     on_progress: Report = lambda seconds: None,
     on_again: Callable[[int], None] = lambda pieces: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Generate pieces, and draw those again that share ``limit`` notes that count, or more, with a training piece.
 
@@ -46,13 +47,14 @@ def generate_avoiding_copies(
     know nothing else, and the same first seed gives the same pieces.
 
     on_again: called with how many pieces are drawn again.
+    should_stop: see `generate`; then none is drawn again.
     Raises BadInput if pieces are left that are too near after ATTEMPTS draws.
     """
-    result = add_matches(generate(request, model, on_progress), index)
+    result = add_matches(generate(request, model, on_progress, should_stop), index)
     samples = list(result.samples)
     for attempt in range(1, ATTEMPTS + 1):
         near = [place for place, sample in enumerate(samples) if length(sample) >= limit]
-        if not near:
+        if not near or should_stop():
             return dataclasses.replace(result, samples=tuple(samples))
         if attempt == ATTEMPTS:
             break

@@ -34,6 +34,7 @@ class Provenance:
     memorisation: the longest match with the training set as `evaluate --memorisation` tells it, or only length 0 if
     there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.
     trimmed: whether silence before the first note was left out; only then it is written, since older files kept it.
+    asked: the seconds of new music that were asked for, if it was stopped before; else it is not written.
     """
 
     settings: Settings
@@ -49,12 +50,15 @@ class Provenance:
     ended: float | None = None
     memorisation: dict[str, Any] | None = None
     trimmed: bool = False
+    asked: float | None = None
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
         if not self.trimmed:
             del values["trimmed"]
+        if self.asked is None:
+            del values["asked"]
         return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -96,6 +100,8 @@ def _check(facts: Provenance) -> None:
     _check_number("join_seconds", facts.join_seconds, float, 2 * LONGEST_SECONDS)
     if facts.ended is not None:
         _check_number("ended", facts.ended, float, 2 * LONGEST_SECONDS)
+    if facts.asked is not None:
+        _check_number("asked", facts.asked, float, LONGEST_SECONDS)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
     if not isinstance(facts.trimmed, bool):

@@ -81,6 +81,7 @@ def replay(
         version=provenance.version,
         checkpoint=provenance.checkpoint,
         memorisation=provenance.memorisation,
+        asked=provenance.asked,
     )
     packed = pack(prime) if prime is not None else None
     return midi_file(dataclasses.replace(sample, provenance=unchanged), packed)

@@ -276,12 +276,15 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
             self.limits = np.array([n if m is None else m for n, m in zip(self.limits, asked, strict=True)])
 
     def __next__(self) -> np.ndarray:
+        """The next block.  Raises FloatingPointError if the model's outputs are no numbers."""
         if self.free_latents == 0:
             self.make_room()
         count = min(self.engine.block, self.free_latents)
         block, self.state = self.engine.draw(
             self.state, seed=self.seed, count=count, sampling=self.sampling, rules=self.rules
         )
+        if np.isnan(np.asarray(self.state.outputs)).any():  # then nothing more can be drawn but the same, for ever
+            raise FloatingPointError("the model's outputs are no numbers (NaN): its weights are damaged, use others")
         self.history = [np.concatenate([old, new])[-self.N :] for old, new in zip(self.history, block, strict=True)]
         self.limits += count
         self.free_latents -= count

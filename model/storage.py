@@ -74,7 +74,8 @@ def dequantize(stored: Weights) -> dict[str, np.ndarray]:
 
 
 def check(stored: Weights, inputs: int | tuple[int, ...]) -> None:
-    """Raise ValueError if a matrix of whole numbers has no scale for each of its outputs, or of their groups."""
+    """Raise ValueError if a matrix of whole numbers has no scale for each of its outputs, or of their groups, or if
+    something is no number: weights of NaN would generate for ever."""
 
     def scaled(values: np.ndarray, scale: np.ndarray | None) -> bool:
         if scale is None or values.ndim < 2:
@@ -86,3 +87,5 @@ def check(stored: Weights, inputs: int | tuple[int, ...]) -> None:
     for name, values in stored.items():
         if values.dtype in (np.int8, np.uint8) and not scaled(values, stored.get(name + SCALE)):
             raise ValueError(f"{name} has no scale for each of its outputs")
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite: the training of these weights has diverged")

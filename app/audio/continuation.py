@@ -45,13 +45,15 @@ Report = Callable[[float], None]
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What came of it.  first_sound_at: on the clock of time.perf_counter.  tokens_per_second: after that."""
+    """What came of it.  first_sound_at: on the clock of time.perf_counter.  tokens_per_second: after that.  seconds: of
+    new sound in each file."""
 
     seed: int
     tokens: int
     first_sound_at: float
     tokens_per_second: float
     backend: str
+    seconds: float
 
 
 def tokens_of(codes: np.ndarray | None, model: AudioModel) -> np.ndarray:
@@ -70,18 +72,19 @@ def continue_recording(
     seed: int,
     outs: list[Path],
     on_progress: Report = lambda seconds: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Made:
     """Write what follows a recording, or a piece from nothing, into each of `outs` while it is made.
 
     settings: resolved, latents and context in codes.  on_progress: 0 when the recording has been read, then the
-    seconds of new sound in each file.
+    seconds of new sound in each file.  should_stop: asked after each block; then they end at once, without a click.
     """
     known = weights(model) | {"seed": seed, "prime_sha256": digest(prompt.tail) if prompt is not None else None}
     with contextlib.ExitStack() as stack:
         writes = [
             stack.enter_context(sound_file(out, summary_line({**known, "sample": n}))) for n, out in enumerate(outs, 1)
         ]
-        return _go_on(model, prompt, settings, seed, writes, on_progress)
+        return _go_on(model, prompt, settings, seed, writes, on_progress, should_stop)
 
 
 def _go_on(
@@ -91,12 +94,13 @@ def _go_on(
     seed: int,
     writes: list[Write],
     on_progress: Report,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Made:
     engine, backend = open_engine(model.released)
     codes = encode_prompt(prompt, model) if prompt is not None else None
     stream = start(engine, model, [tokens_of(codes, model)] * len(writes), settings, seed)
     on_progress(0.0)
-    total, first, blocks = round(settings.seconds * SAMPLE_RATE), 0.0, []
+    total, first, blocks, stopped = round(settings.seconds * SAMPLE_RATE), 0.0, [], False
     writers = [SoundWriter(model, write, total) for write in writes]
     for writer in writers:
         writer.begin(prompt, codes, settings.keep_prime)
@@ -107,9 +111,13 @@ def _go_on(
         blocks.append((block.size, time.perf_counter()))
         first = first or blocks[0][1]
         on_progress((total - writers[0].left) / SAMPLE_RATE)
+        if should_stop() and not stopped:
+            stopped = True
+            for writer in writers:
+                writer.shorten()
     later = sum(size for size, _ in blocks[1:])
     speed = later / (blocks[-1][1] - first) if later else 0.0
-    return Made(seed, sum(size for size, _ in blocks), first, speed, backend)
+    return Made(seed, sum(size for size, _ in blocks), first, speed, backend, writers[0].made)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
 from musicgen.app.progress import Progress, clock
-from musicgen.app.stop import Stop
+from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -108,7 +108,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
         tokens = [piece.tokens for piece in pieces]
         with Stop() as stop:
-            scored = score(released, tokens, **sizes, on_progress=on_progress, should_stop=lambda: bool(stop))
+            scored = score(released, tokens, **sizes, on_progress=on_progress, should_stop=stop.asked)
     if scored is None:
         raise KeyboardInterrupt
     report = dataclasses.asdict(scored)

@@ -19,6 +19,7 @@ from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, STDOUT, check_output, make_folder, numbered, write_bytes
 from musicgen.app.settings import NAMES, Settings, check_seed, complaints
 from musicgen.app.terminal import counted
+from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model, Request, Result, Sample
@@ -69,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     seed = check_seed(arguments.seed) if arguments.seed is not None else None
     jobs, load = _jobs(arguments), _loader(arguments, settings)
     if len(jobs) == 1:
-        _make(jobs[0], settings, seed, load)
-        return 0
+        return _make(jobs[0], settings, seed, load)
     failures = 0
     for job in jobs:
         try:
-            _make(job, settings, seed, load)
+            if stopped := _make(job, settings, seed, load):
+                return stopped
         except BadInput as error:
             failures += 1
             print(f"musicgen: error: {error}", file=sys.stderr)
@@ -112,12 +113,11 @@ def _jobs(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 
 def _make(
     arguments: argparse.Namespace, settings: Settings, seed: int | None, load: Callable[[], tuple[Model, Index | None]]
-) -> None:
+) -> int:
     """Check everything that can be checked at once, then do the work for one prime."""
     began = time.perf_counter()
     if recording_command.asked_for(arguments):
-        recording_command.run(arguments, settings, seed)
-        return
+        return recording_command.run(arguments, settings, seed)
     if arguments.codec is not None:
         raise BadInput("--codec is for audio only: musicgen prime.wav --out new.wav")
     source = _prime_path(arguments, settings)
@@ -131,9 +131,11 @@ def _make(
     prime = _read(source, settings, arguments.quiet) if source is not None else None
     from musicgen.app.generate import Request
 
-    result = _generate(arguments, Request(settings, prime, seed), load)
+    with Stop() as stop:
+        result = _generate(arguments, Request(settings, prime, seed), load, stop)
     _write(result, prime, outs, audios, arguments)
     _report(result, outs, audios, prime, arguments, began)
+    return stop.exit_code
 
 
 def _prime_path(arguments: argparse.Namespace, settings: Settings) -> Path | None:
@@ -186,7 +188,7 @@ def _loader(arguments: argparse.Namespace, settings: Settings) -> Callable[[], t
 
 
 def _generate(
-    arguments: argparse.Namespace, request: Request, load: Callable[[], tuple[Model, Index | None]]
+    arguments: argparse.Namespace, request: Request, load: Callable[[], tuple[Model, Index | None]], stop: Stop
 ) -> Result:
     from musicgen.app.generate import generate
     from musicgen.app.novelty import compare_with_training, generate_avoiding_copies
@@ -198,10 +200,12 @@ def _generate(
         model, index = load()
         progress.note("reading the prime ..." if request.prime is not None else "starting ...")
         if index is not None:
-            return generate_avoiding_copies(
-                request, model, index, limit, progress.update, lambda pieces: progress.note(f"{pieces} drawn again ...")
-            )
-        result = generate(request, model, progress.update)
+
+            def on_again(pieces: int) -> None:
+                progress.note(f"{pieces} drawn again ...")
+
+            return generate_avoiding_copies(request, model, index, limit, progress.update, on_again, stop.asked)
+        result = generate(request, model, progress.update, stop.asked)
         # The index is read only now: it takes a second, for which the first note need not wait.
         progress.note("comparing with the training set ...")
         result, remark = compare_with_training(result, arguments.checkpoint)
@@ -275,6 +279,7 @@ def _report(
             "first_note_seconds": round(result.first_note_at - began, 3),
             "latents": result.settings.latents,
             "context": result.settings.context,
+            "stopped": first.asked is not None,
             "ended": [sample.provenance.ended for sample in result.samples],
             "memorisation": [sample.provenance.memorisation for sample in result.samples],
         }
@@ -282,6 +287,7 @@ def _report(
     if not arguments.quiet:
         after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])
+        names = f"stopped; {names}" if first.asked is not None else names
         lengths = [sample.provenance.ended or result.settings.seconds for sample in result.samples]
         shown = ", ".join(f"{seconds:g}" for seconds in lengths) if result.settings.end else f"{lengths[0]:g}"
         print(

@@ -11,6 +11,7 @@ from pathlib import Path
 from musicgen.app.errors import BadInput
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, numbered
 from musicgen.app.settings import Settings
+from musicgen.model.stop import Stop
 
 
 def asked_for(arguments: argparse.Namespace) -> bool:
@@ -56,24 +57,28 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
             if arguments.prime is None
             else load_prompt(Path(arguments.prime), model, settings.prime_seconds, frames, listening.update)
         )
-        made = continue_recording(model, prompt, resolved, new_seed() if seed is None else seed, outs, progress.update)
+        chosen = new_seed() if seed is None else seed
+        with Stop() as stop:
+            made = continue_recording(model, prompt, resolved, chosen, outs, progress.update, stop.asked)
     wall = time.perf_counter() - began
     if prompt is not None and prompt.remarks and not arguments.quiet:
         print(f"musicgen: {arguments.prime}: {'; '.join(prompt.remarks)}", file=sys.stderr)
     if arguments.json:
-        report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": settings.seconds}
+        report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": round(made.seconds, 3)}
+        report["stopped"] = bool(stop)
         report |= {"prime_seconds": round(prompt.seconds, 3) if prompt is not None else 0.0}
         report |= {"wall_seconds": round(wall, 3), "first_sound_seconds": round(made.first_sound_at - began, 3)}
         report |= {"latents": resolved.latents, "context": resolved.context}
         print(json.dumps(report))
     if not arguments.quiet:
         after = f" after {prompt.seconds:.1f} s of {Path(arguments.prime).name}" if prompt is not None else ""
+        names = ("stopped; " if stop else "") + ", ".join(map(str, outs))
         print(
-            f"musicgen: {', '.join(map(str, outs))}: {settings.seconds:g} s of new sound{after}, seed {made.seed},"
+            f"musicgen: {names}: {made.seconds:.4g} s of new sound{after}, seed {made.seed},"
             f" {model.released.name}, {wall:.1f} s",
             file=sys.stderr,
         )
-    return 0
+    return stop.exit_code
 
 
 def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:

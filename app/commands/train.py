@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
+import os
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import number, whole
-from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write, is_disk_full
+from musicgen.app.progress import Progress
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import CodecRecipe, CodesRecipe, Recipe
@@ -18,6 +23,10 @@ if TYPE_CHECKING:
     AnyRecipe = Recipe | CodesRecipe | CodecRecipe
 
 # Options that change a number of the recipe; only those of the recipe's kind go with it.
+BATCH = (
+    "rows per step, over all devices: a multiple of 16 for MIDI, any number with --one-setting and for sound"
+    " (default: the preset's)"
+)
 CHANGES = ("steps", "batch", "dropout", "seed", "deterministic", "model_axis")
 
 
@@ -34,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="DIR", help="folder of the run; a stopped run is resumed")
     add("--start", metavar="NAME|DIR", help="fine-tune these weights (default: train from scratch)")
     add("--steps", type=whole, metavar="N", help="optimiser steps (default: the preset's)")
-    add("--batch", type=whole, metavar="B", help="rows per step, over all devices (default: the preset's)")
+    add("--batch", type=whole, metavar="B", help=BATCH)
     add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
     add("--seed", type=whole, metavar="S", help="seed of initialisation, data order and dropout (default: 0)")
     add("--deterministic", action="store_true", default=None, help="on a GPU, the same weights at every run; slower")
@@ -64,6 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say where the weights are and how to use them."""
+    with Shown(f"musicgen: training {arguments.preset} on {arguments.data} in {arguments.out} ...") as show:
+        code = _run(arguments, show)
+    from musicgen.model.training.stop import still_computing
+
+    if still_computing():  # in C++, where nothing ends it but the end of the process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace, show: Shown) -> int:
     try:
         import grain  # noqa: F401  # these two come with the extra and nothing here works without them
         import optax  # noqa: F401
@@ -75,11 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise EnvironmentProblem(f"training needs {error.name}: {install_command('train')}") from None
     from musicgen.app.training.job import Job
     from musicgen.data_prep.dataset.shards import ShardError
+    from musicgen.model.training.stop import Left
 
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
     _join_others(arguments.distributed)
     recipe = _changed(RECIPES[arguments.preset], arguments)
+    show.steps = 0 if getattr(recipe.train, "seconds", 0) else recipe.train.steps
     job = Job(
         arguments.preset,
         Path(arguments.data),
@@ -88,13 +111,64 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         samples=not arguments.no_samples,
         stop_after=float("inf") if arguments.stop_after is None else arguments.stop_after,
+        show=show,
     )
     try:
         return _train(recipe, job)
-    except (ShardError, ValueError) as error:
-        raise BadInput(str(error)) from None
-    except OSError as error:
-        raise cannot_write(error.filename or job.out, error) from None
+    except Left:
+        show("musicgen: stopped before the first step; run the same command again to begin", {})
+        return 0
+    except Exception as error:
+        if is_disk_full(error):  # whoever found it out
+            raise cannot_write(job.out, OSError(errno.ENOSPC, "")) from None
+        if isinstance(error, ShardError | ValueError):
+            raise BadInput(str(error)) from None
+        if isinstance(error, OSError):
+            raise cannot_write(error.filename or job.out, error) from None
+        raise
+
+
+class Shown:
+    """What is told of a run: a bar of its steps on a terminal, a line for each dispatch elsewhere.
+
+    A context.  What it does is said first: after a second at the latest, in which mistyped options are complained of.
+    """
+
+    def __init__(self, doing: str) -> None:
+        self.doing, self.lock = doing, threading.Lock()
+        self.timer = threading.Timer(1.0, self._say_what)
+        self.bar = Progress(0, "steps")
+        self.steps, self.first = 0, 0  # of the recipe; the one after which the clock begins: the first is compiled
+
+    def __enter__(self) -> Shown:
+        """Begin."""
+        self.timer.daemon = True
+        self.timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Clear the bar."""
+        self.timer.cancel()
+        self.bar.close()
+
+    def _say_what(self) -> None:
+        with self.lock:
+            if self.doing:
+                print(self.doing, file=sys.stderr, flush=True)
+            self.doing = ""
+
+    def __call__(self, line: str, figures: Mapping[str, float]) -> None:
+        """Steps move the bar; everything else is a line."""
+        self._say_what()
+        if not self.bar.terminal or "steps_per_second" not in figures:
+            self.bar.close()
+            print(line, file=sys.stderr, flush=True)
+            return
+        step = int(figures["step"])
+        self.first = self.first or step
+        self.bar.total = max(0, self.steps - self.first)
+        nats = f"  {figures['nats']:.3f} nats" if "nats" in figures else ""
+        self.bar.update(step - self.first, f"step {step:,}{nats}")
 
 
 def _join_others(distributed: str | None) -> None:
@@ -159,10 +233,7 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
         done, use = train_codec_on(recipe, job), f"musicgen codec encode in.wav --codec {weights} --out in.codes.npz"
     by_the_clock = getattr(recipe.train, "seconds", 0) > 0
     if done < recipe.train.steps and not by_the_clock:
-        print(
-            f"musicgen: stopped at step {done} of {recipe.train.steps}; run the same command again to resume",
-            file=sys.stderr,
-        )
+        job.show(f"musicgen: stopped at step {done} of {recipe.train.steps}; run the same command again to resume", {})
     else:
-        print(f"musicgen: done; try it: {use}", file=sys.stderr)
+        job.show(f"musicgen: done; try it: {use}", {})
     return 0

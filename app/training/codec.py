@@ -18,12 +18,13 @@ import numpy as np
 
 from musicgen.app.errors import BadInput
 from musicgen.app.training.job import WEIGHTS, Job
-from musicgen.checkpoints import codec_release
+from musicgen.checkpoints import CheckpointError, codec_release
 from musicgen.checkpoints.replace import replacing
 from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset.audio_shards import AudioSet, Crops
 from musicgen.model.codec.train import train_codec
 from musicgen.model.codec.validation import make_validate
+from musicgen.model.training.stop import still_computing
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import CodecRecipe
@@ -50,23 +51,47 @@ def train_codec_on(recipe: CodecRecipe, job: Job) -> int:
     )
     validate = make_validate(codec, config.losses, next(held_out)["wave"])
 
-    def at_checkpoint(step: int, params: Mapping[str, jax.Array], adversarial: bool) -> dict[str, float]:
-        """Score the fixed pieces, write the weights."""
-        figures = validate(params)
+    def release(
+        step: int, params: Mapping[str, jax.Array], adversarial: bool, figures: Mapping[str, float] = {}
+    ) -> None:
+        """Write the weights."""
         about = {"training": dataclasses.asdict(config), "validation": {"step": step, **figures}}
         arrays = {name: np.asarray(value) for name, value in params.items()}
         for name in (WEIGHTS,) if adversarial else (WEIGHTS, BEFORE):
             codec_release.release(job.out / name, codec, arrays, about, job.card("A codec", step))
+
+    def at_checkpoint(step: int, params: Mapping[str, jax.Array], adversarial: bool) -> dict[str, float]:
+        """Score the fixed pieces, write the weights."""
+        figures = validate(params)
+        release(step, params, adversarial, figures)
         return figures
 
-    state = train_codec(config, crops, job.out, at_checkpoint=at_checkpoint, stop_after=job.stop_after)
-    choose(job.out)
+    state = train_codec(
+        config,
+        crops,
+        job.out,
+        at_checkpoint=at_checkpoint,
+        at_stop=release,
+        released=lambda step: _steps_of(job.out / WEIGHTS) == step,
+        show=job.show,
+        stop_after=job.stop_after,
+    )
+    if not still_computing():
+        choose(job.out)
     return int(state.step)
+
+
+def _steps_of(folder: Path) -> int | None:
+    """The steps that a codec in a run's folder was trained for; None if there is none that is whole."""
+    try:
+        return int(codec_release.load(folder).about["validation"]["step"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
 
 
 def choose(out: Path) -> None:
     """Make `weights` of a run those that are better by the goals: the last, unless only the earlier reach them."""
-    if not (out / BEFORE).is_dir() or _good(out / WEIGHTS) or not _good(out / BEFORE):
+    if None in (_steps_of(out / BEFORE), _steps_of(out / WEIGHTS)) or _good(out / WEIGHTS) or not _good(out / BEFORE):
         return
     with replacing(out / WEIGHTS) as new:
         shutil.copytree(out / BEFORE, new, dirs_exist_ok=True)

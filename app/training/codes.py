@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput
-from musicgen.app.training.job import WEIGHTS, Job, history, open_start
+from musicgen.app.training.job import WEIGHTS, Job, history, is_released, open_start, warn_of_no_validation
 from musicgen.data_prep.dataset.code_rows import CodeRows, frames_of
 from musicgen.data_prep.dataset.codes import CodeSet
 from musicgen.model.evaluate import nats_of_pieces
@@ -45,13 +46,20 @@ def train_codes(recipe: CodesRecipe, job: Job) -> int:
     pieces = [frames_of(held_out.codes(i)[:longest]) for i in range(count)]
     M, N = config.model.latents, config.model.context
 
+    if not pieces:
+        warn_of_no_validation(job)
+
+    def release(step: int, params: dict[str, Any], figures: Mapping[str, float] = {}) -> None:
+        """Write the weights."""
+        about = {"steps": step, "training": dataclasses.asdict(config), **figures, **history(start)}
+        card, arrays = job.card("A model of sound", step), jax.device_get(params)
+        checkpoints.release(job.out / WEIGHTS, config.model, arrays, tokenizer, about, card)
+
     def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
         """Score some of validation, write the weights."""
         nats = list(nats_of_pieces(config.model, params, pieces, latents=M, context=N, dtype=config.compute))
         figures = {"validation_nats": float(np.concatenate(nats).mean())} if nats else {}
-        about = {"steps": step, "training": dataclasses.asdict(config), **figures, **history(start)}
-        card, arrays = job.card("A model of sound", step), jax.device_get(params)
-        checkpoints.release(job.out / WEIGHTS, config.model, arrays, tokenizer, about, card)
+        release(step, params, figures)
         return figures
 
     state = train(
@@ -60,6 +68,9 @@ def train_codes(recipe: CodesRecipe, job: Job) -> int:
         job.out,
         start=None if start is None else start.params,
         at_checkpoint=at_checkpoint,
+        at_stop=release,
+        released=lambda step: is_released(job, step),
+        show=job.show,
         stop_after=job.stop_after,
     )
     return int(state.step)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import cannot_use
+from musicgen.model.training.metrics import Show, print_figures
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -20,7 +21,7 @@ class Job:
 
     start: released weights to begin with, a name or a folder; None: fresh ones.
     workers: processes that prepare data.  samples: whether checkpoints write some music, too.
-    stop_after: seconds after which the run saves and leaves.
+    stop_after: seconds after which the run saves and leaves.  show: where lines about the run go.
     """
 
     preset: str
@@ -30,11 +31,29 @@ class Job:
     workers: int = 0
     samples: bool = True
     stop_after: float = float("inf")
+    show: Show = print_figures
 
     def card(self, kind: str, step: int) -> str:
         """A card for weights of this run, as Markdown."""
         start = f" --start {self.start}" if self.start else ""
         return f"# {kind} of your own\n\nTrained with `musicgen train --preset {self.preset}{start}`, step {step}.\n"
+
+
+def warn_of_no_validation(job: Job) -> None:
+    """A line if there is nothing to score a model by."""
+    job.show(
+        f"musicgen: {job.data} has no validation piece: nothing tells how well it does on music it has not seen", {}
+    )
+
+
+def is_released(job: Job, step: int) -> bool:
+    """Whether the weights of this step are whole in the run's folder."""
+    from musicgen import checkpoints
+
+    try:
+        return checkpoints.load(job.out / WEIGHTS).about.get("steps") == step
+    except checkpoints.CheckpointError:
+        return False
 
 
 def open_start(job: Job) -> Released | None:

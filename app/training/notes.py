@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,20 @@ from jax.experimental.multihost_utils import process_allgather
 
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput
-from musicgen.app.training.job import WEIGHTS, Job, history, open_start
+from musicgen.app.output import write_bytes
+from musicgen.app.training.job import WEIGHTS, Job, history, is_released, open_start, warn_of_no_validation
 from musicgen.checkpoints.training_files import read_training_files, write_training_files
 from musicgen.data_prep.dataset.loader import batches, evaluation_pieces
 from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.vocabulary import VOCABULARY, VOCABULARY_2
 from musicgen.model.evaluate import nats_of_pieces
+from musicgen.model.training.stop import still_computing
 from musicgen.model.training.train import train
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import Recipe
+    from musicgen.checkpoints import Released
 
 SAMPLE_SECONDS = 30
 
@@ -54,22 +58,27 @@ def train_notes(recipe: Recipe, job: Job) -> int:
         host_count=hosts,
         workers=job.workers,
     )
-    files = {item["sha256"] for item in ShardSet(job.data, "train").items}
-    files |= read_training_files(start.folder) if start is not None else set()
+    files = _files(job, start)
     pieces = [tokens for _, tokens in evaluation_pieces(job.data, "validation")]
     pieces = pieces[:: max(1, len(pieces) // recipe.validation_pieces)][: recipe.validation_pieces]
+    if not pieces:
+        warn_of_no_validation(job)
 
-    def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
-        """Score some of validation, write the weights, write a sample."""
-        figures = _score(recipe, params, pieces)
+    def release(step: int, params: dict[str, Any], figures: Mapping[str, float] = {}) -> None:
+        """Write the weights."""
         arrays = process_allgather(params, tiled=True) if hosts > 1 else jax.device_get(params)
         if jax.process_index() == 0:
             about = {"steps": step, "training": dataclasses.asdict(config), **figures, **history(start)}
             card = job.card("A model", step)
             checkpoints.release(job.out / WEIGHTS, config.model, arrays, tokenizer, about, card)
             write_training_files(job.out / WEIGHTS, files)
-            if job.samples:
-                _write_sample(job.out, step)
+
+    def at_checkpoint(step: int, params: dict[str, Any]) -> dict[str, float]:
+        """Score some of validation, write the weights, write a sample."""
+        figures = _score(recipe, params, pieces)
+        release(step, params, figures)
+        if job.samples and jax.process_index() == 0:
+            _write_sample(job.out, step)
         return figures
 
     try:
@@ -79,11 +88,21 @@ def train_notes(recipe: Recipe, job: Job) -> int:
             job.out,
             start=None if start is None else start.params,
             at_checkpoint=at_checkpoint,
+            at_stop=release,
+            released=lambda step: is_released(job, step),
+            show=job.show,
             stop_after=job.stop_after,
         )
     finally:
-        rows.close()
+        if not still_computing():  # and reading
+            rows.close()
     return int(state.step)
+
+
+def _files(job: Job, start: Released | None) -> frozenset[str]:
+    """The hashes of all files that the weights will have been trained on."""
+    before = read_training_files(start.folder) if start is not None else frozenset()
+    return before | {item["sha256"] for item in ShardSet(job.data, "train").items}
 
 
 def _score(recipe: Recipe, params: dict[str, Any], pieces: list[np.ndarray]) -> dict[str, float]:
@@ -112,4 +131,4 @@ def _write_sample(out: Path, step: int) -> None:
     made = generate(Request(Settings(seconds=SAMPLE_SECONDS), None, seed=1), model)
     folder = out / "samples"
     folder.mkdir(exist_ok=True)
-    (folder / f"step-{step:06}.mid").write_bytes(midi_file(made.samples[0], None))
+    write_bytes(folder / f"step-{step:06}.mid", midi_file(made.samples[0], None))

@@ -9,9 +9,7 @@ has so many steps, or so many seconds of a machine that is lent; in the second c
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +29,10 @@ from musicgen.model.codec.quantizer import kmeans_init
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.step import CODEBOOKS, CodecState, CodecTrainConfig, bind_codec, codec_step, optimizer
 from musicgen.model.parameters import Parameters
-from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run
-from musicgen.model.training.metrics import Metrics
-from musicgen.model.training.stop import Stop
+from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
+from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
+from musicgen.model.training.saving import Saving
+from musicgen.model.training.stop import COMPUTING, Left, StopRun
 from musicgen.model.training.train import Batches
 
 CodecSteps = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]
@@ -44,7 +43,9 @@ def make_codec_steps(config: CodecTrainConfig, adversarial: bool) -> jax.stages.
     """The function (state, waves [k, B, T], progress 0..1) -> (state after k steps, metrics of each step [k])."""
     root = jax.random.key(config.seed)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    donated = () if jax.default_backend() == "cpu" else (0,)  # on a CPU the state of before can still be saved
+
+    @functools.partial(jax.jit, donate_argnums=donated)
     def codec_steps(
         state: CodecState, waves: jax.Array, progress: jax.Array
     ) -> tuple[CodecState, dict[str, jax.Array]]:
@@ -111,7 +112,7 @@ class Programs:
         self.config, self.later = config, None
         compile_codec_steps(config, adversarial)
         if not adversarial and config.adversarial_from < 1:
-            background = ThreadPoolExecutor(1)
+            background = ThreadPoolExecutor(1, COMPUTING)
             self.later = background.submit(compile_codec_steps, config, True)
             background.shutdown(wait=False)
 
@@ -143,13 +144,18 @@ def train_codec(
     folder: Path,
     *,
     at_checkpoint: Callable[[int, Parameters, bool], dict[str, float]] = lambda step, params, adversarial: {},
+    at_stop: Callable[[int, Parameters, bool], None] = lambda step, params, adversarial: None,
+    released: Callable[[int], bool] = lambda step: True,
+    show: Show = print_figures,
     stop_after: float = float("inf"),
 ) -> CodecState:
-    """Train to the end, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint.
+    """Train to the end, or until SIGTERM, Ctrl-C or `stop_after` seconds, going on from `folder`'s newest checkpoint.
 
     `batches` gives {"wave": f32 [B, T]}; `at_checkpoint` gets the averaged parameters as plain kernels and whether
-    discriminators had a part in them, and its figures join the metrics.  There is always a checkpoint before the first
-    step with discriminators.  Raises ValueError if T is not whole frames or the checkpoints are of another codec.
+    discriminators had a part in them; it, `at_stop` and `released` are as those of model/training/train.py.  There is
+    always a checkpoint before the first step with discriminators.  Raises ValueError if T is not whole frames, the
+    checkpoints are of another codec or the loss is no number any more; Left if there is a signal before there is
+    anything.
     """
     if config.samples % config.codec.hop:
         raise ValueError("samples must be a multiple of the hop")
@@ -158,39 +164,59 @@ def train_codec(
     mesh = devices()
     with (
         closing(Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)) as checkpoints,
-        closing(Metrics(folder)) as metrics,
-        Stop(stop_after) as stop,
+        closing(Metrics(folder, show)) as metrics,
+        StopRun(stop_after) as stop,
     ):
         everywhere = NamedSharding(mesh, PartitionSpec())
-        state, saved = checkpoints.restore(jax.jit(lambda: init_codec_state(config), out_shardings=everywhere)())
+        with stop.at_once():
+            state, saved = checkpoints.restore(jax.jit(lambda: init_codec_state(config), out_shardings=everywhere)())
+        adversarial = saved is not None and saved["adversarial"]
         if saved is not None:
             batches.set_state(saved["reader"])
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        step, leave, adversarial = int(state.step), False, saved is not None and saved["adversarial"]
-        programs = Programs(config, adversarial or config.adversarial_from <= 0)
-        waves = waves_on_devices(batches, config, step, mesh)
-        if saved is None and waves is not None:
-            state = jax.block_until_ready(jax.device_put(init_codebooks(state, waves, config), everywhere))
+        write_settings(folder, config)
+        run = Saving(checkpoints, metrics, stop, int(state.step), None)
+        waves, leave = waves_on_devices(batches, config, run.step, mesh), False
+        if waves is None and not released(run.step):
+            run.finish(at_checkpoint, weight_norm.fold(state.average), adversarial)
+        elif waves is not None:
+            show(COMPILING, {})
+        with stop.at_once():
+            programs = Programs(config, adversarial or config.adversarial_from <= 0)
+            if saved is None and waves is not None:
+                state = jax.block_until_ready(jax.device_put(init_codebooks(state, waves, config), everywhere))
         pace = Pace(config, 0.0 if saved is None else saved["progress"])
+
+        def dispatch(
+            state: CodecState, waves: jax.Array, progress: float
+        ) -> tuple[CodecState, jax.Array | None, dict[str, float]]:
+            """The steps of these waves: the state after them, the next waves, and figures."""
+            k = waves.shape[0]
+            state, figures = programs.of(adversarial, k)(state, waves, jax.device_put(np.float32(progress), everywhere))
+            ahead = waves_on_devices(batches, config, run.step + k, mesh)  # while the device works
+            return state, ahead, {name: float(np.mean(x)) for name, x in jax.device_get(figures).items()}
+
+        def save(state: CodecState, finish: Callable[..., dict[str, float] | None]) -> None:
+            about = {"reader": run.reader, "progress": pace.progress(run.step), "adversarial": adversarial}
+            run.save(state, about)
+            run.finish(finish, weight_norm.fold(state.average), adversarial)
+
         while waves is not None and not leave:
-            reader = batches.get_state()  # after exactly the waves of the steps up to the end of this dispatch
-            dispatched, progress = time.monotonic(), pace.progress(step)
+            ahead, began, k, progress = batches.get_state(), time.monotonic(), waves.shape[0], pace.progress(run.step)
             if progress >= config.adversarial_from and not adversarial:
-                if step:  # what spectra alone have taught
-                    metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), False))
+                if run.step:  # what spectra alone have taught
+                    run.finish(at_checkpoint, weight_norm.fold(state.average), False)
                 adversarial = True
-            k, step = waves.shape[0], step + waves.shape[0]
-            program = programs.of(adversarial, k)
-            state, figures = program(state, waves, jax.device_put(np.float32(progress), everywhere))
-            waves = waves_on_devices(batches, config, step, mesh)  # while the device works
-            values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
-            metrics.write(step, **values, progress=progress, steps_per_second=k / (time.monotonic() - dispatched))
-            leave = stop.should_stop() or waves is None or pace.progress(step) >= 1
-            if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
-                saved = {"reader": reader, "progress": pace.progress(step), "adversarial": adversarial}
-                checkpoints.save(step, state, saved)  # first: who sent SIGTERM may not wait for long
-                metrics.write(step, **at_checkpoint(step, weight_norm.fold(state.average), adversarial))
-    return state
+            try:
+                state, waves, values = run.dispatch(dispatch, state, waves, progress)
+            except Left:
+                break
+            run.advance(k, ahead, values | {"progress": progress}, k / (time.monotonic() - began))
+            leave = stop.should_stop() or waves is None or pace.progress(run.step) >= 1
+            if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
+                save(state, at_stop if stop else at_checkpoint)
+        if run.step > run.saved:
+            save(state, at_stop)
+    return state._replace(step=jnp.int32(run.step))
 
 
 def waves_on_devices(batches: Any, config: CodecTrainConfig, step: int, mesh: Mesh) -> jax.Array | None:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
 
+Show = Callable[[str, Mapping[str, float]], None]  # a line about a run, and the figures in it, if there are any
+COMPILING = "musicgen: compiling a step, which takes seconds to minutes; until then Ctrl-C ends at once ..."
+
+
+def print_figures(line: str, figures: Mapping[str, float]) -> None:
+    """On stderr."""
+    print(line, file=sys.stderr, flush=True)
+
 
 class Metrics:
-    """Writes metrics.jsonl and TensorBoard events into a run's folder, and a line on stderr; one process does."""
+    """Writes metrics.jsonl and TensorBoard events into a run's folder, and shows a line; one process does."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, show: Show = print_figures):
+        self.show = show
         self.writes = jax.process_index() == 0
         if self.writes:
             from tensorboardX import SummaryWriter  # only a run needs it: a machine with a GPU may lack it
@@ -28,7 +38,7 @@ class Metrics:
             return
         record = {"step": step, "seconds": round(time.monotonic() - self.began, 2), **values}
         print(json.dumps(record), file=self.lines, flush=True)
-        print(" ".join(f"{name} {value:.4g}" for name, value in record.items()), file=sys.stderr, flush=True)
+        self.show(" ".join(f"{name} {value:.4g}" for name, value in record.items()), record)
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
 

@@ -1,36 +1,90 @@
-"""When a run saves and leaves before its end."""
+"""When a run saves and leaves before its end, and how soon."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
+from musicgen.model.stop import Stop
 
-class Stop:
-    """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together.
+Result = TypeVar("Result")
+COMPUTING = "computing of a training run"  # the name of its threads
+PATIENCE = 1.5  # seconds that a computation still has when the run is to stop: it has five in all
+POLL = 0.1
 
-    A context: at its end the signals mean again what they meant before.
-    """
+
+class Left(Exception):
+    """The run is to stop, and a computation is not done, or not begun; nobody waits for it."""
+
+
+class StopRun(Stop):
+    """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together."""
 
     def __init__(self, after: float) -> None:
-        self.deadline, self.signalled = time.monotonic() + after, False
-
-    def __enter__(self) -> Stop:
-        self.before = {name: signal.signal(name, self._note) for name in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name, handler in self.before.items():
-            signal.signal(name, signal.SIG_DFL if handler is None else handler)
-
-    def _note(self, *_: object) -> None:
-        self.signalled = True
+        super().__init__()
+        self.deadline = time.monotonic() + after
 
     def should_stop(self) -> bool:
         """True on every process as soon as the first process has a reason."""
-        here = self.signalled or time.monotonic() > self.deadline
+        here = bool(self) or time.monotonic() > self.deadline
         return bool(broadcast_one_to_all(np.int32(here))) if jax.process_count() > 1 else here
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let signals end the process at once: nothing is lost here, and JAX hears none while it compiles.
+
+        Raises Left if there was one.
+        """
+        if self:
+            raise Left
+        ours = {name: signal.getsignal(name) for name in self._before}
+        for name in ours:
+            signal.signal(name, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            for name, handler in ours.items():
+                signal.signal(name, handler)
+
+    def wait_for(self, compute: Callable[..., Result], *given: Any, patience: float = PATIENCE) -> Result:
+        """What compute(*given) comes to.  It goes on in a thread, so that the main one hears signals.
+
+        Raises Left if there is a signal and it is not done so many seconds later.  Several processes always wait, since
+        they compute together.
+        """
+        if jax.process_count() > 1:
+            return compute(*given)
+        done: list[Result] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                done.append(compute(*given))
+            except BaseException as error:  # for the main thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name=COMPUTING, daemon=True)
+        thread.start()
+        left_at = float("inf")
+        while thread.is_alive() and time.monotonic() < left_at:
+            thread.join(POLL)
+            if self and left_at == float("inf"):
+                left_at = time.monotonic() + patience
+        if failed:
+            raise failed[0]
+        if not done:
+            raise Left
+        return done[0]
+
+
+def still_computing() -> bool:
+    """Whether something that nobody waits for goes on: the process can only end by os._exit."""
+    return any(thread.name.startswith(COMPUTING) for thread in threading.enumerate())

@@ -7,9 +7,7 @@ checkpoint (on a GPU if it is `deterministic`; else with the same rows and dropo
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -25,12 +23,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from musicgen.model import parameters
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run
+from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import contexts_of, loss_of
-from musicgen.model.training.metrics import Metrics
+from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.optimizer import optimizer
-from musicgen.model.training.stop import Stop
+from musicgen.model.training.saving import Saving
+from musicgen.model.training.stop import Left, StopRun
 
 SAMPLED_WITHIN = 0.2  # share of a run over which `sampled_rate` is reached
 
@@ -79,7 +78,9 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
 
     options = GPU_OPTIONS if jax.default_backend() == "gpu" else None
 
-    @functools.partial(jax.jit, donate_argnums=0, compiler_options=options)
+    donated = () if jax.default_backend() == "cpu" else (0,)  # on a CPU the state of before can still be saved
+
+    @functools.partial(jax.jit, donate_argnums=donated, compiler_options=options)
     def train_steps(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         return jax.lax.scan(one_step, state, rows)
 
@@ -120,13 +121,19 @@ def train(
     rules: Rules = Rules(),
     start: Mapping[str, np.ndarray] | None = None,
     at_checkpoint: Callable[[int, Parameters], dict[str, float]] = lambda step, params: {},
+    at_stop: Callable[[int, Parameters], None] = lambda step, params: None,
+    released: Callable[[int], bool] = lambda step: True,
+    show: Show = print_figures,
     stop_after: float = float("inf"),
 ) -> TrainState:
-    """Train to config.steps, or until SIGTERM or `stop_after` seconds, going on from `folder`'s newest checkpoint, or
-    from parameters `start` (see `init_state`) if there is none.
+    """Train to config.steps, or until SIGTERM, Ctrl-C or `stop_after` seconds, going on from `folder`'s newest
+    checkpoint, or from parameters `start` (see `init_state`) if there is none.
 
-    `at_checkpoint` may validate (its figures join the metrics) and write samples.  Raises ValueError if the batch is
-    not whole groups or the folder's checkpoints are of another model.
+    `at_checkpoint` may validate (its figures join the metrics) and write samples; `at_stop` comes in its place when
+    somebody waits for the end; `released` says whether it has done all for a step that an earlier run has saved.  On a
+    CPU a step may take minutes: what a signal interrupts is left undone.  Raises ValueError if the batch is not whole
+    groups, the folder's checkpoints are of another model or the loss is no number any more; Left if there is a signal
+    before there is anything.
     """
     train_steps = make_train_steps(config)
     refuse_another_run(folder, "model", config.model)
@@ -134,30 +141,45 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with (
         closing(Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)) as checkpoints,
-        closing(Metrics(folder)) as metrics,
-        Stop(stop_after) as stop,
+        closing(Metrics(folder, show)) as metrics,
+        StopRun(stop_after) as stop,
     ):
-        state, reader = checkpoints.restore(init_state(config, mesh, rules, start))
+        with stop.at_once():
+            state, reader = checkpoints.restore(init_state(config, mesh, rules, start))
         if reader is not None:
             batches.set_state(reader)
         if jax.process_index() == 0:
-            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        step, leave = int(state.step), False
+            write_settings(folder, config)
+        run = Saving(checkpoints, metrics, stop, int(state.step), reader)
 
-        def read() -> jax.Array:
-            return rows_on_devices(batches, min(config.steps_per_dispatch, config.steps - step), mesh, rules)
-
-        rows = read() if step < config.steps else None
-        while rows is not None and not leave:
-            reader = batches.get_state()  # after exactly the rows of the steps up to the end of this dispatch
-            dispatched = time.monotonic()
+        def dispatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, jax.Array | None, dict[str, float]]:
+            """The steps of these rows: the state after them, the next rows, and figures."""
+            step = run.step + rows.shape[0]
             state, figures = train_steps(state, rows)
-            k, step = rows.shape[0], step + rows.shape[0]
-            rows = read() if step < config.steps else None  # while the device works
-            values = {name: float(np.mean(value)) for name, value in jax.device_get(figures).items()}
-            metrics.write(step, **values, steps_per_second=k / (time.monotonic() - dispatched))
+            rows_ahead = read(step)  # while the device works
+            return state, rows_ahead, {name: float(np.mean(x)) for name, x in jax.device_get(figures).items()}
+
+        def read(step: int) -> jax.Array | None:
+            count = min(config.steps_per_dispatch, config.steps - step)
+            return rows_on_devices(batches, count, mesh, rules) if count > 0 else None
+
+        rows, leave = read(run.step), False
+        if rows is None and not released(run.step):
+            run.finish(at_checkpoint, state.params)
+        elif rows is not None:
+            show(COMPILING, {})
+        while rows is not None and not leave:
+            ahead, began, k = batches.get_state(), time.monotonic(), rows.shape[0]  # ahead: after exactly these rows
+            try:
+                state, rows, values = run.dispatch(dispatch, state, rows)
+            except Left:
+                break
+            run.advance(k, ahead, values, k / (time.monotonic() - began))
             leave = stop.should_stop() or rows is None
-            if leave or step // config.checkpoint_every > (step - k) // config.checkpoint_every:
-                checkpoints.save(step, state, reader)  # first: who sent SIGTERM may not wait for long
-                metrics.write(step, **at_checkpoint(step, state.params))
-    return state
+            if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
+                run.save(state)
+                run.finish(at_stop if stop else at_checkpoint, state.params)
+        if run.step > run.saved:
+            run.save(state)
+            run.finish(at_stop, state.params)
+    return state._replace(step=jnp.int32(run.step))

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicgen.app.replay import read_generated
+from musicgen.data_prep import read_midi
+
 HERE = Path(__file__).parent
 REAL = (sys.executable, "-m", "musicgen.app")
 FAKE = (sys.executable, str(HERE / "fake_engine.py"))  # the same command, but its model is made up
@@ -260,18 +263,23 @@ def slow_generation(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(launched(command), cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def test_ctrl_c_while_generating(tmp_path: Path, prime_file: Path) -> None:
-    """Exit code 130, one line, no file."""
-    before = listing(tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_generating(tmp_path: Path, prime_file: Path, number: signal.Signals) -> None:
+    """Within seconds the music made so far is there, whole; its facts say so, and a line does."""
     with slow_generation(tmp_path) as process:
         assert process.stdout is not None and process.stdout.readline() == "drawing\n"
-        process.send_signal(signal.SIGINT)
+        time.sleep(1)  # for a few notes
+        process.send_signal(number)
         try:
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, errors) == (130, "musicgen: error: stopped; nothing more is written\n")
-    assert listing(tmp_path) == before
+    assert process.returncode == 128 + number, errors
+    made = read_generated(tmp_path / "new.mid").provenance
+    assert made.asked == 80_000.0 and 0 < made.settings.seconds < 1000
+    music, remarks = read_midi((tmp_path / "new.mid").read_bytes())
+    assert len(music) > made.prime_notes and not remarks
+    assert sorted(listing(tmp_path)) == ["new.mid", "prime.mid"]
 
 
 def test_ctrl_c_while_starting(tmp_path: Path, prime_file: Path) -> None:

@@ -14,7 +14,7 @@ from musicgen.app import cli, generate
 from musicgen.app import novelty as apart
 from musicgen.app import provenance as facts
 from musicgen.app.errors import BadInput
-from musicgen.app.prime import make_prime
+from musicgen.app.prime import make_prime, read_prime
 from musicgen.app.replay import GeneratedFile, replay
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi, write_midi
@@ -295,3 +295,32 @@ def test_a_piece_from_nothing_begins_with_its_first_note(fake: ModuleType, end: 
                 assert replay(generated, None, fake.fake_model()) == generated.data
         assert '"trimmed"' not in old.samples[0].provenance.to_json()
     assert silent > 5
+
+
+@pytest.mark.parametrize("options", [{}, {"num_samples": 3}, {"end": True}])
+@pytest.mark.parametrize("primed", [True, False])
+def test_a_stopped_piece_is_one_that_was_asked_to_be_shorter(
+    fake: ModuleType, prime_file: Path, options: dict[str, int | bool], primed: bool
+) -> None:
+    """Its facts say what was asked for and what there is, and it is made again byte for byte."""
+    prime = read_prime(prime_file, None)[0] if primed else None
+    told: list[float] = []
+    request = generate.Request(Settings(seconds=300.0, **options), prime, seed=3)
+    model = fake.fake_model()
+    result = generate.generate(request, model, told.append, lambda: told[-1] > 20)
+    for number, sample in enumerate(result.samples, start=1):
+        made = sample.provenance
+        assert (made.asked, made.sample, made.settings.end) == (300.0, number, False)
+        assert 20 < made.settings.seconds == result.settings.seconds < 60
+        data = generate.midi_file(sample, None)
+        again = facts.Provenance.from_json(made.to_json())
+        assert again == made and replay(GeneratedFile(data, again, None), prime, model) is not None
+        shorter = generate.Request(made.settings, prime, 3, made.trimmed)
+        other = generate.generate(shorter, model).samples[number - 1]
+        np.testing.assert_array_equal(other.tokens, sample.tokens)
+        assert other.provenance.asked is None and "asked" not in other.provenance.to_json()
+
+
+def test_stopped_before_the_first_note_there_is_no_piece(fake: ModuleType) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        generate.draw(iter([np.array([[fake.TIME_SHIFT]], np.int16)]), 1, 10.0, lambda seconds: None, lambda: True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 import soundfile
 
 from musicgen import checkpoints
-from musicgen.app import cli
+from musicgen.app import cli, progress
 from musicgen.app.commands import train as train_command
 from musicgen.app.recipes import CODECS, CODES, NOTES, RECIPES
 from musicgen.app.training.codec import choose
 from musicgen.checkpoints import codec_release
+from musicgen.checkpoints.training_files import read_training_files
 from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
 from musicgen.model import parameters
 from musicgen.model.codec.soundstream import SoundStream
@@ -195,3 +197,60 @@ def test_which_weights_of_a_codec_are_released(
 
 def test_every_recipe_has_a_kind() -> None:
     assert list(RECIPES) == [*NOTES, *CODES, *CODECS]
+
+
+def test_the_weights_of_a_run_that_is_done_are_there(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed after the last checkpoint and before their release: what is said to be done is whole, and its last."""
+    train = ("train", "--preset", "toy", "--data", shards, "--no-samples", "--out", tmp_path)
+    assert run(capsys, *train, "--stop-after", 0)[0] == 0
+    shutil.copytree(tmp_path / "weights", tmp_path / "older")
+    code, said = run(capsys, *train)
+    assert code == 0 and "compiling" in said
+    last = checkpoints.load(tmp_path / "weights").sha256
+    for harm in (lambda folder: None, lambda folder: (folder / "config.json").write_text("{")):
+        shutil.rmtree(tmp_path / "weights")
+        shutil.copytree(tmp_path / "older", tmp_path / "weights")
+        harm(tmp_path / "weights")
+        code, said = run(capsys, *train)
+        assert code == 0 and "musicgen: done" in said and "compiling" not in said
+        assert checkpoints.load(tmp_path / "weights").sha256 == last
+    assert len(read_training_files(tmp_path / "weights")) == 2
+
+
+def test_no_validation_piece(
+    tmp_path: Path, piece: Callable[..., Performance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line says so."""
+    write_midi(piece(80, 0), tmp_path / "0.mid")
+    (tmp_path / "splits.csv").write_text("split,midi_filename\ntrain,0.mid\n")
+    prep = ("prep", "--midi-dir", tmp_path, "--out", tmp_path / "set", "--workers", 0)
+    assert run(capsys, *prep)[0] == 0
+    train = ("train", "--preset", "toy", "--data", tmp_path / "set", "--out", tmp_path / "run", "--no-samples")
+    code, said = run(capsys, *train, "--stop-after", 0)
+    assert code == 0 and "has no validation piece" in said
+
+
+def test_weights_of_nan_do_not_load(tmp_path: Path) -> None:
+    """Or else they would generate for ever."""
+    params = {name: np.zeros(shape, np.float32) for name, shape in sorted(parameters.shapes(TOY).items())}
+    params["embedding"][3, 2] = np.nan
+    checkpoints.release(tmp_path / "nan", TOY, params, VOCABULARY.to_json(), {}, "# NaN\n")
+    with pytest.raises(checkpoints.CheckpointError, match="embedding is not finite"):
+        checkpoints.load(tmp_path / "nan")
+
+
+def test_what_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """First what it does, then a bar of the steps; lines for the rest."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(progress, "REDRAW", 0.0)
+    with train_command.Shown("training ...") as show:
+        show.steps = 30
+        show("compiling", {})
+        for step in (10, 20, 30):
+            show("a line", {"step": step, "nats": 2.5, "steps_per_second": 1.0})
+        show("validation_nats 2", {"step": 30, "validation_nats": 2.0})
+    said = capsys.readouterr().err
+    assert said.startswith("training ...\ncompiling\n") and "a line" not in said
+    assert "20 / 20 steps" in said and "step 30  2.500 nats" in said and "validation_nats 2\n" in said

@@ -7,11 +7,16 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +30,13 @@ from musicgen.app.recipes import NOTES
 from musicgen.model import attention, parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.stop import SIGNALS
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import Dropout, contexts_of, loss_of
+from musicgen.model.training.metrics import Metrics
+from musicgen.model.training.saving import Saving
+from musicgen.model.training.stop import Left, StopRun, still_computing
 from musicgen.model.training.train import TrainState, init_state, make_train_steps, train
 
 PROGRAM = Path(toy_training.__file__)
@@ -363,3 +372,100 @@ def test_state_is_a_tree_of_arrays(whole: tuple[Path, dict[str, np.ndarray]]) ->
     assert int(arrays[".step"]) == RUN.steps
     assert sum(name.startswith(".params") for name in arrays) == len(parameters.shapes(RUN.model))
     assert TrainState._fields == ("step", "params", "opt_state")
+
+
+def checkpointed(folder: Path, every: int = 2) -> TrainConfig:
+    """The toy run with a checkpoint every few steps, all of them kept."""
+    return dataclasses.replace(RUN, checkpoint_every=every, keep_checkpoints=8)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Put aside with a line, and the run becomes what it would have become; if all are damaged, nothing is touched."""
+    config = checkpointed(tmp_path)
+    train(config, Counting(), tmp_path)
+    for path in (tmp_path / "checkpoints" / "8").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    shutil.rmtree(tmp_path / "checkpoints" / "6" / "state")
+    assert_same(arrays_of(train(config, Counting(), tmp_path)), whole[1])
+    said = capsys.readouterr().err
+    assert "the checkpoint of step 8 is damaged" in said and "the checkpoint of step 6 is damaged" in said
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["2", "4", "6", "8", "damaged-6", "damaged-8"]
+    for step in ("2", "4", "6", "8"):
+        shutil.rmtree(tmp_path / "checkpoints" / step / "state")
+    with pytest.raises(ValueError, match="holds no checkpoint that can be read"):
+        train(config, Counting(), tmp_path)
+
+
+def test_damaged_settings(whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    """One line; ours are never half there."""
+    shutil.copytree(whole[0], tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text('{"model": {"vo')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        train(RUN, Counting(), tmp_path / "run")
+    assert not list(whole[0].glob("*.tmp"))
+
+
+def test_what_a_killed_run_left_undone_is_done(whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    """All steps are saved, but not what comes after: that comes, once."""
+    shutil.copytree(whole[0], tmp_path / "run")
+    seen: list[int] = []
+
+    def at_checkpoint(step: int, params: dict[str, jax.Array]) -> dict[str, float]:
+        seen.append(step)
+        return {}
+
+    for done in (False, True):
+        train(RUN, Counting(), tmp_path / "run", at_checkpoint=at_checkpoint, released=lambda step, done=done: done)
+        assert seen == [8]
+
+
+def test_a_run_whose_loss_is_no_number_ends(tmp_path: Path) -> None:
+    """At once, and what was saved before stays; in the step after it there would be nothing to save."""
+    config = checkpointed(tmp_path)
+    seen: list[int] = []
+
+    class Diverging(Metrics):
+        def write(self, step: int, **values: float) -> None:
+            seen.append(step)
+
+    with closing(Diverging(tmp_path)) as metrics, StopRun(math.inf) as stop:
+        run = Saving(SimpleNamespace(save=lambda *_: None), metrics, stop, 0, None)
+        run.advance(2, None, {"nats": 3.0}, 1.0)
+        run.save({})
+        for name, value in (("nats", math.nan), ("gradient_norm", math.inf)):
+            with pytest.raises(
+                ValueError, match=r"diverged: its loss is no number after step \d; the checkpoint of st"
+            ):
+                run.advance(2, None, {"nats": 3.0, name: value}, 1.0)
+    assert run.saved == 2 and seen == [2, 4, 6]
+    start = {name: np.full(shape, np.nan, np.float32) for name, shape in parameters.shapes(config.model).items()}
+    with pytest.raises(ValueError, match="diverged: its loss is no number after step 2; there is no checkpoint yet"):
+        train(RUN, Counting(), tmp_path / "run", start=start)
+    assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+
+
+def test_nobody_waits_long_for_a_step() -> None:
+    """A signal leaves undone what would take minutes, and not what is nearly done; outside of steps it is not kept."""
+    with StopRun(math.inf) as stop:
+        assert stop.wait_for(lambda x: x + 1, 1) == 2
+        with pytest.raises(ZeroDivisionError):
+            stop.wait_for(lambda: 1 / 0)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.should_stop() and stop.exit_code == 143
+        assert stop.wait_for(time.sleep, 0.2) is None
+        began, late = time.monotonic(), threading.Event()
+        with pytest.raises(Left):
+            stop.wait_for(late.wait, patience=0.3)
+        assert time.monotonic() - began < 5 and still_computing()
+        late.set()
+        with pytest.raises(Left), stop.at_once():
+            pass
+    with StopRun(math.inf) as stop:
+        handlers = [signal.getsignal(name) for name in SIGNALS]
+        with stop.at_once():
+            assert [signal.getsignal(name) for name in SIGNALS] == [signal.SIG_DFL] * 2
+        assert [signal.getsignal(name) for name in SIGNALS] == handlers

@@ -1,17 +1,17 @@
-"""Ctrl-C and SIGTERM to commands that have something to keep: they end where their work is whole."""
+"""Ctrl-C and SIGTERM to work that has something to keep: it ends where it is whole."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Whether somebody has asked the command to end; what can end early looks at it now and then.
+    """Whether somebody has asked for the end; what can end early looks at it now and then.
 
     A context. The first signal is noted; the second ends the command at once, as the first does outside.
     """
@@ -24,12 +24,16 @@ class Stop:
         """Whether there was a signal."""
         return self.number > 0
 
+    def asked(self) -> bool:
+        """The same, as a function to hand on."""
+        return bool(self)
+
     @property
     def exit_code(self) -> int:
         """128 + the signal, as shells report it; 0 if there was none."""
         return 128 + self.number if self else 0
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> Self:
         """Take the signals, which only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             self._before = {name: signal.signal(name, self._note) for name in SIGNALS}
