@@ -22,12 +22,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import corpora
 import numpy as np
 import state
 from decks import Decks, Feed
+from scoring import Scores, build_scored
 
 from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.data_prep.dataset.mixture import Rows
@@ -69,51 +70,6 @@ def arguments() -> argparse.Namespace:
     add("--context", type=int, help="N of the rows, 4,096 if not given")
     add("--toy", action="store_true", help="a model and rows for a CPU, to try this script")
     return parser.parse_args()
-
-
-class Setting(NamedTuple):
-    """What is scored together: pieces of one file, at one N and M, with so many regions of each kind to fill."""
-
-    name: str
-    pieces: Path
-    N: int
-    M: int
-    rows: int  # a device's, at once
-    every: int = 1
-    only: tuple[str, ...] = tuple(corpora.STYLES)
-    fills: int = 0
-
-    def file(self, out: Path) -> Path:
-        return out / f"scored {self.name}.npz"
-
-
-def settings_of(options: argparse.Namespace) -> list[Setting]:
-    """The first is scored on the way as well."""
-    N, M, most, fills = (256, 64, 4, 2) if options.toy else (options.context or 4096, 2048, 16, 64)
-    few = {"pieces": options.validation, "every": 3, "only": ("maestro", "pijama")}
-    found = [
-        Setting("validation", options.validation, N, M, most, fills=fills),
-        Setting("few", N=N, M=M, rows=most, **few),
-        Setting(f"few M={M // 8}", N=N, M=M // 8, rows=most, **few),
-        Setting(f"few N={N // 4} M={M // 4}", N=N // 4, M=M // 4, rows=2 * most, **few),
-    ]
-    for split in ("test", "validation") if options.whole else ():
-        pieces = options.whole / f"whole-{split}.npz.xz"
-        found.append(Setting(f"whole {split}", pieces, N, M, most))
-        found.append(Setting(f"whole {split} N={4 * N}", pieces, 4 * N, M, most // 4, only=("maestro",)))
-    return found
-
-
-def build_scored(options: argparse.Namespace, trained: dict[str, Any]) -> None:
-    """The rows of every setting, into files; pieces of training beside those of validation in the first."""
-    import score
-
-    for i, setting in enumerate(settings_of(options)):
-        pieces = {name: x[:: setting.every] for name, x in corpora.held_out(setting.pieces).items()}
-        pieces = {name: pieces[name] for name in setting.only} | ({} if i else trained)
-        if options.toy:
-            pieces = {name: [type(x[0])(*(y[:300] for y in x[0]))] for name, x in pieces.items()}
-        score.write(setting.file(options.out), score.build(pieces, setting.N, setting.M, setting.fills))
 
 
 class Clock:
@@ -243,44 +199,7 @@ class Saver:
             shutil.rmtree(old)
 
 
-class Scores:
-    """Scores weights with what `build_scored` left, and logs them.  Compiles ahead in a thread, once told to."""
-
-    def __init__(self, options: argparse.Namespace, config: Any, mesh: Any, log: Log) -> None:
-        self.options, self.config, self.mesh, self.log = options, config, mesh, log
-        self.settings, self.thread = settings_of(options), threading.Thread(target=lambda: None)
-        self.thread.start()
-
-    def _compiled_for(self, setting: Setting) -> tuple[ModelConfig, int]:
-        # The context stays the one that was trained: model/perceiver_ar.py's clamp_positions.
-        return dataclasses.replace(self.config.model, latents=setting.M), setting.rows * self.mesh.size
-
-    def compile_ahead(self) -> None:
-        import score
-
-        def run() -> None:
-            for setting in self.settings:
-                config, batch = self._compiled_for(setting)
-                score.compiled(config, setting.N, self.mesh, batch, self.config.compute)
-                print("compiled", setting.name, flush=True)
-
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
-
-    def __call__(self, step: int, params: Any, bits: str, setting: Setting) -> None:
-        import score
-
-        began, file = time.time(), setting.file(self.options.out)
-        while not file.is_file():
-            time.sleep(0.2)
-        config, batch = self._compiled_for(setting)
-        figures = score.score(config, params, score.read(file), self.mesh, batch, self.config.compute)
-        self.log(step=step, setting=setting.name, bits=bits, scores=figures, seconds=time.time() - began)
-        plain = {k: round(float(v["nats_per_token"]), 4) for k, v in figures.items() if k.startswith("plain")}
-        print(step, bits, setting.name, plain, round(time.time() - began, 1), flush=True)
-
-
-def train(options: argparse.Namespace, decks: Decks) -> None:
+def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
     """The loop."""
     import jax
     import jax.numpy as jnp
@@ -310,7 +229,7 @@ def train(options: argparse.Namespace, decks: Decks) -> None:
         config=dataclasses.asdict(config),
     )
     steps, feed, save = make_steps(config, mesh), Feed(decks, mesh, devices, STEPS), Saver(options.out)
-    scores, waiting = Scores(options, config, mesh, log), sorted(options.score_at)
+    scores, waiting = Scores(options, config, mesh, log, builder), sorted(options.score_at)
     step, averaged_from, saved, before, previous, rounded = first, first, time.time(), time.time(), None, False
     while True:
         share = clock.share()
@@ -382,7 +301,8 @@ def main() -> None:
     gaps = np.zeros(24, bool)
     gaps[11:20] = True  # as model/training/multi_context.py lays out a deck; checked below
     fork = multiprocessing.get_context("fork")
-    fork.Process(target=build_scored, args=(options, corpora.learnt(music, 12)), daemon=True).start()
+    builder = fork.Process(target=build_scored, args=(options, corpora.learnt(music, 12)), daemon=True)
+    builder.start()
     drawn = Rows(music, N, augmentation), Rows(music, N, calm)
     decks = Decks(*drawn, gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
     from musicgen.model.training.multi_context import MultiContext, with_gaps
@@ -390,7 +310,7 @@ def main() -> None:
     if not np.array_equal(MultiContext(with_gaps(N, M), N, M).gaps, gaps):
         sys.exit("the decks of rows are not those of the model")
     try:
-        train(options, decks)
+        train(options, decks, builder)
     finally:
         decks.close()
 

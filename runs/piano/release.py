@@ -45,7 +45,9 @@ def read(source: str) -> Weights:
     if (Path(source) / "state.json").is_file():
         params, told = state.load(Path(source))
         about = {"steps": told["step"], **told_by(Path(source).parent / "log.jsonl")}
-        return leg.PIANO, params, VOCABULARY_2.to_json(), about, f"# {source}\n"
+        shape = about["training"].get("model")
+        config = ModelConfig.from_dict(shape) if shape else leg.PIANO
+        return config, params, VOCABULARY_2.to_json(), about, f"# {source}\n"
     released = checkpoints.load(source)
     card = (released.folder / checkpoints.CARD).read_text()
     return released.config, released.params, released.tokenizer, released.about, card

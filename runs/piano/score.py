@@ -69,7 +69,7 @@ def in_stream(notes: Steps, gap: Gap, N: int) -> np.ndarray:
     told = np.concatenate([notes.start[notes.start < gap.start], notes.end[notes.end < gap.start], [0]])
     full, rest = divmod(gap.start - int(told.max()), 100)
     waits = [TIME_SHIFT + 99] * full + ([TIME_SHIFT + rest - 1] if rest else [])
-    tokens = np.concatenate([preamble(), [BOS], before, waits, inside])
+    tokens = np.concatenate([preamble(), [BOS], before, waits, inside]).astype(np.int16)  # there may be no waits
     return _row(tokens, np.arange(len(tokens)) >= len(tokens) - len(inside), N)
 
 

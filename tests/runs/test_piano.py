@@ -19,7 +19,7 @@ RUNS = Path(__file__).parents[2] / "runs" / "piano"
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNS)
-    for name in ("state", "score", "corpora"):
+    for name in ("state", "score", "scoring", "corpora"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -75,3 +75,23 @@ def test_what_was_learnt_is_scored_as_it_was_played() -> None:
     first, second = found["trained maestro"]
     assert (first.pitch == 60).all() and (second.pitch == 62).all()
     assert first.start[:3].tolist() == [0, 50, 100] and first.end[0] == 30
+
+
+def test_a_region_that_needs_no_wait_and_follows_nothing_is_scored() -> None:
+    import score
+
+    start = np.array([0, 10, 20])
+    notes = Steps(start, start + 5, 60 + start, np.ones(3, int))
+    row = score.in_stream(notes, score.Gap(0, 100), 64)
+    assert row.dtype == np.int16 and (row > 0).sum() > 6
+
+
+def test_rows_that_nobody_builds_any_more_are_not_waited_for(tmp_path: Path) -> None:
+    from types import SimpleNamespace as Some
+
+    import scoring
+
+    options = Some(toy=True, context=None, validation=tmp_path / "none.npz", whole=None, out=tmp_path)
+    scores = scoring.Scores(options, None, None, print, Some(exitcode=1))
+    with pytest.raises(RuntimeError, match="the rows of validation were not built"):
+        scores(0, {}, "float", scores.settings[0])

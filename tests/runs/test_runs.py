@@ -36,7 +36,7 @@ def walk(script: str, run: Path, **settings: str) -> str:
 
 
 def test_there_is_one_for_each_of_the_released_weights() -> None:
-    assert SCRIPTS == ["maestro-tiny.sh", "maestro.sh", "piano-codec.sh", "piano-codes.sh"]
+    assert SCRIPTS == ["maestro-tiny.sh", "maestro.sh", "piano-codec.sh", "piano-codes.sh", "piano.sh"]
     assert checkpoints.names() == ["maestro-piano", "maestro-tiny", "piano-codes"]
     assert checkpoints.names(codec_release.FOLDER) == ["piano"]
 
@@ -73,6 +73,17 @@ def test_weights_of_sound(tmp_path: Path) -> None:
     assert released.tokenizer["codec_sha256"] == known.sha256 and released.about["training"]["sampled_rate"] == 1.0
     assert released.about["start"]["sha256"] == checkpoints.load(tmp_path / "codes" / "weights").sha256
     assert renders == {path: path.stat().st_mtime_ns for path in (tmp_path / "renders").rglob("*.wav")}
+
+
+@pytest.mark.slow
+def test_weights_of_six_corpora(tmp_path: Path) -> None:
+    (weights,) = re.findall(r"released weights: (.*)", walk("piano.sh", tmp_path))
+    released = checkpoints.load(weights)
+    assert released.bits == 4 and released.about["training"]["model"] == released.config.to_dict()
+    assert set(released.about["nats"]) == {
+        f"whole {split}{n}" for split in ("test", "validation") for n in ("", " N=1024")
+    }
+    assert len(released.about["nats"]["whole test"]) == 6
 
 
 def test_rounding_to_four_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,37 @@
+#!/bin/sh
+# piano, from six corpora of MIDI to released weights of four bits.
+#
+#   CORPORA=DIR runs/piano.sh   DIR holds maestro-v3.0.0, pijama, supra, asap, emopia and pop909, each with its csv
+#   TOY=1 runs/piano.sh         the same way with a toy, in minutes on a CPU
+#
+# Hardware   two NVIDIA H200 of one machine, 20 processor cores
+# Time       packing 2 minutes (two cores), training 27.5 minutes (17,072 steps of 93 ms)
+# Expected   nats a token, test, N = 4,096: MAESTRO 1.631 (1.596 at N = 16,384), PiJAMA 2.078, SUPRA 1.528, ASAP 1.594,
+#            EMOPIA 1.848, POP909 1.162
+# Recorded   checkpoints/LOG.md, section 15
+
+set -eu
+cd "$(dirname "$0")/.."
+run=${RUN:-run}
+options="--seconds 1645 --workers ${WORKERS:-22} --decay-from 0.45 --calm-from 0.7 --four-bits-from 0.88"
+if [ -n "${TOY:-}" ]; then
+    CORPORA=$run/corpora
+    options="--toy --seconds 10 --workers 1 --decay-from 0 --calm-from 0 --four-bits-from 0"
+    for name in maestro-v3.0.0 pijama supra asap emopia pop909; do
+        mkdir -p "$CORPORA/$name"
+        for prime in bach beethoven satie; do cp "app/primes/$prime.mid" "$CORPORA/$name/Q1_$prime.mid"; done
+        cat > "$CORPORA/$name/$name.csv" <<END
+split,midi_filename
+train,Q1_bach.mid
+validation,Q1_beethoven.mid
+test,Q1_satie.mid
+END
+    done
+fi
+
+python runs/piano/pack.py "$CORPORA" --out "$run"
+# shellcheck disable=SC2086  # options are several
+python runs/piano/leg.py --notes "$run/notes.bin" --validation "$run/validation.npz" --whole "$run" --out "$run/leg" \
+    --scoring 0 $options
+python runs/piano/release.py "$run/leg/four" --out "$run/piano"
+echo "released weights: $run/piano"
