@@ -80,6 +80,8 @@ class Provenance:
             if values.pop("format") != FORMAT:
                 raise BadInput("this file was made by another musicgen version: install that one to replay it")
             settings = Settings.from_dict(values.pop("settings"))
+            if unknown := [str(name) for name in values if name not in cls.__dataclass_fields__]:
+                raise ValueError(f"no fact is called {unknown[0][:40]!r}")
             provenance = cls(settings=settings, **values)
             _check(provenance)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """`musicgen app`: the page in the browser, the server behind it and its API.
 
     limits      what one person may ask of a server that many share
+    connections, hosts, guard, calls, policy, log   what strangers can't do: see docs/server.md
     checks      values of a request's JSON, one by one;  settings: what every request holds
     notes/      notes: request, batch, maker;  sound/: the same for sound
     ticket      one click that is waited for, and its events
