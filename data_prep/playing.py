@@ -287,15 +287,14 @@ def hold(
     silences = stream.controls(channel, ALL_SOUND_OFF)
     lifts = np.append(np.sort(np.concatenate([pedal[~presses], silences])), count)
     last = max(int(tick.max()), int(stream.tick[feet[-1]]) if len(feet) else 0)
-    ticks = np.append(stream.tick, last)
-    never = up == count  # ends at its tick, behind all events there
-    later, later_tick = up.copy(), tick.copy()
-    for press in pedal[presses & ~np.append(False, presses[:-1])].tolist():
-        lift = int(lifts[np.searchsorted(lifts, press)])
-        before_lift = np.where(never, (tick < ticks[lift]) | (lift == count), up < lift)
-        caught = (down < press) & np.where(never, tick >= ticks[press], up > press) & before_lift
-        later[caught], later_tick[caught] = lift, ticks[lift]
-    return later, later_tick, int(np.count_nonzero(later_tick != tick))
+    # A note that nothing ends does so at its tick, behind all events there.
+    end = np.where(up == count, np.searchsorted(stream.tick, tick, side="right") - 1, up)
+    begins = pedal[presses & ~np.append(False, presses[:-1])]
+    number = np.searchsorted(begins, end, side="right") - 1  # the last press before each end; before it all is lifted
+    lift = lifts[np.searchsorted(lifts, begins)][number]
+    caught = (number >= 0) & (begins[number] > down) & (lift > end)
+    later_tick = np.where(caught, np.append(stream.tick, last)[lift], tick)
+    return np.where(caught, lift, up), later_tick, int(np.count_nonzero(later_tick != tick))
 
 
 def _held_until(events: smf.MidiEvents, stream: Stream, keys: Keys) -> np.ndarray:

@@ -172,9 +172,9 @@ def test_notes_are_bounded() -> None:
         return b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track
 
     began = time.perf_counter()
-    assert len(read_midi(content(limits.MIDI_NOTES))[0]) == 100_000
-    with pytest.raises(MidiError, match="holds 200,000 notes, 100,000 are the most"):
-        read_midi(content(200_000))
+    assert len(read_midi(content(limits.MIDI_NOTES))[0]) == 60_000
+    with pytest.raises(MidiError, match="holds 100,000 notes, 60,000 are the most"):
+        read_midi(content(100_000))
     assert time.perf_counter() - began < 10
 
 
@@ -321,3 +321,25 @@ def _samples() -> list[bytes]:
 
 
 DAMAGED = _samples()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        b"\0\xb0\x42\x7f\0\x90\x3c\x40\1\x3c\0\0\xb0\x42\0",  # sostenuto around each note
+        b"\0\xb0\x65\0\0\x64\6\0\6\x0f\0\6\0\0\x90\x3c\x40\1\x3c\0",  # an MPE zone comes and goes
+        b"\0\xb9\0\x78\0\xc9\0\0\xb9\0\x79\0\xc9\0\0\x90\x3c\x40\1\x3c\0",  # channel 10 plays drums and melody by turns
+        b"\0\xf0\x03\x41\x10\x42\0\xf7\x02\x12\x40\0\x90\x3c\x40\1\x3c\0",  # a message that never ends
+        b"\1\xff\x51\3\7\x53\0\0\x90\x3c\x40\1\x3c\0",  # a tempo map
+        b"\0\xb0\x40\x7f\0\x90\x3c\x40\1\x3c\0\0\xb0\x40\0\0\x7b\0",  # pedal and all notes off
+        b"\xa0\0\x90\x3c\x40\1\x3c\0",  # a rest of four seconds
+    ],
+)
+def test_no_event_costs_more_the_more_there_are(events: bytes) -> None:
+    track = b"\0\x90\x3c\x40\1\x3c\0" + events * 20_000 + b"\0\xff\x2f\0"
+    content = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track
+    began = time.perf_counter()
+    performance, _ = read_midi(content)
+    assert len(performance) > 20_000 / 2 - 2
+    assert len(write_midi(performance)) > 20_000
+    assert time.perf_counter() - began < 10
