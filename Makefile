@@ -1,4 +1,4 @@
-# make demo | test | quick | takes | fuzz | lint | fix | docs | constraints | clean
+# make demo | test | quick | takes | fuzz | kills | lint | fix | docs | constraints | clean
 #   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
 #   VENV=.venv          where the environment lives
 #   PRIME=song.mid      what `make demo` continues
@@ -24,13 +24,14 @@ BIN := $(VENV)/bin
 # Most modules are never imported, and what is imported is compiled then.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: help demo test quick takes fuzz lint fix docs constraints clean
+.PHONY: help demo test quick takes fuzz kills lint fix docs constraints clean
 
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
 	@echo "make test          an environment, then the whole test suite"
 	@echo "make quick         the tests that need no browser, server or training run: two minutes"
 	@echo "make takes         recorded pieces made again, byte for byte: before and after a change of structure"
+	@echo "make kills         prep, training and generation killed a hundred times each, and begun again"
 	@echo "make fuzz          an hour of broken files for everything that reads files; .fuzz/ keeps what was found"
 	@echo "make lint          style, types, import rules, sizes; of the page's JavaScript too"
 	@echo "make fix           what ruff can mend by itself"
@@ -66,6 +67,11 @@ takes: $(VENV)/dev.stamp
 # `make test` has a few seconds of it.
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python tests/fuzz/fuzz.py $(READERS) --seconds $(SECONDS)
+
+# `make test` has a few of each.
+kills: export KILLS ?= 100
+kills: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(ARGS) tests/app/test_kills.py
 
 # npm and Node come with the environment.
 lint node_modules/made.stamp: export PATH := $(abspath $(BIN)):$(PATH)
