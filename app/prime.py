@@ -220,7 +220,11 @@ def _score_from_json(text: bytes) -> Score:
     except (TypeError, RecursionError) as error:
         raise ValueError(f"its score: {error}") from None
     plain = all(type(tick) is int for tick in [*ticks, 1 if division is None else division])
-    if not plain or not 1 <= (division or 1) <= FINEST or max(len(title), len(name)) > LONGEST_NAME:
+    if (
+        not plain
+        or not 1 <= (1 if division is None else division) <= FINEST
+        or max(len(title), len(name)) > LONGEST_NAME
+    ):
         raise ValueError("its score has no meaning")
     if ticks != sorted(ticks) or (ticks and not 0 <= ticks[0] <= ticks[-1] <= MAX_SECONDS / TICK):
         raise ValueError("its score's times")
