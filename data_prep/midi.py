@@ -61,7 +61,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     if hanging:
         remarks.append(f"{_count(hanging, 'note')} never ended, held to the end of the track")
     remarks += _programs(stream, np.unique(stream.channel[keys.down]))
-    performance, pedal_remarks = playing.to_performance(events, stream, keys)
+    performance, pedal_remarks = playing.to_performance(events, stream, keys, ~is_drum)
     remarks += pedal_remarks
     score = _score_of(events)
     if score is not None:

@@ -20,12 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from musicgen.data_prep import smf
+from musicgen.data_prep.drums import DRUM_CHANNEL
 from musicgen.data_prep.performance import NO_PEDAL, PEDAL_DOWN, Performance, apply_pedal, merge, remove_overlaps
 from musicgen.data_prep.source import META, ONSET_PLACE, Source, is_message, no_source
 
 HANGING_SECONDS = 1.0
 NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
-SUSTAIN, SOSTENUTO = 64, 66
+BANKS, SUSTAIN, SOSTENUTO = (0, 32), 64, 66
 ALL_SOUND_OFF, RESET_CONTROLLERS = 120, 121
 KEYS_UP = (ALL_SOUND_OFF, 123, 124, 125, 126, 127)  # with the changes of mode, which imply it
 
@@ -132,8 +133,10 @@ def _next_off(key: np.ndarray, on: np.ndarray, index: np.ndarray, none: int) -> 
     return np.where(known, index[np.minimum(place, count - 1)], none)
 
 
-def to_performance(events: smf.MidiEvents, stream: Stream, keys: Keys) -> tuple[Performance, list[str]]:
-    """The music of at least one note, and remarks on what its pedals did."""
+def to_performance(
+    events: smf.MidiEvents, stream: Stream, keys: Keys, played: np.ndarray
+) -> tuple[Performance, list[str]]:
+    """The music of at least one note, and remarks on what its pedals did. played: bool[e], as for `pair_notes`."""
     hanging = keys.up == len(stream.tick)
     last_tick = np.append(stream.tick, 0)[keys.up]
     if hanging.any():
@@ -164,22 +167,28 @@ def to_performance(events: smf.MidiEvents, stream: Stream, keys: Keys) -> tuple[
         parts = [apply_pedal(part) for part in parts]
     music = remove_overlaps(merge(parts))
     source = music.source or no_source(len(music), len(music.pedal))
-    others = _others(stream, channels)
+    others = _others(stream, channels, played)
     if len(channels) > 1:
         left_out = int(np.count_nonzero(stream.kind[others] != PROGRAM))
         if left_out:
             remarks.append(f"{left_out:,} {'controllers and bends' if left_out > 1 else 'controller'} left out")
-        source, others = replace(source, channel=0), others[:0]
-    music = replace(music, source=_with_others(source, events, stream, others, (place, long_place)))
+        others = others[:0]
+    if len(channels) > 1 or channels[0] == DRUM_CHANNEL:  # which is for melody here, but elsewhere is not
+        source = replace(source, channel=0)
+    source = _with_others(source, events, stream, others, channels[0], (place, long_place))
+    music = replace(music, source=source)
     return (replace(music, source=None) if says_nothing(music) else music), remarks
 
 
-def _others(stream: Stream, channels: list[int]) -> np.ndarray:
+def _others(stream: Stream, channels: list[int], played: np.ndarray) -> np.ndarray:
     """The indices of the channel messages that are no notes and no sustain pedal of these channels, and not the piano
-    chosen at the very beginning, as every file that we write has it."""
+    chosen at the very beginning, as every file that we write has it. Of a channel that is for drums at times, what
+    makes it so is left out, too."""
     note = (stream.kind == NOTE_OFF) | (stream.kind == NOTE_ON)
     pedal = (stream.kind == CONTROL) & (stream.data1 == SUSTAIN) & np.isin(stream.channel, channels)
-    others = np.flatnonzero(~note & ~pedal)
+    at_times = np.isin(stream.channel, np.intersect1d(channels, stream.channel[~played]))
+    chooses = (stream.kind == PROGRAM) | ((stream.kind == CONTROL) & np.isin(stream.data1, BANKS))
+    others = np.flatnonzero(~note & ~pedal & ~(at_times & chooses))
     if len(others):
         first = others[0]
         piano = stream.kind[first] == PROGRAM and stream.data1[first] == 0 and stream.channel[first] == channels[0]
@@ -193,10 +202,15 @@ def _with_others(
     events: smf.MidiEvents,
     stream: Stream,
     others: np.ndarray,
+    here: int,
     places: tuple[np.ndarray, np.ndarray],
 ) -> Source:
     """With channel messages, given by their indices, and all meta events and system exclusive messages but those that
-    a score holds, and texts about the file. places: of the stream's events, and of the long ones."""
+    a score holds, and texts about the file.
+
+    here: the channel whose messages go to that of the source.
+    places: of the stream's events, and of the long ones.
+    """
     tracks = frozenset(stream.track.tolist())
     long = [
         number
@@ -205,7 +219,8 @@ def _with_others(
     ]
     tick = np.concatenate([stream.tick[others], np.array([events.long[number].tick for number in long], np.int64)])
     place = np.concatenate([places[0][others], places[1][long]])
-    columns = np.stack([stream.kind | stream.channel, stream.data1, stream.data2])[:, others].astype(np.uint8).T
+    status = stream.kind | np.where(stream.channel == here, source.channel, stream.channel)
+    columns = np.stack([status, stream.data1, stream.data2])[:, others].astype(np.uint8).T
     short = [bytes(row[: 2 if 0xC0 <= row[0] < 0xE0 else 3]) for row in columns]
     data = [*short, *(events.long[number].data for number in long)]
     order = np.lexsort((place, tick))

@@ -26,7 +26,7 @@ Key = tuple[int, int]  # channel, pitch
 
 RELEASE, STRIKE, CONTROL, SYSTEM = 0x80, 0x90, 0xB0, 0xF0  # kinds of status bytes
 SUSTAIN, SOSTENUTO, HOLD = 64, 66, 69  # controllers that keep released keys sounding
-ALL_SOUND_OFF, ALL_NOTES_OFF = 120, 123
+ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 120, 121, 123
 DRUMS = 9  # the channel of a keyboard's pads: passed on, but no piano notes
 
 HEAD_START = 0.25  # of the pause: what is drawn this early is seldom drawn in vain
@@ -255,6 +255,9 @@ class Conversation:
         elif kind == CONTROL and message[1] == SUSTAIN:
             self.player.pedal.append((now, message[2]))
             (self._pedals.add if message[2] >= PEDAL_DOWN else self._pedals.discard)(channel)
+        elif kind == CONTROL and message[1] == RESET_CONTROLLERS and channel in self._pedals:
+            self.player.pedal.append((now, 0))
+            self._pedals.discard(channel)
         elif kind == CONTROL and message[1] in (ALL_SOUND_OFF, ALL_NOTES_OFF):
             self.player.release_all(now)
         self._watch_hands(now)

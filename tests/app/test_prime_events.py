@@ -145,3 +145,17 @@ def test_music_without_a_file_is_packed_as_before() -> None:
     assert packed is not None
     assert unpack(packed, None, "").performance.source is None
     assert isinstance(prime, Prime)
+
+
+def test_no_continuation_is_for_drums(tmp_path: Path) -> None:
+    """Channel 10 is for drums where no file says otherwise, and a channel that becomes one of drums stays one."""
+    melodic = [control(0, 121), Message("program_change", channel=3), on(60), off(60).copy(time=480)]
+    drums = [control(0, 120), Message("program_change", channel=3), on(36), off(36).copy(time=480)]
+    for name, messages, channel in (("ten", melodic, 9), ("eleven", melodic[2:] + drums, 10)):
+        midi = mido.MidiFile(ticks_per_beat=480)
+        midi.tracks.append(mido.MidiTrack([message.copy(channel=channel) for message in messages]))
+        midi.save(tmp_path / f"{name}.mid")
+        prime, _ = read_prime(tmp_path / f"{name}.mid", None)
+        again, remarks = read_midi(write_midi(join(prime, NEW)))
+        assert again.pitch.tolist() == [60, 90]
+        assert remarks == ()

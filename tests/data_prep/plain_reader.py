@@ -10,12 +10,13 @@ of track, then of place in the track. What the texts leave to the receiver has a
   last of its notes ends; struck twice at one moment, the louder stroke counts.
 * LAST EVENT: a pedal that nobody lifts holds until the last event of the sustain pedal or release
   (of a key, or of what sostenuto held) of its channel.
-* DRUMS: channel 10 is left out.
+* DRUMS: what the caller says, or else channel 10, is left out.
 """
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Collection
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -130,8 +131,11 @@ class Clock:
         return float(now + (tick - start) * each)
 
 
-def play(data: bytes) -> list[tuple[float, float, int, int]]:
-    """(onset, end, pitch, velocity) of all that sounds on the one piano, in seconds, in order."""
+def play(data: bytes, drums: Collection[int] = (9,)) -> list[tuple[float, float, int, int]]:
+    """(onset, end, pitch, velocity) of all that sounds on the one piano, in seconds, in order.
+
+    drums: the channels, from 0, that are left out.
+    """
     division, events, track_ends = read_events(data)
     clock = Clock(division, events)
     latest = []  # the seconds until which a note of each track is held that never ends
@@ -140,7 +144,7 @@ def play(data: bytes) -> list[tuple[float, float, int, int]]:
         latest.append(min(clock(end), clock(max(own, default=0)) + 1.0))
     notes: list[tuple[float, float, int, int]] = []
     for channel in range(16):
-        if channel != 9:
+        if channel not in drums:
             own = [event for event in events if event.message[0] < 0xF0 and event.message[0] & 0x0F == channel]
             notes += _play_channel(own, clock, latest)
     return one_piano(notes)

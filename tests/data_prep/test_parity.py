@@ -163,3 +163,43 @@ def test_tempo_changes_of_all_tracks_count(midi_file: Build, note_seq_tokens: Or
     content = midi_file(notes, tempo)
     assert note_seq_tokens(content) == note_seq_tokens(midi_file(notes))
     assert ours(content) == note_seq_tokens(midi_file(tempo + notes))
+
+
+def control(tick: int, number: int, value: int = 0) -> tuple[int, Message]:
+    return tick, Message("control_change", control=number, value=value)
+
+
+def test_the_order_of_a_tick_is_the_files(midi_file: Build, note_seq_tokens: Oracle) -> None:
+    content = midi_file([on(0, 60), off(480, 60), pedal(480, 127), pedal(960, 0)])
+    assert note_seq_tokens(content) == note_seq_tokens(midi_file([on(0, 60), off(960, 60)]))
+    assert ours(content) == note_seq_tokens(midi_file([on(0, 60), off(480, 60)]))
+    content = midi_file([pedal(0, 127), on(0, 60), pedal(480, 0), pedal(480, 127), off(720, 60), pedal(960, 0)])
+    assert note_seq_tokens(content) == note_seq_tokens(midi_file([on(0, 60), off(720, 60)]))
+    assert ours(content) == note_seq_tokens(midi_file([on(0, 60), off(960, 60)]))
+
+
+def test_a_key_sounds_until_the_last_of_its_notes_is_released(midi_file: Build, note_seq_tokens: Oracle) -> None:
+    content = midi_file([on(0, 60), on(240, 60), off(480, 60), off(960, 60)])
+    assert ours(content) == note_seq_tokens(midi_file([on(0, 60), off(240, 60), on(240, 60), off(960, 60)]))
+
+
+def test_the_sostenuto_pedal_and_the_mode_messages_count(midi_file: Build, note_seq_tokens: Oracle) -> None:
+    held = midi_file([on(0, 60), control(240, 66, 127), off(480, 60), control(960, 66)])
+    assert note_seq_tokens(held) == note_seq_tokens(midi_file([on(0, 60), off(480, 60)]))
+    assert ours(held) == note_seq_tokens(midi_file([on(0, 60), off(960, 60)]))
+    for number in (120, 123):
+        ended = midi_file([on(0, 60), control(480, number), off(960, 60)])
+        assert note_seq_tokens(ended) == note_seq_tokens(midi_file([on(0, 60), off(960, 60)]))
+        assert ours(ended) == note_seq_tokens(midi_file([on(0, 60), off(480, 60)]))
+
+
+def test_a_note_off_ends_a_note_of_any_track(midi_file: Build, note_seq_tokens: Oracle) -> None:
+    assert ours(midi_file([on(0, 60), off(960, 60)], [off(480, 60)])) == note_seq_tokens(
+        midi_file([on(0, 60), off(480, 60)])
+    )
+
+
+def test_a_note_of_no_length_is_kept(midi_file: Build, note_seq_tokens: Oracle) -> None:
+    content = midi_file([on(0, 60), off(0, 60), on(0, 64), off(480, 64)])
+    assert kinds(note_seq_tokens(content), 60) == ""
+    assert kinds(ours(content), 60) == "+60 -60"

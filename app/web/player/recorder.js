@@ -5,6 +5,7 @@
 export const LONGEST = 600; // seconds
 export const MOST_NOTES = 10_000;
 const SHORTEST = 0.03; // seconds that a note lasts at least
+const HAIR = 0.001; // seconds, the least that is told apart: a pedal that comes after a release is written after it
 
 export class Recorder {
   constructor() {
@@ -13,6 +14,7 @@ export class Recorder {
     this.held = new Map(); // pitch -> index of its note
     this.began = null; // the first note is time 0
     this.foot = 0;
+    this.released = -1; // seconds of the last release of a key
   }
 
   get full() {
@@ -40,12 +42,19 @@ export class Recorder {
     if (index === undefined) return;
     this.held.delete(pitch);
     const note = this.notes[index];
-    note[1] = Math.max(this.seconds(now), note[0] + SHORTEST);
+    const moved = this.events.at(-1)?.[0] ?? 0; // when the pedal did, which may be a hair later than it was
+    note[1] = Math.max(this.seconds(now), moved, note[0] + SHORTEST);
+    this.released = note[1];
   }
 
   pedal(value, now) {
     this.foot = value;
-    if (this.began !== null && this.events.length < 10 * MOST_NOTES) this.events.push([this.seconds(now), value]);
+    if (this.began !== null && this.events.length < 10 * MOST_NOTES) this.events.push([this.#afterRelease(now), value]);
+  }
+
+  #afterRelease(now) {
+    const seconds = this.seconds(now);
+    return Math.abs(seconds - this.released) < HAIR ? this.released + HAIR : seconds;
   }
 
   /** Close what is held. @returns {PlainMusic} all of it is prime */
