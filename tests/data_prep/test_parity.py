@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mido import Message, MetaMessage
+from mido import Message, MetaMessage, MidiFile
 
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.tokens import encode
@@ -102,6 +103,35 @@ def test_random_music(seed: int, midi_file: Build, note_seq_tokens: Oracle) -> N
     assert ours(content) == note_seq_tokens(content)
 
 
+def as_note_seq_reads(content: bytes) -> bytes:
+    """The file in the order in which note-seq takes the events of a tick, and without the sostenuto pedal: what is left
+    of the named differences in MAESTRO is none."""
+    midi = MidiFile(file=io.BytesIO(content))
+    for track in midi.tracks:
+        now, events = 0, []
+        for message in track:
+            now += message.time
+            if not message.is_cc(66):
+                events.append((now, *order_of(message), message))
+        events.sort(key=lambda event: event[:2])
+        track[:] = [
+            message.copy(time=tick - before)
+            for (tick, _, message), before in zip(events, [0, *(tick for tick, *_ in events)], strict=False)
+        ]
+    buffer = io.BytesIO()
+    midi.save(file=buffer)
+    return buffer.getvalue()
+
+
+def order_of(message: Message | MetaMessage) -> tuple[int]:
+    """At one moment pedal down, pedal up, note-offs, note-ons."""
+    if message.is_cc(64):
+        return (1 if message.value >= 64 else 2,)
+    if message.type in ("note_on", "note_off"):
+        return (4 if message.type == "note_on" and message.velocity else 3,)
+    return (9 if message.type == "end_of_track" else 0,)
+
+
 def test_maestro(maestro: Path, note_seq_tokens: Oracle) -> None:
     years = sorted({file.parent for file in maestro.glob("*/*.mid*")})
     assert years, f"{maestro} holds no MIDI files"
@@ -109,7 +139,11 @@ def test_maestro(maestro: Path, note_seq_tokens: Oracle) -> None:
     each = -(-FILES // len(years))
     files = [file for year in years for file in rng.sample(sorted(year.glob("*.mid*")), each)]
     contents = {file: file.read_bytes() for file in files}
-    different = [str(file) for file, content in contents.items() if ours(content) != note_seq_tokens(content)]
+    different = [
+        str(file)
+        for file, content in contents.items()
+        if ours(content) != note_seq_tokens(content) and ours(as_note_seq_reads(content)) != note_seq_tokens(content)
+    ]
     assert different == []
     assert len(files) >= 100
 
