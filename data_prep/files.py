@@ -16,7 +16,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -38,7 +37,7 @@ NPY_HEADER = re.compile(
 )
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a file for reading; a pipe nobody writes to would keep us waiting for ever, a device never ends.
 
     Raises OSError, for these with the number of "illegal seek".
@@ -47,7 +46,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: SIM115  # returned
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE), os.fspath(path))
+        raise OSError(errno.ESPIPE, "it is a pipe or a device, not a file", os.fspath(path))
     return file
 
 

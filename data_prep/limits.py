@@ -36,3 +36,7 @@ AUDIO_SAMPLES_FREE = 120_000_000
 # Of what weights were trained on: about a byte a note. MAESTRO's 5.6 million notes have 6 MB and unpack to 17.
 INDEX_FILE_BYTES = 2**26
 INDEX_BYTES = 2**26  # unpacked
+
+TABLE_BYTES = 2**28  # of a csv with splits; MAESTRO's has 0.3 MB
+TABLE_LINE_BYTES = 2**20  # of its first line
+MANIFEST_BYTES = 2**30  # of a data set's manifest; MAESTRO's has 1 MB

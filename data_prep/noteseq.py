@@ -17,7 +17,7 @@ import numpy as np
 
 from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.extras import install_command
-from musicgen.data_prep.files import write_atomically
+from musicgen.data_prep.files import open_regular, write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, Performance, apply_pedal, empty, merge
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def index_records(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     """(first byte, bytes) of every record of a TFRecord file, checksums verified. Raises RecordError, OSError."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while header := file.read(12):
             place = f"{path} at byte {file.tell() - len(header)}"
             if len(header) < 12 or mask_crc(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:

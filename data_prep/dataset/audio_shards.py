@@ -25,6 +25,7 @@ from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
 from musicgen.data_prep.dataset.random_batches import RandomBatches
 from musicgen.data_prep.dataset.shards import ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLITS
+from musicgen.data_prep.files import open_regular
 
 AUDIO_FORMAT = "musicgen-audio/1"
 CHUNK = 10 * SAMPLE_RATE  # samples of a row
@@ -72,7 +73,7 @@ class RowWriter:
 
 def hash_file(path: Path) -> str:
     """Hash of a file that may be larger than memory.  Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

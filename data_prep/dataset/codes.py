@@ -136,7 +136,8 @@ class CodeSet:
     def _map(self, shard: str) -> np.ndarray:
         path = self.folder / f"{shard}.npy"
         try:
-            mapped: np.ndarray = np.load(path, mmap_mode="r")
+            with files.open_regular(path):  # a pipe would wait for ever
+                mapped: np.ndarray = np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise ShardError(f"{path} cannot be read ({error}): encode the audio again") from None
         if len(mapped) != sum(item["frames"] for item in self.items if self._shard(item) == shard):

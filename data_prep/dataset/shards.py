@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from musicgen.data_prep import limits
 from musicgen.data_prep.dataset.splits import SPLITS
-from musicgen.data_prep.files import npz_bytes
+from musicgen.data_prep.files import npz_bytes, open_regular, read_regular
 from musicgen.data_prep.performance import Performance
 
 FORMAT = "musicgen-shards/1"
@@ -81,7 +82,7 @@ def sha256(data: bytes | memoryview | mmap.mmap) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Raises ShardError if the file is missing, unreadable or not a JSON object."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_regular(path, limits.MANIFEST_BYTES))
     except FileNotFoundError:
         raise ShardError(f"{path} does not exist: make the data set with `musicgen prep`") from None
     except (OSError, ValueError) as error:
@@ -93,7 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def map_file(path: Path) -> mmap.mmap:
     """The file as read-only bytes that are read when they are used. Raises OSError, or ValueError if it is empty."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from musicgen.data_prep import limits
 from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.files import open_regular, read_regular
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ORDER = ("test", "validation", "train")  # of a data set: of equal pieces the first stays, see `prep`
@@ -92,7 +94,7 @@ def read_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> 
     """A csv with the columns ``column`` and split as {name: split}. Raises PrepError if it is anything else."""
     table = Path(path)
     try:
-        text = table.read_text(encoding="utf-8-sig")
+        text = read_regular(table, limits.TABLE_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise PrepError(f"{table} does not exist: give the csv that names the splits, or leave --csv out") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -136,8 +138,9 @@ def find_table(folder: str | os.PathLike[str], column: str = "midi_filename") ->
 
 def _has_splits(path: Path, column: str) -> bool:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            return {column, "split"} <= set(next(csv.reader(file), ()))
+        with open_regular(path) as file:
+            first = io.StringIO(file.readline(limits.TABLE_LINE_BYTES).decode("utf-8-sig"))
+            return {column, "split"} <= set(next(csv.reader(first), ()))
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
 

@@ -7,6 +7,7 @@ two files that were joined, it believes it. So the frames are counted: from head
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from musicgen.data_prep.sound.splice import Data, Part, Pieces
 
@@ -16,7 +17,8 @@ KBPS = {
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 LAYER_3 = 1
-TRIES = 200_000  # places that look like a frame between two runs
+TRIES = 1_000_000  # places between runs that may look like a frame
+FRAMES = 3_000_000  # more than half a day of the shortest, which is more than anybody reads
 LEAST = 3  # frames of a run; fewer are bytes that happen to look like one
 LEADING = 2**16  # bytes that may stand before the first frame, apart from tags
 
@@ -37,21 +39,23 @@ KIND = 0xFE0C  # of those two bytes: version, layer and rate, which are the same
 def read_mpeg(data: Data, start: int) -> Pieces:
     """The runs of frames from `start` on, tags and other bytes between them left out; none if it is no MP3."""
     pieces: Pieces = []
-    at = _next_frame(data, start)
+    tries, total = iter(range(TRIES)), 0
+    at = _next_frame(data, start, tries)
     if at - start > LEADING:
         return []
-    while at < len(data):
+    while at < len(data) and total < FRAMES:
         stop, frames = _run(data, at)
         if frames >= LEAST:
             pieces.append(_counted(data, at, stop, frames))
-        at = _next_frame(data, stop)
+        total += frames
+        at = _next_frame(data, stop, tries)
     return pieces
 
 
 def _run(data: Data, at: int) -> tuple[int, int]:
     """(where the run of frames from here ends, how many it has): at other bytes, or where the next file begins."""
     kind, frames, size = _two(data, at) & KIND, 0, len(data)
-    while at + 4 <= size and data[at] == 0xFF:
+    while at + 4 <= size and data[at] == 0xFF and frames < FRAMES:
         two = data[at + 1] << 8 | data[at + 2]
         length = LENGTHS[two]
         if not length or two & KIND != kind or at + length > size or (frames and _info_at(data, at)):
@@ -60,9 +64,9 @@ def _run(data: Data, at: int) -> tuple[int, int]:
     return at, frames
 
 
-def _next_frame(data: Data, at: int) -> int:
-    """Where the next two frames of a kind begin; the end of the file if there are none."""
-    for _ in range(TRIES):
+def _next_frame(data: Data, at: int, tries: Iterator[int]) -> int:
+    """Where the next two frames begin; the end of the file if there are none, or no tries are left."""
+    for _ in tries:
         at = skip_tags(data, at)
         at = data.find(b"\xff", at)
         if at < 0 or at + 4 > len(data):

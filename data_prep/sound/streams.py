@@ -10,6 +10,7 @@ from musicgen.data_prep.sound.splice import Data, Part, Pieces
 FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22", re.DOTALL)
 TOTAL = 8 + 13  # where a FLAC says how many samples it has: in 36 bits, of which 4 share a byte
 PAGE = 27  # bytes of an Ogg page before the table of its segments
+PAGES = 3_000_000  # days of Vorbis
 BEGINS = 2  # flag of an Ogg page
 
 
@@ -34,7 +35,10 @@ def _unknown_length(data: Data, at: int, stop: int) -> list[Part]:
 def read_ogg(data: Data) -> Pieces:
     """The links of a chain: a page that begins a stream, after one that does not, begins the next."""
     starts, at, end, begun = [], 0, 0, False
-    while (at := data.find(b"OggS", at)) >= 0:
+    for _ in range(PAGES):
+        at = data.find(b"OggS", at)
+        if at < 0:
+            break
         segments = data[at + PAGE : at + PAGE + data[at + PAGE - 1]] if at + PAGE <= len(data) else b""
         stop = at + PAGE + len(segments) + sum(segments)
         if stop > len(data) or at + PAGE > len(data):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from musicgen.data_prep.dataset import audio_prep, prep, splits
+from musicgen.data_prep.dataset.shards import ShardError, ShardSet
+from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.files import LEFT_FILE, LEFT_FOLDER, clear_abandoned, open_regular, replacing, temporary_folder
 
 pytest.importorskip("fcntl")
@@ -87,7 +90,23 @@ def test_a_temporary_folder_goes() -> None:
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="Illegal seek"):
+    with pytest.raises(OSError, match="it is a pipe or a device, not a file"):
         open_regular(tmp_path / "pipe")
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
+
+
+def test_a_pipe_in_a_data_set_does_not_hang(tmp_path: Path) -> None:
+    """Nor in a folder that is prepared, nor in the place of its csv."""
+    for folder in ("set", "music", "sound"):
+        (tmp_path / folder).mkdir()
+    for name in ("set/manifest.json", "music/x.mid", "sound/x.wav", "music/splits.csv"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ShardError, match="it is a pipe or a device"):
+        ShardSet(tmp_path / "set", "test")
+    assert splits.find_table(tmp_path / "music") is None
+    with pytest.raises(PrepError, match="it is a pipe or a device"):
+        splits.read_splits(tmp_path / "music" / "splits.csv")
+    for job, folder in ((prep, "music"), (audio_prep, "sound")):
+        report = job.run(tmp_path / folder, tmp_path / f"out-{folder}", workers=0)
+        assert "not a regular file" in report.rejected[0]["reason"]

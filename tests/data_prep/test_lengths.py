@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,23 @@ def test_a_file_of_parts_reads_like_a_file() -> None:
 def test_a_flac_with_a_tag_in_front(tmp_path: Path) -> None:
     (tmp_path / "x.flac").write_bytes(b"ID3\4\0\0\0\0\1\0" + bytes(128) + FLAC)
     assert len(read_audio(tmp_path / "x.flac")) == 2 * SAMPLE_RATE
+
+
+MP3_FRAME = b"\xff\xfb\x50\xc0".ljust(208, b"\0")
+COSTLY = {
+    "bytes that begin frames": b"\xff" * 20_000_000,
+    "pairs of frames far apart": (MP3_FRAME * 2 + b"\xff" * 190_000) * 100,
+    "tags": b"ID3\4\0\0\0\0\0\0" * 2_000_000,
+    "links of a chain": (b"OggS\0\2" + bytes(21) + b"OggS\0\0" + bytes(21)) * 350_000,
+    "chunks": b"RIFF\0\0\0\0WAVE" + b"LIST\0\0\0\0" * 2_500_000,
+    "streams": (b"fLaC\0\0\0\x22" + bytes(34)) * 450_000,
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_what_costs_most_to_look_through_is_refused_in_time(name: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(COSTLY[name])
+    began = time.process_time()
+    with pytest.raises(AudioError):
+        read_audio(tmp_path / "x")
+    assert time.process_time() - began < 10
