@@ -21,6 +21,7 @@ _PACKED = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\
 _END_BEGUN = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f]?\xff?", re.DOTALL)
 _NAME = re.compile(rb"[ -~]{4}")
 _END_LENGTH = 7  # bytes of an end-of-track event with the longest delta time
+_MOST_MISSING = 5  # of them; no event with a note, and that one behind it, is so short
 
 
 class Header(NamedTuple):
@@ -197,7 +198,8 @@ def _read_otherwise(data: bytes, start: int, stop: int, read: Callable[[int, int
         return first
     at = first.at if isinstance(first, BrokenOffError) else len(data)
     broken = isinstance(first, MidiError) and not isinstance(first, BrokenOffError)
-    if broken or stop - at > _END_LENGTH or not _END_BEGUN.fullmatch(data[at:]):
+    lost = stop - at > _END_LENGTH or stop - len(data) > _MOST_MISSING
+    if broken or lost or not _END_BEGUN.fullmatch(data[at:]):
         raise MidiError(
             f"the file is truncated at byte {len(data)}: the chunk at byte {start - 8} lasts until "
             f"byte {stop}; get a complete copy"

@@ -106,7 +106,7 @@ def test_text_events_of_others_do_no_harm(tmp_path: Path, music: Performance, te
 
 def test_facts_in_the_file_colour_the_prime(fake: ModuleType, tmp_path: Path, music: Performance) -> None:
     """The notes of the prime, and no others, are drawn in its hue."""
-    prime = make_prime(music, 3.0, "")
+    prime = make_prime(music, 3.0, "0" * 64)
     sample = generate(Request(Settings(seconds=4), prime, 1), fake.fake_model()).samples[0]
     (tmp_path / "new.mid").write_bytes(midi_file(sample, None))
     assert cli.main(["roll", str(tmp_path / "new.mid"), "--out", str(tmp_path / "x.svg"), "--quiet"]) == 0

@@ -105,6 +105,7 @@ def test_riff_files_hold_a_midi_file(before: bytes) -> None:
     [
         (header(1) + ONE[: len(ONE) // 2], "truncated at byte 56: the chunk at byte 14 lasts until byte 98"),
         (header(1) + ONE[:-5], "truncated"),  # of the last note-off, too, a byte is gone
+        (header(1) + chunk(b"\0\x90\x3c\x40\1\x3c\0" + END)[:-7], "truncated"),  # a note-off of three bytes
         (header(2) + ONE + TWO[:40], "truncated"),
         (header(2, 2) + ONE + TWO, "type 2"),
         (header(1) + chunk(b"\0\x90\x90\x90" + music()), "byte 24 is a status byte"),
