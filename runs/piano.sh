@@ -21,10 +21,10 @@ if [ -n "${TOY:-}" ]; then
         mkdir -p "$CORPORA/$name"
         for prime in bach beethoven satie; do cp "app/primes/$prime.mid" "$CORPORA/$name/Q1_$prime.mid"; done
         cat > "$CORPORA/$name/$name.csv" <<END
-split,midi_filename
-train,Q1_bach.mid
-validation,Q1_beethoven.mid
-test,Q1_satie.mid
+split,midi_filename,canonical_composer,canonical_title
+train,Q1_bach.mid,Bach,Prelude
+validation,Q1_beethoven.mid,Beethoven,Sonata
+test,Q1_satie.mid,Satie,Gymnopedie
 END
     done
 fi
@@ -34,4 +34,7 @@ python runs/piano/pack.py "$CORPORA" --out "$run"
 python runs/piano/leg.py --notes "$run/notes.bin" --validation "$run/validation.npz" --whole "$run" --out "$run/leg" \
     --scoring 0 $options
 python runs/piano/release.py "$run/leg/four" --out "$run/piano"
+
+# What the weights were trained on, so that generated music can be compared with it.
+python runs/piano/index.py "$CORPORA" --out "$run/piano/memorisation.npz"
 echo "released weights: $run/piano"

@@ -16,6 +16,7 @@ import pytest
 
 from musicgen import checkpoints
 from musicgen.checkpoints import codec_release
+from musicgen.data_prep.evaluation.memorisation_index import read_index
 from musicgen.model import int4
 from musicgen.model.cpu import graph
 
@@ -84,6 +85,7 @@ def test_weights_of_six_corpora(tmp_path: Path) -> None:
         f"whole {split}{n}" for split in ("test", "validation") for n in ("", " N=1024")
     }
     assert len(released.about["nats"]["whole test"]) == 6
+    assert "pijama/Q1_bach.mid" in read_index(Path(weights) / "memorisation.npz").names
 
 
 def test_rounding_to_four_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
