@@ -17,6 +17,8 @@ from musicgen.app.prime import read_prime
 from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Vocabulary, encode, read_midi
 from musicgen.model.config import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

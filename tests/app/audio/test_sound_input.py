@@ -1,40 +1,54 @@
-"""Recordings and codes that cannot be used, through the real command: one clear line, exit code 2, nothing written."""
+"""Recordings and codes that cannot be used, through the command: one clear line, exit code 2, nothing written."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from musicgen.app import cli
 from musicgen.app.audio import codes_file
+from musicgen.app.audio import model as audio_model
 
 pytestmark = pytest.mark.slow
 
-COMMAND = (sys.executable, "-m", "musicgen.app")
+Complaint = Callable[..., str]
 LOUD = np.sin(np.arange(24_000) / 10).astype(np.float32) * 0.3
 
 
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command in a folder."""
-    command = [*COMMAND, *map(str, arguments)]
+    """The real command in a folder."""
+    command = [sys.executable, "-m", "musicgen.app", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
-def complaint(folder: Path, *arguments: object, code: int = 2) -> str:
-    """The one line of a refusal."""
-    before = sorted(path.name for path in folder.iterdir())
-    done = run(folder, *arguments)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    # A machine that is very slow reports progress first.
-    (line,) = (line for line in done.stderr.strip().splitlines() if not line.endswith(" s of sound"))
-    assert line.startswith("musicgen: error: ") and "unexpected" not in line
-    assert sorted(path.name for path in folder.iterdir()) == before
-    return line.removeprefix("musicgen: error: ")
+@pytest.fixture
+def complaint(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Complaint:
+    """The one line of a refusal, of the command in this process: complaint(folder, *arguments, code=2)."""
+
+    def refused(folder: Path, *arguments: object, code: int = 2) -> str:
+        monkeypatch.chdir(folder)
+        before = sorted(path.name for path in folder.iterdir())
+        capfd.readouterr()
+        try:
+            ended = cli.main([*map(str, arguments)])
+        except SystemExit as stop:
+            ended = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        assert (ended, out) == (code, ""), err
+        # A machine that is very slow reports progress first.
+        (line,) = (line for line in err.strip().splitlines() if not line.endswith(" s of sound"))
+        assert line.startswith("musicgen: error: ") and "unexpected" not in line
+        assert sorted(path.name for path in folder.iterdir()) == before
+        return line.removeprefix("musicgen: error: ")
+
+    return refused
 
 
 def silent(path: Path) -> None:
@@ -82,7 +96,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("make, said", BAD, ids=[make.__name__ for make, _ in BAD])
-def test_recordings(released: Path, tmp_path: Path, make: object, said: str) -> None:
+def test_recordings(released: Path, tmp_path: Path, make: object, said: str, complaint: Complaint) -> None:
     """As a prime, and to be encoded."""
     make(tmp_path / "prime.wav")  # type: ignore[operator]
     codec, model = released / "codec", released / "model"
@@ -91,23 +105,19 @@ def test_recordings(released: Path, tmp_path: Path, make: object, said: str) -> 
     assert said in complaint(tmp_path, *encode, "--quiet")  # a slow machine tells of its progress otherwise
 
 
-def test_missing_recording(released: Path, tmp_path: Path) -> None:
+def test_missing_recording(released: Path, tmp_path: Path, complaint: Complaint) -> None:
     models = ("--checkpoint", released / "model", "--codec", released / "codec")
     assert "prime.wav cannot be read" in complaint(tmp_path, "prime.wav", "--out", "new.wav", *models)
 
 
-def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line that says what is missing, from the real command where the weights have another name."""
+def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint) -> None:
+    """One line that says what is missing, where the weights have another name."""
     soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
-    elsewhere = (
-        "from musicgen.app import cli; from musicgen.app.audio import model;"
-        " model.MODEL = 'not-here'; raise SystemExit(cli.main())"
-    )
-    monkeypatch.setattr(sys.modules[__name__], "COMMAND", (sys.executable, "-c", elsewhere))
+    monkeypatch.setattr(audio_model, "MODEL", "not-here")
     assert "no weights for sound are installed" in complaint(tmp_path, "prime.wav", "--out", "new.wav", code=1)
 
 
-def test_a_recording_by_its_name(released: Path, tmp_path: Path) -> None:
+def test_a_recording_by_its_name(released: Path, tmp_path: Path, complaint: Complaint) -> None:
     """Whatever its kind is called, it comes to the one reader of recordings; what is remarkable is said."""
     models = ("--checkpoint", released / "model", "--codec", released / "codec")
     soundfile.write(tmp_path / "prime.aiff", np.stack([LOUD, -LOUD], axis=1), 24_000)
@@ -120,7 +130,7 @@ def test_a_recording_by_its_name(released: Path, tmp_path: Path) -> None:
     assert "memo.m4a is an M4A file" in complaint(tmp_path, "memo.m4a", "--out", "new.wav", *models)
 
 
-def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
+def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path, complaint: Complaint) -> None:
     """A MIDI prime, MIDI out, and what is for MIDI alone; said before anything is loaded."""
     (tmp_path / "prime.mid").write_bytes(b"MThd")
     soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
@@ -134,7 +144,7 @@ def test_where_the_model_of_sound_makes_no_sense(tmp_path: Path) -> None:
     assert "need a prime" in complaint(tmp_path, "--audio-model", "--out", "new.wav", "--no-prime")
 
 
-def test_settings_of_sound(released: Path, tmp_path: Path) -> None:
+def test_settings_of_sound(released: Path, tmp_path: Path, complaint: Complaint) -> None:
     """Contexts and latents count codes, as tokens do elsewhere."""
     soundfile.write(tmp_path / "prime.wav", LOUD, 24_000)
     models = ("--checkpoint", released / "model", "--codec", released / "codec")
@@ -153,7 +163,7 @@ def saved(path: Path, **changes: object) -> None:
     np.savez(path, codes=codes, about=np.frombuffer(json.dumps({**about, **changes}).encode(), np.uint8))
 
 
-def test_codes(released: Path, tmp_path: Path) -> None:
+def test_codes(released: Path, tmp_path: Path, complaint: Complaint) -> None:
     """Out of range, of another codec, of another shape, cut off, no such file, something else."""
     codec, path = ("--codec", released / "codec"), tmp_path / "x.codes.npz"
 
@@ -181,7 +191,7 @@ def test_codes(released: Path, tmp_path: Path) -> None:
     assert "is a folder" in said()
 
 
-def test_codec_command_line(released: Path, tmp_path: Path) -> None:
+def test_codec_command_line(released: Path, tmp_path: Path, complaint: Complaint) -> None:
     """What is missing or does not fit is named."""
     soundfile.write(tmp_path / "a.wav", LOUD, 24_000)
     codec = ("--codec", released / "codec")

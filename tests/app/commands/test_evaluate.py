@@ -100,6 +100,7 @@ def test_it_says_what_it_does(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert evaluated(capsys, "--midi-dir", folder, *TINY, "--quiet")[1] == ""
 
 
+@pytest.mark.slow
 def test_both_engines_agree(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """To a thousandth of a nat, with weights as released."""
     found = []

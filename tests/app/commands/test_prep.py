@@ -99,6 +99,7 @@ def toy_codec(tmp_path: Path) -> Path:
     return tmp_path / "codec"
 
 
+@pytest.mark.slow
 def test_audio_and_its_codes(
     recordings: Path, toy_codec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
