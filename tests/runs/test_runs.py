@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import re
 import shutil
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from musicgen import checkpoints
+from musicgen.app import cli
 from musicgen.checkpoints import codec_release
 from musicgen.data_prep.evaluation.memorisation_index import read_index
 from musicgen.model import int4
@@ -26,14 +29,18 @@ SCRIPTS = sorted(path.name for path in RUNS.glob("*.sh") if os.access(path, os.X
 
 def walk(script: str, run: Path, **settings: str) -> str:
     """Run the script as a person does, with the musicgen of this environment; what it prints."""
+    return started("sh", RUNS / script, RUN=str(run), **settings)
+
+
+def started(*command: object, **settings: str) -> str:
+    """What a command prints, run as the scripts run theirs."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment = {**os.environ, **quick, "PATH": path, "TOY": "1", "RUN": str(run), "WORKERS": "0"}
-    done = subprocess.run(
-        ["sh", str(RUNS / script)], env={**environment, **settings}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, **quick, "PATH": path, "TOY": "1", "WORKERS": "0"}
+    words = [*map(str, command)]
+    done = subprocess.run(words, env={**environment, **settings}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_there_is_one_for_each_of_the_released_weights() -> None:
@@ -61,19 +68,53 @@ def test_weights_of_notes(script: str, tmp_path: Path) -> None:
     assert (Path(weights) / "memorisation.npz").is_file() == (script == "maestro.sh")
 
 
+def said(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
+    """What `musicgen` says on stderr, which ends with this exit code."""
+    capsys.readouterr()
+    assert cli.main([*map(str, arguments)]) == code
+    return capsys.readouterr().err
+
+
+def stopped_codec(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first half of what piano-codec.sh does: it is to find all this and to go on from there."""
+    started("sh", "-c", ". runs/archive.sh", RUNS / "none.sh", RUN=str(run))
+    render = (sys.executable, RUNS / "render_maestro.py", run / "maestro", run / "renders")
+    started(*render, "--train-hours", 26, "--held-out-hours", 3.5)
+    data = ("--out", run / "recordings", "--csv", run / "renders" / "renders.csv", "--workers", 0)
+    said(capsys, 0, "prep", "--audio-dir", run / "renders", *data)
+    train = ("train", "--preset", "toy-codec", "--data", run / "recordings", "--out", run / "codec")
+    assert "stopped at step 5 of 10" in said(capsys, 0, *train, "--stop-after", 0)
+
+
 @pytest.mark.slow
-def test_weights_of_sound(tmp_path: Path) -> None:
-    """The codec first, then the model over its codes, from the same renders."""
+def test_weights_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The codec first, stopped on its way, then the model over its codes from the same renders, then sound by both."""
     pytest.importorskip("midirenderer")
-    (codec,) = re.findall(r"released codec: (.*)", walk("piano-codec.sh", tmp_path))
-    known = codec_release.load(codec)
-    assert known.about["validation"]["step"] == 10
+    stopped_codec(tmp_path, capsys)
     renders = {path: path.stat().st_mtime_ns for path in (tmp_path / "renders").rglob("*.wav")}
+    told = walk("piano-codec.sh", tmp_path)
+    (codec,) = re.findall(r"released codec: (.*)", told)
+    assert f"--codec {codec}" in told
+    known = codec_release.load(codec)
+    before = codec_release.load(tmp_path / "codec" / "before-discriminators").about["validation"]
+    after = known.about["validation"]
+    assert (before["step"], after["step"]) == (5, 10)
+    assert {"mel_3", "si_sdr_3", "mel_6", "mel_12"} <= set(after)
+
     (weights,) = re.findall(r"released weights: (.*)", walk("piano-codes.sh", tmp_path, CODEC=codec))
-    released = checkpoints.load(weights)
-    assert released.tokenizer["codec_sha256"] == known.sha256 and released.about["training"]["sampled_rate"] == 1.0
-    assert released.about["start"]["sha256"] == checkpoints.load(tmp_path / "codes" / "weights").sha256
+    first, released = checkpoints.load(tmp_path / "codes" / "weights"), checkpoints.load(weights)
+    assert first.tokenizer["codec_sha256"] == released.tokenizer["codec_sha256"] == known.sha256
+    assert released.about["training"]["sampled_rate"] == 1.0
+    assert released.about["start"]["sha256"] == first.sha256
+    figures = (tmp_path / "codes" / "metrics.jsonl").read_text().splitlines()
+    assert any("validation_nats" in json.loads(line) for line in figures)
     assert renders == {path: path.stat().st_mtime_ns for path in (tmp_path / "renders").rglob("*.wav")}
+
+    train = ("train", "--preset", "toy-codes", "--data", tmp_path / "recordings" / "codes", "--out", tmp_path / "two")
+    assert "do not know the codes of" in said(capsys, 2, *train, "--start", "piano-codes")
+    play = ("--checkpoint", weights, "--codec", codec, "--seconds", 1, "--prime-seconds", 1, "--quiet")
+    said(capsys, 0, "generate", min(renders), *play, "--out", tmp_path / "new.wav")
+    assert soundfile.info(tmp_path / "new.wav").frames > 24_000
 
 
 @pytest.mark.slow

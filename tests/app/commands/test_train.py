@@ -1,4 +1,4 @@
-"""`musicgen train` for notes, for a codec and for a codec's codes: each job from its data to weights that load."""
+"""`musicgen train` for notes: from data to weights that load.  A codec and its codes go that way in tests/runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
 from musicgen import checkpoints
 from musicgen.app import cli, progress
@@ -125,54 +124,6 @@ def test_steps_instead_of_the_clock() -> None:
     assert CODECS["piano-codec"].train.seconds == 632
     changed = train_command._changed(CODECS["piano-codec"], asked).train
     assert (changed.steps, changed.seconds, changed.losses.mel) == (77, 0.0, 15.0)
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Chords that die away, in all three splits."""
-    folder = tmp_path_factory.mktemp("recordings")
-    lines = ["split,audio_filename"]
-    t = np.arange(3 * 24_000) / 24_000
-    for seed, split in enumerate(("train", "train", "validation", "test")):
-        hertz = np.random.default_rng(seed).uniform(100, 1000, (4, 1))
-        soundfile.write(folder / f"{seed}.wav", 0.1 * (np.sin(2 * np.pi * hertz * t) * np.exp(-t)).sum(axis=0), 24_000)
-        lines.append(f"{split},{seed}.wav")
-    (folder / "splits.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-@pytest.mark.slow
-def test_a_codec_and_a_model_of_its_codes(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From recordings to a codec, by it to codes, from those to a model, and to sound that was not there before."""
-    source = ("--audio-dir", recordings, "--csv", recordings / "splits.csv", "--workers", 0, "--quiet")
-    assert run(capsys, "prep", *source, "--out", tmp_path / "set")[0] == 0
-    codec_run = ("train", "--preset", "toy-codec", "--data", tmp_path / "set", "--out", tmp_path / "codec")
-    code, said = run(capsys, *codec_run, "--steps", 10, "--stop-after", 0)
-    assert code == 0 and "stopped at step 5 of 10" in said
-    code, said = run(capsys, *codec_run, "--steps", 10)
-    codec = tmp_path / "codec" / "weights"
-    assert code == 0 and f"--codec {codec}" in said
-    before = codec_release.load(tmp_path / "codec" / "before-discriminators").about["validation"]
-    after = codec_release.load(codec).about["validation"]
-    assert (before["step"], after["step"]) == (5, 10)
-    assert {"mel_3", "si_sdr_3", "mel_6", "mel_12"} <= set(after)
-
-    assert run(capsys, "prep", *source, "--out", tmp_path / "set", "--codec", codec)[0] == 0
-    data = ("--data", tmp_path / "set" / "codes")
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert run(capsys, "train", "--preset", "toy-codes", *data, "--steps", 5, "--out", one)[0] == 0
-    first = checkpoints.load(one / "weights")
-    assert first.tokenizer["codec_sha256"] == codec_release.load(codec).sha256
-    assert any("validation_nats" in line for line in figures_of(one))
-    start = ("--start", one / "weights", "--steps", 5)
-    assert run(capsys, "train", "--preset", "toy-codes", *data, *start, "--out", two)[0] == 0
-    assert checkpoints.load(two / "weights").about["start"]["sha256"] == first.sha256
-    code, said = run(capsys, "train", "--preset", "toy-codes", *data, "--start", "piano-codes", "--out", two)
-    assert code == 2 and "do not know the codes of" in said
-
-    play = ("--checkpoint", two / "weights", "--codec", codec, "--seconds", 1, "--prime-seconds", 1, "--quiet")
-    assert run(capsys, "generate", recordings / "3.wav", *play, "--out", tmp_path / "new.wav")[0] == 0
-    assert soundfile.info(tmp_path / "new.wav").frames > 24_000
 
 
 @pytest.mark.parametrize(
