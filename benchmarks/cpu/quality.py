@@ -1,13 +1,14 @@
 """What the CPU engine's rounding costs in nats, and what it costs to refill the latents with fewer of them.
 
     python benchmarks/cpu/quality.py --data SHARDS
+    python benchmarks/cpu/quality.py --data SHARDS --checkpoint four     # of other weights
 
 Windows of N inputs with M latents over the middle of validation pieces, four of them a quarter of M apart: so the same
 quarter of targets is scored when the latents have just been refilled, up to when they are nearly full, and the
 differences are those of the position among the latents and not of the music.  A stream that refills with a share of M
 latents scores its tokens at the positions from there on.  JAX scores the first window of each piece too, and of the
 same pieces a window whose last quarter of M is added step by step here, after a pass with as many latents.
-Adds `quality` to result.json beside this script.
+Adds `quality`, or `quality of NAME`, to result.json beside this script.
 """
 
 from __future__ import annotations
@@ -37,9 +38,8 @@ def nats(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.log(np.exp(wide - highest[:, None]).sum(axis=-1)) + highest - wide[np.arange(len(targets)), targets]
 
 
-def measure(folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
+def measure(released: checkpoints.Released, folder: str, pieces: int, with_jax: int) -> dict[str, Any]:
     """The figures of so many pieces, the first few of which JAX scores too."""
-    released = checkpoints.load()
     config = released.config
     N, M = config.context, config.latents
     quarter = M // QUARTERS
@@ -128,12 +128,15 @@ def main() -> None:
     parser.add_argument("--data", required=True, metavar="SHARDS", help="a folder made by `musicgen prep`")
     parser.add_argument("--pieces", type=int, default=10)
     parser.add_argument("--with-jax", type=int, default=3, metavar="PIECES")
+    parser.add_argument("--checkpoint", metavar="NAME|DIR")
     arguments = parser.parse_args()
+    released = checkpoints.load(arguments.checkpoint or checkpoints.DEFAULT)
+    key = f"quality of {released.name}" if arguments.checkpoint else "quality"
     began = time.perf_counter()
-    told = measure(arguments.data, arguments.pieces, arguments.with_jax)
+    told = measure(released, arguments.data, arguments.pieces, arguments.with_jax)
     told["seconds"] = round(time.perf_counter() - began)
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    RESULT.write_text(json.dumps({**result, "quality": told}, indent=2) + "\n")
+    RESULT.write_text(json.dumps({**result, key: told}, indent=2) + "\n")
     print(json.dumps(told, indent=2))
 
 
