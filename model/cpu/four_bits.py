@@ -1,5 +1,5 @@
 """Products of matrices in four bits (model/int4.py), for which Numba has no words: its loops over halves of bytes take
-twelve times as long.
+ten times as long.
 
 Of a group, the even inputs' weights are the lower halves of 16 bytes and the odd inputs' the upper ones, 16 numbers at
 once with each.  What is written here in vectors of 16, LLVM makes of whatever a processor has.
