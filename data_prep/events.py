@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicgen.data_prep.vocabulary import VOCABULARY_2
+from musicgen.data_prep.vocabulary import PITCHES, VOCABULARY_2
 
 STEPS_PER_SECOND = VOCABULARY_2.steps_per_second
 VELOCITY_BIN = 4
@@ -87,15 +87,27 @@ class NoteDecoder:
         self.notes = 0
         self.ended = False
         if len(before):
-            self.feed(before)
-            self.sounding = {pitch: note - self.notes for pitch, note in self.sounding.items()}
-            self.step = self.notes = 0
+            self._skip(_check(before))
+
+    def _skip(self, ids: np.ndarray) -> None:
+        """Take over what tokens int64[P] leave: as `feed`, but at once, and without telling their notes."""
+        ends = np.flatnonzero(KINDS[ids] == EOS)
+        self.ended = len(ends) > 0
+        ids = ids[: ends[0]] if self.ended else ids
+        kinds, values = KINDS[ids], VALUES[ids]
+        velocities = np.flatnonzero(kinds == VELOCITY)
+        if len(velocities):
+            self.velocity = 1 + (int(values[velocities[-1]]) - 1) * VELOCITY_BIN  # the softest of its bin
+        on, off = np.flatnonzero(kinds == NOTE_ON), np.flatnonzero(kinds == NOTE_OFF)
+        last_on, last_off = np.full(PITCHES, -1), np.full(PITCHES, -1)
+        np.maximum.at(last_on, values[on], on)
+        np.maximum.at(last_off, values[off], off)
+        for pitch in np.flatnonzero(last_on > last_off).tolist():
+            self.sounding[pitch] = int(np.searchsorted(on, last_on[pitch])) - len(on)
 
     def feed(self, tokens: Sequence[int] | np.ndarray) -> list[NoteEvent]:
         """What the next tokens, int[T], strike and end, in order. ValueError for ids outside the vocabulary."""
-        ids = np.asarray(tokens, np.int64)
-        if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY_2.size):
-            raise ValueError(f"tokens lie in 0..{VOCABULARY_2.size - 1}, not {int(ids.min())}..{int(ids.max())}")
+        ids = _check(tokens)
         events: list[NoteEvent] = []
         if self.ended:
             return events
@@ -117,3 +129,10 @@ class NoteDecoder:
                 self.ended = True
                 break
         return events
+
+
+def _check(tokens: Sequence[int] | np.ndarray) -> np.ndarray:
+    ids = np.asarray(tokens, np.int64)
+    if ids.size and not (ids.min() >= 0 and ids.max() < VOCABULARY_2.size):
+        raise ValueError(f"tokens lie in 0..{VOCABULARY_2.size - 1}, not {int(ids.min())}..{int(ids.max())}")
+    return ids

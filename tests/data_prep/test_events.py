@@ -203,3 +203,16 @@ def test_a_range_behind_the_velocities_changes_no_music() -> None:
     """Decoder, rules, join, live and page pass over what they do not know instead of taking it for a velocity."""
     result = subprocess.run([sys.executable, "-c", EIGHTH], capture_output=True, text=True)
     assert result.stdout == "all of it\n", result.stderr
+
+
+@given(st.lists(st.integers(0, VOCABULARY.size - 1), max_size=200), st.lists(st.integers(0, VOCABULARY.size - 1)))
+def test_tokens_before_leave_what_reading_them_leaves(before: list[int], tokens: list[int]) -> None:
+    """Told apart only by their numbers: those of the tokens before are below 0."""
+    read = NoteDecoder()
+    read.feed(before)
+    struck, step = read.notes, read.step
+    skipped = NoteDecoder(before)
+    assert skipped.sounding == {pitch: note - struck for pitch, note in read.sounding.items()}
+    assert (skipped.velocity, skipped.ended, skipped.step, skipped.notes) == (read.velocity, read.ended, 0, 0)
+    expected = [event._replace(note=event.note - struck, step=event.step - step) for event in read.feed(tokens)]
+    assert skipped.feed(tokens) == expected

@@ -161,7 +161,7 @@ def test_onsets_of_a_step_keep_their_order() -> None:
 
 
 def test_ids_outside_the_vocabulary_are_refused() -> None:
-    for token in (-1, VOCABULARY.size):
+    for token in (-1, VOCABULARY_2.size):
         with pytest.raises(ValueError, match="tokens lie in"):
             decode(np.array([5, token]))
 
