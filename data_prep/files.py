@@ -25,9 +25,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-LEFT_FILE = re.compile(r"\..{1,40}\.musicgen-[0-9a-f]{8}(\.\w*)?", re.DOTALL)
+LEFT_FILE = re.compile(r"\..{1,40}\.musicgen-[0-9a-f]{8}(\.\w*)?(\.new)?", re.DOTALL)
 LEFT_FOLDER = re.compile(r"musicgen-temporary-\w{8}")
-ABANDONED = 60.0  # seconds without a change; a process holds what it writes from the first moment on
+ABANDONED = 60.0  # seconds without a change
 NPZ_MEMBERS = 100
 # What NumPy writes before an array of numbers, and all that is read: its own reader evaluates what stands there.
 NPY_HEADER = re.compile(
@@ -126,14 +126,30 @@ def replacing(path: Path, beside: str | None = None) -> Iterator[Path]:
         clear_abandoned(path.parent, LEFT_FILE)
     try:
         temporary.unlink(missing_ok=True)
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        with _held(handle):
+        with _new_file(temporary):
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())  # some file systems report a full disk only here
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[None]:
+    """Make an empty file and hold it; it has its name only from when it is held on, so that nobody clears it."""
+    how = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    if fcntl is None:
+        os.close(os.open(path, how, 0o666))
+        yield
+        return
+    begun = path.with_name(f"{path.name}.new")
+    try:
+        with _held(os.open(begun, how, 0o666)):
+            begun.rename(path)
+            yield
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -150,7 +166,10 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def clear_abandoned(folder: Path, left: re.Pattern[str]) -> None:
-    """Remove what killed processes left in a folder: what has such a name, is a minute old, and nobody holds."""
+    """Remove what killed processes left in a folder: what has such a name and nobody holds.
+
+    What another process may not have begun to hold yet is left for a minute.
+    """
     if fcntl is None:
         return
     try:
@@ -159,8 +178,8 @@ def clear_abandoned(folder: Path, left: re.Pattern[str]) -> None:
         return  # whoever writes there will say why not
     for path in found:
         with contextlib.suppress(OSError):  # somebody holds it, or was faster
-            status = path.lstat()
-            if time.time() - status.st_mtime > ABANDONED and status.st_uid == os.getuid():
+            status, young = path.lstat(), left is LEFT_FOLDER or path.suffix == ".new"
+            if status.st_uid == os.getuid() and not (young and time.time() - status.st_mtime < ABANDONED):
                 _remove_unheld(path)
 
 

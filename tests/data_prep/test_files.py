@@ -50,7 +50,7 @@ def test_the_next_clears_what_a_killed_one_left_but_not_what_a_live_one_writes(t
         killed.send_signal(signal.SIGKILL)
     live, kept = start(tmp_path / "other.wav")
     try:
-        age(*lefts, *kept)
+        age(lefts[1], kept[1])
         with replacing(tmp_path / "third.wav") as file:  # in the same folder, of whatever name
             file.touch()
         clear_abandoned(place, LEFT_FOLDER)
@@ -69,7 +69,7 @@ def test_the_next_clears_what_a_killed_one_left_but_not_what_a_live_one_writes(t
 def test_what_is_no_leftover_stays(tmp_path: Path) -> None:
     """Somebody's own files, however alike, and what another process may have begun a moment ago."""
     others = [".new.musicgen-1.wav", "new.musicgen-0123abcd.wav", ".new.0123abcd.wav", ".new.musicgen-0123abcd.wav.bak"]
-    for name in [*others, ".young.musicgen-0123abcd.wav"]:
+    for name in [*others, ".young.musicgen-0123abcd.wav.new"]:
         (tmp_path / name).touch()
     age(*(tmp_path / name for name in others))
     (tmp_path / "away").write_text("mine")
