@@ -20,6 +20,7 @@ from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.soundfont import find_soundfont
 from musicgen.data_prep import Performance, apply_pedal, write_midi
 from musicgen.data_prep.files import temporary_folder
+from musicgen.data_prep.performance import without_source
 from musicgen.data_prep.silence import silenced
 
 CHUNK = 30.0  # seconds of onsets rendered at once
@@ -30,6 +31,7 @@ PEAK = 0.891  # -1 dBFS
 KEPT = 300.0  # seconds of sound kept in memory between measuring the peak and writing; longer music is rendered twice
 SYNTHS = ("midirenderer", "fluidsynth")
 FLUIDSYNTH_RATE = 48000
+HAIR = 2.5e-5  # seconds, a tick of what the renderer is given
 
 Segments = Callable[[], Iterator[np.ndarray]]
 
@@ -108,6 +110,7 @@ def loudness_of_one_note() -> float:
 
 def chunks(performance: Performance) -> Iterator[tuple[float, Performance]]:
     """(start in seconds, the notes struck in the CHUNK seconds from there with the pedal they feel, from time 0)."""
+    performance = without_source(performance, HAIR)
     ends = np.minimum(_sounding_ends(performance), performance.onset + CHUNK + LONGEST_HOLD)
     time, value = performance.pedal[:, 0], performance.pedal[:, 1]
     count = int(performance.onset[-1] // CHUNK) + 1 if len(performance) else 0
@@ -227,6 +230,7 @@ def _with_fluidsynth(performance: Performance, out: Path, font: Path, comment: s
         score, wave = folder / "score.mid", folder / "sound.wav"
         ends = np.array([[performance.duration, 0.0], [performance.duration + TAIL, 0.0]])
         before = performance.pedal[performance.pedal[:, 0] < performance.duration]
+        performance = without_source(performance, HAIR)
         parts = (performance.onset, performance.end, performance.pitch, performance.velocity)
         write_midi(Performance(*parts, np.concatenate([before, ends])), score)
         command = ["fluidsynth", "-niq", "-g", "0.4", "-r", str(FLUIDSYNTH_RATE), "-F", *map(str, (wave, font, score))]

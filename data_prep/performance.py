@@ -219,10 +219,15 @@ def _pedal_before(performance: Performance, notes: np.ndarray) -> np.ndarray:
     return seen
 
 
-def released_first(performance: Performance) -> np.ndarray:
-    """bool[n]: whether each key is released before the pedal moves for the last time at that very moment."""
-    everything = np.arange(len(performance))
-    return _pedal_before(performance, everything) < np.searchsorted(performance.pedal[:, 0], performance.end, "right")
+def without_source(performance: Performance, hair: float) -> Performance:
+    """What sounds the same without a source: each key that is released before the pedal moves for the last time at that
+    very moment is released a hair, in seconds, earlier."""
+    if performance.source is None:
+        return performance
+    time, everything = performance.pedal[:, 0], np.arange(len(performance))
+    first = _pedal_before(performance, everything) < np.searchsorted(time, performance.end, side="right")
+    end = np.maximum(performance.end - hair * first, performance.onset)
+    return replace(performance, end=end, source=None)
 
 
 def on_grid(performance: Performance, tick: float) -> Performance:

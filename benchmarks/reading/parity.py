@@ -107,6 +107,11 @@ def _difference(what: str, got: np.ndarray, expected: np.ndarray) -> str:
     return f"DIFFERENT: {what}: {got[worst].tolist()}, {expected[worst].tolist()} expected"
 
 
+def line(name: str, counts: collections.Counter[str]) -> str:
+    """One row of the table."""
+    return f"{name}: {sum(counts.values()):,} files; " + "; ".join(f"{n:,} {rule}" for rule, n in counts.most_common())
+
+
 def main() -> int:
     """Print a table; 1 if there is a difference without a name."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -122,11 +127,9 @@ def main() -> int:
                 print(f"{path}: {outcome}", flush=True)
                 outcome = "DIFFERENT"
             counts[outcome] += 1
+        print(line(folder.name, counts), flush=True)
     total = sum(table.values(), collections.Counter())
-    for name, counts in [*table.items(), ("all", total)]:
-        print(
-            f"{name}: {sum(counts.values()):,} files; " + "; ".join(f"{n:,} {rule}" for rule, n in counts.most_common())
-        )
+    print(line("all", total))
     if arguments.json:
         arguments.json.write_text(json.dumps({**table, "all": total}, indent=2) + "\n")
     return 1 if total["DIFFERENT"] else 0

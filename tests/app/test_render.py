@@ -16,7 +16,9 @@ from musicgen.app import render as rendering
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.render import PEAK, chunks, render
 from musicgen.app.soundfont import find_soundfont
-from musicgen.data_prep import Performance, apply_pedal
+from musicgen.data_prep import Performance, apply_pedal, read_midi, write_midi
+from tests.data_prep.plain_reader import play
+from tests.data_prep.test_playing import file_of
 
 NO_PEDAL = np.zeros((0, 2))
 
@@ -220,3 +222,13 @@ def test_wave_bytes_are_what_soundfile_reads() -> None:
 
     wave = midirenderer.render_wave_from(find_soundfont().read_bytes(), write_midi(notes((0.0, 0.5, 60, 80)), None))
     assert soundfile.info(io.BytesIO(wave)).subtype == "PCM_16"
+
+
+def test_sound_keeps_the_order_of_a_tick() -> None:
+    """A key released before the pedal goes down, on the same tick, is not held in the sound either."""
+    tracks = [[[0, "on", 60], [0, "on", 64], [1, "off", 60], [1, "pedal", 127], [1, "off", 64], [2, "pedal", 0]]]
+    music, _ = read_midi(file_of(tracks))
+    ((start, part),) = chunks(music)
+    heard = [(onset, end, pitch) for onset, end, pitch, _ in play(write_midi(part))]
+    assert start == 0
+    assert np.array(heard) == pytest.approx(np.array([(0, 1, 60), (0, 2, 64)]), abs=5e-5)

@@ -9,17 +9,15 @@ from typing import Any
 from musicgen.app.generate import Sample, midi_file
 from musicgen.app.prime import Prime, pack
 from musicgen.data_prep import Performance
-from musicgen.data_prep.performance import released_first, remove_overlaps
+from musicgen.data_prep.performance import remove_overlaps, without_source
 
 HAIR = 1e-4  # seconds: the least that a music object tells apart
 
 
 def music(performance: Performance, prime_seconds: float = 0.0, seconds: float | None = None) -> dict[str, Any]:
     """A music object (see `wish`) of a performance; ``seconds`` is its length, that of the music if None."""
-    performance = remove_overlaps(performance)
-    # On the page the pedal of a moment comes before its releases: one that comes first is a hair earlier.
-    end = performance.end - HAIR * released_first(performance)
-    columns = (performance.onset, end, performance.pitch, performance.velocity)
+    performance = without_source(remove_overlaps(performance), HAIR)
+    columns = (performance.onset, performance.end, performance.pitch, performance.velocity)
     notes = [
         [round(onset, 4), round(max(end, onset + 0.01), 4), pitch, velocity, None]
         for onset, end, pitch, velocity in zip(*(column.tolist() for column in columns), strict=True)
