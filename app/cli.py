@@ -14,13 +14,12 @@ import threading
 from collections.abc import Sequence
 
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
-from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, BadInput, MusicgenError, is_disk_full
+from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, TERMINATED, BadInput, MusicgenError, is_disk_full
 from musicgen.app.terminal import plain_output
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
 DISK_FULL = "the disk is full: free some space, then run the same command again"
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 BAD_INPUT = 2
 ENVIRONMENT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+TERMINATED = 143  # 128 + SIGTERM
 
 
 def plain(text: str) -> str:

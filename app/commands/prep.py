@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import whole
-from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
+from musicgen.app.errors import INTERRUPTED, TERMINATED, BadInput, EnvironmentProblem, cannot_write
 from musicgen.app.progress import Progress
 from musicgen.app.terminal import counted
 
@@ -75,6 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(str(error)) from None
     except OSError as error:
         raise cannot_write(error.filename or arguments.out, error) from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print("musicgen: stopped; run the same command again to go on", file=sys.stderr)
+        return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
     if arguments.json:
         print(json.dumps(report))
     if not arguments.quiet:

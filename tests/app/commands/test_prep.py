@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from musicgen.app import cli
 from musicgen.checkpoints import codec_release
 from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float
+from musicgen.data_prep.dataset import prep
 from musicgen.data_prep.dataset.audio_shards import AudioSet
 from musicgen.data_prep.dataset.codes import CodeSet
 from musicgen.data_prep.dataset.manifest import JobState
@@ -237,3 +239,30 @@ def test_addresses_are_refused(
         code, said = prepared(capsys, *arguments)
         assert code == 2 and f"{address} is an address" in said and said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["midi"]
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_stopped_it_says_how_to_go_on(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stop: BaseException,
+    code: int,
+) -> None:
+    """Ctrl-C and SIGTERM: what is finished is kept, and the next run takes it up."""
+    write = prep.write_shard
+
+    def write_one(*given: Any) -> dict[str, Any]:
+        if list((tmp_path / "data").glob("*.npz")):
+            raise stop
+        return write(*given)
+
+    command = ("--midi-dir", folder, "--out", tmp_path / "data", "--csv", table(tmp_path / "two.csv", *TWO_SPLITS))
+    monkeypatch.setattr(prep, "write_shard", write_one)
+    assert prepared(capsys, *command) == (code, "musicgen: stopped; run the same command again to go on\n")
+    monkeypatch.undo()
+    assert "(1 were there already)" in prepared(capsys, *command)[1]
+
+
+TWO_SPLITS = ("0.mid,test", "1.mid,train", "2.mid,train", "noise.mid,train")

@@ -181,3 +181,13 @@ def test_the_same_seed_the_same_tokens(rows: int, bits: int) -> None:
     np.testing.assert_array_equal(once, tokens(2, 7))
     assert not np.array_equal(once, tokens(1, 8))
     assert len({tuple(row) for row in once}) == rows
+
+
+def test_outputs_that_are_no_numbers_end_a_stream() -> None:
+    """With weights so large that they are finite and nothing computed from them is; it would draw the same for ever."""
+    params = {name: np.asarray(x).copy() for name, x in random_parameters(TOY).items()}
+    params["layers.0.up.kernel"][:] = 3e38
+    stream = OnnxEngine(TOY, params, AnyToken()).start([random_tokens(6, seed=1).astype(np.int16)])
+    with pytest.raises(FloatingPointError, match=r"no numbers \(NaN\)"), np.errstate(all="ignore"):
+        for _ in range(3):
+            next(stream)
