@@ -113,13 +113,15 @@ def test_the_focus_of_the_keyboard_is_seen(browser: Any, site: Site, scheme: str
     image = pytest.importorskip("PIL.Image", reason="Gradio brings pillow")
     visit = Visit(browser, site.url, 1440, scheme)
     page = visit.page
-    page.wait_for_timeout(500)  # colours fade in
+    page.add_style_tag(content="* { transition: none !important; }")  # or colours fade in
+    drawn = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(drawn)
     shot = lambda: np.asarray(image.open(io.BytesIO(page.screenshot())).convert("L"), np.int16)  # noqa: E731
     plain = shot()
     seen: dict[str, bool] = {}
     while len(seen) < 30:
         page.keyboard.press("Tab")
-        page.wait_for_timeout(300)
+        page.evaluate(drawn)
         where = page.evaluate(FOCUSED)
         left, top = max(0, int(where["x"]) - 8), max(0, int(where["y"]) - 8)
         box = np.s_[top : top + int(where["height"]) + 16, left : left + int(where["width"]) + 16]

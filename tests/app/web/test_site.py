@@ -275,6 +275,7 @@ def test_a_file_of_ours_says_how_it_was_made(site: Any, piece: Any) -> None:
     assert "recipe" not in site.ask("musicgen/read", {"prime": {"midi": text(write_midi(piece(), None))}}).json
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGTERM, as a container's end: soon, quietly, and without temporary files, also while it prepares itself."""
     with serving(tmp_path, 0.05, prepared=False, cache=tmp_path_factory.mktemp("cache")) as served:
@@ -283,6 +284,7 @@ def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path, tmp_path_factor
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
     """SIGKILL, as a machine short of memory does it: the process that makes sound goes, too."""
     with serving(tmp_path, 0.05) as served:
