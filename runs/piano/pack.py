@@ -4,7 +4,7 @@ splits whole, to be scored once: whole-validation.npz.xz and whole-test.npz.xz.
     python runs/piano/pack.py FOLDER --out RUN
 
 FOLDER holds maestro-v3.0.0, pijama, supra, asap, emopia and pop909, each with its csv, as `musicgen prep` takes them;
-the splits are theirs, and no validation or test piece goes into notes.bin.
+the splits are theirs, and no validation or test piece goes into notes.bin, nor what left_out.txt names.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, apply_pedal
 
 FOLDERS = {name: "maestro-v3.0.0" if name == "maestro" else name for name in corpora.STYLES}
+LEFT_OUT = Path(__file__).with_name("left_out.txt")  # leaks.py wrote it
 EVERY = {"maestro": 4, "pijama": 8, "supra": 1, "asap": 3, "emopia": 1, "pop909": 1}  # validation pieces taken
 LZMA = {"format": lzma.FORMAT_XZ, "filters": [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]}
 
@@ -81,7 +82,9 @@ def pieces_of(folder: Path, corpus: str, workers: int) -> list[Piece]:
     """All pieces of a corpus, in the order of their names."""
     place = folder / FOLDERS[corpus]
     table = next(place.glob("*.csv")).read_text(encoding="utf-8-sig")
+    left_out = set(LEFT_OUT.read_text().splitlines())
     rows = sorted(csv.DictReader(io.StringIO(table)), key=lambda row: row["midi_filename"])
+    rows = [row for row in rows if f"{corpus}/{row['midi_filename']}" not in left_out]
     jobs = [(corpus, row["split"], str(place / row["midi_filename"])) for row in rows]
     with Pool(workers) as pool:
         return [piece for piece in pool.map(read, jobs, chunksize=8) if piece is not None]

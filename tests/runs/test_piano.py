@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ RUNS = Path(__file__).parents[2] / "runs" / "piano"
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNS)
-    for name in ("state", "score", "scoring", "corpora"):
+    for name in ("state", "score", "scoring", "corpora", "pack", "index", "leaks"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -95,3 +96,26 @@ def test_rows_that_nobody_builds_any_more_are_not_waited_for(tmp_path: Path) -> 
     scores = scoring.Scores(options, None, None, print, Some(exitcode=1))
     with pytest.raises(RuntimeError, match="the rows of validation were not built"):
         scores(0, {}, "float", scores.settings[0])
+
+
+def test_what_plays_a_held_out_piece_is_found_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import index
+    import leaks
+    import pack
+
+    from musicgen.data_prep.evaluation.memorisation_index import build_index
+
+    bach, satie = (RUNS.parents[1] / "app" / "primes" / f"{name}.mid" for name in ("bach", "satie"))
+    monkeypatch.setattr(leaks, "held", build_index([("held", "", index.read(str(bach)))]), raising=False)
+    assert leaks.leaks(str(bach)) and not leaks.leaks(str(satie))
+    place = tmp_path / "asap"
+    place.mkdir()
+    (place / "asap.csv").write_text("split,midi_filename\ntrain,bach.mid\ntrain,satie.mid\n")
+    for prime in (bach, satie):
+        (place / prime.name).write_bytes(prime.read_bytes())
+    listed = tmp_path / "left_out.txt"
+    listed.write_text("asap/bach.mid\n")
+    monkeypatch.setattr(pack, "LEFT_OUT", listed)
+    monkeypatch.setattr(pack, "Pool", ThreadPool)  # JAX runs in this process, which so is not to be forked
+    (left,) = pack.pieces_of(tmp_path, "asap", 1)
+    assert len(left.notes) == len(index.read(str(satie)) or [])
