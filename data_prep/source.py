@@ -200,7 +200,7 @@ def unpack(packed: bytes, notes: int, pedal: int, tick: float, latest: int) -> S
     onset_place, end_place, pedal_place, deltas, place, lengths = columns
     release = np.frombuffer(packed, np.uint8, notes, at)
     places = np.concatenate([onset_place, end_place, pedal_place, place])
-    if np.any(np.abs(places) > ONSET_PLACE) or np.any(release > 127):
+    if np.any((places > ONSET_PLACE) | (places < -ONSET_PLACE)) or np.any(release > 127):
         raise ValueError("an event is at an impossible place")
     if np.any(lengths < 0) or np.any(lengths > size) or int(lengths.sum()) != size:
         raise ValueError("a message is longer than all of them")
@@ -219,4 +219,4 @@ def is_message(data: bytes) -> bool:
         return False
     if data[0] < 0xF0:
         return len(data) == (2 if 0xC0 <= data[0] < 0xE0 else 3) and max(data[1:]) < 0x80
-    return (data[0] == META and data[1] not in NOT_OTHERS) or data[0] in (0xF0, 0xF7)
+    return (data[0] == META and data[1] < 0x80 and data[1] not in NOT_OTHERS) or data[0] in (0xF0, 0xF7)

@@ -59,6 +59,8 @@ def _refused(data: bytes, why: str) -> str:
         return "refused by both"
     if not notes:
         return "no notes for both"
+    if "are the most" in why:
+        return "refused by us alone: more than a piece has"
     return "DIFFERENT: refused by us alone: " + why
 
 
