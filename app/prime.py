@@ -92,7 +92,16 @@ def read_prime(path: Path, seconds: float | None) -> tuple[Prime, tuple[str, ...
 
 
 def make_prime(performance: Performance, seconds: float | None, sha256: str) -> Prime:
-    """The opening of a performance with at least one note, as tokens; doing it twice changes nothing."""
+    """The opening of a performance with at least one note, as tokens; doing it twice changes nothing.
+
+    Raises BadInput if it has more notes or pedal events than a prime may have.
+    """
+    if seconds is not None and len(performance) > MOST_PRIME_NOTES:  # before anything is done with the rest
+        performance = opening(performance, float(performance.onset[0]) + seconds + 1.0)
+    sizes = ((len(performance), MOST_PRIME_NOTES, "notes"), (len(performance.pedal), MOST_PRIME_PEDAL, "pedal events"))
+    for count, most, what in sizes:
+        if count > most:
+            raise BadInput(f"the prime has {count:,} {what}, {most:,} are the most: cut it with --prime-seconds 60")
     performance = on_grid(performance, TICK)
     tokens = encode(performance, bos=True)
     if seconds is not None:

@@ -42,14 +42,12 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     `source` is a path or a whole file's bytes. Raises MidiError, and nothing else, if it cannot be read.
     """
     events = smf.parse(_content(source))
+    _check_counts(events)
     drum_events = find_drums(events)
     events, pauses = cut_pauses(events, drum_events)
     remarks = [*events.remarks, *pauses]
     stream = playing.merge_tracks(events)
     is_drum = drum_events[stream.event]
-    struck = int(np.count_nonzero(playing.strikes(stream)))
-    if struck > limits.MIDI_NOTES:
-        raise MidiError(f"the file holds {struck:,} notes, {limits.MIDI_NOTES:,} are the most; cut it first")
     drums = int(np.count_nonzero(playing.strikes(stream) & is_drum))
     if drums:
         remarks.append(f"{_count(drums, 'drum note')} dropped")
@@ -75,6 +73,18 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
         hours = latest / 3600
         raise MidiError(f"the file lasts {hours:,.0f} hours, 24 are the most; its times are damaged")
     return performance, tuple(remarks)
+
+
+def _check_counts(events: smf.MidiEvents) -> None:
+    kind = events.status & 0xF0
+    notes = int(np.count_nonzero((kind == playing.NOTE_ON) & (events.data2 > 0)))
+    controls = int(np.count_nonzero((kind != playing.NOTE_ON) & (kind != playing.NOTE_OFF)))
+    for count, most, what in (
+        (notes, limits.MIDI_NOTES, "notes"),
+        (controls, limits.MIDI_CONTROLS, "controllers, programs and bends"),
+    ):
+        if count > most:
+            raise MidiError(f"the file holds {count:,} {what}, {most:,} are the most; thin it out or cut it first")
 
 
 def read_text(source: str | Path | bytes) -> tuple[str, ...]:

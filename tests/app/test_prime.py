@@ -113,3 +113,16 @@ def test_a_file_comes_before_a_shipped_prime(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     Path("bach.mid").write_bytes(b"mine")
     assert find_prime("bach.mid") == Path("bach.mid")
+
+
+def test_a_prime_has_bounds(monkeypatch: pytest.MonkeyPatch, piece: Callable[..., Performance]) -> None:
+    """The opening of a long file may be used."""
+    monkeypatch.setattr(primes, "MOST_PRIME_NOTES", 20)
+    music = piece(30, 1)
+    with pytest.raises(BadInput, match="has 30 notes, 20 are the most: .*--prime-seconds 60"):
+        make_prime(music, None, "")
+    short = float(music.onset[9] - music.onset[0])
+    few = make_prime(music, short, "")
+    monkeypatch.undo()
+    assert few.performance.equals(make_prime(music, short, "").performance)
+    assert np.array_equal(few.tokens, make_prime(music, short, "").tokens)

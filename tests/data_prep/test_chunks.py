@@ -130,10 +130,11 @@ def test_what_is_not_whole_is_refused(content: bytes, message: str) -> None:
         (header(1) + 2_000_000 * chunk(b"", name=b"JUNK"), "more than 1,000 tracks"),
         (header(999) + 999 * chunk(END, 2**24) + bytes(2**23), "no piano notes"),
         (header(1) + chunk(b"\0\xff\x01\0" * 3_000_000), "more than 50,000 meta events"),
-        (header(1) + chunk(b"\0\xc0\0" * 4_000_000), "more than 300,000 events"),
+        (header(1) + chunk(b"\0\xc0\0" * 4_000_000), "more than 2,100,000 events"),
+        (header(1) + chunk(b"\0\xc0\0" * 2_000_000), "2,000,000 controllers, programs and bends"),
         (b"\0" * 2**23, "not a Standard MIDI File"),
     ],
-    ids=["tracks", "chunks", "lengths", "meta", "events", "zeros"],
+    ids=["tracks", "chunks", "lengths", "meta", "events", "controllers", "zeros"],
 )
 def test_bombs_are_defused(content: bytes, message: str) -> None:
     """Every bound is told in a line before much is done; the time is ten times what it takes."""
