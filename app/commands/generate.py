@@ -279,11 +279,10 @@ def _report(
             "first_note_seconds": round(result.first_note_at - began, 3),
             "latents": result.settings.latents,
             "context": result.settings.context,
-            "stopped": first.asked is not None,
             "ended": [sample.provenance.ended for sample in result.samples],
             "memorisation": [sample.provenance.memorisation for sample in result.samples],
         }
-        print(json.dumps(report))
+        print(json.dumps(report | ({"stopped": True} if first.asked is not None else {})))
     if not arguments.quiet:
         after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])

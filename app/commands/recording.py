@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         chosen = new_seed() if seed is None else seed
         with Stop() as stop:
             made = continue_recording(model, prompt, resolved, chosen, outs, progress.update, stop.asked)
-    wall = time.perf_counter() - began
+    wall, seconds = time.perf_counter() - began, round(made.seconds, 2) if stop else settings.seconds
     if prompt is not None and prompt.remarks and not arguments.quiet:
         print(f"musicgen: {arguments.prime}: {'; '.join(prompt.remarks)}", file=sys.stderr)
     if arguments.json:
-        report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": round(made.seconds, 3)}
-        report["stopped"] = bool(stop)
+        report = {"out": [str(out) for out in outs], **facts(model, made), "seconds": seconds}
+        report |= {"stopped": True} if stop else {}
         report |= {"prime_seconds": round(prompt.seconds, 3) if prompt is not None else 0.0}
         report |= {"wall_seconds": round(wall, 3), "first_sound_seconds": round(made.first_sound_at - began, 3)}
         report |= {"latents": resolved.latents, "context": resolved.context}
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         after = f" after {prompt.seconds:.1f} s of {Path(arguments.prime).name}" if prompt is not None else ""
         names = ("stopped; " if stop else "") + ", ".join(map(str, outs))
         print(
-            f"musicgen: {names}: {made.seconds:.4g} s of new sound{after}, seed {made.seed},"
+            f"musicgen: {names}: {seconds:g} s of new sound{after}, seed {made.seed},"
             f" {model.released.name}, {wall:.1f} s",
             file=sys.stderr,
         )
