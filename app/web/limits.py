@@ -24,6 +24,8 @@ class Limits:
     waiting: int = 200  # clicks of all people that may wait
     parsing: int = 2  # uploads read at once
     rendering: int = 1  # pieces turned into sound at once
+    waiting_slow: int = 20  # pieces that wait to be turned into sound, or to be looked for surprises
+    surprise_tokens: int = 16_000  # of one piece that is looked for surprises: six minutes of most music
     sound_bytes: int = 40_000_000  # of one recording, or of one to be written
     sound_prime_seconds: float = 600.0  # the longest recording that is read
     sound_seconds: float = 120.0  # of new sound in one take

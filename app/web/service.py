@@ -22,11 +22,12 @@ from musicgen.app.web.notes.quality import Quality
 from musicgen.app.web.notes.request import GenerateRequest, decode_midi, parse_midi, parse_prime, parse_request
 from musicgen.app.web.notes.speeds import describe_preset
 from musicgen.app.web.renderer import Renderer
+from musicgen.app.web.room import Room
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.service import SoundService
 from musicgen.app.web.ticket import Event
-from musicgen.data_prep import MidiError, Performance
+from musicgen.data_prep import MidiError, Performance, encode
 from musicgen.data_prep.midi import read_text
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class Service:
         self._indexing = asyncio.Lock()
         self.renderer = Renderer()
         self.limits: Limits = scheduler.limits
-        self._parsing = asyncio.Semaphore(self.limits.parsing)
-        self._rendering = asyncio.Semaphore(self.limits.rendering)
+        self._parsing = Room(self.limits.parsing, self.limits.waiting)
+        self._rendering = Room(self.limits.rendering, self.limits.waiting_slow)
+        self._scoring = Room(1, self.limits.waiting_slow)
         self.sounds = SoundService(scheduler, sound, self.renderer) if sound is not None else None
 
     async def model(self) -> Model:
@@ -89,8 +91,7 @@ class Service:
         """
         model = await self.model()
         dials = Dials(model.latents, model.context)
-        async with self._parsing:
-            request = await asyncio.to_thread(parse_request, body, dials, model.sha256, self.limits)
+        request = await self._parsing.run(parse_request, body, dials, model.sha256, self.limits)
         request = dataclasses.replace(request, index=await self._compared_with(request))
         async for event in self.scheduler.events(request, client):
             yield event
@@ -108,8 +109,7 @@ class Service:
 
     async def read(self, source: object) -> dict[str, Any]:
         """What a prime holds: music, remarks, notes, seconds; the recipe if the file is one of ours."""
-        async with self._parsing:
-            return await asyncio.to_thread(self._read, source)
+        return await self._parsing.run(self._read, source)
 
     def _read(self, source: object) -> dict[str, Any]:
         performance, _ = parse_prime(source, self.limits)
@@ -134,25 +134,24 @@ class Service:
             raise BadInput(
                 f"{performance.duration / 60:.0f} minutes are too long for sound here: at most {most / 60:g}"
             )
-        async with self._rendering:
-            return await asyncio.to_thread(self.renderer.render, performance, form, provenance.summary_in(events))
+        return await self._rendering.run(self.renderer.render, performance, form, provenance.summary_in(events))
 
     async def picture(self, midi: object, form: str) -> bytes:
         """A piece as a piano roll.  midi: base64; form: png or svg."""
         if form not in PICTURES:
             raise BadInput(f"there is no picture format {str(form)[:20]!r}: choose one of {', '.join(PICTURES)}")
         performance, events = await self._performance(midi)
-        async with self._parsing:
-            return await asyncio.to_thread(_draw_roll, performance, events, form)
+        return await self._parsing.run(_draw_roll, performance, events, form)
 
     async def surprise(self, source: object) -> list[list[float]]:
         """[onset, pitch, nats] of each note of a prime: how little the model expected it."""
         if self.scorer is None:
             raise EnvironmentProblem("this server cannot say what surprises its model")
-        async with self._parsing:
-            performance, _ = await asyncio.to_thread(parse_prime, source, self.limits)
-        async with self._rendering:
-            return await asyncio.to_thread(self.scorer, performance)
+        performance, _ = await self._parsing.run(parse_prime, source, self.limits)
+        tokens, most = len(await self._parsing.run(encode, performance)), self.limits.surprise_tokens
+        if tokens > most:
+            raise BadInput(f"{tokens:,} tokens are too many to look for surprises in, {most:,} are the most: cut it")
+        return await self._scoring.run(self.scorer, performance)
 
     def about(self) -> dict[str, Any]:
         """What a page has to know before anything is asked: openings, limits, dials once there is a model, load."""
@@ -188,8 +187,7 @@ class Service:
             data = decode_midi(midi, self.limits)
             return parse_midi(data, self.limits)[0], read_text(data)
 
-        async with self._parsing:
-            return await asyncio.to_thread(read)
+        return await self._parsing.run(read)
 
 
 def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> bytes:

@@ -1,0 +1,72 @@
+"""Slow work: so much at once, so much that waits, and a place is free only when its work has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from musicgen.app.errors import BadInput, Busy
+from musicgen.app.web.room import Room
+from musicgen.app.web.service import Service
+
+
+def test_a_few_at_once_and_a_few_that_wait() -> None:
+    async def crowd() -> None:
+        room, go, most, at_work = Room(2, 3), threading.Event(), [0], [0]
+        lock = threading.Lock()
+
+        def work(number: int) -> int:
+            with lock:
+                at_work[0] += 1
+                most[0] = max(most[0], at_work[0])
+            assert go.wait(20)
+            with lock:
+                at_work[0] -= 1
+            return number
+
+        asked = [asyncio.create_task(room.run(work, number)) for number in range(5)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Busy, match="try again"):
+            await room.run(work, 5)
+        asked[0].cancel()  # at work: its place is not free before it has ended
+        asked[4].cancel()  # waits: it gives its place to another
+        await asyncio.sleep(0.1)
+        asked[4] = asyncio.create_task(room.run(work, 4))
+        await asyncio.sleep(0.1)
+        assert at_work[0] == 2
+        go.set()
+        assert await asyncio.gather(*asked[1:]) == [1, 2, 3, 4]
+        assert most[0] == 2 and await room.run(work, 6) == 6
+
+    asyncio.run(crowd())
+
+
+def test_an_error_reaches_who_asked() -> None:
+    def broken() -> None:
+        raise ValueError("no")
+
+    async def ask() -> None:
+        room = Room(1, 0)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no"):
+                await room.run(broken)
+
+    asyncio.run(ask())
+
+
+def test_surprises_of_a_long_piece_are_refused_before_they_are_looked_for(make_scheduler: Any) -> None:
+    """They take minutes, which nobody else need wait for."""
+    fixture = make_scheduler(surprise_tokens=1000)
+    scored: list[Any] = []
+    service = Service(fixture.scheduler, fixture.notes, scorer=lambda music: scored.append(music) or [])
+    short, long = ([[0.1 * n, 0.1 * n + 0.05, 40 + n % 40, 60] for n in range(count)] for count in (20, 5000))
+    assert asyncio.run(service.surprise({"music": {"notes": short}})) == [] and len(scored) == 1
+    with pytest.raises(BadInput, match="tokens are too many"):
+        asyncio.run(service.surprise({"music": {"notes": long}}))
+    thin = [[300.0 * n, 300.0 * n + 1, 60, 60] for n in range(200)]  # in a day
+    with pytest.raises(BadInput, match="tokens are too many"):
+        asyncio.run(service.surprise({"music": {"notes": thin}}))
+    assert len(scored) == 1
