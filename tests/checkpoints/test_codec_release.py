@@ -55,6 +55,7 @@ def test_what_is_no_codec_is_refused(released: Path, tmp_path: Path) -> None:
         codec_release.load(released)
 
 
+@pytest.mark.slow
 def test_the_codec_that_ships() -> None:
     """It fits in 20 MiB with a card, nothing lies beside it, and notes of a piano come back at 6 kbps."""
     codec = codec_release.load()

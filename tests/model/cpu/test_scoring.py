@@ -38,6 +38,7 @@ def stored(bits: int) -> dict[str, np.ndarray]:
     return checkpoints.quantize(params, bits) if bits < 32 else params
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_chunks")
 @pytest.mark.parametrize(("bits", "ids"), [(32, None), (8, None), (4, TOY.vocab_size - 2)])
 @pytest.mark.parametrize(("latents", "context", "stride"), SETTINGS)

@@ -69,6 +69,7 @@ def sound_of(events: list[dict[str, Any]], take: int = 1) -> np.ndarray:
     return np.concatenate([np.frombuffer(base64.b64decode(part), "<i2") for part in parts])
 
 
+@pytest.mark.slow
 def test_a_recording_goes_on(scheduler: Scheduler, model: AudioModel) -> None:
     """The recording up to where the told sound begins, then that sound: no jump anywhere; the same seed, the same."""
     prime = chord(2.0)
