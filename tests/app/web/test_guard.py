@@ -95,11 +95,11 @@ def test_who_says_nothing_after_an_answer_is_let_go(lines: Any, site: Any) -> No
 
 def test_more_connections_than_there_is_room_for(lines: Any, site: Any) -> None:
     """The oldest idle one gives way: whoever comes is answered at once, and nothing is written about it."""
-    for _ in range(400):
-        lines()
+    made = [lines() for _ in range(400)]
     began = time.monotonic()
     assert site.ask("musicgen/health").status == 200
     assert time.monotonic() - began < 5
+    assert all(line.answer() == b"" for line in made[:300])  # closed; an open one would time out
 
 
 def test_a_body_that_comes_slowly_holds_no_place(lines: Any, site: Any) -> None:
