@@ -95,7 +95,7 @@ def test_the_prime_does_not_count(tmp_path: Path, index_file: Path, piece: Calla
     """A prime out of the training set is the person's, not the model's."""
     prime = cut(piece(300, 1), 0.0, 20.0)
     music = merge([prime, shift_time(piece(100, 79), 21.0)])
-    about = Provenance(Settings().resolve(2, 4), 1, 1, "c", "0", "1", len(prime), 20.0, "cpu", "0")
+    about = Provenance(Settings().resolve(64, 128), 1, 1, "c", "0" * 64, "1" * 64, len(prime), 20.0, "cpu", "0")
     content = write_midi(music, None, text=facts.texts(about, None))
     index = read_index(index_file)
     assert len(memorisation_report.new_notes(content)) == len(music) - len(prime)
