@@ -113,6 +113,8 @@ def keep_compiled() -> Path | None:
     """
     import jax
 
+    # Two processes at once may tear an entry; it is then compiled again, which is nothing to tell anybody.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return None
     try:
@@ -125,6 +127,4 @@ def keep_compiled() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # Two processes at once may tear an entry; it is then compiled again, which is nothing to tell anybody.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     return folder

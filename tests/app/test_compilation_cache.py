@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def test_the_users_own_choice_stands(tmp_path: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     assert keep_compiled() is None
     assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_jax_says_of_a_torn_entry_is_not_told(
+    chosen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of the user's choice neither: two processes tear an entry there, too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if chosen:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        keep_compiled()
+        warnings.warn("Error writing persistent compilation cache entry for 'f': ...", stacklevel=1)
+    assert not told
 
 
 def test_an_impossible_folder_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
