@@ -98,7 +98,7 @@ def test_plots_without_matplotlib(
     [
         (["--samples", "absent", "--midi-dir", "reference"], "absent is not a folder"),
         (["--samples", "samples", "--midi-dir", "absent"], "absent is not a folder"),
-        (["--samples", "empty", "--midi-dir", "reference"], "no .mid or .midi file in empty"),
+        (["--samples", "empty", "--midi-dir", "reference"], "no .mid, .midi, .kar, .smf or .rmi file in empty"),
         (["--samples", "one", "--midi-dir", "reference"], "the samples have 1"),
         (["--samples", "samples", "--midi-dir", "one"], "the reference have 1"),
         (["--samples", "samples"], "--midi-dir"),
