@@ -66,10 +66,12 @@ class Progress:
     def line(self, done: float, elapsed: float, before: float = 0.0, extra: str = "", width: int = 1000) -> str:
         """The text for ``done``, ``before`` of it there ``elapsed`` seconds ago; as much of it as there is room for."""
         rate = (done - before) / elapsed if elapsed > 0 else 0.0
+        if self.total:
+            done = min(done, self.total)  # sound rings on after the music that was counted
         number = f"{done:.1f}" if self.realtime else f"{done:,.0f}"
         if not self.total:
             return f"{number} {self.unit}" + (f"  {extra}" if extra else "")
-        share = min(done / self.total, 1.0)
+        share = done / self.total
         whole = f"{self.total:g}" if self.realtime else f"{self.total:,.0f}"
         speed = "" if rate <= 0 else f"{figure(rate)}x real time" if self.realtime else f"{figure(rate)}/s"
         left = f"{clock((self.total - done) / rate)} left" if rate > 0 else ""

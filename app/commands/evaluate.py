@@ -91,19 +91,19 @@ def _score(arguments: argparse.Namespace) -> int:
     sizes = {name: getattr(arguments, name) for name in ("latents", "context", "stride")}
     with Progress(0, "tokens", quiet=arguments.quiet) as progress:
         progress.note("reading the pieces ...")
-        pieces = list(itertools.islice(_pieces(arguments), arguments.limit))
+        pieces = list(itertools.islice(_pieces(arguments, progress), arguments.limit))
         if not pieces:
             raise BadInput("there is nothing to score: no piece was found")
-        known = _trained_on(released, pieces, arguments.quiet)
+        known = _trained_on(released, pieces, progress)
         schedule = Schedule([len(piece.tokens) - 1 for piece in pieces], *lengths(released, **sizes))
         progress.total = schedule.tokens
         if not arguments.quiet:
-            _say(f"scoring {schedule.tokens:,} tokens of {_count(pieces)} with {released.name} ...")
+            _say(progress, f"scoring {schedule.tokens:,} tokens of {_count(pieces)} with {released.name} ...")
 
         def on_progress(tokens: int, nats: float) -> None:
             left = schedule.one_more()
             if left is not None and not arguments.quiet:
-                _say(f"this will take about {clock(left)}")
+                _say(progress, f"this will take about {clock(left)}")
             progress.update(tokens, f"{nats:.4f} nats/token")
 
         tokens = [piece.tokens for piece in pieces]
@@ -116,7 +116,7 @@ def _score(arguments: argparse.Namespace) -> int:
         report["trained_on"] = len(known)
     if stop:
         report["stopped"] = True
-        _say(f"stopped after {scored.tokens:,} of {schedule.tokens:,} tokens; the score so far:")
+        _say(progress, f"stopped after {scored.tokens:,} of {schedule.tokens:,} tokens; the score so far:")
     print(json.dumps(report) if arguments.json else _table(report))
     return stop.exit_code
 
@@ -132,19 +132,21 @@ def _count(pieces: list[Piece]) -> str:
     return f"{len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
 
 
-def _say(line: str) -> None:
+def _say(progress: Progress, line: str) -> None:
+    """Print a line in the bar's place, not behind it."""
+    progress.close()
     print(f"musicgen: {line}", file=sys.stderr, flush=True)
 
 
-def _trained_on(released: Released, pieces: list[Piece], quiet: bool) -> list[str]:
+def _trained_on(released: Released, pieces: list[Piece], progress: Progress) -> list[str]:
     """The pieces that the weights were trained on; a line names them."""
     from musicgen.checkpoints.training_files import HASH, read_training_files
 
     files = read_training_files(released.folder)
     known = [piece.name for piece in pieces if piece.sha256[:HASH] in files]
-    if known and not quiet:
+    if known and not progress.quiet:
         shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-        _say(f"{released.name} was trained on {len(known)} of {_count(pieces)}, and knows them: {shown}")
+        _say(progress, f"{released.name} was trained on {len(known)} of {_count(pieces)}, and knows them: {shown}")
     return known
 
 
@@ -172,7 +174,7 @@ class Schedule:
         return None
 
 
-def _pieces(arguments: argparse.Namespace) -> Iterator[Piece]:
+def _pieces(arguments: argparse.Namespace, progress: Progress) -> Iterator[Piece]:
     """The pieces to score, in order."""
     from musicgen.data_prep.dataset.loader import with_ends
     from musicgen.data_prep.dataset.pieces import Rejected, find_items, prepare
@@ -188,12 +190,12 @@ def _pieces(arguments: argparse.Namespace) -> Iterator[Piece]:
         return
     table = arguments.csv or (find_table(arguments.midi_dir) if arguments.split else None)
     if arguments.split and table is None:
-        _say("no csv says which file is in which split: scoring every file")
+        _say(progress, "no csv says which file is in which split: scoring every file")
     items, _ = find_items(arguments.midi_dir, table)
     for item in items:
         if table is None or arguments.split in (None, item.split):
             made = prepare(item)
             if isinstance(made, Rejected):
-                _say(f"left out: {made.name}: {made.reason}")
+                _say(progress, f"left out: {made.name}: {made.reason}")
             else:
                 yield Piece(made.name, made.sha256, with_ends(made.tokens))

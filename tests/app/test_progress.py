@@ -25,6 +25,12 @@ def test_the_line_says_how_far_how_fast_and_how_long() -> None:
     assert line.count("#") == 8 and line.count(".", 0, 26) == 16
 
 
+def test_no_more_is_counted_than_there_is() -> None:
+    """Half a second of music, of which the last note rings on for two more."""
+    line = Progress(0.5, "s of sound", realtime=True).line(2.5, 1.0)
+    assert "0.5 / 0.5 s of sound" in line and "0 s left" in line and line.count("#") == 24
+
+
 def test_files_are_counted_as_whole_numbers() -> None:
     """For `musicgen prep`."""
     line = Progress(1276, "files").line(319, 2.0)

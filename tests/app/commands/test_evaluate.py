@@ -67,6 +67,17 @@ def test_pieces_that_the_weights_know_are_named(
     assert report["trained_on"] == 2 and "knows them" in said
 
 
+def test_on_a_terminal_every_line_begins_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not behind what is being waited for, nor behind the bar."""
+    (folder / "none.mid").write_bytes(b"no MIDI")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, said = evaluated(capsys, "--midi-dir", folder, "--limit", 3, *TINY)
+    assert "reading the pieces" in said and "left out: none.mid" in said and "scoring " in said
+    assert all(before.endswith(("\r", "\n")) for before in said.split("musicgen: ")[:-1])
+
+
 def test_released_weights_say_what_they_were_trained_on() -> None:
     """MAESTRO's 962 pieces of the train split."""
     for name in ("maestro-piano", "maestro-tiny"):
