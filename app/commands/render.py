@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """File, output, soundfont and renderer."""
     add = parser.add_argument
     add("piece", metavar="piece.mid", help="the MIDI file to play")
-    add("--out", required=True, metavar="piece.wav", help="where the sound goes: .wav, .flac, .ogg or .mp3")
+    add("-o", "--out", required=True, metavar="piece.wav", help="where the sound goes: .wav, .flac, .ogg or .mp3")
     add("--soundfont", metavar="FILE.sf2", help="the piano (default: the installed one)")
     add(
         "--synth",

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """File, output, and what the file cannot hold itself."""
     add = parser.add_argument
     add("piece", metavar="new.mid", help="a file that musicgen wrote")
-    add("--out", metavar="again.mid", help="where the replayed piece goes (default: it is only compared)")
+    add("-o", "--out", metavar="again.mid", help="where the replayed piece goes (default: it is only compared)")
     add("--prime", metavar="prime.mid", help="the prime, if it was too long to travel in the file")
     add("--checkpoint", metavar="NAME", help="the weights, if they are not published ones")
     add("--json", action="store_true", help="print one JSON object on stdout")

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """File, output, size."""
     add = parser.add_argument
     add("piece", metavar="piece.mid", help="the MIDI file to draw")
-    add("--out", required=True, metavar="piece.svg", help="where the picture goes: .svg or .png")
+    add("-o", "--out", required=True, metavar="piece.svg", help="where the picture goes: .svg or .png")
     add("--width", type=whole, default=1200, help="in pixels; a .png has twice as many (default: %(default)s)")
     add("--height", type=whole, default=360, help="in pixels (default: %(default)s)")
     add("--quiet", action="store_true", help="no summary")

@@ -138,7 +138,7 @@ class Shown:
         self.doing, self.lock = doing, threading.Lock()
         self.timer = threading.Timer(1.0, self._say_what)
         self.bar = Progress(0, "steps")
-        self.steps, self.first = 0, 0  # of the recipe; the one after which the clock begins: the first is compiled
+        self.steps = 0  # of the recipe
 
     def __enter__(self) -> Shown:
         """Begin."""
@@ -164,11 +164,8 @@ class Shown:
             self.bar.close()
             print(line, file=sys.stderr, flush=True)
             return
-        step = int(figures["step"])
-        self.first = self.first or step
-        self.bar.total = max(0, self.steps - self.first)
-        nats = f"  {figures['nats']:.3f} nats" if "nats" in figures else ""
-        self.bar.update(step - self.first, f"step {step:,}{nats}")
+        self.bar.total = self.steps
+        self.bar.update(int(figures["step"]), f"{figures['nats']:.3f} nats" if "nats" in figures else "")
 
 
 def _join_others(distributed: str | None) -> None:

@@ -204,4 +204,6 @@ def test_what_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         show("validation_nats 2", {"step": 30, "validation_nats": 2.0})
     said = capsys.readouterr().err
     assert said.startswith("training ...\ncompiling\n") and "a line" not in said
-    assert "20 / 20 steps" in said and "step 30  2.500 nats" in said and "validation_nats 2\n" in said
+    assert (
+        "10 / 30 steps" in said and "30 / 30 steps" in said and "2.500 nats" in said and "validation_nats 2\n" in said
+    )
