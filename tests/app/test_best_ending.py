@@ -30,10 +30,10 @@ def test_the_likeliest_of_several_endings(fake: ModuleType, rows: int, each: int
     """The part before the last seconds is that of a piece without an end; of the endings the judge's choice is kept."""
     model = fake.fake_model()
     settings = Settings(seconds=8.0, end=True, latents=64, context=256)
-    ended = rows_of(begin(model, [START] * rows, settings, 5), rows)
+    ended = rows_of(begin(model, [START] * rows, settings, 5, trimmed=False), rows)
     judged = model.engine.judged
     assert len(judged) == each * rows
-    usual = begin(model, [START] * rows, Settings(seconds=8.0, latents=64, context=256), 5)
+    usual = begin(model, [START] * rows, Settings(seconds=8.0, latents=64, context=256), 5, trimmed=False)
     plain = np.concatenate([next(usual) for _ in range(40)], axis=1)
     for row in range(rows):
         time = steps(plain[row])

@@ -193,7 +193,7 @@ def test_the_release_fits_into_the_repository() -> None:
         ({"heads": 5}, "do not divide"),
         ({"kv_heads": 3}, "do not divide"),
         ({"cross_attends": 3}, "cross_attends must be between 1 and layers"),
-        ({"cross_attends": 0}, "cross_attends must be between 1 and layers"),
+        ({"cross_attends": 0}, "cross_attends must be a whole number from 1 to"),
         ({"latents": 25}, "latents"),
         ({"latents": 0}, "latents"),
     ],

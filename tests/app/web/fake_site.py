@@ -64,7 +64,7 @@ def until_let_go(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """The blocks, and empty ones as long as they are held."""
     for number, block in enumerate(blocks):
         while number >= FREE and HOLD.exists():
-            time.sleep(0.02)
+            time.sleep(0.1)
             yield block[:, :0]
         yield block
 
