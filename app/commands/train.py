@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 import errno
 import os
@@ -75,13 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, then say where the weights are and how to use them."""
     with Shown(f"musicgen: training {arguments.preset} on {arguments.data} in {arguments.out} ...") as show:
         code = _run(arguments, show)
+    atexit.register(_leave, code)  # before JAX, which would wait, but not before this function's caller
+    return code
+
+
+def _leave(code: int) -> None:
+    """End the process if something that nobody waits for is still computed in C++, where nothing else ends it."""
     from musicgen.model.training.stop import still_computing
 
-    if still_computing():  # in C++, where nothing ends it but the end of the process
+    if still_computing():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    return code
 
 
 def _run(arguments: argparse.Namespace, show: Shown) -> int:
