@@ -128,8 +128,9 @@ class OwnBodies:
         """Fill the body, or say what is wrong with it and the status of that.  Raises ConnectionError."""
         most, too_large = self.most(scope["path"])
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > most:
+        if declared.isdecimal() and int(declared[:20]) > 2 * most:
             return too_large, 400
+        arrived = 0
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(began + self.limits.body_grace) as body.deadline:
@@ -137,20 +138,26 @@ class OwnBodies:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ConnectionError
-                    body.data += message.get("body", b"")
+                    chunk = message.get("body", b"")
+                    arrived += len(chunk)
+                    if arrived <= most:
+                        body.data += chunk
+                    else:
+                        body.data = bytearray()
                     body.size = len(body.data)
-                    if body.size > most:
+                    if arrived > 2 * most:
                         return too_large, 400
                     if not message.get("more_body", False):
                         break
                     self._make_room()
                     if not body.giving_way:
-                        body.deadline.reschedule(began + self._patience(body.size))
+                        body.deadline.reschedule(began + self._patience(arrived))
         except TimeoutError:
             return (FULL, 429) if body.giving_way else (LATE, 408)
         finally:
             body.deadline = None
-        return None
+        # What is a little too large is read to its end: whoever still sends would not hear the answer.
+        return (too_large, 400) if arrived > most else None
 
     def _patience(self, size: int) -> float:
         """Seconds within which more than this must have arrived."""
