@@ -12,11 +12,6 @@ from musicgen.app.errors import plain
 LAYOUT = ("\n", "\t")
 
 
-def counted(number: int, noun: str) -> str:
-    """'1 note', '2 notes' or '1,204 notes'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 class PlainStream:
     """A text stream on which control characters appear as their escapes.
 

@@ -1,4 +1,4 @@
-"""The errors of reading: of one file, of a job over many."""
+"""The errors of reading, of one file and of a job over many, and how lines about them count."""
 
 
 class MidiError(ValueError):
@@ -7,3 +7,8 @@ class MidiError(ValueError):
 
 class PrepError(ValueError):
     """The job as a whole cannot start or finish: one line that says what is wrong and what to do."""
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 note', '2 notes' or '1,204 notes'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from musicgen.data_prep import limits, playing, smf
 from musicgen.data_prep.drums import find_drums
+from musicgen.data_prep.errors import counted
 from musicgen.data_prep.files import open_regular, write_atomically
 from musicgen.data_prep.pauses import cut_pauses
 from musicgen.data_prep.performance import Performance, remove_overlaps
@@ -50,14 +51,14 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
     is_drum = drum_events[stream.event]
     drums = int(np.count_nonzero(playing.strikes(stream) & is_drum))
     if drums:
-        remarks.append(f"{_count(drums, 'drum note')} dropped")
+        remarks.append(f"{counted(drums, 'drum note')} dropped")
     keys = playing.pair_notes(stream, ~is_drum)
     if not len(keys.down):
         why = f" ({' and '.join(remarks)})" if remarks else ""
         raise MidiError(f"the file holds no piano notes{why}; give a file with notes")
     hanging = int(np.count_nonzero(keys.up == len(stream.tick)))
     if hanging:
-        remarks.append(f"{_count(hanging, 'note')} never ended, held to the end of the track")
+        remarks.append(f"{counted(hanging, 'note')} never ended, held to the end of the track")
     remarks += _programs(stream, np.unique(stream.channel[keys.down]))
     performance, pedal_remarks = playing.to_performance(events, stream, keys, ~is_drum)
     remarks += pedal_remarks
@@ -67,7 +68,7 @@ def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]
         performance = replace(performance, source=replace(known, score=score))
     empty_notes = int(np.count_nonzero(performance.end == performance.onset))
     if empty_notes:
-        remarks.append(f"{_count(empty_notes, 'note')} of no length kept, as short as can be")
+        remarks.append(f"{counted(empty_notes, 'note')} of no length kept, as short as can be")
     latest = max(performance.end.max(), performance.pedal[-1, 0] if len(performance.pedal) else 0.0)
     if latest > MAX_SECONDS:
         hours = latest / 3600
@@ -106,10 +107,6 @@ def _content(source: str | Path | bytes) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MidiError(f"{path} cannot be read: {reason}") from None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _programs(stream: playing.Stream, channels: np.ndarray) -> list[str]:

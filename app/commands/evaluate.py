@@ -21,6 +21,7 @@ from musicgen.app.arguments import whole
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
 from musicgen.app.progress import Progress, clock
+from musicgen.data_prep.errors import counted
 from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ def _score(arguments: argparse.Namespace) -> int:
         schedule = Schedule([len(piece.tokens) - 1 for piece in pieces], *lengths(released, **sizes))
         progress.total = schedule.tokens
         if not arguments.quiet:
-            _say(progress, f"scoring {schedule.tokens:,} tokens of {_count(pieces)} with {released.name} ...")
+            _say(
+                progress,
+                f"scoring {schedule.tokens:,} tokens of {counted(len(pieces), 'piece')} with {released.name} ...",
+            )
 
         def on_progress(tokens: int, nats: float) -> None:
             left = schedule.one_more()
@@ -128,10 +132,6 @@ def _table(report: dict[str, Any]) -> str:
     )
 
 
-def _count(pieces: list[Piece]) -> str:
-    return f"{len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
-
-
 def _say(progress: Progress, line: str) -> None:
     """Print a line in the bar's place, not behind it."""
     progress.close()
@@ -146,7 +146,10 @@ def _trained_on(released: Released, pieces: list[Piece], progress: Progress) -> 
     known = [piece.name for piece in pieces if piece.sha256[:HASH] in files]
     if known and not progress.quiet:
         shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-        _say(progress, f"{released.name} was trained on {len(known)} of {_count(pieces)}, and knows them: {shown}")
+        _say(
+            progress,
+            f"{released.name} was trained on {len(known)} of {counted(len(pieces), 'piece')}, and knows them: {shown}",
+        )
     return known
 
 

@@ -18,7 +18,6 @@ from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, STDOUT, check_output, make_folder, numbered, write_bytes
 from musicgen.app.settings import NAMES, Settings, check_seed, complaints
-from musicgen.app.terminal import counted
 from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
@@ -284,6 +283,8 @@ def _report(
         }
         print(json.dumps(report | ({"stopped": True} if first.asked is not None else {})))
     if not arguments.quiet:
+        from musicgen.data_prep.errors import counted
+
         after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])
         names = f"stopped; {names}" if first.asked is not None else names

@@ -15,7 +15,6 @@ from musicgen.app.controls import SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
 from musicgen.app.settings import Settings, check_seed
-from musicgen.app.terminal import counted
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
@@ -181,6 +180,8 @@ class Teller:
 
     def turn(self, turn: Turn) -> None:
         """Notes heard, latency, notes answered."""
+        from musicgen.data_prep.errors import counted
+
         self.turns += 1
         if self.quiet:
             return
@@ -198,6 +199,7 @@ class Teller:
 def _save(path: Path, conversation: Conversation, model: Model, seed: int, quiet: bool) -> None:
     from musicgen.app.live.file import session_file
     from musicgen.app.version import version
+    from musicgen.data_prep.errors import counted
 
     player, answers = conversation.player.performance(), conversation.model.performance()
     if not len(player) and not len(answers):

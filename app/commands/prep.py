@@ -6,12 +6,15 @@ import argparse
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import whole
 from musicgen.app.errors import INTERRUPTED, TERMINATED, BadInput, EnvironmentProblem, cannot_write
 from musicgen.app.progress import Progress
-from musicgen.app.terminal import counted
+from musicgen.data_prep.errors import counted
+from musicgen.data_prep.vocabulary import STYLES
 
 if TYPE_CHECKING:
     from musicgen.data_prep.dataset import prep
@@ -26,14 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Source, target, splits, and where the work is done."""
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--midi-dir", metavar="DIR", help="folder of MIDI files, or one TFRecord file of NoteSequences")
+    source.add_argument(
+        "--midi-dir",
+        action="append",
+        metavar="DIR",
+        help="folder of MIDI files, or one TFRecord file of NoteSequences; may be repeated, one for each corpus",
+    )
     source.add_argument(
         "--audio-dir", metavar="DIR", help="folder of recordings: .wav, .flac, .mp3, .ogg, .opus, .aiff, .caf ..."
     )
     add(
         "--csv",
+        action="append",
         metavar="FILE",
-        help="official splits, such as maestro-v3.0.0.csv (default: the csv in the folder, else a hash of each name)",
+        help="official splits, such as maestro-v3.0.0.csv (default: the csv in the folder, else a hash of each name);"
+        " of several folders one each, in the same order",
+    )
+    add(
+        "--style",
+        action="append",
+        choices=STYLES,
+        metavar="KIND",
+        help=f"the kind of music, which `train --preset piano` learns to tell: {', '.join(STYLES)};"
+        " of several folders one each, in the same order",
     )
     add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished job is resumed")
     add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
@@ -63,6 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(f"--workers must be 0 or more, not {arguments.workers}")
     if arguments.codec is not None and arguments.audio_dir is None:
         raise BadInput("--codec encodes audio: give --audio-dir, or leave it out")
+    if arguments.style is not None and arguments.midi_dir is None:
+        raise BadInput("--style is of MIDI files: give --midi-dir, or leave it out")
+    folders = arguments.midi_dir or [arguments.audio_dir]
+    for option, given in (("--csv", arguments.csv), ("--style", arguments.style)):
+        if given is not None and len(given) != len(folders):
+            raise BadInput(
+                f"there are {counted(len(folders), 'folder')}, and {option} is given {counted(len(given), 'time')}:"
+                " give one for each folder, in the same order, or none"
+            )
     if arguments.runner != "local" and importlib.util.find_spec("apache_beam") is None:
         from musicgen.data_prep.extras import install_command
 
@@ -85,20 +112,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _find_table(arguments: argparse.Namespace, source: str, column: str) -> None:
-    """Take the csv that came with the data set unless one is asked for, and say so."""
+def _tables(arguments: argparse.Namespace, folders: Sequence[str], column: str) -> list[str | Path | None]:
+    """The csv of each folder: that which came with it unless one is asked for, and then a line says so."""
     from musicgen.data_prep.dataset.splits import find_table
 
     if arguments.csv is not None:
-        return
-    arguments.csv = find_table(source, column)
-    if arguments.csv is not None and not arguments.quiet:
-        print(f"musicgen: the splits are those of {arguments.csv}", file=sys.stderr)
+        return list(arguments.csv)
+    found = [find_table(folder, column) for folder in folders]
+    for table in found:
+        if table is not None and not arguments.quiet:
+            print(f"musicgen: the splits are those of {table}", file=sys.stderr)
+    return list(found)
 
 
 def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
-    _find_table(arguments, arguments.midi_dir, "midi_filename")
     from musicgen.data_prep.dataset import prep
+
+    folders = arguments.midi_dir
+    tables, styles = _tables(arguments, folders, "midi_filename"), arguments.style or [None] * len(folders)
+    sources = [prep.Source(*each) for each in zip(folders, tables, styles, strict=True)]
 
     with Progress(0, "files", quiet=arguments.quiet) as progress:
 
@@ -107,7 +139,8 @@ def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
             rejected = f", {state.rejected} rejected" if state.rejected else ""
             progress.update(state.done, f"{counted(state.notes, 'note')}, {counted(state.tokens, 'token')}{rejected}")
 
-        return _describe(prep.run(arguments.midi_dir, arguments.out, **_how(arguments), on_progress=show))
+        made = prep.run(sources, arguments.out, **_how(arguments), on_progress=show)
+    return _describe(made) | ({"sources": dict(made.sources)} if made.sources else {})
 
 
 def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -115,14 +148,14 @@ def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
     from musicgen.data_prep.dataset import audio_prep
 
     codec = open_codec(arguments.codec) if arguments.codec is not None else None
-    _find_table(arguments, arguments.audio_dir, "audio_filename")
+    (table,) = _tables(arguments, [arguments.audio_dir], "audio_filename")
     with Progress(0, "shards", quiet=arguments.quiet) as progress:
 
         def show(done: int, total: int) -> None:
             progress.total = total
             progress.update(done)
 
-        made = audio_prep.run(arguments.audio_dir, arguments.out, **_how(arguments), on_progress=show)
+        made = audio_prep.run(arguments.audio_dir, arguments.out, csv=table, **_how(arguments), on_progress=show)
     report = _describe(made)
     if codec is None:
         return report
@@ -138,7 +171,6 @@ def _prepare_audio(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
-        "csv": arguments.csv,
         "workers": arguments.workers,
         "runner": arguments.runner,
         "runner_options": arguments.runner_option,
@@ -164,6 +196,11 @@ def _print_report(report: dict[str, Any]) -> None:
     for split, totals in report["splits"].items():
         counts = "".join(f" {totals[key]:>{width},.0f} {key}" for key, width in WIDTHS.items() if key in totals)
         print(f"  {split:<10}{counts} {totals['seconds'] / 3600:>7.1f} h", file=sys.stderr)
+    for name, source in report.get("sources", {}).items():
+        style = f" ({source['style']})" if source["style"] else ""
+        pieces = ", ".join(f"{totals['pieces']:,} {split}" for split, totals in source["splits"].items())
+        hours = sum(totals["seconds"] for totals in source["splits"].values()) / 3600
+        print(f"  {name}{style}: {pieces} pieces, {hours:,.1f} h", file=sys.stderr)
     rejected = report["rejected"]
     if rejected:
         print(f"  {len(rejected)} files are not in it (all in {report['out']}/rejects.json):", file=sys.stderr)

@@ -9,7 +9,6 @@ from musicgen.app.arguments import whole
 from musicgen.app.bundled import find_prime
 from musicgen.app.errors import BadInput
 from musicgen.app.output import PICTURE_SUFFIXES, check_output, write_bytes
-from musicgen.app.terminal import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.app import roll
     from musicgen.app.prime import parse_midi, read_bytes
     from musicgen.app.provenance import prime_notes, summary_in
+    from musicgen.data_prep.errors import counted
     from musicgen.data_prep.midi import read_text
 
     data = read_bytes(source)

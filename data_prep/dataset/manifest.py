@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +58,8 @@ class JobReport:
     """What a finished job made.
 
     totals: per split how much of what, seconds of music among it.  rejected: the entries of rejects.json.
-    shards_kept: how many of the shards an earlier run had made.
+    shards_kept: how many of the shards an earlier run had made.  sources: of several corpora, the style and the totals
+    of each.
     """
 
     out: Path
@@ -68,6 +68,7 @@ class JobReport:
     shards: int
     shards_kept: int
     wall_seconds: float
+    sources: Mapping[str, Entry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,26 @@ class JobState:
             what = what if there.get("format") == self.format else f"{there.get('format')}, not {self.format}"
             raise PrepError(f"{self.out} was made with other settings ({what}): give a new folder")
 
+    def source_of(self, name: str) -> str | None:
+        """The corpus that a piece's name begins with; None in a data set of one."""
+        return name.partition("/")[0] if isinstance(self.settings.get("splits"), Mapping) else None
+
     def _refuse_other_sources(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> None:
-        """Raise PrepError if the folder has shards, and none of what they were made from is among these items."""
-        there: set[str | None] = set()
+        """Raise PrepError if there are shards of a source, and nothing that they were made from is among these."""
+        there: dict[str | None, set[str]] = {}
         for path in self.out.glob("*-[0-9][0-9][0-9][0-9][0-9].json"):
             with contextlib.suppress(shards.ShardError, KeyError, TypeError):
                 record = shards.read_json(path)
-                there |= {entry["sha256"] for entry in record["items"] + record["rejected"]}
-        there.discard(None)
-        if there and not any(digest(item) in there for plan in plans for item in plan.items):
-            raise PrepError(f"{self.out} was made from other files, of which none is left here: give a new folder")
+                for entry in record["items"] + record["rejected"]:
+                    if entry["sha256"] is not None:
+                        there.setdefault(self.source_of(entry["name"]), set()).add(entry["sha256"])
+        items = [item for plan in plans for item in plan.items]
+        for source, files_there in there.items():
+            if not any(digest(item) in files_there for item in items if self.source_of(item.name) == source):
+                of = f" of {source}" if source else ""
+                raise PrepError(
+                    f"{self.out} was made from other files{of}, of which none is left here: give a new folder"
+                )
 
     def _begin(self) -> None:
         """Say in the manifest that the data set is being made, so that nobody reads half of one."""
@@ -198,14 +209,17 @@ class JobState:
                 path.unlink(missing_ok=True)
 
 
-def settings(table: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Everything but the files themselves that decides what a data set contains."""
+def settings(splits: str | Mapping[str, str]) -> dict[str, Any]:
+    """Everything but the files themselves that decides what a data set contains.
+
+    splits: where they come from, "csv" or "hash of the name"; of several corpora by their names.
+    """
     return {
         "encoding": ENCODING,
         "vocabulary_size": VOCABULARY.size,
         "steps_per_second": STEPS_PER_SECOND,
         "items_per_shard": ITEMS_PER_SHARD,
-        "splits": "hash of the name" if table is None else "csv",
+        "splits": splits,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,24 @@ from musicgen.data_prep.performance import Performance, apply_pedal
 from musicgen.data_prep.tokens import encode
 
 LARGEST_FILE = 64 << 20  # bytes read at the most; what a MIDI file may hold is decided by the parser
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus: a folder of MIDI files, or one TFRecord file of NoteSequences.
+
+    table: the csv that names its splits; without one they come from hashes of the names.  style: the kind of its music,
+    one of vocabulary.STYLES, if it is known.
+    """
+
+    path: str | os.PathLike[str]
+    table: str | os.PathLike[str] | None = None
+    style: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its pieces' names begin with in a data set of several corpora."""
+        return Path(self.path).absolute().name
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,27 @@ def find_items(
     else:
         found = [Item(name, "", str(path / name)) for name in splits.find_midi(path)]
     assigned, unlisted = splits.assign(tuple(sorted(item.name for item in found)), table)
-    items = [replace(item, split=assigned[item.name]) for item in found if item.name in assigned]
-    items.sort(key=lambda item: (splits.SPLIT_ORDER.index(item.split), item.name))
+    items = in_order([replace(item, split=assigned[item.name]) for item in found if item.name in assigned])
     return items, [Rejected(name, "", f"not named in {Path(str(table)).name}") for name in unlisted]
+
+
+def find_all(sources: Sequence[Source]) -> tuple[list[Item], list[Rejected]]:
+    """`find_items` of several corpora as one list; the names of a corpus' pieces begin with its own.  Raises PrepError.
+
+    The order of the sources does not matter.
+    """
+    names = [source.name for source in sources]
+    if again := {name for name in names if names.count(name) > 1}:
+        raise PrepError(f"two folders are called {min(again)}, and a corpus is known by that name: rename one")
+    items: list[Item] = []
+    unlisted: list[Rejected] = []
+    for source in sources:
+        found, apart = find_items(source.path, source.table)
+        items += [replace(item, name=f"{source.name}/{item.name}") for item in found]
+        unlisted += [replace(entry, name=f"{source.name}/{entry.name}") for entry in apart]
+    return in_order(items), unlisted
+
+
+def in_order(items: Sequence[Item]) -> list[Item]:
+    """As they stand in a data set."""
+    return sorted(items, key=lambda item: (splits.SPLIT_ORDER.index(item.split), item.name))

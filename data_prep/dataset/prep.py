@@ -6,6 +6,8 @@ on who made it, on how many workers there were, or on how often the job was kill
 
 Two files with the same music (the same token stream) would be one piece twice, or worse a test piece in the training
 set: the first in the order test, validation, train, then name, stays in the manifest and the other is rejected.
+
+Several corpora make one data set: the names of a corpus' pieces begin with that of its folder.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from typing import Any
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import manifest, shards, splits
-from musicgen.data_prep.dataset.manifest import JobReport, JobState, ShardPlan, reject_copies
-from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, find_items, prepare
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, reject_copies
+from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, Source, find_all, find_items, prepare
 from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
-__all__ = ["Item", "PrepError", "PrepProgress", "Prepared", "Rejected", "find_items", "prepare", "run"]
+__all__ = ["Item", "PrepError", "PrepProgress", "Prepared", "Rejected", "Source", "find_items", "prepare", "run"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class PrepProgress:
 
 
 def run(
-    midi_dir: str | os.PathLike[str],
+    midi_dir: str | os.PathLike[str] | Sequence[Source],
     out: str | os.PathLike[str],
     *,
     csv: str | os.PathLike[str] | None = None,
@@ -50,16 +52,17 @@ def run(
     runner_options: Sequence[str] = (),
     on_progress: Callable[[PrepProgress], None] | None = None,
 ) -> JobReport:
-    """Prepare a folder of MIDI files (or a TFRecord file of NoteSequences) into the data set ``out``.
+    """Prepare a folder of MIDI files (or a TFRecord file of NoteSequences), or several corpora, into the set ``out``.
 
-    ``csv`` names the official splits; without it they come from hashes of the names. The runner "local" takes
+    ``csv`` names the official splits of a folder; without it hashes of the names decide. The runner "local" takes
     ``workers`` processes (None: one per core, 0: this process); "direct", "FlinkRunner" and so on are Apache Beam's,
     with their ``runner_options`` ("--flink_master=..."). Started again after a kill, it keeps the finished shards whose
     input files have not changed. Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
-    job = JobState(Path(out), manifest.settings(csv))
-    items, unlisted = find_items(midi_dir, csv)
+    sources = [Source(midi_dir, csv)] if isinstance(midi_dir, str | os.PathLike) else list(midi_dir)
+    job = JobState(Path(out), manifest.settings(_splits_of(sources)))
+    items, unlisted = find_all(sources) if _several(sources) else find_items(sources[0].path, sources[0].table)
     plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
     with job.alone():
         records = job.resume(plans, digest)
@@ -78,10 +81,41 @@ def run(
             records |= made
         entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
         rejected += [vars(entry) for entry in unlisted]
-        rejected += splits.find_others(midi_dir, splits.MIDI_SUFFIXES, (csv, out))
+        for source in sources:
+            others = splits.find_others(source.path, splits.MIDI_SUFFIXES, (source.table, out))
+            front = f"{source.name}/" if _several(sources) else ""
+            rejected += [{**entry, "name": front + entry["name"]} for entry in others]
         entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
-        job.write_manifest([records[name] for name in sorted(records)], entries, rejected, totals(entries))
-        return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+        told = _tell_sources(job, sources, entries)
+        in_order = [records[name] for name in sorted(records)]
+        job.write_manifest(in_order, entries, rejected, totals(entries), {"sources": told} if told else {})
+        seconds = time.perf_counter() - began
+        return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, seconds, told)
+
+
+def _several(sources: Sequence[Source]) -> bool:
+    """Whether the data set tells its pieces' sources apart: there are several, or the style of the one is known."""
+    return len(sources) > 1 or sources[0].style is not None
+
+
+def _splits_of(sources: Sequence[Source]) -> str | dict[str, str]:
+    said = {source.name: "hash of the name" if source.table is None else "csv" for source in sources}
+    return dict(sorted(said.items())) if _several(sources) else next(iter(said.values()))
+
+
+def _tell_sources(job: JobState, sources: Sequence[Source], entries: Sequence[Entry]) -> dict[str, Entry]:
+    """By name the style of each source and its totals, {} if there is but one; adds to the entries whose they are."""
+    if not _several(sources):
+        return {}
+    for entry in entries:
+        entry["source"] = job.source_of(entry["name"])
+    return {
+        source.name: {
+            "style": source.style,
+            "splits": totals([entry for entry in entries if entry["source"] == source.name]),
+        }
+        for source in sorted(sources, key=lambda source: source.name)
+    }
 
 
 def _make_here(

@@ -133,6 +133,7 @@ def read_manifest(folder: Path, split: str, format: str, otherwise: str) -> tupl
 class ShardSet:
     """The pieces of one split of a prepared data set, in a fixed order, read when asked for.
 
+    styles: the kind of music of each of its corpora, by name; {} in a data set that does not tell them apart.
     The first touch of a shard checks its hash. A ShardSet can be pickled: a worker process maps the files itself.
     """
 
@@ -142,6 +143,7 @@ class ShardSet:
         otherwise = f"is no data set of the format {FORMAT}: run `musicgen prep` into a new folder"
         manifest, self.items = read_manifest(self.folder, split, FORMAT, otherwise)
         self.settings: dict[str, Any] = manifest["settings"]
+        self.styles: dict[str, str | None] = {name: x["style"] for name, x in manifest.get("sources", {}).items()}
         self._hashes: dict[str, str] = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
         self._open: dict[str, dict[str, np.ndarray]] = {}
         self._intact: set[str] = set()
@@ -155,6 +157,10 @@ class ShardSet:
     def name(self, i: int) -> str:
         """Relative path of the file that piece ``i`` came from."""
         return str(self.items[i]["name"])
+
+    def source(self, i: int) -> str:
+        """Which corpus piece ``i`` is of; "" in a data set that does not tell them apart."""
+        return str(self.items[i].get("source", ""))
 
     def token_counts(self) -> np.ndarray:
         """i64[pieces]: tokens of every piece, without BOS and EOS. Reads no shard."""

@@ -266,3 +266,32 @@ def test_stopped_it_says_how_to_go_on(
 
 
 TWO_SPLITS = ("0.mid,test", "1.mid,train", "2.mid,train", "noise.mid,train")
+
+
+def test_several_corpora(
+    folder: Path, tmp_path: Path, piece: Callable[..., Performance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with the csv in it, if there is one; the report tells what each of them holds."""
+    more = tmp_path / "more"
+    more.mkdir()
+    write_midi(piece(20, 9), more / "one.mid")
+    named = table(more / "more.csv", "one.mid,train")
+    both = ("--midi-dir", folder, "--midi-dir", more, "--out", tmp_path / "data")
+    code, said = prepared(capsys, *both, "--style", "jazz", "--style", "pop")
+    assert code == 0 and f"the splits are those of {named}" in said
+    assert "  midi (jazz): " in said and "  more (pop): 1 train, 0 validation, 0 test pieces, 0.0 h" in said
+    assert "midi/noise.mid: this is not" in said
+    told = json.loads((tmp_path / "data" / "manifest.json").read_text())["sources"]
+    assert cli.main(["prep", *map(str, both), "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)["sources"]
+    assert {name: source["splits"] for name, source in again.items()} == {name: x["splits"] for name, x in told.items()}
+
+    for options, message in (
+        (("--csv", named), "there are 2 folders, and --csv is given 1 time: give one for each folder"),
+        (("--style", "pop"), "there are 2 folders, and --style is given 1 time"),
+        (("--style", "rock", "--style", "pop"), "invalid choice: 'rock'"),
+    ):
+        code, said = prepared(capsys, *both, *options)
+        assert code == 2 and message in said and said.count("\n") == 1
+    code, said = prepared(capsys, "--audio-dir", folder, "--style", "pop", "--out", tmp_path / "sound")
+    assert code == 2 and "--style is of MIDI files" in said
