@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import json
 import re
 from typing import Any
@@ -22,6 +23,10 @@ ASKED = re.compile(r"/gradio_api/(queue/join|call/(v2/)?[^/]+)/?")
 HEARD = re.compile(r"/gradio_api/(queue/data|call/(?:v2/)?[^/]+/([^/]+))/?")
 FILES = "this server takes no files: send MIDI as base64 text"
 BROKEN = "the request did not arrive whole: try again"
+OBJECT = "a call is a JSON object"
+UNKNOWN = "there is no such function: GET /gradio_api/info tells which there are"
+SESSION = "a session_hash is text of 1 to 100 letters"
+LONGEST_SESSION = 100
 LARGE = "continue_sound"  # the only function that takes recordings
 MANY = "many programs are calling at the moment: try again in a few seconds"
 DEEPEST = 64  # objects in objects; facts have four
@@ -78,23 +83,51 @@ class Calls:
             task.add_done_callback(self._watching.discard)
 
     def _problem(self, data: bytes, path: str) -> str | None:
-        """Why a call is refused before Gradio reads it; what is no JSON or names no function, Gradio refuses itself."""
+        """Why a call is refused before Gradio reads it: of what does not fit its functions, Gradio logs a page each."""
         try:
             body = json.loads(data)
         except (ValueError, RecursionError):
             return BROKEN
+        if not isinstance(body, dict):
+            return OBJECT
         if names_files(body):
             return FILES
-        if len(data) > self.too_large[0] and self._function(body, path) != LARGE:
+        function = self._function(body, path)
+        if function is None:
+            return UNKNOWN
+        if len(data) > self.too_large[0] and function.api_name != LARGE:
             return self.too_large[1]
+        session = body.get("session_hash")
+        named = isinstance(session, str) and 1 <= len(session) <= LONGEST_SESSION
+        if not named and ("/queue/" in path or session is not None):
+            return SESSION
+        return self._misfit(function.api_name, body, named="/v2/" in path)
+
+    def _function(self, body: dict[str, Any], path: str) -> Any:
+        """What is called, or None if there is no such thing; the page's own buttons are nothing that can be called."""
+        number, name = body.get("fn_index"), path.rstrip("/").rpartition("/")[2]
+        for one in self.page.fns.values():
+            if one.fn is not None and (one.api_name == name if "/queue/" not in path else one._id == number):
+                return one
         return None
 
-    def _function(self, body: Any, path: str) -> str | None:
-        """The name of the function that is called, or None."""
-        if "/queue/" not in path:
-            return path.rstrip("/").rpartition("/")[2]
-        number = body.get("fn_index") if isinstance(body, dict) else None
-        return getattr(self.page.fns.get(number), "api_name", None) if isinstance(number, int) else None
+    def _misfit(self, name: str, body: dict[str, Any], named: bool) -> str | None:
+        """Why the values are not those that a function takes.  named: they stand by their names, not in order."""
+        parameters = self.parameters[f"/{name}"]["parameters"]
+        if named:
+            missing = [one["parameter_name"] for one in parameters if not one["parameter_has_default"]]
+            fits = set(missing) <= body.keys() - {"session_hash"} <= {one["parameter_name"] for one in parameters}
+        else:
+            values = body.get("data")
+            fits = isinstance(values, list) and len(values) == len(parameters)
+        names = ", ".join(one["parameter_name"] for one in parameters) or "nothing"
+        return None if fits else f"{name} takes {names}: give as many values, see GET /gradio_api/info"
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Of each function, by its path."""
+        endpoints: dict[str, Any] = self.page.get_api_info()["named_endpoints"]
+        return endpoints
 
     def _too_many_bytes(self, more: int) -> bool:
         """Small calls always fit: their number is bounded."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,6 +33,16 @@ def most_connections(limits: Limits) -> int:
     return limits.connections if soft == resource.RLIM_INFINITY else max(min(limits.connections, soft - FILES_LEFT), 1)
 
 
+def first_to_go(connections: Sequence[Any]) -> Any:
+    """The one that has asked nothing for longest; if all are at work, the oldest of whoever has most of them."""
+    shares = collections.Counter(one.client and one.client[0] for one in connections)
+
+    def needed(one: Any) -> tuple[bool, int, float]:
+        return one.at_work, -shares[one.client and one.client[0]] if one.at_work else 0, one.waiting_since
+
+    return min(connections, key=needed)
+
+
 def protocol(limits: Limits) -> type[H11Protocol]:
     """What uvicorn is to speak on each connection."""
     most = most_connections(limits)
@@ -52,11 +64,10 @@ def protocol(limits: Limits) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.next_look = self.loop.call_later(LOOK, self._look)
-            if len(self.connections) > most:
-                staying = [one for one in self.connections if not one.transport.is_closing()]
-                waiting = [one for one in staying if isinstance(one, Connection) and not one.at_work]
-                if len(staying) > most:
-                    min(waiting, key=lambda one: one.waiting_since).transport.abort()
+            others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
+            staying = [one for one in others if not one.transport.is_closing()]
+            if len(staying) >= most:
+                first_to_go(staying).transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self.next_look is not None:

@@ -214,8 +214,7 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
         body = {"prime": prime, "from": recording_from, "to": recording_to, "takes": takes, "seed": seed}
         with clear_messages():
             check_form(form)
-            async with sounds.room():
-                asked = await sounds.parse({**body, "settings": settings})
+            asked = await sounds.parse({**body, "settings": settings})
             async for state in run(asked, form, _caller(request)):
                 yield state
 

@@ -1,5 +1,6 @@
 """What every request passes, in this order, before anything of it is understood.
 
+    OwnErrors   whatever fails behind it is one line in the log, and one line of answer
     OwnHosts    is it asked by a name of this server, and by one of its pages?
     OwnRoutes   is it one of the few routes of Gradio's that this page and its API need?
     OwnBodies   is its body there, whole, small enough and soon?
@@ -13,15 +14,19 @@ import asyncio
 import dataclasses
 import logging
 import re
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from musicgen.app.errors import plain
 from musicgen.app.web.hosts import Hosts
 from musicgen.app.web.limits import Limits
+from musicgen.app.web.scheduler import WENT_WRONG
 
 LOG = logging.getLogger("musicgen")
 OURS = "/musicgen/"
@@ -42,6 +47,41 @@ async def refuse(line: str, status: int, scope: Scope, receive: Receive, send: S
     told = plain(line)
     answer = JSONResponse({"error": told, "detail": told}, status, {"Connection": "close"})
     await answer(scope, receive, send)
+
+
+class OwnErrors:
+    """Says in one line what failed: Gradio and Starlette would log a page each time, and anybody can make them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """app: what comes behind."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An answer that has begun is ended where it is."""
+        started = ended = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started, ended
+            started = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            if not isinstance(error.__cause__, HTTPException):  # said to whoever asked, though the answer had begun
+                LOG.error("%s %s failed: %s", scope.get("method"), plain(scope["path"])[:200], describe(error))
+            if not started:
+                await refuse(WENT_WRONG, 500, scope, receive, noted)
+            elif not ended:
+                await send({"type": "http.response.body", "body": b""})
+
+
+def describe(error: Exception) -> str:
+    """What went wrong and where, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {plain(str(error))[:300]}{where}"
 
 
 class OwnHosts:

@@ -24,13 +24,13 @@ class Limits:
     waiting: int = 200  # clicks of all people that may wait
     parsing: int = 2  # uploads read at once
     rendering: int = 1  # pieces turned into sound at once
-    waiting_slow: int = 20  # pieces that wait to be turned into sound, or to be looked for surprises
+    waiting_slow: int = 20  # of a kind: pieces to be turned into sound, or looked for surprises; recordings
     surprise_tokens: int = 16_000  # of one piece that is looked for surprises: six minutes of most music
     sound_bytes: int = 40_000_000  # of one recording, or of one to be written
     sound_prime_seconds: float = 600.0  # the longest recording that is read
     sound_seconds: float = 120.0  # of new sound in one take
     sound_takes: int = 4
-    sounds: int = 2  # recordings in memory at once that arrive, are read or are written
+    sounds: int = 2  # recordings that are read or written at once
     idle_seconds: float = 20.0  # a listener who takes nothing, or does not come for an answer, for so long has gone
     connections: int = 1000  # open at once; with fewer files than the system allows, so that one can always be accepted
     header_seconds: float = 10.0  # from a connection to the end of a request's headers

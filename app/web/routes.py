@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ REMARKS = "X-Musicgen-Remarks"  # on a recording that was read
 FRESH = {"Cache-Control": "no-store"}
 UNBUFFERED = {**FRESH, "X-Accel-Buffering": "no"}
 
-Handler = Callable[[Any, Request], Awaitable[Response]]
+Handler = Callable[[Any, Request], Coroutine[Any, Any, Response]]
 
 
 def site(service: Service) -> Starlette:
@@ -53,12 +54,16 @@ def site(service: Service) -> Starlette:
 
 
 def guarded(handler: Handler) -> Handler:
-    """The handler's answer, or in its place the one line that says why there is none."""
+    """The handler's answer, or in its place the one line that says why there is none.
+
+    When whoever asked has gone it is cancelled: what waits for its turn gives its place to others.
+    """
 
     @functools.wraps(handler)
     async def answer(self: object, request: Request) -> Response:
         try:
-            return await handler(self, request)
+            await request.body()  # so that all that can still come is word that they have gone
+            return await _while_there(request, handler(self, request))
         except MusicgenError as error:
             status = 429 if isinstance(error, Busy) else 400 if isinstance(error, BadInput) else 503
             return JSONResponse({"error": str(error)}, status)
@@ -69,6 +74,20 @@ def guarded(handler: Handler) -> Handler:
             return JSONResponse({"error": WENT_WRONG}, 500)
 
     return answer
+
+
+async def _while_there(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """The answer; raises ClientDisconnect if nobody waits for it any more."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        leaving.cancel()
+        answering.cancel()
 
 
 class Notes:
@@ -161,24 +180,21 @@ class Sounds:
         """A recording's file as samples."""
         if request.headers.get("content-type", "") != BYTES:
             raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
-        async with self.service.room():
-            samples, remarks = await self.service.read(await request.body())
+        samples, remarks = await self.service.read(await request.body())
         return Response(samples.astype("<i2").tobytes(), headers={REMARKS: "; ".join(remarks)}, media_type=BYTES)
 
     @guarded
     async def make(self, request: Request) -> Response:
-        async with self.service.room():
-            asked = await self.service.parse(await self._body(request))
+        asked = await self.service.parse(await self._body(request))
         return await _stream(self.service.make(asked, _client(request)))
 
     @guarded
     async def written(self, request: Request) -> Response:
         """Samples as a sound file."""
         form = request.path_params["form"]
-        async with self.service.room():
-            body = await self._body(request)
-            data = await self.service.download(body.get("samples"), form, body.get("label"))
-            return Response(data, media_type=TYPES[form])
+        body = await self._body(request)
+        data = await self.service.download(body.get("samples"), form, body.get("label"))
+        return Response(data, media_type=TYPES[form])
 
     async def _body(self, request: Request) -> dict[str, Any]:
         return await _json(request)

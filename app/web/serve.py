@@ -36,7 +36,7 @@ def application(service: Service, dials: Dials, hosts: Hosts, root_path: str | N
     from fastapi import FastAPI
 
     from musicgen.app.web.calls import Calls
-    from musicgen.app.web.guard import OwnBodies, OwnHosts, OwnRoutes
+    from musicgen.app.web.guard import OwnBodies, OwnErrors, OwnHosts, OwnRoutes
     from musicgen.app.web.layout import build, head, theme
     from musicgen.app.web.policy import Policy
     from musicgen.app.web.routes import largest_body, site
@@ -69,6 +69,7 @@ def application(service: Service, dials: Dials, hosts: Hosts, root_path: str | N
     app.add_middleware(OwnBodies, limits=limits, most=largest)
     app.add_middleware(OwnRoutes)
     app.add_middleware(OwnHosts, hosts=hosts)
+    app.add_middleware(OwnErrors)
     app.add_middleware(Policy, framed_by=SPACES if os.environ.get(SPACE) else None)
     return app
 

@@ -78,8 +78,8 @@ class Service:
 
     async def model(self) -> Model:
         """The model of notes, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
-        if not self.scheduler.ready.is_set():
-            await asyncio.to_thread(self.scheduler.ready.wait)
+        while not self.scheduler.ready.is_set():
+            await asyncio.sleep(0.1)  # a thread for each that waits would leave none for anything else
         if self.scheduler.problem is not None:
             raise EnvironmentProblem(self.scheduler.problem)
         return self.notes.opened

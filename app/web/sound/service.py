@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 
 from musicgen.app.audio.model import AudioModel
-from musicgen.app.errors import BadInput, Busy
+from musicgen.app.errors import BadInput
 from musicgen.app.provenance import printable
 from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.renderer import Renderer
+from musicgen.app.web.room import Room
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.request import SoundRequest, decode_sound, dials_of, heard_seconds, parse_sound_request
@@ -38,26 +37,11 @@ class SoundService:
         self.scheduler, self.maker, self.renderer = scheduler, maker, renderer
         self.model: AudioModel = maker.model
         self.limits: Limits = scheduler.limits
-        self._inside = 0
-
-    @contextlib.asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """A place for one recording that arrives, is read or is written.  Raises Busy if there is none soon."""
-        for _ in range(100):
-            if self._inside < self.limits.sounds:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            raise Busy("many recordings are being read at the moment: try again in a few seconds")
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
+        self._room = Room(self.limits.sounds, self.limits.waiting_slow)
 
     async def read(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
         """The samples of a recording's file, int16 [n], one channel, 24 kHz, and remarks."""
-        return await asyncio.to_thread(self.renderer.read, data, self.limits.sound_prime_seconds)
+        return await self._room.run(self.renderer.read, data, self.limits.sound_prime_seconds)
 
     async def parse(self, body: object) -> SoundRequest:
         """A checked request."""
@@ -65,7 +49,7 @@ class SoundService:
         def read(data: bytes) -> np.ndarray:
             return self.renderer.read(data, self.limits.sound_prime_seconds)[0]
 
-        return await asyncio.to_thread(parse_sound_request, body, self.model, self.limits, read)
+        return await self._room.run(parse_sound_request, body, self.model, self.limits, read)
 
     def make(self, request: SoundRequest, client: str) -> AsyncIterator[Event]:
         """The events of a request (see `SoundBatch`), until its takes are finished."""
@@ -75,7 +59,7 @@ class SoundService:
         """A sound file.  samples: int16 at 24 kHz, the low byte first, in base64; form: wav, flac, ogg or mp3;
         label: as it came with the take, if it is known."""
         check_form(form)
-        data = await asyncio.to_thread(decode_sound, samples, self.limits)
+        data = await self._room.run(decode_sound, samples, self.limits)
         if not data or len(data) % 2:
             raise BadInput("there is no sound in this request: make some first")
         return await self.write(np.frombuffer(data, "<i2"), form, printable(label) if isinstance(label, str) else None)
@@ -83,7 +67,7 @@ class SoundService:
     async def write(self, samples: np.ndarray, form: str, label: str | None) -> bytes:
         """A sound file of samples int16 [n] at 24 kHz."""
         check_form(form)
-        return await asyncio.to_thread(self.renderer.write, samples, form, label)
+        return await self._room.run(self.renderer.write, samples, form, label)
 
     def about(self) -> dict[str, Any]:
         """What the tab has to know before anything is asked."""

@@ -13,12 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from musicgen.app.web import connections
 from musicgen.app.web.calls import DEEPEST, names_files
-from musicgen.app.web.guard import OwnBodies
+from musicgen.app.web.guard import OwnBodies, OwnErrors
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.log import BoundedStream, bounded_output
+from musicgen.app.web.routes import guarded
 
 pytestmark = pytest.mark.slow
 
@@ -286,6 +290,95 @@ def test_what_a_call_holds_is_checked(site: Any) -> None:
         assert "event: error" in told and "Traceback" not in told and "wrong" not in told
 
 
+def test_calls_that_fit_no_function_are_refused(site: Any) -> None:
+    """In one line each: Gradio would fail at them, and log a page."""
+    before = (site.folder / "log").read_text()
+    good = {"data": ["bach"], "fn_index": function(site, "read"), "session_hash": "odd"}
+    for wrong, told in (
+        ({"data": []}, "read takes prime"),
+        ({"data": ["bach", "bach"]}, "read takes prime"),
+        ({"data": {"prime": "bach"}}, "read takes prime"),
+        ({"fn_index": 99_999}, "no such function"),
+        ({"fn_index": -1}, "no such function"),
+        ({"fn_index": "0"}, "no such function"),
+        ({"fn_index": 0}, "no such function"),  # a button whose work is done in the browser
+        ({"session_hash": ""}, "session_hash"),
+        ({"session_hash": "x" * 101}, "session_hash"),
+        ({"session_hash": None}, "session_hash"),
+    ):
+        answer = site.ask("gradio_api/queue/join", good | wrong)
+        assert answer.status == 400 and told in answer.json["detail"], wrong
+    for path, body, told in (
+        ("queue/join", [1], "a JSON object"),
+        ("call/nothing", {"data": []}, "no such function"),
+        ("call/read", {"data": []}, "read takes prime"),
+        ("call/about", {"data": [1]}, "about takes nothing"),
+        ("call/v2/nothing", {}, "no such function"),
+        ("call/v2/read", {}, "read takes prime"),
+        ("call/v2/read", {"prime": "bach", "form": "wav"}, "read takes prime"),
+    ):
+        answer = site.ask(f"gradio_api/{path}", body)
+        assert answer.status == 400 and told in answer.json["detail"], path
+    for path in ("queue/data?session_hash=nobody", "call/read/nobody", "call/v2/read/nobody"):
+        assert b"404" in site.ask(f"gradio_api/{path}").body
+    event = call(site, "call/v2/read", {"prime": "bach"}).json["event_id"]
+    assert b"event: complete" in site.ask(f"gradio_api/call/v2/read/{event}").body
+    assert (site.folder / "log").read_text() == before
+
+
+def test_what_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, and for whoever asked, unless an answer has begun."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/early":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/told":
+            raise RuntimeError("too late") from HTTPException(404)
+        raise KeyError("one\ntwo")
+
+    async def ask(path: str) -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await OwnErrors(app)({"type": "http", "method": "GET", "path": path}, send, send)
+        return sent
+
+    start, body = asyncio.run(ask("/early"))
+    assert start["status"] == 500 and b"went wrong" in body["body"]
+    for path in ("/late", "/told"):
+        start, body = asyncio.run(ask(path))
+        assert start["status"] == 200 and body["body"] == b""
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2 and all("\n" not in line and "KeyError" in line for line in lines)
+    assert lines[0].startswith("GET /early failed") and "test_guard.py:" in lines[0]
+
+
+def test_who_has_gone_is_not_waited_for() -> None:
+    """What is done for them is cancelled, so that their place is free."""
+    told = []
+
+    async def slow(self: object, request: Request) -> Response:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            told.append(await request.json())
+        raise AssertionError
+
+    async def ask() -> Response:
+        messages = [{"type": "http.request", "body": b"[1]"}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            await asyncio.sleep(0.05)
+            return messages.pop(0)
+
+        async with asyncio.timeout(5):
+            return await guarded(slow)(None, Request({"type": "http", "headers": []}, receive))  # type: ignore[call-arg]
+
+    assert asyncio.run(ask()).status_code == 400 and told == [[1]]
+
+
 def test_browsers_are_told_what_to_be_careful_with(site: Any) -> None:
     """On every kind of answer: the page, our own files, JSON, refusals."""
     for path in ("", "config", "musicgen/page/main.js", "musicgen/about", "gradio_api/upload", "musicgen/nowhere"):
@@ -336,6 +429,54 @@ def test_who_takes_nothing_of_an_answer_is_let_go() -> None:
 
     taken, left = asyncio.run(both())
     assert taken.endswith(b"end\r\n0\r\n\r\n") and left <= 1
+
+
+def test_whoever_has_most_connections_gives_way() -> None:
+    """When all are at work, so that nobody can shut the others out by asking and asking."""
+    import uvicorn
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await asyncio.sleep(3600)
+
+    async def ask(port: int, address: str) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writers.append(writer)
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"begun")
+        return reader
+
+    async def closed(reader: asyncio.StreamReader) -> bool:
+        try:
+            async with asyncio.timeout(1):
+                await reader.read()
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+    async def crowd() -> list[bool]:
+        config = uvicorn.Config(
+            app, http=connections.protocol(Limits(connections=8)), lifespan="off", log_level="critical"
+        )
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            port = listening.getsockname()[1]
+            others = [await ask(port, "127.0.0.1") for _ in range(3)]
+            many = [await ask(port, "127.0.0.2") for _ in range(20)]
+            gone = await asyncio.gather(*map(closed, [*others, *many]))
+            for writer in writers:
+                writer.close()
+            server.should_exit = server.force_exit = True
+            await serving
+        return gone
+
+    writers: list[asyncio.StreamWriter] = []
+    assert asyncio.run(crowd()) == 3 * [False] + 15 * [True] + 5 * [False]
 
 
 def test_the_log_is_bounded() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from musicgen.app.errors import BadInput, Busy
+from musicgen.app.web.limits import LIMITS
 from musicgen.app.web.room import Room
 from musicgen.app.web.service import Service
 
@@ -70,3 +72,21 @@ def test_surprises_of_a_long_piece_are_refused_before_they_are_looked_for(make_s
     with pytest.raises(BadInput, match="tokens are too many"):
         asyncio.run(service.surprise({"music": {"notes": thin}}))
     assert len(scored) == 1
+
+
+def test_who_waits_for_the_model_holds_no_thread() -> None:
+    """While the weights load many may come, and others have work for threads."""
+
+    async def come() -> None:
+        scheduler = SimpleNamespace(ready=threading.Event(), problem=None, limits=LIMITS)
+        service = Service(scheduler, SimpleNamespace(opened="model"))  # type: ignore[arg-type]
+        waiting = [asyncio.create_task(service.model()) for _ in range(100)]
+        await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(10):
+                assert await asyncio.to_thread(lambda: 5) == 5
+        finally:
+            scheduler.ready.set()
+        assert set(await asyncio.gather(*waiting)) == {"model"}
+
+    asyncio.run(come())
