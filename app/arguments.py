@@ -7,7 +7,7 @@ import math
 
 from musicgen.model.control import Control
 
-METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T"}
+METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T", "style": "KIND"}
 
 
 def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
@@ -19,6 +19,16 @@ def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
             continue
         for flag in control.former:
             parser.add_argument(flag, dest=control.name, type=whole, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        if control.kind is str:
+            parser.add_argument(
+                control.option,
+                dest=control.name,
+                choices=control.choices,
+                default=control.default,
+                metavar=METAVARS[control.name],
+                help=f"{control.help}: {', '.join(control.choices)} (default: {control.default})",
+            )
+            continue
         shown = control.unset if control.default is None else f"{control.default:g}"
         parser.add_argument(
             control.option,

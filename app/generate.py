@@ -20,6 +20,7 @@ from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, pack, read_prime
 from musicgen.app.provenance import Provenance, texts
 from musicgen.app.settings import LARGEST_SEED, Settings, check_seed
+from musicgen.app.styles import styles_of, told
 from musicgen.app.version import version
 from musicgen.data_prep import (
     BOS,
@@ -52,6 +53,7 @@ class Model:
 
     latents, context: M and N that it was released with.
     backend: what computes, and its version; see app/backend.py.
+    styles: the kinds of music it can be told to make; see app/styles.py.
     """
 
     engine: Engine
@@ -60,6 +62,7 @@ class Model:
     latents: int
     context: int
     backend: str
+    styles: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +151,7 @@ def open_model(released: Released) -> Model:
         latents=released.config.latents,
         context=released.config.context,
         backend=described,
+        styles=styles_of(released.tokenizer),
     )
 
 
@@ -246,6 +250,7 @@ def start(
         context=settings.context,
         sampling=settings.sampling,
         seed=seed,
+        told=told(settings.style, model.styles, model.name),
         **more,
     )
     return iter(stream)

@@ -15,6 +15,9 @@ LONGEST_SECONDS = 24 * 3600.0
 MOST_SAMPLES = 64
 FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, sections 7 and 9)
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
+# Kinds of music, and none told.  The others are those of data_prep/vocabulary.py, which needs NumPy; --help does not.
+ANY = "any"
+STYLES = (ANY, "classical", "jazz", "pop", "arrangement", "roll")
 LARGEST_SEED = 2**31 - 1  # what every JAX configuration takes as a plain integer
 
 # The settings that every file holds.  One that is added later is written only where it is not off, and off where it is
@@ -81,6 +84,12 @@ class Settings:
     )
     end: bool = setting(
         False, label="Come to an end there", help="end musically near the asked time instead of cutting off"
+    )
+    style: str = setting(
+        ANY,
+        label="Kind of music",
+        help="tell the model what it is to be, if its weights were taught kinds",
+        choices=STYLES,
     )
 
     def __post_init__(self) -> None:

@@ -22,7 +22,8 @@ class Control:
 
     name: of the field, in Python and in JSON.  flag: on the command line; "" is ``--name``.  former: flags of earlier
         versions, which are still understood.
-    kind: int, float or bool.  unset: what a default of None means, such as "the model's own".
+    kind: int, float, bool or str, which takes one of the `choices`.
+    unset: what a default of None means, such as "the model's own".
     minimum, maximum: the accepted range; excluded: which of its two ends is not accepted itself.
     label, help: what the page calls it, and what it does, in a few words.
     slider: the lowest and highest value the page offers, in steps of `step`; None: the page has no slider for it.
@@ -41,6 +42,7 @@ class Control:
     flag: str = ""
     former: tuple[str, ...] = ()
     unset: str = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -55,6 +57,10 @@ class Control:
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be true or false, not {str(value)[:40]!r}")
+            return
+        if self.kind is str:
+            if value not in self.choices:
+                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {str(value)[:40]!r}")
             return
         wanted, called = (numbers.Integral, "whole number") if self.kind is int else (numbers.Real, "number")
         if isinstance(value, bool) or not isinstance(value, wanted):
@@ -94,7 +100,7 @@ def setting(
 
 def controls(settings: type) -> tuple[Control, ...]:
     """The controls of a dataclass, in the order of its fields."""
-    kinds = {"int": int, "float": float, "bool": bool}
+    kinds = {"int": int, "float": float, "bool": bool, "str": str}
     return tuple(
         Control(
             name=field.name,

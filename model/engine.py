@@ -192,11 +192,14 @@ class Engine(Generic[Array, Cache]):
         seed: int = 0,
         rules: Rules | None = None,
         copies: int = 1,
+        told: Sequence[int] = (),
     ) -> Stream[Array, Cache]:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
 
         rules: for this stream, in place of the engine's own.
         copies: how many rows there are to be of the one prime, which is read once.
+        told: tokens that the model sees, and the rules do not, after the first of every prime (BOS); where that is
+            out of its sight, in place of the first tokens it sees.
 
         Raises ValueError unless 2 <= latents <= context and every prime has a token, or if several are to be copied.
         """
@@ -205,7 +208,7 @@ class Engine(Generic[Array, Cache]):
         if copies > 1 and len(primes) > 1:
             raise ValueError("only a single prime can be copied")
         rows = [np.asarray(prime, np.int16) for prime in primes]
-        return Stream(self, self.rules if rules is None else rules, rows, M, N, sampling, seed, copies)
+        return Stream(self, self.rules if rules is None else rules, rows, M, N, sampling, seed, copies, told)
 
 
 class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
@@ -224,10 +227,13 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         sampling: Sampling,
         seed: int,
         copies: int,
+        told: Sequence[int],
     ):
         self.engine, self.rules, self.M, self.N, self.seed = engine, rules, M, N, seed
         self.sampling = dataclasses.asdict(sampling)
-        self.history = [np.concatenate([engine.preamble, prime]) for prime in primes]
+        self.told = np.asarray(told, np.int16).reshape(-1, *engine.config.token_shape)
+        parts = [(engine.preamble, prime[:1], self.told, prime[1:]) for prime in primes]
+        self.history = [np.concatenate(row) for row in parts]
         self.limits = np.full(len(primes), NO_LIMIT)  # how many of its last tokens each row may see
         self.carried_latents = max(1, int(M * CARRIED))
         outputs, cache = self.prefill()
@@ -243,6 +249,9 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         tokens, start = last_tokens(self.history, max(self.N - reserved, self.carried_latents))
         length = tokens.shape[1]
         start = np.maximum(start, length - self.limits).astype(np.int32)
+        for row, first in zip(tokens, start, strict=True):
+            if len(self.told) and not (row[first:] == self.told[0]).any():
+                row[first:][: len(self.told)] = self.told
         latents = min(self.carried_latents, length)
         self.free_inputs = self.N - length
         if self.engine.config.context < self.N:  # or positions would exceed the trained range: `clamp_positions`

@@ -27,7 +27,7 @@ from musicgen.app.generate import new_seed
 from musicgen.app.output import AUDIO_SUFFIXES, check_output
 from musicgen.app.piece import player, show_player
 from musicgen.app.provenance import summary_line
-from musicgen.app.settings import Settings, check_seed
+from musicgen.app.settings import ANY, Settings, check_seed
 from musicgen.app.sound_file import Write, check_writable, digest, sound_file
 from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset.code_rows import frames_of
@@ -160,6 +160,8 @@ def make_sounds(model: AudioModel, prime: str | Path | None, seed: int | None, s
     """Continue a recording, or invent some.  Raises BadInput if a setting or the recording cannot be used."""
     if settings.end:
         raise BadInput("end is for MIDI only: audio fades out where it is cut; leave end out")
+    if settings.style != ANY:
+        raise BadInput("style is for MIDI only: leave style out")
     own = model.released.config
     settings = settings.resolve(own.latents * model.codebooks, own.context * model.codebooks)
     assert settings.context is not None

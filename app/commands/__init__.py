@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 from typing import NoReturn
@@ -36,7 +37,9 @@ class Parser(argparse.ArgumentParser):
     """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise BadInput; for a mistyped flag, with the one that was meant."""
+        """Raise BadInput; for a mistyped flag or choice, with the one that was meant."""
+        if wrong := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
+            message += similar(wrong[1], re.findall(r"[^\s',]+", wrong[2]))
         unknown, _, words = message.partition(": ")
         word = words.split(" ")[0].split("=")[0]
         meant = similar(word, self._option_string_actions) if unknown == "unrecognized arguments" else ""

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dataclasses.replace(control("latents"), unset=str(LATENTS)),
         dataclasses.replace(control("context"), unset=str(CONTEXT)),
         *SAMPLING,
+        control("style"),
     )
     add(
         "--checkpoint",
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything, warm up, play, save."""
-    asked = ("seconds", "latents", "context", *(control.name for control in SAMPLING))
+    asked = ("seconds", "latents", "context", "style", *(control.name for control in SAMPLING))
     settings = Settings.of(**{name: getattr(arguments, name) for name in asked})
     if not SHORTEST_PAUSE <= arguments.pause <= LONGEST_PAUSE:
         raise BadInput(

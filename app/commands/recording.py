@@ -10,7 +10,7 @@ from pathlib import Path
 
 from musicgen.app.errors import BadInput
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, numbered
-from musicgen.app.settings import Settings
+from musicgen.app.settings import ANY, Settings
 from musicgen.model.stop import Stop
 
 
@@ -93,6 +93,7 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
         raise BadInput("--prime-seconds and --no-prime need a prime: musicgen prime.wav --out new.wav")
     for option, given in {
         "--end": arguments.end,
+        "--style": arguments.style != ANY,
         "--audio": arguments.audio is not None,
         "--soundfont": arguments.soundfont is not None,
         "--avoid-copies": arguments.avoid_copies is not None,

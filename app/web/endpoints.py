@@ -28,6 +28,7 @@ from gradio.events import api
 
 from musicgen.app.controls import SAMPLING
 from musicgen.app.errors import BadInput, MusicgenError
+from musicgen.app.settings import ANY
 from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import SoundRequest
@@ -117,12 +118,14 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
         *,
         end: bool = False,
         apart: bool = False,
+        style: str = ANY,
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. end: let it
-        end by itself near `seconds`. apart: make a take again that is too near to a training piece. Gives takes
-        with `midi` (base64) and `recipe`."""
-        settings = {"seconds": seconds, "latents": latents, "context": context, "end": end, **sampling}
+        end by itself near `seconds`. apart: make a take again that is too near to a training piece.
+        style: the kind of music, one of those that `about` names. Gives takes with `midi` (base64) and `recipe`."""
+        settings: dict[str, Any] = {"seconds": seconds, "latents": latents, "context": context, **sampling}
+        settings |= {"end": end, "style": style}
         with clear_messages():
             part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
         body = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}

@@ -158,12 +158,21 @@ def _controls(service: Service, dials: Dials) -> tuple[dict[str, Any], gr.Button
         length.step, service.limits.seconds, value=length.default, step=length.step, label=length.label, info="seconds"
     )
     end = gr.Checkbox(True, label=ending.label, info="otherwise it is cut off at that moment")
+    kind = control("style")
+    style = gr.Dropdown(
+        [(name.capitalize(), name) for name in kind.choices],
+        value=kind.default,
+        label=kind.label,
+        elem_id="mg-style",
+        visible=bool(service.styles),
+    )
     preset = preset_radio(dials, "mg")
     takes = takes_slider(service.limits.takes)
     with gr.Row(elem_id="mg-buttons"):
         make = gr.Button("Make music", variant="primary", size="lg", elem_id="mg-make")
         stop = gr.Button("Stop", size="lg", elem_id="mg-stop")
-    values = {"start": start, "opening": opening, "seconds": seconds, "preset": preset, "takes": takes, "end": end}
+    values = {"start": start, "opening": opening, "seconds": seconds, "style": style}
+    values |= {"preset": preset, "takes": takes, "end": end}
     with gr.Accordion("Fine tuning", open=False, elem_id="mg-fine"):
         values |= _fine(preset, dials, service.quality, service.open_index is not None)
     return values, make, stop

@@ -98,6 +98,7 @@ def serve(
     """
     from musicgen.app.evaluation.memorisation_report import find_index, open_index
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.styles import styles_of
     from musicgen.app.web.credits import credit
     from musicgen.app.web.dials import Dials
     from musicgen.app.web.notes.maker import NoteMaker
@@ -125,6 +126,7 @@ def serve(
         scorer=Scorer(released),
         open_index=origins,
         credits=credits,
+        styles=styles_of(released.tokenizer),
     )
     app = application(service, dials, hosts, root_path)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()

@@ -14,6 +14,7 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.generate import Model
 from musicgen.app.provenance import Provenance
 from musicgen.app.sound_file import SUBTYPES
+from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
@@ -51,6 +52,7 @@ class Service:
         scorer: Score | None = None,
         open_index: Callable[[], Index] | None = None,
         credits: Sequence[str] = (),
+        styles: Sequence[str] = (),
     ) -> None:
         """Wait for requests.
 
@@ -61,12 +63,13 @@ class Service:
             scorer: see `Scorer`.
             open_index: reads what the model was trained on, if that is known; called when it is first needed.
             credits: a line about each model's weights.
+            styles: the kinds of music that the model of notes can be told to make.
         """
         self.scheduler, self.notes = scheduler, notes
         self.quality = quality
         self.scorer = scorer
         self.open_index = open_index
-        self.credits = credits
+        self.credits, self.styles = credits, styles
         self._index: Index | None = None
         self._indexing = asyncio.Lock()
         self.renderer = Renderer()
@@ -92,6 +95,7 @@ class Service:
         model = await self.model()
         dials = Dials(model.latents, model.context)
         request = await self._parsing.run(parse_request, body, dials, model.sha256, self.limits)
+        told(request.settings.style, model.styles, model.name)  # refused before anybody waits for it
         request = dataclasses.replace(request, index=await self._compared_with(request))
         async for event in self.scheduler.events(request, client):
             yield event
@@ -166,6 +170,7 @@ class Service:
                 "takes": self.limits.takes,
             },
             "apart": self.open_index is not None,
+            "styles": list(self.styles),
             "waiting": self.scheduler.load().waiting,
         }
         if self.sounds is not None:

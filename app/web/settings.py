@@ -46,7 +46,8 @@ def parse_settings(values: Plain, dials: Dials, limits: Limits) -> Settings:
         if name not in SETTINGS:
             raise BadInput(f"there is no setting {name[:40]!r}: there are {', '.join(SETTINGS)}")
         if value is not None:
-            chosen[name] = READ[SETTINGS[name].kind](name, value)
+            kind = SETTINGS[name].kind
+            chosen[name] = READ[kind](name, value) if kind in READ else value  # a choice: `Settings` knows which
     if chosen.get("seconds", 0.0) > limits.seconds:
         raise BadInput(f"{chosen['seconds']:g} seconds are too long, {limits.seconds:g} are the most: ask for less")
     M, N = dials.checked(chosen.pop("latents", None), chosen.pop("context", None))

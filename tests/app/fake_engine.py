@@ -21,7 +21,7 @@ from musicgen.app import generate
 from musicgen.app import novelty as apart
 from musicgen.app.join import sounding
 from musicgen.data_prep import BOS, VOCABULARY
-from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY
+from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, STYLES, TIME_SHIFT, VELOCITY
 
 
 class FakeEngine:
@@ -42,12 +42,15 @@ class FakeEngine:
         seed: int,
         rules: object = None,
         copies: int = 1,
+        told: Sequence[int] = (),
     ) -> Iterator[np.ndarray]:
         assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
+        self.asked["told"] = told
         if rules is not None:
             yield from self._ruled([*primes] * copies, rules, seed)
-        rows = [self._row(prime, hash((seed, row, latents, context, sampling))) for row, prime in enumerate(primes)]
+        asked = (latents, context, sampling, *told)
+        rows = [self._row(prime, hash((seed, row, *asked))) for row, prime in enumerate(primes)]
         while True:
             if "FAKE_DELAY" in os.environ:
                 time.sleep(float(os.environ["FAKE_DELAY"]))
@@ -106,6 +109,7 @@ def fake_model() -> generate.Model:
         latents=64,
         context=256,
         backend="none",
+        styles=STYLES,
     )
 
 

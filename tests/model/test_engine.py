@@ -64,10 +64,17 @@ class Uncached:
     room for an eighth of the context, in whole restarts.
     """
 
-    def __init__(self, primes: list[np.ndarray], M: int, N: int, context_limit: ContextLimit = lambda row: None):
-        self.M, self.N, self.context_limit = M, N, context_limit
+    def __init__(
+        self,
+        primes: list[np.ndarray],
+        M: int,
+        N: int,
+        context_limit: ContextLimit = lambda row: None,
+        told: Sequence[int] = (),
+    ):
+        self.M, self.N, self.context_limit, self.told = M, N, context_limit, list(told)
         self.forgotten = [0] * len(primes)  # how many of its first tokens each row does not see any more
-        self.rows = [list(prime) for prime in primes]
+        self.rows = [[*prime[:1], *told, *prime[1:]] for prime in primes]
         self.reference = Reference(ONE_EACH, random_parameters(ONE_EACH))
         self.prefills = self.restarts = 0
         self.quarter = max(1, M // 4)
@@ -110,9 +117,13 @@ class Uncached:
             self.prefill()
         elif self.free_latents == 0:
             self.restart()
-        rows = zip(self.rows, self.first, self.latents, strict=True)
-        last = [self.reference(np.array(row[first:]), M, free_inputs=self.free_inputs)[-1] for row, first, M in rows]
-        return np.stack(last)
+        rows = zip(map(self.seen, self.rows, self.first), self.latents, strict=True)
+        return np.stack([self.reference(np.array(row), M, free_inputs=self.free_inputs)[-1] for row, M in rows])
+
+    def seen(self, row: list[int], first: int) -> list[int]:
+        """The tokens of a row from its first visible one on."""
+        row = row[first:]
+        return row if not self.told or self.told[0] in row else self.told + row[len(self.told) :]
 
 
 def follow(stream: Stream, uncached: Uncached, tokens: int) -> None:
@@ -151,6 +162,39 @@ def test_the_context_of_a_row_is_limited(one_by_one: Engine, monkeypatch: pytest
     uncached = Uncached(primes, 8, 40, context_limit)
     follow(one_by_one.start(primes, latents=8, context=40, seed=3), uncached, 26)
     assert uncached.prefills > 3 and len(set(uncached.forgotten)) > 1  # not at the same time
+
+
+def test_what_is_told_is_never_out_of_sight(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It follows the first token of a prime; a row that has lost its beginning begins with it.  No rule sees it."""
+    style, others = TOY.vocab_size - 1, dataclasses.replace(TOY, vocab_size=TOY.vocab_size - 1)
+    primes = [random_tokens(n, config=others, seed=n) for n in (1, 9, 60)]
+    begun: list[list[list[int]]] = []
+
+    class NoStyle(AnyToken):
+        def start(self, streams: Sequence[np.ndarray], xp: Any) -> Any:
+            begun.append([stream.tolist() for stream in streams])
+            return super().start(streams, xp)
+
+        def apply(self, state: Any, logits: Any) -> Any:
+            xp = logits.__array_namespace__()
+            return xp.where(xp.arange(self.vocab_size) == style, -xp.inf, super().apply(state, logits))
+
+    def context_limit(row: np.ndarray) -> int | None:
+        return 7 if row.sum() % 5 < 2 else None
+
+    monkeypatch.setattr(one_by_one, "context_limit", context_limit)
+    stream = one_by_one.start(primes, latents=8, context=40, seed=3, rules=NoStyle(), told=[style])
+    uncached = Uncached(primes, 8, 40, context_limit, [style])
+
+    def places() -> list[int]:
+        seen = [uncached.seen(row, first) for row, first in zip(uncached.rows, uncached.first, strict=True)]
+        assert all(row.count(style) == 1 for row in seen)
+        return [row.index(style) for row in seen]
+
+    assert places() == [1, 1, 0]
+    follow(stream, uncached, 40)
+    assert uncached.prefills > 3 and places() == [0, 0, 0]
+    assert begun == [[prime.tolist() for prime in primes]]
 
 
 def test_passes_of_several_lengths(one_by_one: Engine) -> None:

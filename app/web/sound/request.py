@@ -77,8 +77,9 @@ def parse_sound_request(body: object, model: AudioModel, limits: Limits, read: R
     body = plain_object("the request", body)
     of_sound = dataclasses.replace(limits, seconds=limits.sound_seconds, takes=limits.sound_takes)
     settings, takes, seed = parse_common(body, COMMON, dials_of(model), of_sound)
-    if "end" in (body.get("settings") or {}):
-        raise BadInput("end is for MIDI: the continuation of a recording fades out, leave end out")
+    for name in ("end", "style"):
+        if name in (body.get("settings") or {}):
+            raise BadInput(f"{name} is for MIDI: leave {name} out when a recording goes on")
     settings = dataclasses.replace(settings, num_samples=takes)
     recording, heard = None, None
     if body.get("prime") is not None:

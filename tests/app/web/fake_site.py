@@ -30,6 +30,7 @@ from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import batch as note_batch
 from musicgen.app.web.notes import quality
 from musicgen.app.web.sound import batch as sound_batch
+from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.evaluation.memorisation_index import build_index
 
 
@@ -73,7 +74,8 @@ def main(pause: float, sound: str | None = None) -> None:
     model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Paused(model.engine, pause))
     config, folder = SimpleNamespace(latents=64, context=256), checkpoints.FOLDER / checkpoints.DEFAULT
-    released = SimpleNamespace(config=config, sha256=model.sha256, name=model.name, folder=folder)
+    about = {"sha256": model.sha256, "name": model.name, "tokenizer": VOCABULARY_2.to_json()}
+    released = SimpleNamespace(config=config, folder=folder, **about)
     generate.open_weights = lambda checkpoint: released  # type: ignore[assignment,return-value]
     generate.open_model = lambda released: model
     # The model was trained on what its seed 77 gives: 20 seconds from nothing.

@@ -25,7 +25,7 @@ def test_every_slider_of_the_sampling_is_a_parameter_of_the_api() -> None:
     before = "request prime seconds prime_from prime_to takes seed latents context"
     sliders = [one.name for one in SAMPLING if one.slider is not None]
     assert sliders[:3] == ["temperature", "top_p", "min_p"]
-    assert list(inspect.signature(make).parameters) == [*before.split(), *sliders, "end", "apart"]
+    assert list(inspect.signature(make).parameters) == [*before.split(), *sliders, "end", "apart", "style"]
 
 
 def test_each_part_of_the_page_is_known_by_one_name() -> None:
@@ -47,9 +47,11 @@ def test_requests_that_differ_in_a_setting_never_share_a_batch(make_scheduler: A
     fixture = make_scheduler()
     maker: NoteMaker = fixture.notes
     request = fixture.request(settings={"latents": 16, "context": 64, "end": True, "temperature": 0.9})
-    values = request.settings.to_dict() | {"end": True}
+    values = request.settings.to_dict() | {"end": True, "style": "jazz"}
+    request = dataclasses.replace(request, settings=Settings.of(**values))
     key = maker.batch_key(request)
     other = {bool: lambda value: not value, int: lambda value: value + 1, float: lambda value: value / 2 + 0.1}
+    other[str] = lambda value: "pop"
     for one in CONTROLS:
         if one.name not in values or values[one.name] is None:
             continue

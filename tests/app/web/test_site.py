@@ -170,6 +170,7 @@ def test_about_and_health(site: Any) -> None:
     about = site.ask("musicgen/about").json
     assert about["ready"] and about["presets"]["Best"] == [64, 256] and about["limits"]["seconds"] == 120.0
     assert about["measured"] and about["apart"] and "seconds to make" in about["costs"]["Fast"]
+    assert about["styles"] == ["classical", "jazz", "pop", "arrangement", "roll"]
     assert site.ask("musicgen/health").json["state"] == "ready"
 
 
@@ -229,6 +230,10 @@ def test_a_client_of_the_api(site: Any) -> None:
     assert client.predict("bach", api_name="/read")["notes"] == 128
     assert base64.b64decode(client.predict(take["midi"], "svg", api_name="/picture"))[:4] == b"<svg"
     assert client.predict(api_name="/about")["ready"]
+    jazz = client.predict(seconds=3.0, seed=7, style="jazz", api_name="/make")["takes"][0]
+    assert jazz["recipe"]["facts"]["settings"]["style"] == "jazz"
+    with pytest.raises(AppError, match="style must be one of any, classical, jazz, pop, arrangement, roll, not 'punk'"):
+        client.predict(style="punk", api_name="/make")
     with pytest.raises(AppError, match="121 seconds are too long"):
         client.predict(seconds=121, api_name="/make")
     with pytest.raises(AppError, match="no opening 'mozart'"):

@@ -46,6 +46,7 @@ def test_every_setting_arrives() -> None:
         "top_k": 12,
         "min_p": 0.1,
         "end": True,
+        "style": "roll",
     }
     made = request({"settings": values, "takes": 2, "seed": 7})
     assert {name: made.settings.to_dict()[name] for name in values} == values
@@ -63,6 +64,7 @@ def test_every_setting_arrives() -> None:
         ({"settings": {"seconds": "30"}}, "must be a number"),
         ({"settings": {"seconds": True}}, "must be a number"),
         ({"settings": {"end": 1}}, "end must be true or false"),
+        ({"settings": {"style": ["jazz"]}}, "style must be one of any, classical, jazz, pop, arrangement, roll"),
         ({"settings": {"temperature": -1}}, "temperature must be between 0"),
         ({"settings": {"latents": 17}}, "latents 17 is not offered here"),
         ({"settings": {"context": 512}}, "context 512 is not offered here"),

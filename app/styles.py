@@ -1,0 +1,35 @@
+"""Kinds of music that weights can be told to make: one token of the vocabulary for each.
+
+In training the token stood after BOS in most pieces, or, in some windows that had lost their BOS, first of all
+(data_prep/dataset/mixture.py); the engine puts it into the same places (model/engine.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from musicgen.app.errors import BadInput
+from musicgen.app.settings import ANY
+from musicgen.data_prep import VOCABULARY_2
+from musicgen.data_prep.vocabulary import STYLES
+
+
+def styles_of(tokenizer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The kinds that weights with such a tokenizer.json were taught; none in the first vocabulary."""
+    return STYLES if tokenizer == VOCABULARY_2.to_json() else ()
+
+
+def told(style: str, known: Sequence[str], weights: str) -> tuple[int, ...]:
+    """The tokens that tell weights of that name, which know these kinds, what to make; nothing for ANY.
+
+    Raises BadInput for a kind that they were not taught.
+    """
+    if style == ANY:
+        return ()
+    if style not in known:
+        raise BadInput(
+            f"the weights {weights} cannot be told to make {style}: leave style out, or choose weights that were taught"
+            " kinds of music, such as piano"
+        )
+    return (VOCABULARY_2.encode("style", STYLES.index(style)),)
