@@ -100,9 +100,9 @@ export class Controls {
     if (aloud && this.spoken !== text) this.live.textContent = this.spoken = text;
   }
 
-  /** Draw the legend for the hues that the notes have. @param {Set<string>} hues see huesOf() in roll.js */
-  explain(theme, hues) {
-    const key = [theme, ...[...hues].sort()].join();
+  /** Draw the legend for the hues that the notes have. @param {Set<string>} hues see huesOf() in roll.js @param {string} old what the old ones are */
+  explain(theme, hues, old = "prime") {
+    const key = [theme, old, ...[...hues].sort()].join();
     if (this.explained === key) return;
     this.explained = key;
     const scale = (name, from, to, ends) => {
@@ -111,7 +111,7 @@ export class Controls {
       return make("span", {}, `${name} `, make("small", {}, from), band, make("small", {}, to));
     };
     const parts = [];
-    if (hues.has("old")) parts.push(scale("prime", "soft", "loud", "old"));
+    if (hues.has("old")) parts.push(scale(old, "soft", "loud", "old"));
     if (hues.has("surprise")) parts.push(scale("surprise", "0", `${MOST_SURPRISE} nats`, "surprise"));
     if (hues.has("new")) parts.push(scale(hues.size > 1 ? "new" : "notes", "soft", "loud", "new"));
     this.legend.replaceChildren(...parts);

@@ -56,6 +56,7 @@ function key(rollPlayer, event) {
     0: () => rollPlayer.zoom("whole"),
     "[": () => rollPlayer.trim.put("from", rollPlayer.position),
     "]": () => rollPlayer.trim.put("to", rollPlayer.position),
+    r: () => rollPlayer.region.begin(),
     s: () => !rollPlayer.controls.surprise.hidden && rollPlayer.surprise.show(!rollPlayer.surprise.on),
   }[event.key];
   if (!act) return;
@@ -78,6 +79,7 @@ function press(rollPlayer, down) {
   if (down.button !== 0 || y > rollPlayer.view.height) return; // below lies the scroll bar
   if (down.clientX - box.left < GUTTER) return strike(rollPlayer, y);
   const scrolled = scroller.scrollLeft;
+  rollPlayer.region.press(down);
   const up = (event) => {
     window.removeEventListener("pointerup", up);
     window.removeEventListener("pointercancel", up);

@@ -2,12 +2,17 @@
 
 /**
  * A note [onset_s, end_s, pitch, velocity, surprise_nats | null]. One whose end is null is still held: its end is not known
- * yet, and comes later in a note of the same onset and pitch.
+ * yet, and comes later in a note of the same onset and pitch. A sixth field of 1 says that it is new, though it lies in what
+ * was there before.
  * @typedef {(number | null)[]} Note
  *
- * The music object; pedal: [time_s, value] each.
- * @typedef {{notes: Note[], pedal: number[][], prime_seconds: number, seconds: number, expected_seconds?: number,
- *            play_from?: number, label?: string}} PlainMusic
+ * A passage: seconds [from, to) and the lowest and highest pitch.
+ * @typedef {{from: number, to: number, low: number, high: number}} Passage
+ *
+ * The music object; pedal: [time_s, value] each. known_seconds: up to where every onset is known while it is made, if that is
+ * not the prime's end; region: the passage that was written anew.
+ * @typedef {{notes: Note[], pedal: number[][], prime_seconds: number, seconds: number, known_seconds?: number,
+ *            expected_seconds?: number, play_from?: number, label?: string, region?: Passage | null}} PlainMusic
  */
 
 const PEDAL_DOWN = 64; // MIDI's own threshold
@@ -26,7 +31,21 @@ function cleanNote(note) {
   if (onset === null || pitch === null) return null;
   const end = note[1] === null ? null : number(note[1], 0, LONGEST, null);
   if (end !== null && end <= onset) return null;
-  return [onset, end, Math.round(pitch), Math.round(number(note[3], 1, 127, 64)), number(note[4], 0, 1e3, null)];
+  const clean = [onset, end, Math.round(pitch), Math.round(number(note[3], 1, 127, 64)), number(note[4], 0, 1e3, null)];
+  return note[5] === 1 ? [...clean, 1] : clean;
+}
+
+/**
+ * A passage with every field in range, or null if it is none.
+ * @param {any} passage
+ * @returns {Passage | null}
+ */
+export function cleanPassage(passage) {
+  const from = number(passage?.from, 0, LONGEST, null);
+  const to = number(passage?.to, 0, LONGEST, null);
+  const [low, high] = [number(passage?.low, 0, 127, null), number(passage?.high, 0, 127, null)];
+  if ([from, to, low, high].includes(null) || to <= from || high < low) return null;
+  return { from, to, low: Math.round(low), high: Math.round(high) };
 }
 
 const byOnset = (a, b) => a[0] - b[0] || a[2] - b[2];
@@ -40,10 +59,12 @@ export class Music {
     this.seconds = number(plain.seconds, 0, LONGEST, 0);
     this.expectedSeconds = number(plain.expected_seconds, 0, LONGEST, 0);
     this.label = typeof plain.label === "string" ? plain.label : "";
+    this.region = cleanPassage(plain.region);
     this.setPedal(plain.pedal ?? []);
     const last = this.notes.reduce((latest, note) => Math.max(latest, note[1] ?? note[0]), 0);
     this.seconds = Math.max(this.seconds, last);
-    this.certain = this.primeSeconds; // while it is made: every onset up to here is known
+    // While it is made: every onset up to here is known.
+    this.certain = number(plain.known_seconds, 0, LONGEST, this.primeSeconds);
   }
 
   setPedal(events) {
@@ -196,8 +217,9 @@ export class Music {
     }
   }
 
+  /** Whether a note was there before. */
   isPrime(index) {
-    return this.notes[index][0] < this.primeSeconds - 1e-6;
+    return this.notes[index][5] !== 1 && this.notes[index][0] < this.primeSeconds - 1e-6;
   }
 
   /** The plain object again. @returns {PlainMusic} */
@@ -207,6 +229,7 @@ export class Music {
       pedal: this.pedal.map((event) => [...event]),
       prime_seconds: this.primeSeconds,
       seconds: this.seconds,
+      ...(this.region && { region: this.region }),
     };
   }
 }

@@ -88,17 +88,25 @@ function drawRows(pen, place, colours, right) {
 
 /** The ground behind a prime, and behind what is not made yet. */
 function drawStretches(pen, music, place, colours, edge) {
-  const stretch = (from, to, colour) => {
+  const stretch = (from, to, colour, top = place.top, bottom = place.floor) => {
     const left = Math.max(place.x(from), place.gutter);
     const right = Math.min(place.x(to), place.width);
-    if (right > left) pen.box(left, place.top, right - left, place.floor - place.top, colour, 0.75);
+    if (right > left && bottom > top) pen.box(left, top, right - left, bottom - top, colour, 0.75);
   };
+  const { from, to, low, high } = music.region ?? { from: 0, to: place.to, low: 0, high: 127 };
+  const top = Math.min(Math.max(place.y(high), place.top), place.floor);
+  const bottom = Math.min(Math.max(place.y(low - 1), place.top), place.floor);
   if (music.primeSeconds > 0) {
-    stretch(0, music.primeSeconds, colours.prime);
     const x = place.x(music.primeSeconds);
-    if (x >= place.gutter && x <= place.width) pen.box(x - 1, place.top, 2, place.floor - place.top, colours.old[SHADES >> 1]);
+    if (music.region) {
+      stretch(0, from, colours.prime);
+      stretch(to, music.primeSeconds, colours.prime);
+      stretch(from, to, colours.prime, place.top, top);
+      stretch(from, to, colours.prime, bottom, place.floor);
+    } else stretch(0, music.primeSeconds, colours.prime);
+    if (!music.region && x >= place.gutter && x <= place.width) pen.box(x - 1, place.top, 2, place.floor - place.top, colours.old[SHADES >> 1]);
   }
-  if (edge !== null) stretch(edge, place.to, colours.unmade);
+  if (edge !== null) stretch(edge, to, colours.unmade, top, bottom);
 }
 
 function timeStep(across) {

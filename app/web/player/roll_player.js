@@ -8,6 +8,7 @@
 //   roll.end({ stopped: false })                                nothing more comes
 //   roll.play() pause() seek(s) zoom(factor | "whole") select(from, to) surprise.show(true)
 //   roll.selectable = true; roll.selection                      {from, to} in seconds
+//   roll.region.allow(true); roll.region.value                  a passage {from, to, low, high}, or null
 //
 // A note may be appended while it is held, with null for its end, and again with its end once that is known.
 // `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
@@ -15,8 +16,9 @@
 // or is asked for when it is wanted: new RollPlayer(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
 // `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
 //
-// Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-playing" {seconds, since_begin_ms, prime},
-// "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
+// Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-region" {region}, "musicgen-music" when
+// other music is there, or it is no longer made,
+// "musicgen-playing" {seconds, since_begin_ms, prime}, "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
 
 import { Controls } from "./controls.js";
 import { listen } from "./input.js";
@@ -26,6 +28,7 @@ import { palette } from "./palette.js";
 import { CanvasPen } from "./canvas.js";
 import { Player } from "./player.js";
 import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
+import { describePassage, Region } from "./region.js";
 import { sharedSound } from "./sound.js";
 import { Surprise } from "./surprise.js";
 import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
@@ -57,7 +60,8 @@ export class RollPlayer {
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
     this.trim = new Trim(this, () => this.#chosen());
-    this.roll.append(...this.trim.elements);
+    this.region = new Region(this, () => this.#emit("musicgen-region", { region: this.region.value }));
+    this.roll.append(this.region.element, ...this.trim.elements);
     this.sizes = new ResizeObserver(() => this.#resized());
     this.sizes.observe(this.scroller);
     this.unwatch = watchTheme(() => this.#themed());
@@ -101,16 +105,20 @@ export class RollPlayer {
     this.player.swap(finished);
     this.trim.reset(finished.seconds);
     this.#grown();
+    this.#emit("musicgen-music", {});
   }
 
-  /** Begin a take that is being made: `music` holds the prime. It plays as soon as it is safe to. */
-  begin(music = {}) {
+  /**
+   * Begin a take that is being made: `music` holds the prime. It plays as soon as it is safe to. `keep`: it is a passage of
+   * what was shown, and the view stays as it is.
+   */
+  begin(music = {}, { keep = false } = {}) {
     const begun = new Music(music);
     // The prime's pedal ends with it: new notes come with the length that they sound.
     if (begun.pedal.length) begun.setPedal([...begun.pedal, [begun.primeSeconds, 0]]);
     this.making = true;
     const from = music.play_from ?? Math.max(0, begun.primeSeconds - LEAD_IN);
-    this.#take(begun, false, from);
+    this.#take(begun, false, from, keep);
     this.player.play();
   }
 
@@ -133,21 +141,26 @@ export class RollPlayer {
     this.player.finish();
     this.trim.reset(this.music.seconds);
     this.#grown();
+    this.#emit("musicgen-music", {});
     this.speak(true);
   }
 
-  #take(music, complete, from = 0) {
+  #take(music, complete, from = 0, keep = false) {
     this.music = music;
     this.stopped = false;
     this.player.load(music, complete, from);
     this.trim.reset(music.seconds);
-    this.view.scale = null;
-    this.view.from = 0;
-    this.range = null;
+    this.region.allow(false);
+    if (!keep) {
+      this.view.scale = null;
+      this.view.from = 0;
+      this.range = null;
+    }
     if (!this.surprise.known) this.surprise.show(false);
     this.sound.load(music.notes.slice(0, 200).map((note) => note[2]));
     this.#grown();
     this.view.follow(from, false);
+    this.#emit("musicgen-music", {});
     this.speak(true);
   }
 
@@ -160,7 +173,8 @@ export class RollPlayer {
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
     this.surprise.offer();
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
-    const prime = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
+    const begun = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
+    const prime = music.region ? `, new from ${describePassage(music.region)}` : begun;
     this.scroller.setAttribute("aria-label", `${music.label || "Piano roll"}: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
     this.redraw();
   }
@@ -318,9 +332,10 @@ export class RollPlayer {
       this.canvas.style.height = `${place.height}px`;
       drawRoll(pen, this.music, place, colours, this.making ? this.music.certain : null);
       this.drawn = this.music.after(place.to) - this.music.after(place.from);
-      this.controls.explain(this.theme, huesOf(this.music, place.surprise));
+      this.controls.explain(this.theme, huesOf(this.music, place.surprise), this.music.region ? "kept" : "prime");
     }
     if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
+    this.region.place(place);
     drawOverlay(this, place, colours, scale, position);
     this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
     this.speak(false);

@@ -1,6 +1,7 @@
 // What the roll player says about itself: the line below the roll, which is also what a screen reader hears.
 
 import { clock } from "./music.js";
+import { describePassage } from "./region.js";
 
 /** Why nothing is heard though it was asked for: nobody has touched the page yet, or the device is slow, or has no sound. */
 export function silenced() {
@@ -23,6 +24,7 @@ export function statusText(rollPlayer, position) {
   }
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
+  if (rollPlayer.region.value) return `Passage: ${describePassage(rollPlayer.region.value)}.`;
   if (rollPlayer.selectable) {
     const { from, to } = rollPlayer.selection;
     const all = from < 0.05 && to > music.seconds - 0.05;

@@ -5,6 +5,8 @@
 // cannot be brought back any more, the longest removed first; then the oldest take goes that is not kept and that no other
 // one continues.
 
+import { cleanPassage } from "./music.js";
+
 const VERSION = 1;
 const BYTES = 4_000_000; // browsers give a page about 5 MB of localStorage
 const TAKES = 200;
@@ -13,6 +15,7 @@ const NAME = 80; // characters; JSON may write six for one
 const MS = 1000;
 const LONGEST = 24 * 3600 * MS;
 const MOST_NOTES = 100_000;
+const FRESH = 128; // added to the velocity of a note that is new in what was there before
 
 export class TakesFull extends Error {}
 
@@ -21,12 +24,15 @@ const whole = (value, low, high) => (Number.isFinite(value) ? Math.min(Math.max(
 /** The music object as whole numbers in flat lists: milliseconds, hundredths of a nat; -1 for none. */
 function packMusic(music) {
   const notes = [];
-  for (const [onset, end, pitch, velocity, surprise] of music.notes ?? []) {
+  for (const [onset, end, pitch, velocity, surprise, fresh] of music.notes ?? []) {
     const known = Number.isFinite(surprise) ? Math.round(surprise * 100) : -1;
-    notes.push(Math.round(onset * MS), end === null ? -1 : Math.max(1, Math.round((end - onset) * MS)), pitch, velocity, known);
+    const length = end === null ? -1 : Math.max(1, Math.round((end - onset) * MS));
+    notes.push(Math.round(onset * MS), length, pitch, fresh === 1 ? velocity + FRESH : velocity, known);
   }
   const pedal = (music.pedal ?? []).flatMap(([time, value]) => [Math.round(time * MS), Math.round(value)]);
-  return { notes, pedal, prime: Math.round((music.prime_seconds ?? 0) * MS), length: Math.round((music.seconds ?? 0) * MS) };
+  const region = cleanPassage(music.region);
+  const lengths = { prime: Math.round((music.prime_seconds ?? 0) * MS), length: Math.round((music.seconds ?? 0) * MS) };
+  return { notes, pedal, ...lengths, ...(region && { region }) };
 }
 
 /** The music object again, or null if this is none. */
@@ -36,10 +42,11 @@ function unpackMusic(packed) {
   const notes = [];
   for (let at = 0; at + 4 < packed.notes.length; at += 5) {
     const [onset, length, pitch, velocity, surprise] = packed.notes.slice(at, at + 5);
-    const clean = [whole(onset, 0, LONGEST), whole(length, -1, LONGEST), whole(pitch, 0, 127), whole(velocity, 1, 127)];
-    if (clean.includes(null) || clean[1] === 0) return null;
+    const clean = [whole(onset, 0, LONGEST), whole(length, -1, LONGEST), whole(pitch, 0, 127), whole(velocity, 1, FRESH + 127)];
+    if (clean.includes(null) || clean[1] === 0 || clean[3] === FRESH) return null;
     const nats = Number.isFinite(surprise) && surprise >= 0 ? surprise / 100 : null;
-    notes.push([clean[0] / MS, clean[1] < 0 ? null : (clean[0] + clean[1]) / MS, clean[2], clean[3], nats]);
+    const note = [clean[0] / MS, clean[1] < 0 ? null : (clean[0] + clean[1]) / MS, clean[2], clean[3] % FRESH, nats];
+    notes.push(clean[3] > FRESH ? [...note, 1] : note);
   }
   const pedal = [];
   for (let at = 0; at + 1 < packed.pedal.length; at += 2) {
@@ -47,7 +54,9 @@ function unpackMusic(packed) {
     if (event.includes(null)) return null;
     pedal.push([event[0] / MS, event[1]]);
   }
-  return { notes, pedal, prime_seconds: (whole(packed.prime, 0, LONGEST) ?? 0) / MS, seconds: (whole(packed.length, 0, LONGEST) ?? 0) / MS };
+  const region = cleanPassage(packed.region);
+  const [prime, length] = [packed.prime, packed.length].map((time) => (whole(time, 0, LONGEST) ?? 0) / MS);
+  return { notes, pedal, prime_seconds: prime, seconds: length, ...(region && { region }) };
 }
 
 /** Characters that a take costs, with room for a parent and a mark that change later. */
@@ -114,6 +123,12 @@ export class Takes {
 
   children(id) {
     return [...this.takes.values()].filter((take) => take.parent === id).map((take) => take.id);
+  }
+
+  /** The passage of its parent that this take has anew, or null. */
+  region(id) {
+    const take = this.takes.get(id);
+    return (take && this.takes.has(take.parent) && take.music.region) || null;
   }
 
   /** The ids from the first ancestor to this take. */

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
-STATIC = HERE.parents[3] / "app" / "web" / "player"
+STATIC = HERE.parents[3] / "app" / "web"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", "--disable-dev-shm-usage"]
 LEAD = 0.1  # seconds of silence in front of each sample, as encoders leave it
@@ -46,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kinds = {".js": "text/javascript", ".css": "text/css"}
         if path == "/":
             self.answer(200, "text/html", (HERE / "page.html").read_bytes())
-        elif path.startswith("/player/") and (file := STATIC / Path(path).name).suffix in kinds and file.is_file():
+        elif path.startswith(("/player/", "/page/")) and (file := STATIC / path[1:]).suffix in kinds and file.is_file():
             self.answer(200, kinds[file.suffix], file.read_bytes())
         elif path.startswith(("/samples/", "/slow/")):
             if path.startswith("/slow/"):

@@ -121,6 +121,105 @@ def test_brackets_choose_from_the_playhead(stage: Any) -> None:
     assert page.told("select")[-1] == {"name": "select", "from": 2, "to": 7}
 
 
+def test_a_passage_is_drawn_moved_and_pulled(stage: Any) -> None:
+    """With the mouse: a rectangle, along the time alone all keys; its inside moves it, its edges are pulled."""
+    page = stage({**stage.steady, "seconds": 10.0})
+    page.evaluate("stage.region.allow(true)")
+
+    def drag(begin: tuple[float, int], end: tuple[float, int]) -> dict[str, Any]:
+        where = """([time, pitch]) => {
+            const place = stage.place();
+            return [stage.xOf(time), stage.scroller.getBoundingClientRect().top + place.y(pitch) + place.row / 2];
+        }"""
+        page.mouse.move(*page.evaluate(where, begin))
+        page.mouse.down()
+        page.mouse.move(*page.evaluate(where, end), steps=4)
+        page.mouse.up()
+        page.settle()
+        return page.evaluate("stage.region.value")
+
+    near = lambda **passage: pytest.approx(passage, abs=0.05)  # noqa: E731
+    assert drag((2, 70), (5, 60)) == near(**{"from": 2, "to": 5}, low=60, high=70)
+    assert page.told("region")[-1]["region"] == page.evaluate("stage.region.value")
+    box, drawn = page.locator(".mg-region").bounding_box(), page.evaluate("[stage.xOf(2), stage.xOf(5)]")
+    assert [box["x"], box["x"] + box["width"]] == pytest.approx(drawn, abs=6)
+    assert drag((3, 65), (4, 67)) == near(**{"from": 3, "to": 6}, low=62, high=72)
+    assert drag((6, 66), (8, 66)) == near(**{"from": 3, "to": 8}, low=62, high=72)
+    page.mouse.click(page.evaluate("stage.xOf(4)"), box["y"] + 20)
+    assert page.evaluate("stage.position") == pytest.approx(4, abs=0.05), "a click goes there, as everywhere"
+    assert drag((1, 75), (9, 75)) == near(**{"from": 1, "to": 9}, low=21, high=108)
+    assert page.status() == "Passage: 1.0 s to 9.0 s, all keys."
+    page.evaluate("music => stage.show(music)", stage.one)
+    assert page.evaluate("stage.region.value") is None and not page.locator(".mg-region").is_visible()
+
+
+def test_the_arrow_keys_choose_a_passage_and_it_is_spoken(stage: Any) -> None:
+    page = stage({**stage.steady, "seconds": 20.0})
+    roll = page.locator("#stage .mg-scroller")
+    roll.focus()
+    page.keyboard.press("r")
+    assert page.evaluate("stage.region.value") is None, "not where nothing can be written anew"
+    page.evaluate("() => { stage.region.allow(true); stage.seek(2); }")
+    page.keyboard.press("r")
+    spoken = lambda: page.locator("#stage [aria-live]").inner_text()  # noqa: E731
+    assert page.evaluate("document.activeElement.className") == "mg-region"
+    for keys, told in (
+        ("ArrowRight", "2.3 s to 6.3 s, all keys"),
+        ("Shift+ArrowLeft", "2.3 s to 6.0 s, all keys"),
+        ("Shift+ArrowDown", "2.3 s to 6.0 s, A0 to B7"),
+        ("ArrowUp", "2.3 s to 6.0 s, B♭0 to C8"),
+        ("PageUp", "12.3 s to 16.0 s, B♭0 to C8"),
+        ("PageUp", "16.3 s to 20.0 s, B♭0 to C8"),
+    ):
+        page.keyboard.press(keys)
+        page.settle()
+        assert spoken() == f"Passage: {told}."
+        assert told in page.get_attribute(".mg-region", "aria-label")
+    page.keyboard.press("Space")
+    page.wait_for_function("stage.state === 'playing'")
+    page.keyboard.press("Escape")
+    assert page.evaluate("stage.region.value") is None
+    assert page.evaluate("document.activeElement === stage.scroller")
+
+
+def test_a_finger_scrolls_until_it_is_to_draw(stage: Any) -> None:
+    page = stage({**stage.steady, "seconds": 10.0})
+    touch = """(kind) => {
+        stage.region.allow(true);
+        stage.scroller.setPointerCapture = () => {};
+        const { top } = stage.scroller.getBoundingClientRect();
+        const finger = { pointerId: 7, isPrimary: true, pointerType: "touch", bubbles: true };
+        const at = (time, y) => ({ ...finger, clientX: stage.xOf(time), clientY: top + y });
+        const to = (type, time, y) => stage.scroller.dispatchEvent(new PointerEvent(type, at(time, y)));
+        stage.region.draw(kind === "draw");
+        to("pointerdown", 2, 100); to("pointermove", 3, 105); to("pointermove", 6, 108); to("pointerup", 6, 108);
+        return [stage.region.value, getComputedStyle(stage.scroller).touchAction];
+    }"""
+    assert page.evaluate(touch, "scroll") == [None, "pan-x pan-y"]
+    value, action = page.evaluate(touch, "draw")
+    assert value == pytest.approx({"from": 2, "to": 6, "low": 21, "high": 108}, abs=0.05) and action == "none"
+
+
+def test_a_passage_is_heard_while_it_is_written(stage: Any) -> None:
+    """The roll plays from before it, never into what is not there yet, and what is new has the hue of new music."""
+    page = stage()
+    kept = [[time, time + 0.3, 60, 80, None] for time in (0.0, 0.5, 2.0, 2.5)]
+    region = {"from": 1.0, "to": 2.0, "low": 21, "high": 108}
+    music = {"notes": kept, "prime_seconds": 3, "seconds": 3, "known_seconds": 1, "expected_seconds": 2}
+    page.evaluate("music => stage.begin(music, { keep: true })", {**music, "play_from": 0.4, "region": region})
+    page.wait_for_timeout(300)
+    assert page.evaluate("stage.position") == pytest.approx(0.4), "how quick it is nobody knows yet"
+    page.evaluate("stage.append({ notes: [[1.1, 1.6, 65, 90, null, 1]], seconds: 1.5, rate: 2 })")
+    page.wait_for_function("stage.state === 'playing'")
+    page.evaluate("stage.append({ notes: [[1.7, 1.9, 67, 90, null, 1]], seconds: 3, rate: 2 })")
+    page.evaluate("stage.end()")
+    page.wait_for_function("stage.state === 'stopped'")
+    assert page.told("underrun") == []
+    assert page.evaluate("stage.music.notes.map((_, index) => stage.music.isPrime(index))") == [1, 1, 0, 0, 1, 1]
+    assert "new from 1.0 s to 2.0 s" in page.get_attribute("#stage .mg-scroller", "aria-label")
+    assert "kept" in page.locator(".mg-legend").inner_text()
+
+
 def test_only_the_chosen_part_is_played(stage: Any) -> None:
     page = stage(stage.steady)
     page.evaluate("() => { stage.selectable = true; stage.select(1, 1.6); return stage.play(); }")

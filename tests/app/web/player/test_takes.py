@@ -121,6 +121,54 @@ def test_the_store_never_grows_past_its_bound(stage: Any) -> None:
     assert out["full"] and out["before"] == out["after"] and out["silent"]
 
 
+VERSIONS = """async body => {
+    const { Takes } = await import("/player/takes.js");
+    const { Versions } = await import("/page/versions.js");
+    const takes = new Takes();
+    const add = (parent, from) => {
+        const passage = { notes: [[0, 1, 60, 80, null, 1]], region: { from, to: from + 2, low: 21, high: 108 } };
+        const music = { notes: [[0, 1, 60, 80, null]], pedal: [], prime_seconds: 0, seconds: 9, ...(from && passage) };
+        return takes.add({ music, settings: {}, seed: 1, parent });
+    };
+    return new Function("Takes", "takes", "add", "versions", body)(Takes, takes, add, new Versions());
+}"""
+
+
+def test_passages_are_versions_of_one_another(stage: Any) -> None:
+    """Edits go back and forth as they were seen; versions of one passage stand beside what was there."""
+    out = stage().evaluate(
+        VERSIONS,
+        """
+        const song = add(null), one = add(song, 3), other = add(song, 3), later = add(one, 8), branch = add(one);
+        add(song, 5);
+        const out = { alone: versions.compared(takes) };
+        for (const id of [other, one]) versions.seen(takes, id);
+        out.beside = versions.compared(takes);
+        versions.seen(takes, later);
+        out.after = versions.compared(takes);
+        out.back = [later, one, song, branch].map(id => versions.back(takes, id));
+        out.forth = [song, one, later].map(id => versions.forth(takes, id));
+        versions.seen(takes, song);
+        out.still = versions.compared(takes);
+        const region = takes.region(one);
+        out.origins = [versions.origin(takes, one, region), versions.origin(takes, one, takes.region(later))];
+        takes.remove(song);
+        out.gone = [takes.region(one), versions.back(takes, one)];
+        const text = takes.serialise();
+        out.stored = [Takes.restore(text).serialise() === text, takes.get(one).music];
+        return out;
+        """,
+    )
+    assert out["alone"] == [] and out["beside"] == [1, 2, 3] and out["after"] == [2, 4]
+    assert out["back"] == [2, 1, None, None] and out["forth"] == [2, 4, None]
+    assert out["still"] == [1, 2, 3], "the edit of it that was seen last"
+    assert out["origins"] == [1, 2], "again is beside it, another passage goes on from it"
+    assert out["gone"] == [None, None]
+    same, music = out["stored"]
+    assert same and music["region"] == {"from": 3, "to": 5, "low": 21, "high": 108}
+    assert music["notes"] == [[0, 1, 60, 80, None, 1]]
+
+
 SPOILT = [
     None,
     "",
