@@ -9,7 +9,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-unexport PYTHONPATH PYTHONHOME
+# Without compiled modules every process that a test starts would compile all that it imports: most of their time.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 VENV ?= .venv
 PYTHON ?=

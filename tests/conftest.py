@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 SLOW_FOLDERS = {"training", "codec", "runs", "benchmarks"}  # whose tests train, or compile for most of a minute
 SITES = {"browser", "site", "slow_site", "sound_site", "visit"}  # fixtures that start a browser or a server
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A folder none of whose tests will run is not even imported: that takes seconds."""
+    left_out = config.option.markexpr.split(" and ")
+    slow = collection_path.name in SLOW_FOLDERS and "not slow" in left_out
+    takes = collection_path.name == "takes" and "not takes" in left_out
+    return True if collection_path.is_dir() and (slow or takes) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
