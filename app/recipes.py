@@ -7,9 +7,11 @@ The scripts in runs/ are the whole way from an archive to released weights, with
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from musicgen.data_prep.dataset.augment import Augmentation
-from musicgen.data_prep.vocabulary import SPECIALS, VOCABULARY
+from musicgen.data_prep.dataset.mixture import Mixing
+from musicgen.data_prep.vocabulary import SPECIALS, VOCABULARY, VOCABULARY_2, Vocabulary
 from musicgen.model.codec.config import CODEC_PRESETS
 from musicgen.model.codec.discriminators import DiscriminatorConfig
 from musicgen.model.codec.losses import LossConfig
@@ -24,13 +26,21 @@ class Recipe:
     """A training run of a model of notes, and its data.
 
     later: (share of all steps, augmentation) that takes over at that point of the run.
-    validation_pieces: how many are scored at a checkpoint.
+    validation_pieces: how many of each corpus are scored at a checkpoint.  mixing: of rows with gaps and styles from
+    several corpora; None: plain windows.  shares: of the corpora in such rows, by the names of their folders.
     """
 
     train: TrainConfig
     augmentation: Augmentation
     later: tuple[tuple[float, Augmentation], ...] = ()
     validation_pieces: int = 12
+    mixing: Mixing | None = None
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What its tokens are of."""
+        return VOCABULARY if self.mixing is None else VOCABULARY_2
 
     def changes(self) -> list[tuple[int, Augmentation]]:
         """`later` in windows drawn, as the loader counts."""
@@ -70,6 +80,7 @@ class CodecRecipe:
 # Strong enough that after ten epochs training is no better than validation; the mild one is nearer to real music.
 STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitter=0.003)
 MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
+CALM = dataclasses.replace(STRONG, jitter=0.0)  # notes stay where they were played
 
 # Scores are nats a token on MAESTRO's validation and test split; the paper's model has 1.90 and 1.91.
 NOTES: dict[str, Recipe] = {
@@ -89,6 +100,27 @@ NOTES: dict[str, Recipe] = {
         ),
         MILD,
         validation_pieces=1,
+    ),
+    # musicgen train --preset toy-piano --data shards --out run
+    # Seconds on a CPU: as `piano`, to its last line.
+    "toy-piano": Recipe(
+        TrainConfig(
+            ModelConfig(
+                width=32, heads=2, kv_heads=1, local_layers=0, cross_attends=1, layers=1, context=256, latents=64
+            ),
+            OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=5),
+            steps=10,
+            batch=24,
+            steps_per_dispatch=5,
+            dropout=0.0,
+            gaps=True,
+            averaged=4,
+            four_bits_from=0.5,
+        ),
+        STRONG,
+        later=((0.5, CALM),),
+        validation_pieces=1,
+        mixing=Mixing(),
     ),
     # musicgen train --preset tiny --data shards --out run
     # Two cores of a CPU: three minutes for its 20 steps, 6 to 7 s each; enough to see that all works, not for music.
@@ -122,6 +154,35 @@ NOTES: dict[str, Recipe] = {
         ),
         STRONG,
         later=((0.75, MILD),),
+    ),
+    # musicgen train --preset piano --data shards --out run --workers 22
+    # 75.1 M parameters, 40.3 MiB in four bits: wide, for the sake of GPUs, and shallow, for a CPU's caches of keys and
+    # values.  What runs/piano/leg.py trains by the clock: 27 minutes on two H200 (checkpoints/LOG.md, section 15).
+    "piano": Recipe(
+        TrainConfig(
+            ModelConfig(width=896, heads=14, kv_heads=2, layers=5),
+            OptimizerConfig(learning_rate=4e-3, adam_learning_rate=4e-3, warmup_steps=300, decay=0.55),
+            steps=17_000,
+            batch=48,
+            dropout=0.2,
+            token_dropout=0.03,
+            gaps=True,
+            averaged=600,
+            four_bits_from=0.88,
+            checkpoint_every=2_500,
+        ),
+        STRONG,
+        later=((0.7, CALM),),
+        mixing=Mixing(),
+        # MAESTRO stood still on validation while it was learnt by heart with 0.43 (checkpoints/LOG.md, section 14).
+        shares={
+            "maestro-v3.0.0": 0.36,
+            "pijama": 0.36,
+            "supra": 0.09,
+            "asap": 0.08,
+            "emopia": 0.02,
+            "pop909": 0.09,
+        },
     ),
     # musicgen train --preset large --data shards --out run --workers 8
     # 15 minutes on an H200: 1.742 on 13 pieces of validation, `release` has 1.736 (checkpoints/LOG.md, section 9).
@@ -258,8 +319,8 @@ CODECS: dict[str, CodecRecipe] = {
 
 
 def _over_events(recipe: Recipe) -> Recipe:
-    """The recipe of a model whose tokens are those of the vocabulary."""
-    model = dataclasses.replace(recipe.train.model, vocab_size=VOCABULARY.size)
+    """The recipe of a model whose tokens are those of its vocabulary."""
+    model = dataclasses.replace(recipe.train.model, vocab_size=recipe.vocabulary.size)
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, model=model))
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "codec": "turn sound into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",
     "prep": "turn a folder of MIDI files or recordings into a data set",
+    "duplicates": "find training pieces that play what validation and test hold",
     "train": "train a model",
     "evaluate": "score a model, or compare pieces with real ones",
     "bench": "measure how fast this machine generates",

@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the kind of music, which `train --preset piano` learns to tell: {', '.join(STYLES)};"
         " of several folders one each, in the same order",
     )
+    add(
+        "--leave-out",
+        metavar="FILE",
+        help="names of pieces that are not to be in it, one a line, such as `musicgen duplicates` writes",
+    )
     add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished job is resumed")
     add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
     add("--workers", type=whole, metavar="N", help="number of processes (default: one per core)")
@@ -83,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput("--codec encodes audio: give --audio-dir, or leave it out")
     if arguments.style is not None and arguments.midi_dir is None:
         raise BadInput("--style is of MIDI files: give --midi-dir, or leave it out")
+    if arguments.leave_out is not None and arguments.midi_dir is None:
+        raise BadInput("--leave-out is of MIDI files: give --midi-dir, or leave it out")
     folders = arguments.midi_dir or [arguments.audio_dir]
     for option, given in (("--csv", arguments.csv), ("--style", arguments.style)):
         if given is not None and len(given) != len(folders):
@@ -139,7 +146,7 @@ def _prepare_midi(arguments: argparse.Namespace) -> dict[str, Any]:
             rejected = f", {state.rejected} rejected" if state.rejected else ""
             progress.update(state.done, f"{counted(state.notes, 'note')}, {counted(state.tokens, 'token')}{rejected}")
 
-        made = prep.run(sources, arguments.out, **_how(arguments), on_progress=show)
+        made = prep.run(sources, arguments.out, leave_out=arguments.leave_out, **_how(arguments), on_progress=show)
     return _describe(made) | ({"sources": dict(made.sources)} if made.sources else {})
 
 

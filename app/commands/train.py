@@ -6,10 +6,11 @@ import argparse
 import atexit
 import dataclasses
 import errno
+import math
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 # Options that change a number of the recipe; only those of the recipe's kind go with it.
 BATCH = (
-    "rows per step, over all devices: a multiple of 16 for MIDI, any number with --one-setting and for sound"
+    "rows per step, over all devices: a multiple of 16 for MIDI, of 24 for piano, any number with --one-setting and for"
+    " sound"
     " (default: the preset's)"
 )
 CHANGES = ("steps", "batch", "dropout", "seed", "deterministic", "model_axis")
@@ -38,11 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         required=True,
         metavar="NAME",
-        help="for MIDI: tiny (minutes on a CPU), small, release, large, fine-tune; for sound: piano-codec, piano-codes",
+        help="for MIDI: tiny (minutes on a CPU), small, release, piano (of several corpora), large, fine-tune;"
+        " for sound: piano-codec, piano-codes",
     )
     add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`; for piano-codes its codes")
     add("--out", required=True, metavar="DIR", help="folder of the run; a stopped run is resumed")
     add("--start", metavar="NAME|DIR", help="fine-tune these weights (default: train from scratch)")
+    add(
+        "--share",
+        action="append",
+        default=[],
+        metavar="CORPUS=SHARE",
+        help="with --preset piano, how much of the rows is of one corpus of the data set; give it for each, such as"
+        " --share maestro-v3.0.0=2 --share my-jazz=1 (default: the preset's, or by their notes)",
+    )
     add("--steps", type=whole, metavar="N", help="optimiser steps (default: the preset's)")
     add("--batch", type=whole, metavar="B", help=BATCH)
     add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
@@ -116,6 +127,7 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         start=arguments.start,
         workers=arguments.workers,
         samples=not arguments.no_samples,
+        shares=_shares(arguments.share),
         stop_after=float("inf") if arguments.stop_after is None else arguments.stop_after,
         show=show,
     )
@@ -198,7 +210,7 @@ def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:
     if arguments.one_setting:
         changes["all_settings"] = False
     for name in changes:
-        if not hasattr(recipe.train, name):
+        if not hasattr(recipe.train, name) or (name == "all_settings" and getattr(recipe.train, "gaps", False)):
             option = "one-setting" if name == "all_settings" else name.replace("_", "-")
             raise BadInput(f"--{option} does not go with --preset {arguments.preset}: leave it out")
     for name in ("steps", "batch", "model_axis"):
@@ -213,6 +225,20 @@ def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **changes))  # type: ignore[arg-type]
 
 
+def _shares(given: Sequence[str]) -> dict[str, float]:
+    """How much of the rows is of each corpus.  Raises BadInput."""
+    shares = {}
+    for word in given:
+        name, _, share = word.rpartition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            shares[name] = math.nan
+        if not name or not 0 < shares[name] < math.inf:
+            raise BadInput(f"--share {word}: give a corpus and a number above 0, such as maestro-v3.0.0=2")
+    return shares
+
+
 def _train(recipe: AnyRecipe, job: Job) -> int:
     """Train what the recipe is of, and say how to go on."""
     import jax
@@ -221,6 +247,8 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
 
     if not isinstance(recipe, Recipe) and jax.process_count() > 1:
         raise BadInput(f"--preset {job.preset} trains in one process: leave --distributed out")
+    if job.shares and getattr(recipe, "mixing", None) is None:
+        raise BadInput(f"--share does not go with --preset {job.preset}: leave it out")
     weights = job.out / "weights"
     if isinstance(recipe, Recipe):
         from musicgen.app.training.notes import train_notes

@@ -144,8 +144,20 @@ def report(index: Index, matches: Sequence[tuple[str, dict[str, Any] | None]], t
         "threshold": threshold,
         "background": {**_distribution(index.background, threshold), "seconds": BACKGROUND_SECONDS},
         "training_pieces": len(index.names),
+        "nearest": _nearest_folders(matches, threshold),
         "matches": [{"piece": name, "match": match} for name, match in matches],
     }
+
+
+def _nearest_folders(matches: Sequence[tuple[str, dict[str, Any] | None]], threshold: int) -> dict[str, dict[str, int]]:
+    """By the first folder of the training piece, which of several corpora is the corpus: pieces, and copies of them."""
+    counts: dict[str, dict[str, int]] = {}
+    for _, match in matches:
+        if match is not None:
+            folder = counts.setdefault(match["name"].rpartition("/")[0].partition("/")[0], {"pieces": 0, "above": 0})
+            folder["pieces"] += 1
+            folder["above"] += match["length"] >= threshold
+    return dict(sorted(counts.items()))
 
 
 def _distribution(lengths: np.ndarray, threshold: int) -> dict[str, Any]:
@@ -174,6 +186,9 @@ def text(summary: dict[str, Any]) -> str:
         )
     background = summary["background"]
     lines += ["", _line("these pieces", summary, summary["threshold"])]
+    if len(summary["nearest"]) > 1:
+        each = (f"{name or '.'} {of['above']} of {of['pieces']}" for name, of in summary["nearest"].items())
+        lines.append(f"by the training piece's folder: {', '.join(each)}")
     if background["pieces"]:
         lines.append(_line(f"untrained music, {background['seconds']:g} s each", background, summary["threshold"]))
     return "\n".join(lines)

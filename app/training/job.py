@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ class Job:
 
     start: released weights to begin with, a name or a folder; None: fresh ones.
     workers: processes that prepare data.  samples: whether checkpoints write some music, too.
+    shares: how much of the rows is of each corpus, by name; empty: the recipe's, or by their notes.
     stop_after: seconds after which the run saves and leaves.  show: where lines about the run go.
     """
 
@@ -30,6 +32,7 @@ class Job:
     start: str | None = None
     workers: int = 0
     samples: bool = True
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
     stop_after: float = float("inf")
     show: Show = print_figures
 

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -54,6 +54,12 @@ class Windows:
         self.boundaries = np.cumsum(np.concatenate([[0], targets]))
         self.total = int(self.boundaries[-1])
         self.slots = -(-self.total // WINDOW_STRIDE)
+
+    def dataset(self, seed: int) -> grain.MapDataset[dict[str, np.ndarray]]:
+        """All windows, drawn by a seed."""
+        import grain
+
+        return grain.MapDataset.range(self.slots).seed(seed).shuffle().repeat().random_map(self)
 
     def place(self, slot: int, rng: np.random.Generator) -> tuple[int, float]:
         """(piece, where in the piece the window's last target lies: a fraction in [0, 1))."""
@@ -102,15 +108,28 @@ class LoaderSettings:
             raise ValueError(f"a seed lies in 0..4294967295, not {self.seed}")
 
 
+class Drawn(Protocol):
+    """What batches are made of."""
+
+    @property
+    def total(self) -> int:
+        """How much music it is drawn from: batches of other data do not go on with these."""
+        ...
+
+    def dataset(self, seed: int) -> grain.MapDataset[dict[str, np.ndarray]]:
+        """{"tokens": i16[N + 1]} without end, drawn by a seed."""
+        ...
+
+
 class Batches(Iterator[dict[str, np.ndarray]]):
     """An endless Grain iterator over batches whose state is one number: windows drawn so far by all hosts together.
 
     So a run can be resumed with another number of workers, hosts or another batch and goes on at the same place.
     """
 
-    def __init__(self, windows: Windows, settings: LoaderSettings, later: Sequence[tuple[int, Windows]] = ()) -> None:
+    def __init__(self, windows: Drawn, settings: LoaderSettings, later: Sequence[tuple[int, Drawn]] = ()) -> None:
         """`later`: (first, windows) that take over when `first` windows have been drawn, in order."""
-        self._phases = [(0, windows), *later]
+        self._phases: list[tuple[int, Drawn]] = [(0, windows), *later]
         self._windows, self._settings = windows, settings
         self._drawn = 0
         self._iterator: grain.DatasetIterator[dict[str, np.ndarray]] | None = None
@@ -150,8 +169,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         import grain
 
         s = self._settings
-        every = grain.MapDataset.range(self._windows.slots).seed(s.seed).shuffle().repeat().random_map(self._windows)
-        mine = every[self._drawn + s.host_index :: s.host_count].batch(s.batch)
+        mine = self._windows.dataset(s.seed)[self._drawn + s.host_index :: s.host_count].batch(s.batch)
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=BATCHES_AHEAD)
         stream = mine.to_iter_dataset(reading)
         if s.workers:

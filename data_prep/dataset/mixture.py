@@ -8,18 +8,51 @@ its piece is filled with the ends of others, as in loader.py; a token for the co
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from musicgen.data_prep.dataset.augment import Augmentation, augment
 from musicgen.data_prep.dataset.gaps import BEFORE, GAP, SECOND, Example, Gap, example, in_steps, skyline, streams
+from musicgen.data_prep.dataset.loader import Batches, LoaderSettings
+from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.events import STEPS_PER_SECOND
 from musicgen.data_prep.performance import NO_PEDAL, Performance
 from musicgen.data_prep.vocabulary import BOS, EOS, NOTE_OFF, NOTE_ON, STYLES, VOCABULARY_2
 
+if TYPE_CHECKING:
+    import grain
+
 STYLE, MOOD = VOCABULARY_2.first("style"), VOCABULARY_2.first("mood")
+EMOPIA = re.compile(r"Q([1-4])_")  # how a clip's name begins there: with the quadrant of valence and arousal
 NOTES_BACK = 2_300  # of a window: a note is two tokens at the least
+
+
+class Music(Protocol):
+    """The training pieces of one corpus, their notes end to end.
+
+    style: one of STYLES, if it is known.  weight: its share of what is drawn, beside those of others.  offsets:
+    i64[P+1], of each piece its first note and the one past its last.  mood: i64[P], from 1; 0 where none is told.
+    """
+
+    @property
+    def style(self) -> str | None: ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def offsets(self) -> np.ndarray: ...
+
+    @property
+    def mood(self) -> np.ndarray: ...
+
+    def cut(self, piece: int, first: int, past: int) -> tuple[Performance, np.ndarray]:
+        """The notes [first, past) of the corpus, all of one piece; bool[n]: which of them a file calls melody."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +70,12 @@ class Corpus:
     melody: np.ndarray
     offsets: np.ndarray
     mood: np.ndarray
+
+    def cut(self, piece: int, first: int, past: int) -> tuple[Performance, np.ndarray]:
+        """See Music."""
+        part = slice(first, past)
+        columns = (self.onset[part], self.end[part], self.pitch[part], self.velocity[part])
+        return Performance(*columns, NO_PEDAL), self.melody[part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +105,19 @@ class Mixing:
 class Slice:
     """Notes around one note of a piece, augmented."""
 
-    def __init__(self, rows: Rows, corpus: Corpus, note: int, back: int, on: int, rng: np.random.Generator) -> None:
+    def __init__(self, rows: Rows, corpus: Music, note: int, back: int, on: int, rng: np.random.Generator) -> None:
         piece = int(np.searchsorted(corpus.offsets, note, side="right")) - 1
         begin, past = corpus.offsets[piece : piece + 2].tolist()
         first, stop = max(begin, note - back), min(past, note + on)
         self.whole = (first == begin, stop == past)
-        part = slice(first, stop)
-        onset, end = corpus.onset[part], corpus.end[part]
-        shift = 0.0 if self.whole[0] else onset[0]  # counted from the slice's first note
-        notes = Performance(onset - shift, end - shift, corpus.pitch[part], corpus.velocity[part], NO_PEDAL)
+        notes, melody = corpus.cut(piece, first, stop)
+        shift = 0.0 if self.whole[0] else notes.onset[0]  # counted from the slice's first note
+        notes = Performance(notes.onset - shift, notes.end - shift, notes.pitch, notes.velocity, NO_PEDAL)
         changed = notes if rows.augmentation is None else augment(notes, rng, rows.augmentation)
         self.steps = in_steps(changed)
         # Augmentation may change the order of notes, and drop some: the note's place is good to within a few.
         self.note = min(note - first, len(self.steps.start) - 1)
-        self.melody = corpus.melody[part] if len(self.steps.start) == stop - first else np.zeros(0, bool)
+        self.melody = melody if len(self.steps.start) == stop - first else np.zeros(0, bool)
         self.style = rows.style_of(corpus, piece, rng)
 
 
@@ -87,24 +125,24 @@ class Rows:
     """Draws rows; can be pickled for worker processes."""
 
     def __init__(
-        self, corpora: Sequence[Corpus], context: int, augmentation: Augmentation | None, mixing: Mixing = Mixing()
+        self, corpora: Sequence[Music], context: int, augmentation: Augmentation | None, mixing: Mixing = Mixing()
     ) -> None:
         self.corpora, self.context, self.augmentation, self.mixing = tuple(corpora), context, augmentation, mixing
         weights = np.array([corpus.weight for corpus in corpora])
         self.shares = weights / weights.sum()
 
-    def style_of(self, corpus: Corpus, piece: int, rng: np.random.Generator) -> list[int]:
+    def style_of(self, corpus: Music, piece: int, rng: np.random.Generator) -> list[int]:
         """The tokens that tell the style of a piece, or none."""
-        if rng.random() >= self.mixing.style:
+        if rng.random() >= self.mixing.style or corpus.style is None:
             return []
         mood = int(corpus.mood[piece])
         told = mood and rng.random() < self.mixing.mood
         return [STYLE + STYLES.index(corpus.style), *([MOOD + mood - 1] if told else [])]
 
-    def draw(self, rng: np.random.Generator) -> tuple[Corpus, int]:
+    def draw(self, rng: np.random.Generator) -> tuple[Music, int]:
         """A corpus and one of its notes."""
         corpus = self.corpora[int(rng.choice(len(self.corpora), p=self.shares))]
-        return corpus, int(rng.integers(len(corpus.onset)))
+        return corpus, self.draw_from(corpus, rng)
 
     def plain(self, rng: np.random.Generator) -> np.ndarray:
         """A window that ends anywhere in a piece."""
@@ -119,7 +157,7 @@ class Rows:
             row = np.concatenate([~np.array(part.style, np.int16), row[len(part.style) :]])
         return row
 
-    def filled(self, parts: list[np.ndarray], corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    def filled(self, parts: list[np.ndarray], corpus: Music, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """The parts, the last first, with ends of pieces before them up to a row; and how many tokens were missing."""
         size = self.context + 1
         missing = left = size - sum(map(len, parts))
@@ -147,11 +185,11 @@ class Rows:
         return self.filled(parts, corpus, rng)[0]
 
     @staticmethod
-    def draw_from(corpus: Corpus, rng: np.random.Generator) -> int:
+    def draw_from(corpus: Music, rng: np.random.Generator) -> int:
         """A note of the corpus."""
-        return int(rng.integers(len(corpus.onset)))
+        return int(rng.integers(int(corpus.offsets[-1])))
 
-    def example(self, corpus: Corpus, note: int, room: int, single: bool, rng: np.random.Generator) -> Example:
+    def example(self, corpus: Music, note: int, room: int, single: bool, rng: np.random.Generator) -> Example:
         """A gap about a note; `single`: what comes before it takes all the room that is left, of so many tokens."""
         part = Slice(self, corpus, note, NOTES_BACK if single else NOTES_BACK // 2, 1_400, rng)
         gap, stays = self.gap(part, rng)
@@ -224,3 +262,63 @@ def written(part: Slice) -> np.ndarray:
     tokens = streams(notes, at, at, origin, np.zeros(1, np.int64))[0]
     front = ~np.array([BOS, *part.style], np.int16) if part.whole[0] else np.zeros(0, np.int16)
     return np.concatenate([front, tokens, np.array([EOS] if part.whole[1] else [], np.int16)])
+
+
+class Sharded:
+    """The pieces of one corpus of a data set; see Music."""
+
+    def __init__(self, pieces: ShardSet, name: str, weight: float) -> None:
+        self.pieces, self.style, self.weight = pieces, pieces.styles.get(name), weight
+        self.numbers = [i for i in range(len(pieces)) if pieces.source(i) == name]
+        self.offsets = np.concatenate([[0], np.cumsum(pieces.note_counts()[self.numbers])])
+        moods = [EMOPIA.match(PurePosixPath(pieces.name(i)).name) for i in self.numbers]
+        self.mood = np.array([int(found[1]) if found else 0 for found in moods])
+
+    def cut(self, piece: int, first: int, past: int) -> tuple[Performance, np.ndarray]:
+        """Data sets do not tell what is melody."""
+        begin = int(self.offsets[piece])
+        notes = self.pieces.notes(self.numbers[piece], slice(first - begin, past - begin))
+        return notes, np.zeros(len(notes), bool)
+
+
+class Mixture:
+    """The draw of one row of a mixture of corpora: (place in a group of rows, random generator) -> tokens.
+
+    gaps: bool[rows of a group], which of them hold gaps.  hosts share every group row by row.
+    """
+
+    def __init__(self, rows: Rows, gaps: np.ndarray, hosts: int = 1) -> None:
+        self.rows, self.gaps, self.hosts = rows, gaps, hosts
+        self.total = sum(int(corpus.offsets[-1]) for corpus in rows.corpora)  # notes
+
+    def dataset(self, seed: int) -> grain.MapDataset[dict[str, np.ndarray]]:
+        """Rows without end, drawn by a seed."""
+        import grain
+
+        return grain.MapDataset.range(len(self.gaps) * self.hosts).seed(seed).repeat().random_map(self)
+
+    def __call__(self, place: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """{"tokens": i16[N + 1]}, given ones as ~token (see above)."""
+        return {"tokens": self.rows.gaps(rng) if self.gaps[place // self.hosts] else self.rows.plain(rng)}
+
+
+def mixed_batches(
+    pieces: ShardSet,
+    weights: Mapping[str, float],
+    gaps: np.ndarray,
+    settings: LoaderSettings,
+    augmentation: Augmentation | None = None,
+    later: Sequence[tuple[int, Augmentation | None]] = (),
+    mixing: Mixing = Mixing(),
+) -> Batches:
+    """Endless {"tokens": i16[batch, context + 1]} drawn from the corpora of a data set.
+
+    weights: of its corpora, by name.  gaps: bool[rows of a group], which of them hold gaps; a batch is whole groups.
+    The others as of `batches`.
+    """
+    corpora = [Sharded(pieces, name, weight) for name, weight in weights.items()]
+
+    def drawn(augmentation: Augmentation | None) -> Mixture:
+        return Mixture(Rows(corpora, settings.context, augmentation, mixing), gaps, settings.host_count)
+
+    return Batches(drawn(augmentation), settings, [(first, drawn(another)) for first, another in later])

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musicgen.data_prep import files
+from musicgen.data_prep import files, limits
 from musicgen.data_prep.dataset import manifest, shards, splits
 from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, reject_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, Source, find_all, find_items, prepare
@@ -47,6 +47,7 @@ def run(
     out: str | os.PathLike[str],
     *,
     csv: str | os.PathLike[str] | None = None,
+    leave_out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     runner: str = "local",
     runner_options: Sequence[str] = (),
@@ -56,13 +57,15 @@ def run(
 
     ``csv`` names the official splits of a folder; without it hashes of the names decide. The runner "local" takes
     ``workers`` processes (None: one per core, 0: this process); "direct", "FlinkRunner" and so on are Apache Beam's,
-    with their ``runner_options`` ("--flink_master=..."). Started again after a kill, it keeps the finished shards whose
+    with their ``runner_options`` ("--flink_master=..."). The pieces that a file ``leave_out`` names, one a line, lie in
+    shards, but no item of the manifest leads there. Started again after a kill, it keeps the finished shards whose
     input files have not changed. Raises PrepError if the job cannot start, OSError if the disk refuses.
     """
     began = time.perf_counter()
     sources = [Source(midi_dir, csv)] if isinstance(midi_dir, str | os.PathLike) else list(midi_dir)
     job = JobState(Path(out), manifest.settings(_splits_of(sources)))
     items, unlisted = find_all(sources) if _several(sources) else find_items(sources[0].path, sources[0].table)
+    apart = _read_names(leave_out, items) if leave_out is not None else frozenset()
     plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
     with job.alone():
         records = job.resume(plans, digest)
@@ -80,6 +83,8 @@ def run(
                 tally.add_record(record)
             records |= made
         entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
+        rejected += [_reject(entry, f"left out by {leave_out}") for entry in entries if entry["name"] in apart]
+        entries = [entry for entry in entries if entry["name"] not in apart]
         rejected += [vars(entry) for entry in unlisted]
         for source in sources:
             others = splits.find_others(source.path, splits.MIDI_SUFFIXES, (source.table, out))
@@ -87,8 +92,9 @@ def run(
             rejected += [{**entry, "name": front + entry["name"]} for entry in others]
         entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
         told = _tell_sources(job, sources, entries)
+        more = ({"sources": told} if told else {}) | ({"left_out": sorted(apart)} if apart else {})
         in_order = [records[name] for name in sorted(records)]
-        job.write_manifest(in_order, entries, rejected, totals(entries), {"sources": told} if told else {})
+        job.write_manifest(in_order, entries, rejected, totals(entries), more)
         seconds = time.perf_counter() - began
         return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, seconds, told)
 
@@ -168,9 +174,25 @@ def digest(item: Item) -> str | None:
         return None
 
 
-def _reject_copy(entry: dict[str, Any], first: str) -> dict[str, Any]:
-    reason = f"the same music as {first}"
+def _reject_copy(entry: Entry, first: str) -> Entry:
+    return _reject(entry, f"the same music as {first}", first)
+
+
+def _reject(entry: Entry, reason: str, first: str | None = None) -> Entry:
     return vars(Rejected(entry["name"], entry["split"], reason, entry["sha256"], entry["tokens_sha256"], first))
+
+
+def _read_names(path: str | os.PathLike[str], items: Sequence[Item]) -> frozenset[str]:
+    """The names in a file, one a line.  Raises PrepError if one of them is of no piece here: it would be trained on."""
+    try:
+        text = files.read_regular(Path(path), limits.TABLE_BYTES).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise PrepError(f"{path} cannot be read: {error.strerror or error}") from None
+    names = frozenset(line for line in text.replace("\r\n", "\n").split("\n") if line)
+    strange = sorted(names - {item.name for item in items})
+    if strange:
+        raise PrepError(f"{path} names {strange[0]}, and no piece here is called so: is it the list of this data set?")
+    return names
 
 
 def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -166,11 +166,15 @@ class ShardSet:
         """i64[pieces]: tokens of every piece, without BOS and EOS. Reads no shard."""
         return np.array([item["tokens"] for item in self.items], np.int64)
 
-    def notes(self, i: int) -> Performance:
-        """The notes of piece ``i``; ends are the pedal's, so that ``pedal`` is empty."""
+    def note_counts(self) -> np.ndarray:
+        """i64[pieces]: notes of every piece. Reads no shard."""
+        return np.array([item["notes"] for item in self.items], np.int64)
+
+    def notes(self, i: int, part: slice = slice(None)) -> Performance:
+        """The notes of piece ``i``, or some of them; ends are the pedal's, so that ``pedal`` is empty."""
         arrays, index = self._arrays(i)
-        part = slice(*arrays["note_offsets"][index : index + 2].tolist())
-        onset, end, pitch, velocity = (arrays[key][part].copy() for key in ("onset", "end", "pitch", "velocity"))
+        whole = slice(*arrays["note_offsets"][index : index + 2].tolist())
+        onset, end, pitch, velocity = (arrays[key][whole][part].copy() for key in ("onset", "end", "pitch", "velocity"))
         return Performance(onset, end, pitch, velocity, _NO_PEDAL)
 
     def tokens(self, i: int) -> np.ndarray:

@@ -27,6 +27,8 @@ class TrainConfig:
     seed: int = 0
     all_settings: bool = True  # train many N and M at once (multi_context.py), or only those of the config
     gaps: bool = False  # all settings, and gaps to fill in nine of 24 rows (multi_context.py)
+    averaged: int = 0  # steps over which the weights that a run leaves are averaged; 0: those of the last step
+    four_bits_from: float = 1.0  # share of the run after which it trains what four bits hold (model/int4.py)
     compute: str = "bfloat16"
     deterministic: bool = False  # on a GPU, too, the same bits at every run; slower (model/attention.py)
     checkpoint_every: int = 1_000

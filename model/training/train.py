@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from musicgen.model import parameters
+from musicgen.model import int4, parameters
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
 from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
@@ -40,6 +40,13 @@ class TrainState(NamedTuple):
     step: jax.Array
     params: Parameters
     opt_state: optax.OptState
+
+
+class Average(NamedTuple):
+    """The weights of the last steps, averaged: how many steps there were, and the mean f32 by name."""
+
+    steps: jax.Array
+    params: Parameters
 
 
 class Batches(Protocol):
@@ -63,7 +70,7 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     contexts = contexts_of(config)
     if config.sampled_rate and not config.model.depth_layers:
         raise ValueError("only a model of frames can be trained by scheduled sampling")
-    update = optimizer(config.optimizer, config.steps, config.compute)
+    update = update_rule(config)
     root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
 
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -71,7 +78,11 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
         gradient = jax.grad(loss_of, has_aux=True)
         ramp = jnp.clip((state.step / config.steps - config.sampled_from) / SAMPLED_WITHIN, 0.0, 1.0)
         sampled_rate = config.sampled_rate * ramp if config.sampled_rate else None
-        grads, metrics = gradient(state.params, tokens.astype(jnp.int32), key, config, contexts, sampled_rate)
+        at = state.params
+        if config.four_bits_from < 1:  # straight through: the gradient at the rounded kernels is that of the kernels
+            rounded, four = in_four_bits(config, state.step), int4.fake_quantize(state.params)
+            at = {name: jnp.where(rounded, four[name], x) for name, x in state.params.items()}
+        grads, metrics = gradient(at, tokens.astype(jnp.int32), key, config, contexts, sampled_rate)
         metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = update.update(grads, state.opt_state, state.params)
         return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
@@ -87,6 +98,40 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     return train_steps
 
 
+def in_four_bits(config: TrainConfig, step: jax.Array | int) -> jax.Array | bool:
+    """Whether the run trains what four bits hold at this step."""
+    return step >= int(config.four_bits_from * config.steps)
+
+
+def update_rule(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimiser, and behind it the average of what it leads to, if there is one."""
+    rule = optimizer(config.optimizer, config.steps, config.compute)
+    return optax.chain(rule, average(config)) if config.averaged else rule
+
+
+def average(config: TrainConfig) -> optax.GradientTransformation:
+    """Changes nothing; its state is the average of the weights, which begins anew where they are rounded."""
+    again = int(config.four_bits_from * config.steps)
+
+    def init(params: Parameters) -> Average:
+        return Average(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
+
+    def update(updates: Parameters, state: Average, params: Parameters | None = None) -> tuple[Parameters, Average]:
+        assert params is not None
+        age = state.steps - jnp.where(state.steps >= again, again, 0)
+        share = jnp.maximum(1 / config.averaged, 1 / (1 + age))
+        mean = {name: x + share * (params[name] + updates[name] - x) for name, x in state.params.items()}
+        return updates, Average(state.steps + 1, mean)
+
+    return optax.GradientTransformation(init, update)
+
+
+def left_by(config: TrainConfig, state: TrainState, step: int) -> Parameters:
+    """The weights that a run leaves after so many steps: averaged and in four bits, where it trains such."""
+    params = state.opt_state[1].params if config.averaged else state.params
+    return int4.fake_quantize(params) if config.four_bits_from < 1 and in_four_bits(config, step) else params
+
+
 def init_state(
     config: TrainConfig, mesh: Mesh, rules: Rules, start: Mapping[str, np.ndarray] | None = None
 ) -> TrainState:
@@ -97,9 +142,7 @@ def init_state(
 
     def make(start: Mapping[str, jax.Array] | None) -> TrainState:
         params = parameters.initial(config.model, config.seed) if start is None else dict(start)
-        return TrainState(
-            jnp.zeros((), jnp.int32), params, optimizer(config.optimizer, config.steps, config.compute).init(params)
-        )
+        return TrainState(jnp.zeros((), jnp.int32), params, update_rule(config).init(params))
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make, start))
@@ -165,7 +208,7 @@ def train(
 
         rows, leave = read(run.step), False
         if rows is None and not released(run.step):
-            run.finish(at_checkpoint, state.params)
+            run.finish(at_checkpoint, left_by(config, state, run.step))
         elif rows is not None:
             show(COMPILING, {})
         while rows is not None and not leave:
@@ -178,8 +221,8 @@ def train(
             leave = stop.should_stop() or rows is None
             if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
                 run.save(state)
-                run.finish(at_stop if stop else at_checkpoint, state.params)
+                run.finish(at_stop if stop else at_checkpoint, left_by(config, state, run.step))
         if run.step > run.saved:
             run.save(state)
-            run.finish(at_stop, state.params)
+            run.finish(at_stop, left_by(config, state, run.step))
     return state._replace(step=jnp.int32(run.step))

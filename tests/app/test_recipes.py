@@ -6,9 +6,10 @@ import math
 
 import pytest
 
+from musicgen import checkpoints
 from musicgen.app.recipes import CODES, NOTES, RECIPES, Recipe
 from musicgen.data_prep.dataset.augment import Augmentation
-from musicgen.data_prep.vocabulary import VOCABULARY
+from musicgen.data_prep.vocabulary import VOCABULARY, VOCABULARY_2
 from musicgen.model import parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.training.config import TrainConfig
@@ -26,7 +27,17 @@ def test_models_of_notes_speak_the_vocabulary() -> None:
     """Whatever its size is by now."""
     for name in NOTES:
         recipe = RECIPES[name]
-        assert isinstance(recipe, Recipe) and recipe.train.model.vocab_size == VOCABULARY.size
+        vocabulary = VOCABULARY_2 if name in ("piano", "toy-piano") else VOCABULARY
+        assert isinstance(recipe, Recipe) and recipe.train.model.vocab_size == vocabulary.size
+
+
+def test_piano_is_what_was_released() -> None:
+    """The same shape, in batches of whole groups; its shares are one."""
+    recipe = NOTES["piano"]
+    released = checkpoints.load("piano").config
+    assert RECIPES["piano"].train.model == released  # type: ignore[union-attr]
+    assert recipe.train.batch % contexts_of(recipe.train).rows == 0
+    assert sum(recipe.shares.values()) == pytest.approx(1)
 
 
 def test_later_is_counted_in_windows() -> None:

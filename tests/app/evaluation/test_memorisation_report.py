@@ -204,3 +204,16 @@ def test_bad_input_is_one_line(
         capsys, "--build-index", data, "--out", tmp_path / "x.npz", "--csv", tmp_path / "x.csv"
     )
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_matches_are_told_by_corpus(index_file: Path) -> None:
+    """Of an index over several the first folder is the corpus; that of MAESTRO alone has years there."""
+
+    def match(name: str, length: int) -> dict[str, object]:
+        places = dict.fromkeys(("start", "seconds", "from_start", "rhythm"), 1.0)
+        return {"name": name, "title": "", "length": length, "notes": length, "transposition": 0, **places}
+
+    matches = [match("jazz/a/1.mid", 12), match("jazz/2.mid", 40), match("pop/3.mid", 9), None]
+    told = memorisation_report.report(read_index(index_file), [(str(i), m) for i, m in enumerate(matches)], 32)
+    assert told["nearest"] == {"jazz": {"pieces": 2, "above": 1}, "pop": {"pieces": 1, "above": 0}}
+    assert "by the training piece's folder: jazz 1 of 2, pop 0 of 1" in memorisation_report.text(told).splitlines()
