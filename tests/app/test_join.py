@@ -173,6 +173,7 @@ def drawn(prime: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.array(tokens, np.int16)
 
 
+@pytest.mark.slow
 @given(pieces(), st.one_of(st.none(), st.floats(0.05, 7.0)), st.integers(0, 2**32 - 1))
 def test_the_file_says_what_the_model_was_given_and_drew(music: Performance, seconds: float | None, seed: int) -> None:
     """Prime and new tokens, joined, written to MIDI, read back, encoded: the very same tokens, up to the cut."""

@@ -102,6 +102,7 @@ def test_a_shorter_prime_has_the_tempo_of_its_own_end() -> None:
     assert [tick for tick, mark in marks if mark.type == "set_tempo"] == [0, 4 * division]
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([24, 96, 120, 480, 1024, 15_360]),
     st.sampled_from([250_000, 700_000, 1_500_000, 4_000_000]),

@@ -167,6 +167,7 @@ def three_hours(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_three_hours_are_refused_at_once_and_read_in_blocks(three_hours: Path) -> None:
     with pytest.raises(AudioError, match="long.wav lasts 3.0 hours, at most 30 minutes can be read: cut it"):
         read_audio(three_hours)

@@ -71,6 +71,7 @@ def test_other_channels_are_averaged(tmp_path: Path) -> None:
         assert level.remarks() == ()
 
 
+@pytest.mark.slow
 def test_hours_in_few_bytes_are_refused_early(tmp_path: Path) -> None:
     """Eleven hours of nothing at 48 kHz, two channels, in FLAC."""
     with soundfile.SoundFile(tmp_path / "x.flac", "w", 48_000, 2, format="FLAC") as file:
@@ -122,6 +123,7 @@ COSTLY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COSTLY)
 def test_what_costs_most_to_look_through_is_refused_in_time(name: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(COSTLY[name])

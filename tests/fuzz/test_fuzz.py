@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 SECONDS = 6  # for each reader; `make fuzz` has an hour
 READERS = sorted(path.stem for path in (HERE / "readers").glob("[!_]*.py"))

@@ -14,6 +14,8 @@ from toys import TOY, random_parameters, random_tokens
 
 from musicgen.model.evaluate import Window, nats_of_pieces, windows
 
+pytestmark = pytest.mark.slow
+
 N, M, S = 14, 6, 2
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)).map(lambda x: sorted(x, reverse=True))
 

@@ -14,6 +14,8 @@ from musicgen.model.codec import mdct
 from musicgen.model.engine import last_tokens
 from musicgen.model.sampler import sample
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_wrong_shape_is_found() -> None:
     """Between arguments, and in types."""

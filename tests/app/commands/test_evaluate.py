@@ -44,6 +44,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[d
     return json.loads(said.out), said.err
 
 
+@pytest.mark.slow
 def test_pieces_that_the_weights_know_are_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch, batch: int, M: i
     assert when == batch and seconds == pytest.approx((count - batch) / batch * 2.0)
 
 
+@pytest.mark.slow
 def test_it_says_what_it_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """How much there is; nothing if it is to be quiet."""
     report, said = evaluated(capsys, "--midi-dir", folder, *TINY)

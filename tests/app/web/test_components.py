@@ -14,6 +14,8 @@ from musicgen.app.settings import Settings
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.settings import ELSEWHERE
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_slider_of_the_sampling_is_a_parameter_of_the_api() -> None:
     """In the order that programs rely on, which may call by position."""

@@ -169,6 +169,7 @@ def test_hosts_share_the_windows(data: Path) -> None:
         assert np.array_equal(drawn(stream, 4).reshape(8, -1), whole[host::3])
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_stream(data: Path) -> None:
     """Also from a state saved without them."""
     first = batches(data, batch=2, context=16, seed=9, augmentation=AUGMENTATION)

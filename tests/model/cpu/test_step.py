@@ -104,6 +104,7 @@ def test_keys_lie_in_chunks(count: int, K: int) -> None:
     np.testing.assert_array_equal(back[:, :count], keys)
 
 
+@pytest.mark.slow
 def test_one_program_for_every_setting() -> None:
     """However long a stream is, and at any number of rows, latents and inputs, nothing is compiled anew."""
     engine = OnnxEngine(TOY, random_parameters(TOY), AnyToken(), threads=1)

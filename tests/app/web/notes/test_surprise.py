@@ -20,6 +20,8 @@ from musicgen.app.web.ticket import Ticket
 from musicgen.checkpoints import Released
 from musicgen.data_prep import STEPS_PER_SECOND, VOCABULARY, encode, read_midi
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def little(tmp_path_factory: pytest.TempPathFactory) -> Released:

@@ -27,6 +27,8 @@ from musicgen.app.web.sound.request import SoundRequest, dials_of, heard_seconds
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep.audio import SAMPLE_RATE
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(sound_bytes=400_000, sound_prime_seconds=10.0, sound_seconds=20.0)
 
 
