@@ -102,16 +102,16 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _performances(sets: list[ShardSet]) -> list[dict[str, Any]]:
     """Pairs that are one performance, of which the second is a training piece."""
-    from musicgen.data_prep.evaluation.duplicates import HeldOut, same_performances
+    from musicgen.data_prep.evaluation.duplicates import same_performances
     from musicgen.data_prep.evaluation.memorisation import longest_match
+    from musicgen.data_prep.evaluation.memorisation_index import build_index
 
     places = [(pieces, i) for pieces in sets for i in range(len(pieces))]
     pairs = []
     for first, second, _ in same_performances(pieces.notes(i) for pieces, i in places):
         (theirs, i), (ours, j) = places[first], places[second]
         if ours is sets[-1]:
-            alone = HeldOut([(theirs.name(i), theirs.split, theirs.notes(i))]).index
-            match = longest_match(ours.notes(j), alone)
+            match = longest_match(ours.notes(j), build_index([(theirs.name(i), theirs.split, theirs.notes(i))]))
             pairs += [_pair(ours.name(j), "performance", match)] if match is not None else []
     return pairs
 

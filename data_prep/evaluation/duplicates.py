@@ -12,12 +12,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from musicgen.data_prep.evaluation.memorisation import BACKGROUND_SECONDS, Match, longest_match, mark_counted
-from musicgen.data_prep.evaluation.memorisation_index import BORDER, Index, build_index, hash_ngrams, order_notes
+from musicgen.data_prep.evaluation.memorisation_index import Index, build_index, hash_ngrams, order_notes
 from musicgen.data_prep.performance import Performance, cut
 
 RUN = 24  # notes whose pitches and velocities agree: one performance
-SEED = 12  # notes of a short run: a match of 32 that had none was never a composition (benchmarks/prep)
-TELLING, SEEDS = 8, 4  # counted notes of a short run, and such runs that two minutes share with what they match
+SEED = 12  # notes of a short run
+TELLING, SEEDS = 6, 2  # counted notes of a short run; different ones that two minutes share with a piece they match
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,8 +48,12 @@ class HeldOut:
 
     def __init__(self, pieces: Iterable[tuple[str, str, Performance]]) -> None:
         """pieces: name, title, notes."""
-        self.index: Index = build_index(pieces)
-        self.seeds = np.sort(_seeds(self.index.interval))
+        self.indices: list[Index] = [index for piece in pieces if (index := build_index([piece])).names]
+        seeds = [_seeds(index.interval)[1:] for index in self.indices]
+        owner = np.repeat(np.arange(len(seeds)), [len(found) for found in seeds])
+        together = np.concatenate([np.zeros(0, np.uint64), *seeds])
+        order = np.argsort(together, kind="stable")
+        self.seeds, self.owner = together[order], owner[order]
 
     def matches(self, performance: Performance, threshold: int) -> list[Match]:
         """With each of these pieces the longest passage of `threshold` counted notes or more, the longest first.
@@ -58,26 +62,26 @@ class HeldOut:
         """
         found: dict[str, Match] = {}
         for start in np.arange(0, performance.onset[-1] if len(performance) else 0, BACKGROUND_SECONDS).tolist():
-            part, known = cut(performance, start, start + BACKGROUND_SECONDS), list[str]()
-            while self._may_match(part):
-                match = longest_match(part, self.index, without=known)
+            part = cut(performance, start, start + BACKGROUND_SECONDS)
+            for index in self._candidates(part):
+                match = longest_match(part, index)
                 if match is None or match.length < threshold:
-                    break
-                known.append(match.name)
+                    continue
                 if match.name not in found or match.length > found[match.name].length:
                     found[match.name] = match
         return sorted(found.values(), key=lambda match: (-match.length, match.name))
 
-    def _may_match(self, part: Performance) -> bool:
+    def _candidates(self, part: Performance) -> list[Index]:
+        """The pieces with which this part shares SEEDS short runs or more."""
         pitch = order_notes(part).pitch
-        if len(pitch) <= SEED or not len(self.seeds):
-            return False
-        interval = np.diff(pitch, prepend=0)
-        interval[0] = BORDER
-        seeds = _seeds(interval)[1:]  # the first would begin with the border
-        at = np.minimum(np.searchsorted(self.seeds, seeds), len(self.seeds) - 1)
-        told = _counted_in_runs(pitch, SEED)[: len(seeds)] >= TELLING
-        return int(((self.seeds[at] == seeds) & told).sum()) >= SEEDS
+        if len(pitch) <= SEED:
+            return []
+        seeds = np.unique(_seeds(np.diff(pitch))[_counted_in_runs(pitch, SEED) >= TELLING])
+        low, high = (np.searchsorted(self.seeds, seeds, side=side) for side in ("left", "right"))
+        places = np.repeat(low - np.cumsum(high - low) + (high - low), high - low) + np.arange(int((high - low).sum()))
+        shared = np.unique(np.stack([seeds.searchsorted(self.seeds[places]), self.owner[places]]), axis=1)[1]
+        owners, counts = np.unique(shared, return_counts=True)
+        return [self.indices[i] for i in owners[counts >= SEEDS].tolist()]
 
 
 def _seeds(interval: np.ndarray) -> np.ndarray:
