@@ -24,6 +24,11 @@ Progress goes to standard error, results of `--json` to standard output. An erro
 | 2 | bad input |
 | 130, 143 | stopped by Ctrl-C, by SIGTERM |
 
+A command that is stopped keeps what it has: generation the music so far, `evaluate` the score, `train` a checkpoint,
+`prep` all finished files; a line says so, and how to go on. The exit code is that of the signal all the same, so that a
+scheduler does not take the job for done. What ends as planned ends with 0: `train --stop-after`, and `app` and `live`
+by Ctrl-C.
+
 `musicgen doctor` says what is installed, which device is used, which weights were found, what is missing, and the
 command that mends it.
 

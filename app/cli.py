@@ -6,20 +6,27 @@ Without the name of a command, `generate` is meant.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from types import FrameType
 
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
 from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, TERMINATED, BadInput, MusicgenError, is_disk_full
 from musicgen.app.terminal import plain_output
+from musicgen.model.stop import heard
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
+STOPPED = "stopped; nothing more is written"
 DISK_FULL = "the disk is full: free some space, then run the same command again"
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+MOMENT = 0.02  # seconds
+NO_PATHS = ("root_path", "allow_host", "distributed", "input", "output")  # names of paths, hosts and ports
+# With one slash or none, too; a drive of Windows has one letter.
+ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +42,11 @@ def _main(arguments: list[str]) -> int:
     except MusicgenError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("stopped; nothing more is written", INTERRUPTED)
+        return _complain(STOPPED, INTERRUPTED)
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        return _complain(STOPPED, TERMINATED)
     except BrokenPipeError:
         # Whoever read our output has gone.  Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,9 +72,20 @@ def _main(arguments: list[str]) -> int:
 
 
 def leave_tidily() -> None:
-    """On SIGTERM, unwind as on Ctrl-C, so that no temporary file stays; training later sets a handler of its own."""
+    """On Ctrl-C and SIGTERM, unwind, so that no temporary file stays; see `musicgen.model.stop` for what ends later."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
+        for number in heard():
+            signal.signal(number, _unwind)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    if frame is not None and any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks):
+        # JAX has such callbacks, and what is raised in one is lost.
+        threading.Timer(MOMENT, os.kill, [os.getpid(), number]).start()
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        sys.exit(TERMINATED)
 
 
 def _run(arguments: list[str]) -> int:
@@ -91,13 +113,13 @@ def _refuse_addresses(parsed: argparse.Namespace) -> None:
     """Raise BadInput for `gs://bucket/x` where a path belongs: it would be taken for a folder of that name."""
     for name, value in vars(parsed).items():
         for word in value if isinstance(value, list) else [value]:
-            if name != "root_path" and isinstance(word, str) and ADDRESS.match(word):
+            if name not in NO_PATHS and isinstance(word, str) and ADDRESS.fullmatch(word):
                 raise BadInput(
                     f"{word[:200]} is an address, and only files of this machine are used: copy or mount it here"
                 )
 
 
 def _complain(message: str, code: int) -> int:
-    assert code in (BAD_INPUT, ENVIRONMENT, INTERRUPTED)
+    assert code in (BAD_INPUT, ENVIRONMENT, INTERRUPTED, TERMINATED)
     print(f"musicgen: error: {' '.join(message.split())}", file=sys.stderr)
     return code

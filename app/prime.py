@@ -38,6 +38,7 @@ from musicgen.data_prep.time_base import FINEST
 # are ticks *multiplied* by it, as reading such a file gives them, so that half steps of the tokens round alike.
 TICK = 2.5e-5
 AND = "."  # between the parts of a packed prime: notes and pedal, a score, the order of events and all others
+PART = 2**16  # bytes that are packed at once
 MOST_SOURCE = 12 + 17 * MOST_PRIME_NOTES + 8 * MOST_PRIME_PEDAL + 24 * MOST_PRIME_OTHERS + MOST_OTHER_BYTES
 
 
@@ -148,13 +149,19 @@ def pack(prime: Prime) -> str | None:
         + [column.astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes() for column in columns]
         + [music.pitch.tobytes(), music.velocity.tobytes(), music.pedal[:, 1].astype("<f4").tobytes()]
     )
-    text = _compress(data)
-    source = music.source
+    source, score, others = music.source, b"", b""
     if source is not None:
         if len(source.data) > MOST_PRIME_OTHERS or sum(map(len, source.data)) > MOST_OTHER_BYTES:
             return None
-        text += AND + (_compress(_score_to_json(source.score).encode("ascii")) if source.score is not None else "")
-        text += AND + _compress(source_bytes.pack(source, TICK)) if source.says_more else ""
+        score = _score_to_json(source.score).encode("ascii") if source.score is not None else b""
+        others = source_bytes.pack(source, TICK) if source.says_more else b""
+    parts = [data] if source is None else [data, score, others] if others else [data, score]
+    text = ""
+    for number, part in enumerate(parts):
+        packed = _compress(part, LARGEST_PACKED - len(text)) if part else ""
+        if packed is None:
+            return None
+        text += AND * (number > 0) + packed
     return text if len(text) <= LARGEST_PACKED else None
 
 
@@ -242,8 +249,14 @@ def _score_from_json(text: bytes) -> Score:
     return Score(division, tuple((tick * TICK, data) for tick, data in zip(ticks, marks, strict=True)), title, name)
 
 
-def _compress(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+def _compress(data: bytes, most: int) -> str | None:
+    """As ASCII; None, soon, if that takes more letters than ``most``."""
+    packer, packed = zlib.compressobj(9), b""
+    for at in range(0, len(data), PART):
+        packed += packer.compress(data[at : at + PART])
+        if len(packed) > most:
+            return None
+    return base64.b64encode(packed + packer.flush()).decode("ascii")
 
 
 def _decompress(text: str, most: int) -> bytes:

@@ -10,6 +10,7 @@ from typing import TextIO
 
 BAR = 24  # characters
 REDRAW = 0.1  # seconds between redraws of a bar
+SETTLING, AGREE = 1.0, 0.2  # seconds between two guesses of the whole time, and how far apart, as a part, they may be
 REPORT = 10.0  # seconds between lines where there is no terminal to redraw
 
 
@@ -36,6 +37,8 @@ class Progress:
         self.terminal = not quiet and self.stream.isatty()
         self.first: tuple[float, float] | None = None  # what was there first, and when
         self.last = time.monotonic()
+        self.guess: tuple[float, float] | None = None  # when, and how many seconds all takes
+        self.steady = False  # whether two guesses in a row have agreed
         self.width = 0
 
     def note(self, text: str) -> None:
@@ -47,24 +50,38 @@ class Progress:
         """Show that ``done`` of the total is there.
 
         Speed and time left are those since the first part was there: before it, and after 0, one waits for files to be
-        read and programs to be compiled.
+        read and programs to be compiled. The time left is shown once it no longer jumps.
         """
         now = time.monotonic()
         if done == 0:
-            self.first, self.last = None, now
+            self.first, self.last, self.guess, self.steady = None, now, None, False
         elif self.first is None:
             self.first = done, now
         before, began = self.first or (done, now)
+        self._guess(now, done - before, self.total - before, now - began)
         if self.quiet or now - self.last < (REDRAW if self.terminal else REPORT):
             return
         self.last = now
         if self.terminal:
-            self._draw(self.line(done, now - began, before, extra, self._columns()))
+            self._draw(self.line(done, now - began, before, extra, self._columns(), self.steady))
         else:
-            print(f"musicgen: {self.line(done, now - began, before, extra)}", file=self.stream, flush=True)
+            line = self.line(done, now - began, before, extra, left=self.steady)
+            print(f"musicgen: {line}", file=self.stream, flush=True)
 
-    def line(self, done: float, elapsed: float, before: float = 0.0, extra: str = "", width: int = 1000) -> str:
-        """The text for ``done``, ``before`` of it there ``elapsed`` seconds ago; as much of it as there is room for."""
+    def _guess(self, now: float, done: float, total: float, elapsed: float) -> None:
+        if done <= 0 or total <= 0 or (self.guess is not None and now - self.guess[0] < SETTLING):
+            return
+        whole = elapsed * total / done
+        self.steady |= self.guess is not None and abs(whole - self.guess[1]) <= AGREE * whole
+        self.guess = now, whole
+
+    def line(
+        self, done: float, elapsed: float, before: float = 0.0, extra: str = "", width: int = 1000, left: bool = True
+    ) -> str:
+        """The text for ``done``, ``before`` of it there ``elapsed`` seconds ago; as much of it as there is room for.
+
+        left: whether the time left is a part of it.
+        """
         rate = (done - before) / elapsed if elapsed > 0 else 0.0
         if self.total:
             done = min(done, self.total)  # sound rings on after the music that was counted
@@ -74,11 +91,12 @@ class Progress:
         share = done / self.total
         whole = f"{self.total:g}" if self.realtime else f"{self.total:,.0f}"
         speed = "" if rate <= 0 else f"{figure(rate)}x real time" if self.realtime else f"{figure(rate)}/s"
-        left = f"{clock((self.total - done) / rate)} left" if rate > 0 else ""
+        to_go = f"{clock((self.total - done) / rate)} left" if left and rate > 0 else ""
         filled = round(share * BAR)
         bar = f"[{'#' * filled}{'.' * (BAR - filled)}] "
         counted = f"{number} / {whole} {self.unit}"
-        for parts in ((counted, speed, left, extra), (counted, speed, left), (counted, left), (f"{share:.0%}", left)):
+        short = (counted, to_go), (f"{share:.0%}", to_go)
+        for parts in ((counted, speed, to_go, extra), (counted, speed, to_go), *short):
             text = "  ".join(part for part in parts if part)
             if len(bar + text) <= width:
                 return bar + text

@@ -12,7 +12,8 @@ Reading, in the words of its outcomes:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,7 +160,8 @@ def write_midi(
     clock = Clock.of(score.time_base())
     channel = source.channel if source is not None else 0
     conductor = _conductor(score, clock, text)
-    piano = [(0, bytes([smf.META, NAME]) + score.name), (0, bytes([0xC0 | channel, 0])), *_events(performance, clock)]
+    head = [(0, bytes([smf.META, NAME]) + score.name), (0, bytes([0xC0 | channel, 0]))]
+    piano = itertools.chain(head, _events(performance, clock))
     content = write_file(clock.division, (conductor, piano))
     if path is not None:
         write_atomically(Path(path), content)
@@ -178,27 +180,33 @@ def _conductor(score: Score, clock: Clock, text: Sequence[str]) -> list[Event]:
     return [*title, *marks[:first], *texts, *marks[first:]]
 
 
-def _events(performance: Performance, clock: Clock) -> list[Event]:
+def _events(performance: Performance, clock: Clock) -> Iterator[Event]:
     """All events of the piano; at one tick in the order of the source, or else pedal, note-offs and note-ons, as
     note-seq takes them."""
     notes, other_ticks, other_ranks = _in_ticks(performance, clock)
     notes = remove_overlaps(notes)  # in ticks, which are whole numbers that a double holds exactly
     source = notes.source or no_source(len(notes), len(notes.pedal))
     own = ~np.isin(source.pedal_place, other_ranks)  # what another message does to the pedal is not said again
-    entries: list[tuple[int, int, bytes]] = []
-
-    def add(kind: int, ticks: np.ndarray, ranks: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-        status = kind | source.channel
-        columns = (column.astype(np.int64).tolist() for column in (ticks, ranks, first, second))
-        entries.extend((tick, rank, bytes((status, one, two))) for tick, rank, one, two in zip(*columns, strict=True))
-
     pedal, ranks = notes.pedal[own], source.pedal_place[own]
-    add(playing.CONTROL, pedal[:, 0], ranks, np.full(len(pedal), playing.SUSTAIN), np.rint(pedal[:, 1]))
-    entries += zip(other_ticks.tolist(), other_ranks.tolist(), source.data, strict=True)
-    add(playing.NOTE_OFF, notes.end, source.end_place, notes.pitch, source.release)
-    add(playing.NOTE_ON, notes.onset, source.onset_place, notes.pitch, notes.velocity)
-    entries.sort(key=lambda entry: entry[:2])
-    return [(tick, message) for tick, _, message in entries]
+    others = np.zeros((len(other_ticks), 3))  # stands in their place
+    columns = (
+        (pedal[:, 0], ranks, _messages(playing.CONTROL | source.channel, playing.SUSTAIN, np.rint(pedal[:, 1]))),
+        (other_ticks, other_ranks, others),
+        (notes.end, source.end_place, _messages(playing.NOTE_OFF | source.channel, notes.pitch, source.release)),
+        (notes.onset, source.onset_place, _messages(playing.NOTE_ON | source.channel, notes.pitch, notes.velocity)),
+    )
+    tick, rank, short = (np.concatenate(parts).astype(np.int64) for parts in zip(*columns, strict=True))
+    # Tens of megabytes as arrays, and hundreds as objects: a message is made when it is its turn.
+    order, data, first = np.lexsort((rank, tick)), short.astype(np.uint8).tobytes(), len(pedal)
+    for number, now in zip(order, tick[order], strict=True):
+        other = int(number) - first
+        is_other = 0 <= other < len(source.data)
+        yield int(now), source.data[other] if is_other else data[3 * number : 3 * number + 3]
+
+
+def _messages(status: int, first: np.ndarray | int, second: np.ndarray) -> np.ndarray:
+    """[n, 3]: messages of two data bytes."""
+    return np.stack(np.broadcast_arrays(status, first, second), axis=1)
 
 
 def _in_ticks(performance: Performance, clock: Clock) -> tuple[Performance, np.ndarray, np.ndarray]:

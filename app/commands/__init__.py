@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from musicgen.app.errors import BadInput
 
+LONELY = re.compile(r"argument (?:\S+/)?(\S+): expected (?:at least )?one argument")  # as argparse says it
+
 COMMANDS = {
     "generate": "continue a MIDI file, or make up a piece; what `musicgen` does without a command",
     "replay": "make a generated piece again, byte for byte",
@@ -38,13 +40,23 @@ class Parser(argparse.ArgumentParser):
     """Reports a bad command line as every other bad input is reported: by an exception that becomes one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise BadInput; for a mistyped flag or choice, with the one that was meant."""
+        """Raise BadInput; for a mistyped flag or choice with the one that was meant, for a lone flag with its value."""
         if wrong := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
             message += similar(wrong[1], re.findall(r"[^\s',]+", wrong[2]))
+        if lonely := LONELY.fullmatch(message):
+            raise BadInput(f"{self._value_of(lonely[1])}; see {self.prog} --help")
         unknown, _, words = message.partition(": ")
         word = words.split(" ")[0].split("=")[0]
         meant = similar(word, self._option_string_actions) if unknown == "unrecognized arguments" else ""
         raise BadInput(f"{message}{meant}; see {self.prog} --help")
+
+    def _value_of(self, flag: str) -> str:
+        """That a flag needs a value, and which: of one with another name today, under that name."""
+        kind = self._option_string_actions[flag].dest
+        shown = next(one for one in self._actions if one.dest == kind and one.help is not argparse.SUPPRESS)
+        name = shown.option_strings[-1]
+        about = re.split(r"; | \(|: ", shown.help or "")[0]
+        return f"{flag} needs a value: {name} {shown.metavar or kind.upper()}" + (f", {about}" if about else "")
 
 
 def make_parser(name: str | None) -> Parser:

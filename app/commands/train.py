@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         raise EnvironmentProblem(f"training needs {error.name}: {install_command('train')}") from None
     from musicgen.app.training.job import Job
     from musicgen.data_prep.dataset.shards import ShardError
-    from musicgen.model.training.stop import Left
+    from musicgen.model.training.stop import Left, StopRun
 
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
@@ -128,14 +128,14 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         workers=arguments.workers,
         samples=not arguments.no_samples,
         shares=_shares(arguments.share),
-        stop_after=float("inf") if arguments.stop_after is None else arguments.stop_after,
+        stop=StopRun(float("inf") if arguments.stop_after is None else arguments.stop_after),
         show=show,
     )
     try:
         return _train(recipe, job)
     except Left:
         show("musicgen: stopped before the first step; run the same command again to begin", {})
-        return 0
+        return job.stop.exit_code
     except Exception as error:
         if is_disk_full(error):  # whoever found it out
             raise cannot_write(job.out, OSError(errno.ENOSPC, "")) from None
@@ -244,6 +244,7 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
     import jax
 
     from musicgen.app.recipes import CodesRecipe, Recipe
+    from musicgen.model.training.stop import Left
 
     if not isinstance(recipe, Recipe) and jax.process_count() > 1:
         raise BadInput(f"--preset {job.preset} trains in one process: leave --distributed out")
@@ -262,9 +263,11 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
         from musicgen.app.training.codec import train_codec_on
 
         done, use = train_codec_on(recipe, job), f"musicgen codec encode in.wav --codec {weights} --out in.codes.npz"
-    by_the_clock = getattr(recipe.train, "seconds", 0) > 0
-    if done < recipe.train.steps and not by_the_clock:
-        job.show(f"musicgen: stopped at step {done} of {recipe.train.steps}; run the same command again to resume", {})
+    if not done and job.stop:
+        raise Left
+    of = "" if getattr(recipe.train, "seconds", 0) else f" of {recipe.train.steps}"
+    if job.stop or (of and done < recipe.train.steps):
+        job.show(f"musicgen: stopped at step {done}{of}; run the same command again to resume", {})
     else:
         job.show(f"musicgen: done; try it: {use}", {})
-    return 0
+    return job.stop.exit_code

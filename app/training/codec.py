@@ -74,7 +74,7 @@ def train_codec_on(recipe: CodecRecipe, job: Job) -> int:
         at_stop=release,
         released=lambda step: _steps_of(job.out / WEIGHTS) == step,
         show=job.show,
-        stop_after=job.stop_after,
+        stop=job.stop,
     )
     if not still_computing():
         choose(job.out)

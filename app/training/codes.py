@@ -71,6 +71,6 @@ def train_codes(recipe: CodesRecipe, job: Job) -> int:
         at_stop=release,
         released=lambda step: is_released(job, step),
         show=job.show,
-        stop_after=job.stop_after,
+        stop=job.stop,
     )
     return int(state.step)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import cannot_use
 from musicgen.model.training.metrics import Show, print_figures
+from musicgen.model.training.stop import StopRun
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -23,7 +24,7 @@ class Job:
     start: released weights to begin with, a name or a folder; None: fresh ones.
     workers: processes that prepare data.  samples: whether checkpoints write some music, too.
     shares: how much of the rows is of each corpus, by name; empty: the recipe's, or by their notes.
-    stop_after: seconds after which the run saves and leaves.  show: where lines about the run go.
+    stop: when the run saves and leaves before its end.  show: where lines about the run go.
     """
 
     preset: str
@@ -33,7 +34,7 @@ class Job:
     workers: int = 0
     samples: bool = True
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    stop_after: float = float("inf")
+    stop: StopRun = dataclasses.field(default_factory=StopRun)
     show: Show = print_figures
 
     def card(self, kind: str, step: int) -> str:

@@ -84,7 +84,7 @@ def train_notes(recipe: Recipe, job: Job) -> int:
             at_stop=release,
             released=lambda step: is_released(job, step),
             show=job.show,
-            stop_after=job.stop_after,
+            stop=job.stop,
         )
     finally:
         if not still_computing():  # and reading

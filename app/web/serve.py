@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -162,7 +163,8 @@ def answer(app: FastAPI, listening: socket.socket, limits: Limits, on_listening:
         timeout_graceful_shutdown=2,
         server_header=False,
     )
-    asyncio.run(Server(config).serve(sockets=[listening]))
+    with contextlib.suppress(KeyboardInterrupt):  # the usual end, which uvicorn tells when all is done
+        asyncio.run(Server(config).serve(sockets=[listening]))
 
 
 def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | None:

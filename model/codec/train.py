@@ -32,7 +32,7 @@ from musicgen.model.parameters import Parameters
 from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
 from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import COMPUTING, Left, StopRun
+from musicgen.model.training.stop import AT_ONCE, COMPUTING, Left, StopRun
 from musicgen.model.training.train import Batches
 
 CodecSteps = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]
@@ -147,9 +147,9 @@ def train_codec(
     at_stop: Callable[[int, Parameters, bool], None] = lambda step, params, adversarial: None,
     released: Callable[[int], bool] = lambda step: True,
     show: Show = print_figures,
-    stop_after: float = float("inf"),
+    stop: StopRun | None = None,
 ) -> CodecState:
-    """Train to the end, or until SIGTERM, Ctrl-C or `stop_after` seconds, going on from `folder`'s newest checkpoint.
+    """Train to the end, or until `stop` says so (None: SIGTERM or Ctrl-C), going on from `folder`'s newest checkpoint.
 
     `batches` gives {"wave": f32 [B, T]}; `at_checkpoint` gets the averaged parameters as plain kernels and whether
     discriminators had a part in them; it, `at_stop` and `released` are as those of model/training/train.py.  There is
@@ -165,11 +165,11 @@ def train_codec(
     with (
         closing(Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)) as checkpoints,
         closing(Metrics(folder, show)) as metrics,
-        StopRun(stop_after) as stop,
+        StopRun() if stop is None else stop as stop,
     ):
         everywhere = NamedSharding(mesh, PartitionSpec())
-        with stop.at_once():
-            state, saved = checkpoints.restore(jax.jit(lambda: init_codec_state(config), out_shardings=everywhere)())
+        fresh = jax.jit(lambda: init_codec_state(config), out_shardings=everywhere)
+        state, saved = stop.wait_for(lambda: checkpoints.restore(fresh()), patience=AT_ONCE)
         adversarial = saved is not None and saved["adversarial"]
         if saved is not None:
             batches.set_state(saved["reader"])
@@ -180,10 +180,10 @@ def train_codec(
             run.finish(at_checkpoint, weight_norm.fold(state.average), adversarial)
         elif waves is not None:
             show(COMPILING, {})
-        with stop.at_once():
-            programs = Programs(config, adversarial or config.adversarial_from <= 0)
-            if saved is None and waves is not None:
-                state = jax.block_until_ready(jax.device_put(init_codebooks(state, waves, config), everywhere))
+        programs = stop.wait_for(Programs, config, adversarial or config.adversarial_from <= 0, patience=AT_ONCE)
+        if saved is None and waves is not None:
+            begun = functools.partial(init_codebooks, state, waves, config)
+            state = stop.wait_for(lambda: jax.block_until_ready(jax.device_put(begun(), everywhere)), patience=AT_ONCE)
         pace = Pace(config, 0.0 if saved is None else saved["progress"])
 
         def dispatch(
@@ -195,16 +195,16 @@ def train_codec(
             ahead = waves_on_devices(batches, config, run.step + k, mesh)  # while the device works
             return state, ahead, {name: float(np.mean(x)) for name, x in jax.device_get(figures).items()}
 
-        def save(state: CodecState, finish: Callable[..., dict[str, float] | None]) -> None:
+        def save(state: CodecState, finish: Callable[..., dict[str, float] | None]) -> bool:
             about = {"reader": run.reader, "progress": pace.progress(run.step), "adversarial": adversarial}
             run.save(state, about)
-            run.finish(finish, weight_norm.fold(state.average), adversarial)
+            return run.finish(finish, weight_norm.fold(state.average), adversarial)
 
         while waves is not None and not leave:
             ahead, began, k, progress = batches.get_state(), time.monotonic(), waves.shape[0], pace.progress(run.step)
             if progress >= config.adversarial_from and not adversarial:
-                if run.step:  # what spectra alone have taught
-                    run.finish(at_checkpoint, weight_norm.fold(state.average), False)
+                if run.step and not run.finish(at_checkpoint, weight_norm.fold(state.average), False):
+                    break  # else that is what spectra alone have taught
                 adversarial = True
             try:
                 state, waves, values = run.dispatch(dispatch, state, waves, progress)
@@ -213,7 +213,7 @@ def train_codec(
             run.advance(k, ahead, values | {"progress": progress}, k / (time.monotonic() - began))
             leave = stop.should_stop() or waves is None or pace.progress(run.step) >= 1
             if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
-                save(state, at_stop if stop else at_checkpoint)
+                leave = not save(state, at_stop if stop else at_checkpoint) or leave
         if run.step > run.saved:
             save(state, at_stop)
     return state._replace(step=jnp.int32(run.step))

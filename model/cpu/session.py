@@ -14,6 +14,7 @@ def open_session(graph: Graph, threads: int | None) -> onnxruntime.InferenceSess
     options = onnxruntime.SessionOptions()
     given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in graph.given.items()}
     options.add_external_initializers(list(given), list(given.values()))
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     # Between two operators a thread waits so long before it sleeps: for ever would take the cores from others.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")

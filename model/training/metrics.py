@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 Show = Callable[[str, Mapping[str, float]], None]  # a line about a run, and the figures in it, if there are any
-COMPILING = "musicgen: compiling a step, which takes seconds to minutes; until then Ctrl-C ends at once ..."
+COMPILING = "musicgen: compiling a step, which takes seconds to minutes ..."
 
 
 def print_figures(line: str, figures: Mapping[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ import jax
 
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.metrics import Metrics
-from musicgen.model.training.stop import PATIENCE, Left, StopRun
+from musicgen.model.training.stop import AT_ONCE, PATIENCE, Left, StopRun
 
 Result = TypeVar("Result")
 
@@ -23,7 +22,7 @@ class Saving:
         """step, reader: of the checkpoint that it begins with; 0 and None if there is none."""
         self.checkpoints, self.metrics, self.stop = checkpoints, metrics, stop
         self.step = self.saved = step
-        self.compiled = False
+        self.compiled = self.left = False
         self.reader = reader  # its state, after exactly the rows of the steps so far
 
     def dispatch(self, compute: Callable[..., Result], *given: Any) -> Result:
@@ -32,8 +31,7 @@ class Saving:
         Raises Left for that; but not where the state of before is gone, since a CPU alone keeps it.
         """
         if not self.compiled:
-            with self.stop.at_once():
-                found = compute(*given)
+            found = self.stop.wait_for(compute, *given, patience=AT_ONCE)
             self.compiled = True
             return found
         return self.stop.wait_for(compute, *given, patience=PATIENCE if jax.default_backend() == "cpu" else math.inf)
@@ -51,13 +49,17 @@ class Saving:
         self.checkpoints.save(self.step, state, self.reader if reader is None else reader)
         self.saved = self.step
 
-    def finish(self, at_checkpoint: Callable[..., dict[str, float] | None], *given: Any) -> None:
-        """at_checkpoint(step, *given), whose figures join the metrics.  A signal ends it at once: all is saved."""
+    def finish(self, at_checkpoint: Callable[..., dict[str, float] | None], *given: Any) -> bool:
+        """at_checkpoint(step, *given), whose figures join the metrics; False if a signal has ended it: all is saved."""
         self.checkpoints.wait()
-        with contextlib.suppress(Left):
-            if self.stop:
-                self.stop.wait_for(at_checkpoint, self.step, *given)
-                return
-            with self.stop.at_once():
-                figures = at_checkpoint(self.step, *given)
-            self.metrics.write(self.step, **(figures or {}))
+        if self.left:  # and may still be at it
+            return False
+        try:
+            patience = PATIENCE if self.stop else AT_ONCE
+            figures = self.stop.wait_for(at_checkpoint, self.step, *given, patience=patience)
+        except Left:
+            self.left = True
+            return False
+        if figures is not None:
+            self.metrics.write(self.step, **figures)
+        return True

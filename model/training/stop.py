@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -17,6 +15,7 @@ from musicgen.model.stop import Stop
 
 Result = TypeVar("Result")
 COMPUTING = "computing of a training run"  # the name of its threads
+AT_ONCE = 0.0  # patience with what loses nothing when it is left, such as compiling
 PATIENCE = 1.5  # seconds that a computation still has when the run is to stop: it has five in all
 POLL = 0.1
 
@@ -28,7 +27,7 @@ class Left(Exception):
 class StopRun(Stop):
     """Whether to save and leave: after SIGTERM, Ctrl-C or so many seconds.  All processes of a run leave together."""
 
-    def __init__(self, after: float) -> None:
+    def __init__(self, after: float = float("inf")) -> None:
         super().__init__()
         self.deadline = time.monotonic() + after
 
@@ -37,31 +36,16 @@ class StopRun(Stop):
         here = bool(self) or time.monotonic() > self.deadline
         return bool(broadcast_one_to_all(np.int32(here))) if jax.process_count() > 1 else here
 
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Let signals end the process at once: nothing is lost here, and JAX hears none while it compiles.
-
-        Raises Left if there was one.
-        """
-        if self:
-            raise Left
-        ours = {name: signal.getsignal(name) for name in self._before}
-        for name in ours:
-            signal.signal(name, signal.SIG_DFL)
-        try:
-            yield
-        finally:
-            for name, handler in ours.items():
-                signal.signal(name, handler)
-
     def wait_for(self, compute: Callable[..., Result], *given: Any, patience: float = PATIENCE) -> Result:
         """What compute(*given) comes to.  It goes on in a thread, so that the main one hears signals.
 
-        Raises Left if there is a signal and it is not done so many seconds later.  Several processes always wait, since
-        they compute together.
+        Raises Left if there is a signal and it is not done so many seconds later; without patience, nothing is begun
+        after one.  Several processes always wait, since they compute together.
         """
         if jax.process_count() > 1:
             return compute(*given)
+        if self and not patience:
+            raise Left
         done: list[Result] = []
         failed: list[BaseException] = []
 

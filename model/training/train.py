@@ -29,7 +29,7 @@ from musicgen.model.training.loss import contexts_of, loss_of
 from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.optimizer import optimizer
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import Left, StopRun
+from musicgen.model.training.stop import AT_ONCE, Left, StopRun
 
 SAMPLED_WITHIN = 0.2  # share of a run over which `sampled_rate` is reached
 
@@ -167,9 +167,9 @@ def train(
     at_stop: Callable[[int, Parameters], None] = lambda step, params: None,
     released: Callable[[int], bool] = lambda step: True,
     show: Show = print_figures,
-    stop_after: float = float("inf"),
+    stop: StopRun | None = None,
 ) -> TrainState:
-    """Train to config.steps, or until SIGTERM, Ctrl-C or `stop_after` seconds, going on from `folder`'s newest
+    """Train to config.steps, or until `stop` says so (None: SIGTERM or Ctrl-C), going on from `folder`'s newest
     checkpoint, or from parameters `start` (see `init_state`) if there is none.
 
     `at_checkpoint` may validate (its figures join the metrics) and write samples; `at_stop` comes in its place when
@@ -185,10 +185,11 @@ def train(
     with (
         closing(Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)) as checkpoints,
         closing(Metrics(folder, show)) as metrics,
-        StopRun(stop_after) as stop,
+        StopRun() if stop is None else stop as stop,
     ):
-        with stop.at_once():
-            state, reader = checkpoints.restore(init_state(config, mesh, rules, start))
+        state, reader = stop.wait_for(
+            lambda: checkpoints.restore(init_state(config, mesh, rules, start)), patience=AT_ONCE
+        )
         if reader is not None:
             batches.set_state(reader)
         if jax.process_index() == 0:
@@ -221,7 +222,7 @@ def train(
             leave = stop.should_stop() or rows is None
             if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
                 run.save(state)
-                run.finish(at_stop if stop else at_checkpoint, left_by(config, state, run.step))
+                leave = not run.finish(at_stop if stop else at_checkpoint, left_by(config, state, run.step)) or leave
         if run.step > run.saved:
             run.save(state)
             run.finish(at_stop, left_by(config, state, run.step))

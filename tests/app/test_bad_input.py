@@ -155,6 +155,9 @@ def test_only_drums(tmp_path: Path) -> None:
         ("--seed lucky", "not a whole number"),
         ("--loud", "unrecognized arguments: --loud"),
         ("--latent 64", "did you mean --latents?"),
+        ("--temperature", "--temperature needs a value: --temperature T, "),
+        ("-o", "--out needs a value: --out new.mid, where the piece goes"),
+        ("--no-memorised", "--no-memorised needs a value: --avoid-copies K, retry pieces"),
         ("--sec 5", "unrecognized arguments"),
         ("--audio new.aac", ".wav, .flac, .ogg or .mp3"),
         ("--audio nowhere/new.wav", "no folder nowhere"),
@@ -295,7 +298,7 @@ def test_ctrl_c_while_starting(tmp_path: Path, prime_file: Path) -> None:
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path, prime_file: Path) -> None:
-    """Killed politely while sound is being written: no temporary file, exit code 143, no traceback."""
+    """Killed politely while sound is being written: no temporary file, exit code 143, one line."""
     (tmp_path / "long.mid").write_bytes(many_notes(1_500))
     before = sorted(listing(tmp_path))
     command = [*REAL, "render", "long.mid", "--out", "long.mp3", "--quiet"]
@@ -306,7 +309,7 @@ def test_sigterm_leaves_nothing_behind(tmp_path: Path, prime_file: Path) -> None
     assert any(tmp_path.glob(".long.mp3.*.mp3"))  # it is being written right now
     process.terminate()
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (143, "")
+    assert (process.returncode, errors) == (143, "musicgen: error: stopped; nothing more is written\n")
     assert sorted(listing(tmp_path)) == before
 
 

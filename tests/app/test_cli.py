@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import resource
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from musicgen.app import cli
 from musicgen.app.commands import COMMANDS
+from musicgen.model.stop import SIGNALS, Stop
 
 SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model.engine")
 
@@ -104,3 +109,58 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """One line that can be pasted into a report."""
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("musicgen ")
+
+
+@pytest.fixture
+def signals_as_they_were() -> Iterator[None]:
+    """pytest keeps its own Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "stop"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.usefixtures("signals_as_they_were")
+def test_no_signal_is_lost(number: signal.Signals, stop: type[BaseException]) -> None:
+    """Not even in a callback of the garbage collector, such as JAX's, where Python ignores what is raised."""
+
+    def callback(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            signal.raise_signal(number)
+            gc.callbacks.remove(callback)
+
+    cli.leave_tidily()
+    gc.callbacks.append(callback)
+    with pytest.raises(stop):
+        gc.collect()
+        time.sleep(60)
+
+
+@pytest.mark.usefixtures("signals_as_they_were")
+def test_what_is_ignored_stays_ignored() -> None:
+    """As by a command that a shell has started in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cli.leave_tidily()
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+    assert not stop and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.usefixtures("signals_as_they_were")
+def test_stopped_with_nothing_to_keep(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line and the exit code of that signal, whether or not something looked at it in time."""
+
+    def doctor(arguments: object) -> int:
+        with Stop():
+            signal.raise_signal(number)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("musicgen.app.commands.doctor.run", doctor)
+    assert cli.main(["doctor"]) == 128 + number
+    monkeypatch.setattr("musicgen.app.commands.doctor.run", lambda arguments: signal.raise_signal(number))
+    assert cli.main(["doctor"]) == 128 + number
+    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n" * 2

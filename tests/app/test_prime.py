@@ -54,6 +54,27 @@ def test_a_prime_too_long_to_pack_is_left_out(monkeypatch: pytest.MonkeyPatch, m
     assert pack(make_prime(music, None, "")) is None
 
 
+def test_no_more_is_packed_than_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long prime only as much as shows that it is too long; and in parts the bytes are those of the whole."""
+    noise = np.random.default_rng(0).integers(0, 256, 2**20, np.uint8).tobytes()
+    made, fed = zlib.compressobj, []
+
+    class Counting:
+        def __init__(self, level: int) -> None:
+            self.packer = made(level)
+            self.flush = self.packer.flush
+
+        def compress(self, data: bytes) -> bytes:
+            fed.append(len(data))
+            return self.packer.compress(data)
+
+    monkeypatch.setattr(zlib, "compressobj", Counting)
+    assert primes._compress(noise, 100_000) is None
+    assert sum(fed) <= 4 * primes.PART
+    text = bytes(range(256)) * 2_000
+    assert base64.b64decode(primes._compress(text, 2**20) or "") == zlib.compress(text, 9)
+
+
 @pytest.mark.parametrize(
     "text",
     [

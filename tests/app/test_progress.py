@@ -88,6 +88,25 @@ def test_the_clock_starts_with_the_music(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "2.0x real time" in stream.getvalue()
 
 
+def test_no_time_is_told_that_will_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a machine gets up to speed no time left; once it is steady, at every line."""
+    clock, told = [100.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    stream = Terminal()
+    progress = Progress(1000, "files", stream=stream)
+    done = 0.0
+    for rate in (0.5, 1, 2, 4, 8, 16, *[20] * 40):  # files a second; two updates a second
+        for _ in range(2):
+            done += rate / 2
+            clock[0] += 0.5
+            stream.truncate(0)
+            progress.update(done)
+            told.append("left" in stream.getvalue())
+    assert not any(told[:12]) and all(told[30:]) and sorted(told) == told
+    progress.update(0)
+    assert not progress.steady
+
+
 @pytest.mark.parametrize("columns", [1, 12, 40, 60, 79, 120])
 @pytest.mark.parametrize("realtime", [True, False])
 def test_a_line_fits_the_terminal(columns: int, realtime: bool) -> None:

@@ -229,7 +229,10 @@ def test_two_jobs_do_not_share_a_folder(folder: Path, tmp_path: Path, capsys: py
     assert prepared(capsys, "--midi-dir", folder, "--out", out)[0] == 0
 
 
-@pytest.mark.parametrize("address", ["gs://bucket/set", "s3://bucket/set", "https://host/set", "HDFS://host/set"])
+ADDRESSES = ("gs://bucket/set", "https://host/set", "HDFS://host/set", "gs:/bucket", "s3:", "s3:set", "swift:/set")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_addresses_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:

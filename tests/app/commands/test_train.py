@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,30 @@ def test_the_weights_of_a_run_that_is_done_are_there(
         assert code == 0 and "musicgen: done" in said and "compiling" not in said
         assert checkpoints.load(tmp_path / "weights").sha256 == last
     assert len(read_training_files(tmp_path / "weights")) == 2
+
+
+@pytest.mark.parametrize(("when", "told"), [("step 5", "stopped at step 5 of 10"), ("compiling", "before the first")])
+def test_stopped_by_a_signal(
+    when: str,
+    told: str,
+    shards: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exit code is that of the signal, as of every command; what is done is saved, and a line says how to go on."""
+
+    class Told(train_command.Shown):
+        def __call__(self, line: str, figures: Mapping[str, float]) -> None:
+            super().__call__(line, figures)
+            if when in line:
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(train_command, "Shown", Told)
+    train = ("train", "--preset", "toy", "--data", shards, "--no-samples", "--out", tmp_path)
+    code, said = run(capsys, *train)
+    assert code == 143 and told in said and "run the same command again to" in said
+    assert (tmp_path / "checkpoints" / "5").is_dir() == (when == "step 5")
 
 
 def test_no_validation_piece(

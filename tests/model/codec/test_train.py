@@ -23,6 +23,7 @@ from musicgen.model.codec.config import CodecConfig
 from musicgen.model.codec.losses import LossConfig
 from musicgen.model.codec.step import CodecTrainConfig, learning_rate, reconstruct
 from musicgen.model.codec.train import init_codec_state, make_codec_steps, train_codec
+from musicgen.model.training.stop import StopRun
 
 SAMPLES = 1024
 # Nothing in the loop depends on how many layers there are, and compiling them takes most of the time.
@@ -85,7 +86,7 @@ def test_a_run_moves_everything_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
         before, after = getattr(fresh, name), getattr(whole, name)
         assert [n for n in before if np.array_equal(before[n], after[n])] == []
         assert all(x.dtype == jnp.float32 for x in after.values())
-    train_codec(RUN, Chords(), tmp_path / "parts", stop_after=0.0)
+    train_codec(RUN, Chords(), tmp_path / "parts", stop=StopRun(0))
     assert [line["step"] for line in lines(tmp_path / "parts")] == [2]
     parts = train_codec(RUN, Chords(), tmp_path / "parts")
     assert [line["step"] for line in lines(tmp_path / "parts")] == [2, 4, 6]

@@ -30,13 +30,12 @@ from musicgen.app.recipes import NOTES
 from musicgen.model import attention, parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.sharding import Rules, make_mesh
-from musicgen.model.stop import SIGNALS
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import Dropout, contexts_of, loss_of
 from musicgen.model.training.metrics import Metrics
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import Left, StopRun, still_computing
+from musicgen.model.training.stop import AT_ONCE, Left, StopRun, still_computing
 from musicgen.model.training.train import TrainState, init_state, make_train_steps, train
 
 PROGRAM = Path(toy_training.__file__)
@@ -89,7 +88,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole: tuple[Path, dict[str, np.ndarr
     """Stopped twice: parameters, moments, step and metrics are the uninterrupted run's."""
     expected_folder, expected = whole
     for step in (2, 4):
-        assert int(train(RUN, Counting(), tmp_path, stop_after=0).step) == step
+        assert int(train(RUN, Counting(), tmp_path, stop=StopRun(0)).step) == step
     assert_same(arrays_of(train(RUN, Counting(), tmp_path)), expected)
     for name in ("step", "nats", "nats_full", "gradient_norm"):
         assert [line[name] for line in lines(tmp_path)] == [line[name] for line in lines(expected_folder)]
@@ -448,6 +447,25 @@ def test_a_run_whose_loss_is_no_number_ends(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
 
 
+def test_nobody_waits_for_a_checkpoint_to_be_scored(tmp_path: Path) -> None:
+    """A signal leaves that undone, and nothing is done beside it: it may still be writing weights."""
+    late, seen = threading.Event(), []
+
+    def at_checkpoint(step: int, params: dict[str, jax.Array]) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        late.wait()
+        return {}
+
+    stop = StopRun()
+    config = dataclasses.replace(RUN, checkpoint_every=2)
+    state = train(
+        config, Counting(), tmp_path, at_checkpoint=at_checkpoint, at_stop=lambda step, _: seen.append(step), stop=stop
+    )
+    late.set()
+    assert int(state.step) == 2 and stop.exit_code == 143 and not seen
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+
+
 def test_nobody_waits_long_for_a_step() -> None:
     """A signal leaves undone what would take minutes, and not what is nearly done; outside of steps it is not kept."""
     with StopRun(math.inf) as stop:
@@ -462,10 +480,7 @@ def test_nobody_waits_long_for_a_step() -> None:
             stop.wait_for(late.wait, patience=0.3)
         assert time.monotonic() - began < 5 and still_computing()
         late.set()
-        with pytest.raises(Left), stop.at_once():
-            pass
-    with StopRun(math.inf) as stop:
-        handlers = [signal.getsignal(name) for name in SIGNALS]
-        with stop.at_once():
-            assert [signal.getsignal(name) for name in SIGNALS] == [signal.SIG_DFL] * 2
-        assert [signal.getsignal(name) for name in SIGNALS] == handlers
+        begun: list[int] = []
+        with pytest.raises(Left):
+            stop.wait_for(begun.append, 1, patience=AT_ONCE)
+        assert not begun
