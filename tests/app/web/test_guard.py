@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -493,6 +494,38 @@ def test_the_log_is_bounded() -> None:
     with bounded_output(10):
         print("x" * 100, file=sys.stderr)
     assert sys.stderr is before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_the_memory_of_large_requests_is_given_back() -> None:
+    """Also that which several threads have had."""
+    program = """
+import asyncio, json, pathlib, resource
+from musicgen.app.web.serve import return_memory
+
+def pages():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+async def ask(body):
+    read = bytearray()
+    for at in range(0, len(body), 1 << 20):
+        read += body[at : at + (1 << 20)]
+    await asyncio.to_thread(json.loads, bytes(read))
+
+async def main():
+    body = json.dumps(["A" * 25_000_000]).encode()
+    before = pages()
+    for _ in range(8):
+        await asyncio.gather(ask(body), ask(body))
+    print(pages() - before)
+
+return_memory()
+asyncio.run(main())
+"""
+    kept = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+    assert int(kept) < 50_000_000
 
 
 def test_as_many_connections_as_there_are_files() -> None:
