@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,8 +29,22 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 def test_every_block_is_run_or_parsed(block: Block) -> None:
-    """Shell is parsed here and, where it can be, run in test_examples, as Python is. Nothing else could be tested."""
-    assert block.language in ("sh", "python")
+    """Shell is parsed here and, where it can be, run in test_examples, as Python is; nginx reads its own lines."""
+    assert block.language in ("sh", "python", "nginx")
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: apt-get install nginx")
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "nginx"], ids=lambda block: block.name)
+def test_nginx_takes_its_lines(block: Block, tmp_path: Path) -> None:
+    paths = "".join(
+        f"{one}_temp_path {tmp_path}/{one};" for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "conf").write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}} http {{ {paths} access_log off;"
+        f"server {{ listen 127.0.0.1:9;\n{block.text}\n}} }}"
+    )
+    done = subprocess.run(["nginx", "-t", "-c", str(tmp_path / "conf")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", SHELL, ids=lambda command: command.name)
