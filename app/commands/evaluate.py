@@ -60,11 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Piece(NamedTuple):
-    """What is scored: int16 [T] from BOS to EOS, of the file of that name and sha256."""
+    """What is scored: int16 [T] from BOS to EOS, of the file of that name and sha256, and which corpus it is of."""
 
     name: str
     sha256: str
     tokens: np.ndarray
+    corpus: str = ""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -110,14 +111,18 @@ def _score(arguments: argparse.Namespace) -> int:
                 _say(progress, f"this will take about {clock(left)}")
             progress.update(tokens, f"{nats:.4f} nats/token")
 
-        tokens = [piece.tokens for piece in pieces]
+        tokens, whole = [piece.tokens for piece in pieces], list[np.ndarray]()
         with Stop() as stop:
-            scored = score(released, tokens, **sizes, on_progress=on_progress, should_stop=stop.asked)
+            scored = score(
+                released, tokens, **sizes, on_progress=on_progress, on_piece=whole.append, should_stop=stop.asked
+            )
     if scored is None:
         raise KeyboardInterrupt
     report = dataclasses.asdict(scored)
     if known:
         report["trained_on"] = len(known)
+    if any(piece.corpus for piece in pieces):
+        report["corpora"] = _by_corpus(pieces, whole)
     if stop:
         report["stopped"] = True
         _say(progress, f"stopped after {scored.tokens:,} of {schedule.tokens:,} tokens; the score so far:")
@@ -125,11 +130,27 @@ def _score(arguments: argparse.Namespace) -> int:
     return stop.exit_code
 
 
+def _by_corpus(pieces: list[Piece], nats: list[np.ndarray]) -> dict[str, dict[str, Any]]:
+    """The score of each corpus, of the pieces that were scored whole."""
+    found: dict[str, list[np.ndarray]] = {}
+    for piece, scored in zip(pieces, nats, strict=False):
+        found.setdefault(piece.corpus, []).append(scored.astype(np.float64))
+    joined = {name: (len(scored), np.concatenate(scored)) for name, scored in found.items()}
+    return {
+        name: {"nats_per_token": float(scored.mean()), "tokens": len(scored), "pieces": count}
+        for name, (count, scored) in joined.items()
+    }
+
+
 def _table(report: dict[str, Any]) -> str:
-    return "\n".join(
-        f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}"
-        for name, value in report.items()
-    )
+    lines = []
+    for name, value in report.items():
+        if name == "corpora":
+            each = (f"{x['nats_per_token']:,.4f} {corpus} ({x['tokens']:,} tokens)" for corpus, x in value.items())
+            lines += [f"{'nats_per_token' if i == 0 else '':<16} {line}" for i, line in enumerate(each)]
+        else:
+            lines.append(f"{name:<16} {value:,.4f}" if isinstance(value, float) else f"{name:<16} {value:,}")
+    return "\n".join(lines)
 
 
 def _say(progress: Progress, line: str) -> None:
@@ -189,7 +210,7 @@ def _pieces(arguments: argparse.Namespace, progress: Progress) -> Iterator[Piece
             raise BadInput("--data needs --split validation or --split test")
         shards = ShardSet(arguments.data, arguments.split)
         for i, entry in enumerate(shards.items):
-            yield Piece(entry["name"], entry["sha256"], with_ends(shards.tokens(i)))
+            yield Piece(entry["name"], entry["sha256"], with_ends(shards.tokens(i)), shards.source(i))
         return
     table = arguments.csv or (find_table(arguments.midi_dir) if arguments.split else None)
     if arguments.split and table is None:

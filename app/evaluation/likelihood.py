@@ -48,6 +48,7 @@ def score(
     context: int | None = None,
     stride: int | None = None,
     on_progress: Callable[[int, float], None] = lambda tokens, nats: None,
+    on_piece: Callable[[np.ndarray], None] = lambda nats: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Score | None:
     """Score pieces, each int16 [T] from BOS to EOS.
@@ -57,6 +58,7 @@ def score(
         pieces: at least one.
         latents, context, stride: M, N and S; the model's own, and M/2.
         on_progress: called after each window with the tokens so far and their mean in nats.
+        on_piece: called after each whole piece with the nats of its tokens.
         should_stop: asked after each window; then the score is that of what has been scored, None if nothing has.
 
     Raises:
@@ -65,8 +67,9 @@ def score(
     M, N, S = lengths(released, latents, context, stride)
     tally = Tally(on_progress, should_stop)
     try:
-        for _ in nats_of_pieces(released, pieces, M, N, S, tally.add):
+        for nats in nats_of_pieces(released, pieces, M, N, S, tally.add):
             tally.pieces += 1
+            on_piece(nats)
     except Enough:
         pass
     except ValueError as error:

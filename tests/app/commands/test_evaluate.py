@@ -156,3 +156,26 @@ def test_stopped_it_prints_the_score_so_far(tmp_path: Path, piece: Callable[...,
         assert process.wait() == 128 + number and time.monotonic() - began < 5
     assert report["stopped"] and report["tokens"] > 0 and report["pieces"] < 40
     assert f"stopped after {report['tokens']:,} of" in said and 1 < report["nats_per_token"] < 8
+
+
+def test_each_corpus_of_a_data_set_has_a_score(
+    folder: Path, tmp_path: Path, piece: Callable[..., Performance], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the pieces of that corpus alone; together they are the score of all."""
+    (tmp_path / "more").mkdir()
+    write_midi(piece(30, 8), tmp_path / "more" / "one.mid")
+    (tmp_path / "more" / "more.csv").write_text("midi_filename,split\none.mid,test\n")
+    rows = "".join(f"{path.name},test\n" for path in sorted(folder.glob("*.mid")))
+    (folder / "splits.csv").write_text("midi_filename,split\n" + rows)
+    both = ("--midi-dir", folder, "--midi-dir", tmp_path / "more")
+    assert cli.main(["prep", *map(str, both), "--out", str(tmp_path / "set"), "--workers", "0", "--quiet"]) == 0
+    told, _ = evaluated(capsys, "--data", tmp_path / "set", "--split", "test", *TINY)
+    corpora = told["corpora"]
+    assert {name: found["pieces"] for name, found in corpora.items()} == {folder.name: 3, "more": 1}
+    assert sum(found["tokens"] for found in corpora.values()) == told["tokens"]
+    alone, _ = evaluated(capsys, "--midi-dir", tmp_path / "more", "--split", "test", *TINY)
+    assert corpora["more"]["nats_per_token"] == pytest.approx(alone["nats_per_token"], abs=1e-6)
+    assert "corpora" not in alone
+    capsys.readouterr()
+    assert cli.main(["evaluate", "--data", str(tmp_path / "set"), "--split", "test", *TINY, "--quiet"]) == 0
+    assert f" more ({alone['tokens']:,} tokens)" in capsys.readouterr().out
