@@ -10,79 +10,64 @@
         for row, notes in enumerate(filling.step()): ...                 # the notes that this block struck or ended
     filling.result(0)                                                    # of the first request
 
-Everything outside the region comes back event by event.  A region of more than `WINDOW` seconds is written window by
-window, each knowing what was written before it; so is an accompaniment, whose notes come while it is made.
+Everything outside the region comes back event by event.  A region that holds more than a model fills at once is written
+window by window, each knowing what was written before it; so is an accompaniment, whose notes come while it is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-from musicgen.app.generate import Model
+import numpy as np
+
+from musicgen.app.errors import BadInput
+from musicgen.app.fill_file import song_with
+from musicgen.app.fill_request import (
+    FillRequest,
+    Hand,
+    Pedal,
+    Region,
+    ask,
+    ask_accompaniment,
+    open_song,
+    passage_of,
+    to_facts,
+)
+from musicgen.app.generate import Model, new_seed, start
+from musicgen.app.passage import Passage
 from musicgen.app.piece import Note
-from musicgen.app.provenance import Provenance
-from musicgen.app.settings import Settings
-from musicgen.data_prep import Performance
+from musicgen.app.prime import pack_bytes
+from musicgen.app.provenance import Provenance, texts
+from musicgen.app.settings import Settings, derive_seed
+from musicgen.app.version import version
+from musicgen.data_prep import PAD, STEPS_PER_SECOND, VOCABULARY_2, Performance, decode, read_midi
+from musicgen.data_prep.dataset.gaps import FillReader
+from musicgen.data_prep.events import NoteDecoder
+from musicgen.data_prep.performance import cut, empty, merge, shift_time
+from musicgen.data_prep.rules.fills import Fills
+from musicgen.data_prep.rules.preamble import preamble
+from musicgen.model.engine import reserve
 
-WINDOW = 30.0  # seconds: the longest gap that a model has seen
-LONGEST = 3600.0  # seconds of a region or of an accompanied song
-Hand = Literal["left", "right"]
-Pedal = Literal["keep", "new"]
+__all__ = [
+    "Fill",
+    "FillRequest",
+    "FillResult",
+    "Filling",
+    "Hand",
+    "Pedal",
+    "Region",
+    "ask",
+    "ask_accompaniment",
+    "fill",
+]
 
-
-@dataclasses.dataclass(frozen=True)
-class Region:
-    """What is written anew: seconds [start, stop) of the song, on the grid of 10 ms, and keys low..high, both in it.
-
-    hand: only what this hand plays or would play, by the split line of data_prep/hands.py; None for both.
-    """
-
-    start: float
-    stop: float
-    low: int = 0
-    high: int = 127
-    hand: Hand | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class FillRequest:
-    """What is asked for, checked; from `ask` or `ask_accompaniment`.
-
-    data: the song as a MIDI file, without our own texts; sha256: of it.
-    region: as resolved; its stop may be the end of the song.
-    stays: which of the song's notes that begin in the region stay: their numbers in order of onset.
-    pedal: "keep" leaves the song's pedal in the region as it is, "new" writes it anew.
-    settings: ``num_samples`` fills are made and ``sampling`` holds for them; ``latents`` and ``context``; the seconds
-        are those of the region.
-    seed: None draws one.
-    """
-
-    data: bytes
-    sha256: str
-    region: Region
-    stays: tuple[int, ...]
-    pedal: Pedal
-    settings: Settings
-    seed: int | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Seam:
-    """How the music crosses one border of the region, against real music.
-
-    gap: seconds from the last onset before the border to the first one after it.
-    velocity: mean velocity of the second after the border less that of the second before it.
-    density: the same of notes a second.
-    unusual: what of these three lies beyond what all but 1 % of random places in real music have, in words, such as
-        "a silence of 2.1 s"; empty if nothing does.
-    """
-
-    gap: float
-    velocity: float
-    density: float
-    unusual: tuple[str, ...]
+WINDOW = 30 * STEPS_PER_SECOND  # the longest gap that a model has seen
+# M and N of a fill: room for about so many tokens of it, with what comes before and what follows in the rest.
+LENGTHS = ((1024, 2048), (2048, 4096))
+FULL = 0.75  # of the room that is planned for: some fills are denser than what they replace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,93 +77,115 @@ class Fill:
     music: the whole song with the fill in it, as it is read.
     midi: the bytes of its MIDI file, from which `musicgen replay` makes it again.
     notes: those of the fill alone, as they sound: (onset, end, pitch, velocity), seconds of the song.
-    nats: of what follows the region, a note, after this fill: the fewer, the better it leads there; None if it was not
-        asked for (`ask`: score).
-    seams: at the region's start and stop; None where the song begins or ends.
     provenance: how it was made; its ``sample`` says which of the batch it is.
     """
 
     music: Performance
     midi: bytes
     notes: tuple[Note, ...]
-    nats: float | None
-    seams: tuple[Seam | None, Seam | None]
     provenance: Provenance
 
 
 @dataclasses.dataclass(frozen=True)
 class FillResult:
-    """The fills of one request, the likeliest first.
+    """The fills of one request.
 
-    seed: of the batch.
-    real_nats: what `Fill.nats` is for the passage that was there.
-    first_note_at: on the clock of `time.perf_counter`.
-    stopped: whether it was stopped before the region's end; then the rest of the region is as it was.
+    seed: of the batch.  first_note_at: on the clock of `time.perf_counter`.
     """
 
     fills: tuple[Fill, ...]
     request: FillRequest
     seed: int
-    real_nats: float | None
     first_note_at: float
     tokens_per_second: float
-    stopped: bool = False
 
 
-def ask(
-    data: bytes,
-    *,
-    start: float | None = None,
-    stop: float | None = None,
-    pitches: tuple[int, int] = (0, 127),
-    hand: Hand | None = None,
-    keep: bytes | None = None,
-    keep_track: str | None = None,
-    amount: float = 1.0,
-    pedal: Pedal | None = None,
-    settings: Settings = Settings(),
-    seed: int | None = None,
-    name: str = "the song",
-) -> FillRequest:
-    """Check what is asked of a song.
+@dataclasses.dataclass
+class Row:
+    """One sample on its way.  begins, stop: of the window that is being drawn; written: the notes before it."""
 
-    Args:
-        data: the song, a MIDI file.
-        start, stop: seconds; None for its beginning or end.
-        pitches: the lowest and highest key that is written anew; all others stay.
-        hand: see `Region`.
-        keep: a MIDI file whose notes stay where the song has them too: same key, onset within 50 ms.
-        keep_track: the name of a track of the song whose notes stay, in any case of letters.
-        amount: the share of the notes that is written anew: 0 gives the passage back, 1 all of it is new.
-        pedal: None keeps it where notes stay in the region, and writes it anew where none do.
-        settings: of `num_samples`, `sampling`, `latents`, `context`.
-        name: of the song, in messages.
+    request: FillRequest
+    passage: Passage
+    begins: int
+    stop: int
+    window: int  # steps that are filled at once
+    reader: FillReader
+    decoder: NoteDecoder
+    tokens: list[int] = dataclasses.field(default_factory=list)  # of this window, as an ordinary stream
+    written: Performance = dataclasses.field(default_factory=empty)
+    onsets: dict[int, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    stopped_at: int | None = None
 
-    Raises:
-        BadInput: one line that says what cannot be used and what to do.
+    @property
+    def over(self) -> bool:
+        """Whether its last window is filled."""
+        return self.stopped_at is not None or (self.reader.over and self.stop == self.passage.stop)
+
+    @property
+    def step(self) -> int:
+        """How far it is, of the song."""
+        return min(self.begins + self.reader.step, self.stop)
+
+    def read(self, tokens: np.ndarray) -> list[Note]:
+        """The notes that tokens i16[T] strike or end; see `Filling.step`."""
+        if self.over:
+            return []
+        plain = self.reader.read(tokens)
+        self.tokens += plain
+        found: dict[int, Note] = {}
+        for number, step, pitch, velocity in self.decoder.feed(plain):
+            at = (self.begins + step) / STEPS_PER_SECOND
+            onset, loudness = (at, velocity) if velocity else self.onsets[number]
+            self.onsets[number] = (onset, loudness)
+            found[number] = Note(onset, math.nan if velocity else at, pitch, loudness)
+        return list(found.values())
+
+    def next_window(self) -> None:
+        """Go on behind the window that is filled, or stay behind the last."""
+        if self.over:
+            return
+        self.written = self._all_written()
+        self.begins, self.stop = self.stop, min(self.stop + self.window, self.passage.stop)
+        self.tokens, self.onsets = [], {}
+        self.reader, self.decoder = FillReader(self.stop - self.begins), NoteDecoder()
+
+    def finished(self) -> tuple[Performance, float]:
+        """All notes of the fill, as they sound, and where it ends: seconds of the song."""
+        notes = self._all_written()
+        if self.stopped_at is None:
+            return notes, self.passage.stop / STEPS_PER_SECOND
+        upto = self.stopped_at / STEPS_PER_SECOND
+        return cut(notes, 0.0, upto), upto
+
+    def _all_written(self) -> Performance:
+        if not self.tokens:
+            return self.written
+        new = decode(np.array(self.tokens, np.int16))
+        return merge([self.written, shift_time(new, self.begins / STEPS_PER_SECOND)])
+
+
+def lengths_for(settings: Settings, passages: Sequence[Passage], model: Model) -> Settings:
+    """The settings with M and N filled in: the shortest in which each region is one window, unless all is to come soon.
+
+    Raises BadInput if what was chosen does not fit the model.
     """
-    raise NotImplementedError
+    longest = max(passage.tokens for passage in passages)
+    ample = [pair for pair in LENGTHS if FULL * reserve(pair[1], pair[0]) >= longest]
+    soon = any(passage.alone for passage in passages)
+    latents, context = LENGTHS[0] if soon else (*ample, LENGTHS[-1])[0]
+    latents, context = min(latents, model.latents), min(context, model.context)
+    return settings.resolve(min(latents, settings.context or latents), context)
 
 
-def ask_accompaniment(
-    data: bytes,
-    *,
-    hand: Hand | None = None,
-    track: str | None = None,
-    start: float | None = None,
-    stop: float | None = None,
-    settings: Settings = Settings(),
-    seed: int | None = None,
-    name: str = "the melody",
-) -> FillRequest:
-    """As `ask`, for an accompaniment of all that is in a file: every note of it stays to the tick.
-
-    Args:
-        hand: which hand is written; None for both.
-        track: of a file with several, the one that is accompanied; the others' notes go.
-        start, stop: seconds between which it is accompanied; None for its beginning or end.
-    """
-    raise NotImplementedError
+def _first_row(request: FillRequest, passage: Passage, room: int) -> Row:
+    length = passage.stop - passage.start
+    most = int(min(WINDOW, FULL * room / max(passage.tokens, 1) * length))
+    parts = -(-length // max(most, STEPS_PER_SECOND))
+    window = -(-length // (parts * STEPS_PER_SECOND)) * STEPS_PER_SECOND  # whole seconds
+    stop = min(passage.start + window, passage.stop)
+    row = Row(request, passage, passage.start, stop, window, FillReader(stop - passage.start), NoteDecoder())
+    row.stopped_at = passage.stop if request.amount == 0 else None  # nothing is to change
+    return row
 
 
 def fill(
@@ -193,39 +200,94 @@ def fill(
     Args:
         on_progress: called with 0 when the song has been read, then with the seconds of the region that all fills have.
         on_notes: called with a row and its notes as `Filling.step` gives them.
-        should_stop: asked after each block.
+        should_stop: asked after each block; then the fills end where they are.
 
     Raises:
         BadInput: the weights cannot fill, or the settings do not fit them.
         KeyboardInterrupt: it is to stop before there is a note.
     """
-    raise NotImplementedError
+    filling = Filling([request], model)
+    on_progress(0.0)
+    while not filling.over:
+        for row, notes in enumerate(filling.step()):
+            on_notes(row, notes)
+        on_progress(min(filling.seconds))
+        if should_stop() and not filling.over:
+            if math.isnan(filling.first_note_at):
+                raise KeyboardInterrupt
+            for row in range(len(filling.rows)):
+                filling.stop(row)
+    return filling.result()
 
 
 class Filling:
     """Fills of one or several requests on their way through the engine, each sample in a row of its own.
 
-    Requests may share one if their ``settings`` are equal but for ``num_samples``.  Row by row they come in the order
-    of the requests.  A fill made in company is made again alone by a request of ``settings.num_samples`` rows.
+    Requests may share one if their settings are equal but for ``num_samples`` and ``seconds``.  Rows come in the order
+    of the requests.
 
-    over: whether all rows are done.  done: bool of each row.  seconds: of the region that each row has.
-    seed: of the batch.
+    seed: of the batch.  settings: of all, resolved.
     """
 
-    over: bool
-    done: Sequence[bool]
-    seconds: Sequence[float]
-    seed: int
+    def __init__(self, requests: Sequence[FillRequest], model: Model, seed: int | None = None) -> None:
+        """Read the songs, and the first windows of the regions.
 
-    def __init__(self, requests: Sequence[FillRequest], model: Model, seed: int | None = None, rows: int | None = None):
-        """Read the first windows.
+        seed: that of the first request unless given, or a new one.
 
-        seed: that of the first request unless given, or a new one.  rows: of the batch, if there are to be more than
-        the requests have: copies that nobody waits for.
-
-        Raises BadInput if the weights cannot fill or the settings do not fit them.
+        Raises BadInput if the weights cannot fill, or the settings do not fit them.
         """
-        raise NotImplementedError
+        if model.engine.config.vocab_size < VOCABULARY_2.size:
+            raise BadInput(f"the weights {model.name} have not learnt to fill passages: use --checkpoint piano")
+        self.model, self.requests = model, list(requests)
+        chosen = seed if seed is not None else requests[0].seed
+        self.seed = chosen if chosen is not None else new_seed()
+        self.songs = [open_song(request.data, "the song") for request in requests]
+        passages = [passage_of(request, song) for request, song in zip(requests, self.songs, strict=True)]
+        self.settings = lengths_for(requests[0].settings, passages, model)
+        self.windows = self.tokens = 0
+        self.began, self.first_note_at = time.perf_counter(), math.nan
+        self.rows = [
+            _first_row(request, passage, self.room)
+            for request, passage in zip(requests, passages, strict=True)
+            for _ in range(request.settings.num_samples)
+        ]
+        if not self.over:
+            self._begin()
+
+    @property
+    def room(self) -> int:
+        """Tokens of a window that can be drawn while all that was read is seen."""
+        assert self.settings.latents is not None and self.settings.context is not None  # resolved
+        return reserve(self.settings.context, self.settings.latents)
+
+    @property
+    def over(self) -> bool:
+        """Whether all rows are done."""
+        return all(row.over for row in self.rows)
+
+    @property
+    def done(self) -> list[bool]:
+        """Of each row."""
+        return [row.over for row in self.rows]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of the region, that each row has."""
+        return [(row.step - row.passage.start) / STEPS_PER_SECOND for row in self.rows]
+
+    def _begin(self) -> None:
+        """Read what the next window of each row needs."""
+        assert self.settings.context is not None
+        most = self.settings.context - self.room - len(preamble())
+        alike = self.windows == 0 and len(self.requests) == 1
+        read = [
+            row.passage.window(row.begins, row.stop, row.written, most) for row in self.rows[: 1 if alike else None]
+        ]
+        prompts, scripts = zip(*read, strict=True)
+        seed = derive_seed(self.seed, self.windows) if self.windows else self.seed
+        copies = {"copies": len(self.rows)} if alike else {}
+        self.stream = start(self.model, prompts, self.settings, seed, rules=Fills(scripts), **copies)
+        self.windows += 1
 
     def step(self) -> list[list[Note]]:
         """Draw one block.
@@ -233,16 +295,52 @@ class Filling:
         Returns, for each row, the notes that it struck or ended, in order.  A note that still sounds has ``math.nan``
         for its end, and is given again, with the same onset and pitch, when it ends.
         """
-        raise NotImplementedError
+        block = np.asarray(next(self.stream))
+        found = [row.read(tokens) for row, tokens in zip(self.rows, block, strict=True)]
+        self.tokens += int((block != PAD).sum())
+        if math.isnan(self.first_note_at) and any(found):
+            self.first_note_at = time.perf_counter()
+        if not self.over and all(row.reader.over or row.over for row in self.rows):
+            del self.stream  # its memory is free before the next one takes some
+            for row in self.rows:
+                row.next_window()
+            self._begin()
+        return found
 
-    def stop(self, row: int) -> None:
+    def stop(self, number: int) -> None:
         """Let a row end where it is; the rest of its region is as it was."""
-        raise NotImplementedError
+        row = self.rows[number]
+        if not row.over:
+            row.stopped_at = row.step
 
-    def fill(self, row: int) -> Fill:
-        """The fill of a row that is done, not scored."""
-        raise NotImplementedError
+    def fill(self, number: int) -> Fill:
+        """The fill of a row that is over."""
+        row = self.rows[number]
+        request, song = row.request, self.songs[self.requests.index(row.request)]
+        notes, upto = row.finished()
+        made, asked = upto - request.region.start, request.region.stop - request.region.start
+        provenance = Provenance(
+            settings=dataclasses.replace(self.settings, seconds=made or asked, num_samples=len(self.rows)),
+            seed=self.seed,
+            sample=number + 1,
+            checkpoint=self.model.name,
+            checkpoint_sha256=self.model.sha256,
+            prime_sha256=request.sha256,
+            prime_notes=0,
+            join_seconds=0.0,
+            backend=self.model.backend,
+            version=version(),
+            asked=asked if made < asked else None,
+            fill=to_facts(request, song),
+        )
+        midi = song_with(request, song, notes, upto, texts(provenance, pack_bytes(request.data)))
+        columns = (notes.onset.tolist(), notes.end.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
+        return Fill(read_midi(midi)[0], midi, tuple(Note(*values) for values in zip(*columns, strict=True)), provenance)
 
-    def result(self, number: int = 0, *, score: bool = True) -> FillResult:
-        """The fills of a request that is done; score: find out which is the likeliest, which takes a pass over each."""
-        raise NotImplementedError
+    def result(self, number: int = 0) -> FillResult:
+        """The fills of a request that is over."""
+        first = sum(request.settings.num_samples for request in self.requests[:number])
+        request = self.requests[number]
+        fills = tuple(self.fill(first + sample) for sample in range(request.settings.num_samples))
+        rate = self.tokens / (time.perf_counter() - self.began)
+        return FillResult(fills, request, self.seed, self.first_note_at, rate)

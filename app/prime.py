@@ -187,6 +187,22 @@ def unpack(
     return make_prime(performance, seconds, sha256)
 
 
+def pack_bytes(data: bytes) -> str | None:
+    """A whole file as ASCII text; None if that is more than `unpack_bytes` takes."""
+    text = _compress(data)
+    return text if len(text) <= LARGEST_PACKED else None
+
+
+def unpack_bytes(text: str) -> bytes:
+    """Inverse of `pack_bytes`, for a text that anybody may have written.  Raises BadInput if it is damaged."""
+    try:
+        if len(text) > LARGEST_PACKED:
+            raise ValueError("it is too long")
+        return _decompress(text, MIDI_BYTES)
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise BadInput(f"the song inside this file is damaged ({error}): give it with --prime FILE") from None
+
+
 def _unpack(text: str, most_notes: int) -> Performance:
     """Every number is checked before anything is made of it.  Raises ValueError, zlib.error."""
     data = _decompress(text, 8 + 18 * MOST_PRIME_NOTES + 12 * MOST_PRIME_PEDAL)

@@ -14,11 +14,26 @@ from typing import Any
 from musicgen.app.errors import BadInput, is_plain
 from musicgen.app.limits import LARGEST_FACTS, LONGEST_TEXT
 from musicgen.app.settings import LARGEST_SEED, LONGEST_SECONDS, Settings
+from musicgen.data_prep.vocabulary import GAPS
 
 FACTS = "musicgen "
 PRIME = "musicgen-prime "
 FORMAT = 1
 LONGEST_SUMMARY = 200  # letters
+# Of a fill: the most that a number may be, or which values there are; () for any text.
+FILL_FACTS: dict[str, Any] = {
+    "start": LONGEST_SECONDS,
+    "stop": LONGEST_SECONDS,
+    "low": 127,
+    "high": 127,
+    "hand": (None, "left", "right"),
+    "kind": GAPS,
+    "pedal": ("keep", "new"),
+    "accompanies": True,
+    "amount": 1.0,
+    "removed": (),
+    "kept_sha256": (),
+}
 MOST_ABOUT_A_MATCH = 20  # facts; `Match` has ten
 
 
@@ -35,6 +50,8 @@ class Provenance:
     there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.
     trimmed: whether silence before the first note was left out; only then it is written, since older files kept it.
     asked: the seconds of new music that were asked for, if it was stopped before; else it is not written.
+    fill: of a passage written anew, where it is and what stayed in it (app/fill_request.py); else it is not written.
+        What was continued is then the song.
     """
 
     settings: Settings
@@ -51,14 +68,16 @@ class Provenance:
     memorisation: dict[str, Any] | None = None
     trimmed: bool = False
     asked: float | None = None
+    fill: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
         if not self.trimmed:
             del values["trimmed"]
-        if self.asked is None:
-            del values["asked"]
+        for name in ("asked", "fill"):
+            if values[name] is None:
+                del values[name]
         return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -104,10 +123,26 @@ def _check(facts: Provenance) -> None:
         _check_number("ended", facts.ended, float, 2 * LONGEST_SECONDS)
     if facts.asked is not None:
         _check_number("asked", facts.asked, float, LONGEST_SECONDS)
+    if facts.fill is not None:
+        _check_fill(facts.fill)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
     if not isinstance(facts.trimmed, bool):
         raise ValueError("trimmed is true or false")
+
+
+def _check_fill(fill: object) -> None:
+    if not isinstance(fill, dict) or set(fill) != set(FILL_FACTS):
+        raise ValueError("what was written anew")
+    for name, most in FILL_FACTS.items():
+        value = fill[name]
+        if isinstance(most, bool):
+            if type(value) is not bool:
+                raise ValueError(f"{name} is true or false")
+        elif isinstance(most, int | float):
+            _check_number(name, value, type(most), most)
+        elif value not in most and not (most == () and isinstance(value, str) and len(value) <= LARGEST_FACTS):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
 
 
 def _check_match(match: object) -> None:

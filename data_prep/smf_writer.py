@@ -13,15 +13,18 @@ NOTHING = b"\xff\x7f"  # a meta event that says nothing: it stands in a pause th
 END = b"\xff\x2f"
 
 
-def write_file(division: int, tracks: Sequence[Iterable[Event]]) -> bytes:
-    """A whole file; the events of each track in order of their ticks, without its end-of-track event."""
-    chunks = [track_bytes(track) for track in tracks]
+def write_file(division: int, tracks: Sequence[Iterable[Event]], ends: Sequence[int] | None = None) -> bytes:
+    """A whole file; the events of each track in order of their ticks, without its end-of-track event.
+
+    ends: the ticks of these, with the last events of their tracks unless given, or not before these.
+    """
+    chunks = [track_bytes(track, end) for track, end in zip(tracks, ends or [0] * len(tracks), strict=True)]
     header = b"MThd" + struct.pack(">IHHH", 6, 1, len(chunks), division)
     return header + b"".join(b"MTrk" + struct.pack(">I", len(chunk)) + chunk for chunk in chunks)
 
 
-def track_bytes(events: Iterable[Event]) -> bytes:
-    """The content of a track's chunk, with running status."""
+def track_bytes(events: Iterable[Event], end: int = 0) -> bytes:
+    """The content of a track's chunk, with running status, which lasts to the tick `end` at the least."""
     data = bytearray()
     now, running = 0, -1
     for tick, message in events:
@@ -40,7 +43,10 @@ def track_bytes(events: Iterable[Event]) -> bytes:
         else:
             data += message
             running = status
-    return bytes(data + b"\0" + END + b"\0")
+    while end - now > LONGEST_DELTA:
+        data += variable_length(LONGEST_DELTA) + NOTHING + b"\0"
+        now += LONGEST_DELTA
+    return bytes(data + variable_length(max(end - now, 0)) + END + b"\0")
 
 
 def variable_length(value: int) -> bytes:

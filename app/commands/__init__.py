@@ -20,6 +20,9 @@ LONELY = re.compile(r"argument (?:\S+/)?(\S+): expected (?:at least )?one argume
 
 COMMANDS = {
     "generate": "continue a MIDI file, or make up a piece; what `musicgen` does without a command",
+    "fill": "write a passage of a MIDI file anew, so that it fits what is around it",
+    "accompany": "write an accompaniment to a melody",
+    "vary": "write a part of a passage's notes anew",
     "replay": "make a generated piece again, byte for byte",
     "app": "make and hear music on a page in the browser",
     "live": "play on a MIDI keyboard; the model answers",

@@ -244,3 +244,35 @@ def notes_of(example: np.ndarray) -> tuple[Steps, np.ndarray]:
     latest = max([stop, *(note[1] for note in found), *(note[0] + 1 for note in found)])
     table = np.array([[s, latest if e < 0 else e, p, v] for s, e, p, v in found], np.int64).reshape(-1, 4)
     return Steps(*table.T), np.array(fill, bool)
+
+
+class FillReader:
+    """Turns the tokens of a region, from its first second's mark on, into an ordinary stream of the fill alone.
+
+    steps: of the region.  over: whether END has come.  step: the time reached.
+    """
+
+    def __init__(self, steps: int) -> None:
+        """Nothing has been read."""
+        self.steps, self.over = steps, False
+        self.step = self._told = self._seconds = 0
+        self._in_fill = False
+
+    def read(self, tokens: Sequence[int] | np.ndarray) -> list[int]:
+        """The ordinary tokens that the next ones mean; time counts from the region's start."""
+        found: list[int] = []
+        for token in np.asarray(tokens).tolist():
+            if self.over:
+                break
+            if token == FILL:
+                self._in_fill = True
+            elif token >= SECOND:  # a mark: what stays comes next
+                self._in_fill, self.over = False, token == END
+                self.step = self.step if self.over else min(STEPS_PER_SECOND * self._seconds, self.steps)
+                self._seconds += 1
+            elif self._in_fill and TIME_SHIFT <= token < TIME_SHIFT + MAX_SHIFT:
+                self.step += token - TIME_SHIFT + 1
+            elif self._in_fill:
+                found += [*_waits(self.step - self._told), token]
+                self._told = self.step
+        return found

@@ -7,6 +7,7 @@ that many seconds pass before each block, and "drawing" is printed on stdout aft
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ import numpy.random  # now: a Ctrl-C that falls into its loading, which numpy do
 from musicgen.app import generate
 from musicgen.app import novelty as apart
 from musicgen.app.join import sounding
-from musicgen.data_prep import BOS, VOCABULARY
+from musicgen.data_prep import BOS, VOCABULARY, VOCABULARY_2
 from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, STYLES, TIME_SHIFT, VELOCITY
 
 
@@ -98,6 +99,36 @@ class FakeEngine:
                 struck.add(pitch)
                 yield NOTE_ON + pitch
             yield TIME_SHIFT + int(rng.integers(2, 60))
+
+
+class FakeFiller:
+    """Draws anything that the rules of a fill allow, notes and the ends of seconds before the rest."""
+
+    config = SimpleNamespace(vocab_size=VOCABULARY_2.size)
+
+    def __init__(self) -> None:
+        self.primes: list[list[np.ndarray]] = []  # of each stream
+
+    def start(
+        self, primes: Sequence[np.ndarray], *, rules: Any, seed: int, copies: int = 1, **settings: Any
+    ) -> Iterator[np.ndarray]:
+        self.primes.append([*primes])
+        rng, rows = np.random.default_rng(seed), [*primes] * copies
+        liked = 2.0 * VOCABULARY_2.mask("note_on", "note_off", "second") + 4.0 * VOCABULARY_2.mask("tail", "end")
+        state = rules.start(rows, np)
+        while True:
+            block = []
+            for _ in range(16):
+                logits = rules.apply(state, (liked + rng.gumbel(size=(len(rows), len(liked)))).astype(np.float32))
+                assert (logits.max(axis=1) > -np.inf).all()
+                block.append(logits.argmax(axis=1))
+                state = rules.advance(state, block[-1].astype(np.int32))
+            yield np.array(block, np.int16).T
+
+
+def fake_filler() -> generate.Model:
+    """A model that fills."""
+    return dataclasses.replace(fake_model(), engine=FakeFiller(), latents=2048, context=4096)
 
 
 def fake_model() -> generate.Model:

@@ -1,0 +1,90 @@
+"""A song with a fill in it, as a MIDI file: everything outside the region is what it was, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from musicgen.app.fill_pedal import Foot, foot, presses
+from musicgen.app.fill_request import FillRequest, mask_of, place_of
+from musicgen.data_prep import Performance
+from musicgen.data_prep.performance import PEDAL_DOWN
+from musicgen.data_prep.playing import CONTROL, NOTE_OFF, NOTE_ON, SUSTAIN
+from musicgen.data_prep.score import NAME
+from musicgen.data_prep.smf import META
+from musicgen.data_prep.song import AFTER, BEFORE, Added, Song, write
+
+ACCOMPANIMENT = "Accompaniment"  # the name of its track
+
+
+class Additions:
+    """Channel messages that are put into one channel of one track."""
+
+    def __init__(self, song: Song, track: int, channel: int) -> None:
+        """Nothing yet."""
+        self.clock, self.track, self.channel = song.clock, track, channel
+        self.messages: list[Added] = []
+
+    def add(self, kind: int, place: int, seconds: np.ndarray, first: np.ndarray, second: np.ndarray | int) -> None:
+        """Messages of a kind, f64[k] seconds and their two data bytes i64[k]; place: of `Added`."""
+        ticks = self.clock.ticks(np.asarray(seconds, np.float64))
+        columns = (np.broadcast_to(column, ticks.shape).astype(int).tolist() for column in (ticks, first, second))
+        for tick, one, two in zip(*columns, strict=True):
+            self.messages.append(Added(self.track, tick, place, bytes([kind | self.channel, one, two])))
+
+
+def song_with(request: FillRequest, song: Song, notes: Performance, upto: float, texts: Sequence[str] = ()) -> bytes:
+    """The file.
+
+    Args:
+        song: of the request's data.
+        notes: of the fill, as they sound, in seconds of the song.
+        upto: where it ends, which is before the region's stop if it was stopped: what goes later stays after all.
+    """
+    track, channel = place_of(request, song)
+    additions = Additions(song, track, channel)
+    if request.accompanies:
+        additions.messages.append(Added(track, 0, BEFORE, bytes([META, NAME]) + ACCOMPANIMENT.encode()))
+    goes = mask_of(request, song) & (song.keys.onset < upto)
+    messages = [song.messages_of(goes)]
+    if request.pedal == "new":
+        messages += _write_pedal(request, song, goes, notes, upto, additions)
+    additions.add(NOTE_OFF, BEFORE, notes.end, notes.pitch, 0)
+    additions.add(NOTE_ON, AFTER, notes.onset, notes.pitch, notes.velocity)
+    return write(song.without(np.concatenate(messages)), song.clock, additions.messages, texts)
+
+
+def _write_pedal(
+    request: FillRequest, song: Song, goes: np.ndarray, notes: Performance, upto: float, additions: Additions
+) -> list[np.ndarray]:
+    """Add a new pedal, and the releases of keys that the old one held; returns which messages go for it."""
+    seconds, values, numbers = song.pedal(additions.channel)
+    left = foot(seconds, values, request.region.start, upto, True)
+    sustains = (song.events.status[numbers] & 0xF0 == CONTROL) & (song.events.data1[numbers] == SUSTAIN)
+    ends = _ends_under(song, goes, additions.channel, (seconds, values), left, upto)
+    held = np.flatnonzero(ends > song.keys.end)
+    additions.add(NOTE_OFF, BEFORE, ends[held], song.keys.pitch[held], 0)
+    mine = ~goes & (song.keys.channel == additions.channel)
+    pedal = [*left.borders, *presses(np.append(ends[mine], notes.end), left.anew_from, upto)]
+    pedal.sort(key=lambda event: event[0])
+    times, feet = np.array(pedal).reshape(-1, 2).T
+    additions.add(CONTROL, AFTER, times, np.full(len(times), SUSTAIN), feet)
+    return [numbers[~left.kept & sustains], song.keys.up[held]]
+
+
+def _ends_under(
+    song: Song, goes: np.ndarray, channel: int, pedal: tuple[np.ndarray, np.ndarray], left: Foot, upto: float
+) -> np.ndarray:
+    """f64[n] seconds: when the keys of the notes that stay have to be released, once their pedal is gone."""
+    seconds, values = pedal
+    ends, (onset, pitch) = song.keys.end.copy(), (song.keys.onset, song.keys.pitch)
+    mine = ~goes & (song.keys.channel == channel)
+    lifts = np.append(seconds[values < PEDAL_DOWN], np.inf)
+    for note in np.flatnonzero(mine & (ends > left.anew_from) & (ends < upto)).tolist():
+        seen = int(np.searchsorted(seconds, ends[note], side="right"))
+        if seen and values[seen - 1] >= PEDAL_DOWN:
+            again = onset[mine & (pitch == pitch[note]) & (onset > onset[note])]
+            lift = float(lifts[np.searchsorted(lifts, ends[note])])
+            ends[note] = max(ends[note], min(lift, float(again.min(initial=np.inf)), upto))
+    return ends

@@ -1,0 +1,158 @@
+"""A MIDI file as something notes are taken out of and put into, while all else in it stays event by event.
+
+Reading it for a model (`midi.read_midi`) makes one piano of all its channels; here every track, channel and message is
+kept as the file has it, and a note is the two messages that make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from musicgen.data_prep import midi, playing, smf
+from musicgen.data_prep.drums import find_drums
+from musicgen.data_prep.performance import Performance, empty
+from musicgen.data_prep.score import NAME
+from musicgen.data_prep.smf_writer import Event, write_file
+from musicgen.data_prep.time_base import Clock
+from musicgen.data_prep.vocabulary import PITCHES
+
+OUR_TEXT = bytes([smf.META, smf.TEXT]) + playing.OUR_TEXT
+BEFORE, AFTER = 0, 1  # the file's own events of the same tick
+
+
+class Keys(NamedTuple):
+    """The notes of a song but for drums, in order of onset: [n] each.
+
+    down, up: the numbers of the messages that strike and release it; up is that of messages in all if none does.
+    onset, end: f64 seconds of these; end is inf if none releases it.
+    """
+
+    down: np.ndarray
+    up: np.ndarray
+    onset: np.ndarray
+    end: np.ndarray
+    pitch: np.ndarray
+    track: np.ndarray
+    channel: np.ndarray
+
+
+class Added(NamedTuple):
+    """A message that is put in: where, when (in ticks of `Song.clock`), and whether before or after the file's own."""
+
+    track: int
+    tick: int
+    place: int
+    message: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Song:
+    """The events of a file without texts of ours, and its notes."""
+
+    events: smf.MidiEvents
+    keys: Keys
+
+    @classmethod
+    def read(cls, data: bytes) -> Song:
+        """Raises MidiError if it is no MIDI file with notes that `read_midi` takes."""
+        midi.read_midi(data)  # its bounds and complaints
+        events = smf.parse(data)
+        events = replace(events, long=tuple(event for event in events.long if not event.data.startswith(OUR_TEXT)))
+        drums = find_drums(events)
+        stream = playing.merge_tracks(events)
+        found = playing.pair_notes(stream, ~drums[stream.event])
+        down, up = stream.event[found.down], np.append(stream.event, len(events.tick))[found.up]
+        seconds = np.append(events.seconds(events.tick), np.inf)
+        return cls(
+            events,
+            Keys(
+                down,
+                up,
+                seconds[down],
+                seconds[up],
+                events.data1[down].astype(np.int64),
+                events.track[down].astype(np.int64),
+                events.status[down].astype(np.int64) & 0x0F,
+            ),
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """The ticks it is written in: parts of its own."""
+        return Clock.of(self.events.time_base)
+
+    def track_names(self) -> list[str]:
+        """The name of each track; empty for one without."""
+        names = [""] * len(self.events.track_end)
+        for event in reversed(self.events.long):
+            if event.data[:2] == bytes([smf.META, NAME]):
+                names[event.track] = event.data[2:].decode("utf-8", "replace").strip()
+        return names
+
+    def pedal(self, channel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a channel's sustain pedal does: f64[p] seconds, i64[p] values, i64[p] the messages' numbers."""
+        stream = playing.merge_tracks(self.events)
+        index, values = playing.sustain(stream, channel)
+        return self.events.seconds(stream.tick[index]), values, stream.event[index]
+
+    def loose_releases(self, channel: int) -> tuple[np.ndarray, np.ndarray]:
+        """f64[r] seconds and i64[r] keys of a channel's messages that release a key and are no end of a note."""
+        events = self.events
+        kind, own = events.status & 0xF0, (events.status & 0x0F) == channel
+        release = (kind == playing.NOTE_OFF) | ((kind == playing.NOTE_ON) & (events.data2 == 0))
+        loose = np.setdiff1d(np.flatnonzero(own & release), self.keys.up)
+        all_keys = np.flatnonzero(own & (kind == playing.CONTROL) & np.isin(events.data1, playing.KEYS_UP))
+        number = np.concatenate([loose, np.repeat(all_keys, PITCHES)])
+        pitch = np.concatenate([events.data1[loose].astype(np.int64), np.tile(np.arange(PITCHES), len(all_keys))])
+        return events.seconds(events.tick[number]), pitch
+
+    def messages_of(self, notes: np.ndarray) -> np.ndarray:
+        """The numbers of the messages that make some notes, bool[n], and no others."""
+        up = np.setdiff1d(self.keys.up[notes], self.keys.up[~notes])
+        return np.concatenate([self.keys.down[notes], up[up < len(self.events.tick)]])
+
+    def without(self, messages: np.ndarray) -> smf.MidiEvents:
+        """The events but for some messages, given by number."""
+        keep = np.ones(len(self.events.tick), bool)
+        keep[messages] = False
+        before = np.append(0, np.cumsum(keep))
+        long = tuple(event._replace(before=int(before[event.before])) for event in self.events.long)
+        columns = {name: getattr(self.events, name)[keep] for name in ("tick", "track", "status", "data1", "data2")}
+        return replace(self.events, long=long, **columns)
+
+
+def performance_of(events: smf.MidiEvents) -> Performance:
+    """The music of a file as `midi.read_midi` reads it, but with all its pauses; perhaps without a note."""
+    drums = find_drums(events)
+    stream = playing.merge_tracks(events)
+    played = ~drums[stream.event]
+    keys = playing.pair_notes(stream, played)
+    return playing.to_performance(events, stream, keys, played)[0] if len(keys.down) else empty()
+
+
+def write(events: smf.MidiEvents, clock: Clock, added: Sequence[Added] = (), texts: Sequence[str] = ()) -> bytes:
+    """A file of type 1 with these events in their tracks and order, what is added, and text events at its beginning."""
+    tracks: list[list[tuple[int, int, int, bytes]]] = [[] for _ in events.track_end]
+    short = zip(*(getattr(events, name).tolist() for name in ("status", "data1", "data2")), strict=True)
+    messages = [bytes(message[: 2 if 0xC0 <= message[0] < 0xE0 else 3]) for message in short]
+    for number, (tick, track) in enumerate(zip(events.tick.tolist(), events.track.tolist(), strict=True)):
+        tracks[track].append((tick * clock.parts, number, 1, messages[number]))
+    for event in events.long:  # each stands before the channel message of its number
+        tracks[event.track].append((event.tick * clock.parts, event.before, 0, event.data))
+    last = len(messages) + 1
+    for track, tick, place, message in added:
+        tracks[track].append((tick, last if place == AFTER else -1, 0, message))
+    ordered: list[list[Event]] = []
+    for content in tracks:
+        content.sort(
+            key=lambda entry: entry[:3]
+        )  # stable: long events of one place, and what is added, keep their order
+        ordered.append([(tick, message) for tick, _, _, message in content])
+    lines = [(0, bytes([smf.META, smf.TEXT]) + line.encode()) for line in texts]
+    at_once = next((i for i, (tick, _) in enumerate(ordered[0]) if tick), len(ordered[0]))
+    ordered[0][at_once:at_once] = lines
+    return write_file(clock.division, ordered, (events.track_end * clock.parts).tolist())

@@ -1,0 +1,143 @@
+"""A fill comes into its song, and nothing else changes: whatever the song, the region and the model."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicgen.app.errors import BadInput
+from musicgen.app.fill import Fill, FillRequest, ask, fill
+from musicgen.app.fill_request import mask_of
+from musicgen.app.piece import Note
+from musicgen.app.settings import Settings
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal
+from musicgen.data_prep.smf_writer import write_file
+from musicgen.data_prep.song import Song, performance_of
+
+GRID = 1.1 / STEPS_PER_SECOND  # seconds
+TOGETHER = 2.6 / STEPS_PER_SECOND  # what a new pedal may move an end by
+
+
+@st.composite
+def songs(draw: st.DrawFn) -> bytes:
+    """A file with a track of tempo and one or two that play, on one channel or two, with pedal and more."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    division = draw(st.sampled_from([96, 480]))
+    channels = draw(st.sampled_from([(0,), (0, 0), (0, 3)]))
+    tempo = [
+        (0, b"\xff\x51" + (500_000).to_bytes(3, "big")),
+        (4 * division, b"\xff\x51" + (420_000).to_bytes(3, "big")),
+    ]
+    tracks: list[list[tuple[int, bytes]]] = [[*tempo, (5 * division, b"\xff\x06a marker")]]
+    low = draw(st.sampled_from([21, 55]))
+    for track, channel in enumerate(channels):
+        events: list[tuple[int, bytes]] = [(0, b"\xff\x03" + b"right left"[6 * track :][:5].strip())]
+        for _ in range(draw(st.integers(1, 30))):
+            tick, key = int(rng.integers(0, 20 * division)), int(rng.integers(low, low + (12 if low == 55 else 80)))
+            events.append((tick, bytes([0x90 | channel, key, int(rng.integers(1, 128))])))
+            events.append((tick + int(rng.integers(1, 3 * division)), bytes([0x80 | channel, key, 64])))
+        for _ in range(draw(st.integers(0, 12))):
+            tick = int(rng.integers(0, 22 * division))
+            control = draw(st.sampled_from([64, 64, 64, 1]))
+            events.append((tick, bytes([0xB0 | channel, control, int(rng.choice([0, 30, 90, 127]))])))
+        events.append((30 * division, bytes([0xB0 | channel, 64, 0])))  # or it would last to whatever comes last
+        tracks.append(sorted(events, key=lambda event: event[0]))
+    return write_file(division, tracks)
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> dict[str, Any]:
+    start = draw(st.floats(0, 7))
+    more: dict[str, Any] = draw(
+        st.sampled_from(
+            [{}, {"hand": "left"}, {"hand": "right"}, {"pitches": (50, 61)}, {"amount": 0.5}, {"keep_track": "right"}]
+        )
+    )
+    pedal = draw(st.sampled_from([None, "keep", "new"]))
+    return {"start": start, "stop": start + draw(st.floats(0.02, 5)), "pedal": pedal, "seed": 3, **more}
+
+
+def checked(data: bytes, how: dict[str, Any]) -> FillRequest | None:
+    """The request, or None for what is refused with a line."""
+    try:
+        return ask(data, settings=Settings(num_samples=2), **how)
+    except BadInput as error:
+        assert "\n" not in str(error)
+        return None
+
+
+def events_outside(song: Song, request: FillRequest, notes: np.ndarray) -> list[list[Any]]:
+    """All messages of each track but those of some notes, and in the region but those of the pedal, in order."""
+    events, parts = song.events, song.clock.parts
+    seconds = events.seconds(events.tick)
+    inside = (seconds >= request.region.start - 1e-4) & (seconds < request.region.stop)
+    pedal = (events.status & 0xF0 == 0xB0) & (events.data1 == 64)
+    keep = ~(inside & pedal & (request.pedal == "new"))
+    keep[song.messages_of(notes)] = False
+    found = []
+    for track in range(len(events.track_end)):
+        own = keep & (events.track == track)
+        columns = (events.tick[own] * parts, events.status[own], events.data1[own], events.data2[own])
+        found.append([*zip(*(column.tolist() for column in columns), strict=True)])
+    return [*found, [[event.tick * parts, event.track, event.data] for event in events.long]]
+
+
+def end_of(notes: Performance, pitch: int, onset: float) -> float:
+    """When the note of this key and onset falls silent."""
+    found = (notes.pitch == pitch) & (np.abs(notes.onset - onset) < 1e-4)
+    assert found.sum() == 1
+    return float(notes.end[found][0])
+
+
+def assert_fits(request: FillRequest, made: Fill) -> None:
+    """Outside all is the same; inside the notes are where they may be, and sound as they are said to."""
+    before, after = Song.read(request.data), Song.read(made.midi)
+    region = request.region
+    goes = mask_of(request, before)
+    ours = np.zeros(len(after.keys.pitch), bool)
+    for note in made.notes:
+        ours |= (after.keys.pitch == note.pitch) & (np.abs(after.keys.onset - note.onset) < 1e-4)
+    assert ours.sum() == len(made.notes)
+    if request.pedal == "keep":  # a new one moves releases of what stays
+        assert (
+            events_outside(before, request, goes)
+            == events_outside(after, request, ours)[: len(before.events.track_end) + 1]
+        )
+    for note in made.notes:
+        assert region.start <= note.onset < region.stop and region.low <= note.pitch <= region.high
+        assert note.onset < note.end < region.stop + 2 + 1e-6
+    if len(np.unique(before.keys.channel)) > 1:  # one piano of two pedals: what rings there is not what is heard
+        return
+    stays = apply_pedal(performance_of(before.without(before.messages_of(goes))))
+    together = apply_pedal(performance_of(after.events))
+    slack = TOGETHER if request.pedal == "new" else GRID
+    for pitch, onset, end in zip(stays.pitch.tolist(), stays.onset, stays.end, strict=True):
+        assert abs(end_of(together, pitch, onset) - end) <= slack, "what stays sounds as long as before"
+    for note in made.notes:
+        longer = end_of(together, note.pitch, note.onset) - note.end
+        # At the end of its time a note has to be released under a pedal that the song holds down, too.
+        late = note.end >= region.stop + 2 - GRID or strikes_again(stays, note) or note.end - note.onset > 7.98
+        assert abs(longer) <= slack or (longer > 0 and late)
+
+
+def strikes_again(stays: Performance, note: Note) -> bool:
+    again = (stays.pitch == note.pitch) & (stays.onset >= note.end) & (stays.onset <= note.end + GRID)
+    return bool(again.any())
+
+
+@given(songs(), asked())
+@settings(max_examples=25)
+def test_outside_is_untouched_and_inside_fits(fake: ModuleType, data: bytes, how: dict[str, Any]) -> None:
+    request = checked(data, how)
+    if request is None:
+        return
+    model = fake.fake_filler()
+    result = fill(request, model)
+    for made in result.fills:
+        assert_fits(request, made)
+    again = fill(request, fake.fake_filler())
+    assert [one.midi for one in again.fills] == [one.midi for one in result.fills]
