@@ -36,14 +36,15 @@ from musicgen.app.fill_request import (
     passage_of,
     to_facts,
 )
-from musicgen.app.generate import Model, new_seed, start
+from musicgen.app.generate import Model, new_seed
 from musicgen.app.passage import Passage
 from musicgen.app.piece import Note
 from musicgen.app.prime import pack_bytes
 from musicgen.app.provenance import Provenance, texts
 from musicgen.app.settings import Settings, derive_seed
+from musicgen.app.styles import told
 from musicgen.app.version import version
-from musicgen.data_prep import PAD, STEPS_PER_SECOND, VOCABULARY_2, Performance, decode, read_midi
+from musicgen.data_prep import PAD, STEPS_PER_SECOND, Performance, decode, read_midi
 from musicgen.data_prep.dataset.gaps import FillReader
 from musicgen.data_prep.events import NoteDecoder
 from musicgen.data_prep.performance import cut, empty, merge, shift_time
@@ -236,13 +237,17 @@ class Filling:
 
         Raises BadInput if the weights cannot fill, or the settings do not fit them.
         """
-        if model.engine.config.vocab_size < VOCABULARY_2.size:
+        if not model.styles:  # which are of the same vocabulary
             raise BadInput(f"the weights {model.name} have not learnt to fill passages: use --checkpoint piano")
         self.model, self.requests = model, list(requests)
         chosen = seed if seed is not None else requests[0].seed
         self.seed = chosen if chosen is not None else new_seed()
         self.songs = [open_song(request.data, "the song") for request in requests]
-        passages = [passage_of(request, song) for request, song in zip(requests, self.songs, strict=True)]
+        style = told(requests[0].settings.style, model.styles, model.name)
+        passages = [
+            dataclasses.replace(passage_of(request, song), style=style)
+            for request, song in zip(requests, self.songs, strict=True)
+        ]
         self.settings = lengths_for(requests[0].settings, passages, model)
         self.windows = self.tokens = 0
         self.began, self.first_note_at = time.perf_counter(), math.nan
@@ -283,10 +288,18 @@ class Filling:
         read = [
             row.passage.window(row.begins, row.stop, row.written, most) for row in self.rows[: 1 if alike else None]
         ]
-        prompts, scripts = zip(*read, strict=True)
+        prompts, scripts = [prompt for prompt, _ in read], tuple(script for _, script in read)
         seed = derive_seed(self.seed, self.windows) if self.windows else self.seed
         copies = {"copies": len(self.rows)} if alike else {}
-        self.stream = start(self.model, prompts, self.settings, seed, rules=Fills(scripts), **copies)
+        self.stream = self.model.engine.start(
+            prompts,
+            latents=self.settings.latents,
+            context=self.settings.context,
+            sampling=self.settings.sampling,
+            seed=seed,
+            rules=Fills(scripts),
+            **copies,
+        )
         self.windows += 1
 
     def step(self) -> list[list[Note]]:

@@ -15,14 +15,13 @@ from musicgen.app.controls import AVOID_COPIES, SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, STDOUT, check_output, numbered, write_bytes
 from musicgen.app.settings import MOST_SAMPLES, Settings, check_seed, complaints
-from musicgen.app.terminal import counted
 from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
 
 WEIGHTS = "piano"  # that have learnt to fill
-CHOSEN = (*SAMPLING, *(control(name) for name in ("latents", "context", "num_samples")), SEED, AVOID_COPIES)
+CHOSEN = (*SAMPLING, *(control(name) for name in ("style", "latents", "context", "num_samples")), SEED, AVOID_COPIES)
 TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d*)?)")
 
 
@@ -170,6 +169,8 @@ def _report(
 ) -> None:
     """The JSON object on stdout, or a line for a person on stderr."""
     first, region = fills[0].provenance, result.request.region
+    from musicgen.data_prep.errors import counted
+
     notes = sum(len(fill.notes) for fill in fills)
     if arguments.json:
         report = {
