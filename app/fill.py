@@ -290,7 +290,6 @@ class Filling:
         ]
         prompts, scripts = [prompt for prompt, _ in read], tuple(script for _, script in read)
         seed = derive_seed(self.seed, self.windows) if self.windows else self.seed
-        copies = {"copies": len(self.rows)} if alike else {}
         self.stream = self.model.engine.start(
             prompts,
             latents=self.settings.latents,
@@ -298,7 +297,7 @@ class Filling:
             sampling=self.settings.sampling,
             seed=seed,
             rules=Fills(scripts),
-            **copies,
+            copies=len(self.rows) if alike else 1,
         )
         self.windows += 1
 

@@ -189,8 +189,8 @@ def unpack(
 
 def pack_bytes(data: bytes) -> str | None:
     """A whole file as ASCII text; None if that is more than `unpack_bytes` takes."""
-    text = _compress(data)
-    return text if len(text) <= LARGEST_PACKED else None
+    text = _compress(data, LARGEST_PACKED)
+    return text if text is not None and len(text) <= LARGEST_PACKED else None
 
 
 def unpack_bytes(text: str) -> bytes:
