@@ -29,7 +29,6 @@ TAIL = 2.5  # seconds after the last note's end: its damping and the room
 LONGEST = 6 * 3600.0  # seconds; a WAV file cannot hold more than 4 GiB
 PEAK = 0.891  # -1 dBFS
 KEPT = 300.0  # seconds of sound kept in memory between measuring the peak and writing; longer music is rendered twice
-SYNTHS = ("midirenderer", "fluidsynth")
 FLUIDSYNTH_RATE = 48000
 HAIR = 2.5e-5  # seconds, a tick of what the renderer is given
 

@@ -35,8 +35,6 @@ __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
 
 MAX_SECONDS = 24 * 3600.0
 
-TICKS_PER_SECOND = 40_000  # of music that comes from no file
-
 
 def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]:
     """The music of a MIDI file, and remarks on what in it was not plain piano music (see the module).

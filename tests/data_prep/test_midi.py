@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mido import Message, MetaMessage
 
-from musicgen.data_prep import limits, midi
+from musicgen.data_prep import limits
 from musicgen.data_prep.midi import MidiError, read_midi, read_text, write_midi
 from musicgen.data_prep.performance import NO_PEDAL, Performance, empty, remove_overlaps
+from musicgen.data_prep.score import TICKS_PER_QUARTER
 from musicgen.data_prep.source import no_source
 
 Build = Callable[..., bytes]
@@ -218,14 +219,15 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 # Writing.
 
+TICKS = 2 * TICKS_PER_QUARTER  # a second of music that comes from no file, at 120 quarters a minute
 ticks = st.integers(0, 400_000)
 performances = st.builds(
     lambda notes, pedal: Performance(
-        np.array([a for a, _, _, _ in notes]) / midi.TICKS_PER_SECOND,
-        np.array([a + d for a, d, _, _ in notes]) / midi.TICKS_PER_SECOND,
+        np.array([a for a, _, _, _ in notes]) / TICKS,
+        np.array([a + d for a, d, _, _ in notes]) / TICKS,
         np.array([p for _, _, p, _ in notes]),
         np.array([v for _, _, _, v in notes]),
-        np.array([(t / midi.TICKS_PER_SECOND, v) for t, v in pedal]),
+        np.array([(t / TICKS, v) for t, v in pedal]),
     ),
     st.lists(
         st.tuples(ticks, st.integers(1, 100_000), st.integers(0, 127), st.integers(1, 127)), min_size=1, max_size=30
@@ -269,7 +271,7 @@ def test_times_off_the_grid_move_less_than_half_a_tick() -> None:
     onset = np.sort(rng.uniform(0, 60, 500))
     performance = Performance(onset, onset + 1e-6, rng.integers(0, 128, 500), np.full(500, 9), NO_PEDAL)
     again, _ = read_midi(write_midi(performance))
-    assert np.abs(again.onset - performance.onset).max() <= 0.5 / midi.TICKS_PER_SECOND + 1e-12
+    assert np.abs(again.onset - performance.onset).max() <= 0.5 / TICKS + 1e-12
     assert np.all(again.end > again.onset)
 
 
