@@ -135,8 +135,10 @@ def performance_of(events: smf.MidiEvents) -> Performance:
 
 
 def write(events: smf.MidiEvents, clock: Clock, added: Sequence[Added] = (), texts: Sequence[str] = ()) -> bytes:
-    """A file of type 1 with these events in their tracks and order, what is added, and text events at its beginning."""
-    tracks: list[list[tuple[int, int, int, bytes]]] = [[] for _ in events.track_end]
+    """A file of type 1 with these events in their tracks and order, what is added, also in tracks behind the last, and
+    text events at its beginning."""
+    count = max([len(events.track_end), *(one.track + 1 for one in added)])
+    tracks: list[list[tuple[int, int, int, bytes]]] = [[] for _ in range(count)]
     short = zip(*(getattr(events, name).tolist() for name in ("status", "data1", "data2")), strict=True)
     messages = [bytes(message[: 2 if 0xC0 <= message[0] < 0xE0 else 3]) for message in short]
     for number, (tick, track) in enumerate(zip(events.tick.tolist(), events.track.tolist(), strict=True)):
@@ -155,4 +157,5 @@ def write(events: smf.MidiEvents, clock: Clock, added: Sequence[Added] = (), tex
     lines = [(0, bytes([smf.META, smf.TEXT]) + line.encode()) for line in texts]
     at_once = next((i for i, (tick, _) in enumerate(ordered[0]) if tick), len(ordered[0]))
     ordered[0][at_once:at_once] = lines
-    return write_file(clock.division, ordered, (events.track_end * clock.parts).tolist())
+    ends = (events.track_end * clock.parts).tolist()
+    return write_file(clock.division, ordered, ends + [0] * (count - len(ends)))

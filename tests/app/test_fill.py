@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.app.errors import BadInput
-from musicgen.app.fill import Fill, FillRequest, ask, fill
+from musicgen.app.fill import Fill, FillRequest, ask, ask_accompaniment, fill
 from musicgen.app.fill_request import mask_of
 from musicgen.app.piece import Note
 from musicgen.app.settings import Settings
@@ -141,3 +141,16 @@ def test_outside_is_untouched_and_inside_fits(fake: ModuleType, data: bytes, how
         assert_fits(request, made)
     again = fill(request, fake.fake_filler())
     assert [one.midi for one in again.fills] == [one.midi for one in result.fills]
+
+
+def test_an_accompaniment_has_a_track_of_its_own(fake: ModuleType) -> None:
+    """Behind those of the file; every note of the melody stays to the tick, those of the other track go."""
+    notes = [(tick, bytes([0x90, 72, 80 if tick % 480 == 0 else 0])) for tick in range(0, 4800, 240)]
+    tracks = [[(0, b"\xff\x03Flute"), *notes], [(0, b"\xff\x03Bass"), (0, b"\x90\x28\x50"), (480, b"\x90\x28\x00")]]
+    request = ask_accompaniment(write_file(480, tracks), hand="left", track="flute", seed=1)
+    made = fill(request, fake.fake_filler()).fills[0]
+    before, after = Song.read(request.data), Song.read(made.midi)
+    assert after.track_names() == ["Flute", "Bass", "Accompaniment"] and made.notes
+    mine = after.keys.track == 0
+    assert after.events.tick[after.keys.down[mine]].tolist() == before.events.tick[before.keys.down[1:]].tolist()
+    assert set(after.keys.track.tolist()) == {0, 2} and (after.keys.pitch[~mine] < 65).all()
