@@ -1,6 +1,8 @@
 """The named endpoints of the page's API, for `gradio_client` and every other program.
 
     make      a piece, or several; reports how far it is, then gives the takes
+    fill      a passage of a piece written anew, in several versions if asked for
+    accompany what is played, with an accompaniment
     remake    a take exactly once more
     read      what is in a MIDI file, or in an opening
     sound     a MIDI file as WAV, FLAC, OGG or MP3
@@ -33,6 +35,7 @@ from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import SoundRequest
 from musicgen.app.web.sound.service import SoundService, check_form
+from musicgen.app.web.ticket import Event
 
 LOG = logging.getLogger("musicgen")
 
@@ -81,29 +84,33 @@ def with_sampling(endpoint: Callable[..., AsyncIterator[Any]]) -> Callable[..., 
 def add_endpoints(service: Service) -> None:
     """Add the endpoints to the page that is being built."""
     sound = [_continue_sound(service.sounds)] if service.sounds is not None else []
-    for endpoint in (*_that_make(service), *_that_answer(service), *sound):
+    for endpoint in (*_that_make(service), _fill(service), _accompany(service), *_that_answer(service), *sound):
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def _that_make(service: Service) -> list[Callable[..., Any]]:
-    async def run(body: dict[str, Any], client: str) -> AsyncIterator[dict[str, Any]]:
-        takes: list[dict[str, Any]] = []
-        with clear_messages():
-            events = service.make(body, client)
-            try:
-                async for event in events:
-                    if event["event"] == "waiting":
-                        yield {"state": "waiting", "place": event["place"], "takes": []}
-                    elif event["event"] == "notes":
-                        yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
-                    elif event["event"] == "take":
-                        takes.append({name: event[name] for name in ("take", "midi", "recipe", "notes", "tokens")})
-                    elif event["event"] == "error":
-                        raise gr.Error(event["message"], print_exception=False)
-            finally:
-                await events.aclose()  # type: ignore[attr-defined]
-        yield {"state": "finished", "takes": sorted(takes, key=lambda take: take["take"])}
+MADE = ("take", "midi", "recipe", "notes", "tokens")
 
+
+async def takes_of(events: AsyncIterator[Event]) -> AsyncIterator[dict[str, Any]]:
+    """How far the takes are, from their events, then the takes."""
+    takes: list[dict[str, Any]] = []
+    with clear_messages():
+        try:
+            async for event in events:
+                if event["event"] == "waiting":
+                    yield {"state": "waiting", "place": event["place"], "takes": []}
+                elif event["event"] == "notes":
+                    yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
+                elif event["event"] == "take":
+                    takes.append({name: event[name] for name in MADE if name in event})
+                elif event["event"] == "error":
+                    raise gr.Error(event["message"], print_exception=False)
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+    yield {"state": "finished", "takes": sorted(takes, key=lambda take: take["take"])}
+
+
+def _that_make(service: Service) -> list[Callable[..., Any]]:
     @with_sampling
     async def make(
         request: gr.Request,
@@ -129,15 +136,86 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
         with clear_messages():
             part = {"prime": _source(prime), "from": prime_from, "to": prime_to}
         body = {**part, "takes": takes, "seed": seed, "apart": apart, "settings": settings}
-        async for state in run(body, _caller(request)):
+        async for state in takes_of(service.make(body, _caller(request))):
             yield state
 
     async def remake(request: gr.Request, recipe: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Make a take exactly once more from the `recipe` that came with it."""
-        async for state in run({"recipe": recipe}, _caller(request)):
+        async for state in takes_of(service.make({"recipe": recipe}, _caller(request))):
             yield state
 
     return [make, remake]
+
+
+def _fill(service: Service) -> Callable[..., Any]:
+    @with_sampling
+    async def fill(
+        request: gr.Request,
+        piece: str,
+        start: float,
+        stop: float,
+        pitches: list[int] | None = None,
+        hand: str | None = None,
+        keep_track: str | None = None,
+        amount: float = 1.0,
+        pedal: str | None = None,
+        takes: int = 1,
+        seed: int | None = None,
+        latents: int | None = None,
+        context: int | None = None,
+        *,
+        style: str = ANY,
+        **sampling: float | None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Write a passage anew. piece: the name of an opening, or a MIDI file in base64. start, stop: seconds.
+        pitches: [lowest, highest], the others stay. hand: left or right. keep_track: the name of a track that stays.
+        amount: the share that is new, 0 to 1. pedal: keep or new. Gives takes with the whole piece as `midi`
+        (base64)."""
+        settings = {"latents": latents, "context": context, "style": style, **sampling}
+        with clear_messages():
+            body: dict[str, Any] = {
+                "piece": _source(piece),
+                "start": start,
+                "stop": stop,
+                "pitches": pitches,
+                "hand": hand,
+            }
+        body |= {"keep_track": keep_track, "amount": amount, "pedal": pedal}
+        body |= {"takes": takes, "seed": seed, "settings": settings}
+        async for state in takes_of(service.fill(body, _caller(request))):
+            yield state
+
+    return fill
+
+
+def _accompany(service: Service) -> Callable[..., Any]:
+    @with_sampling
+    async def accompany(
+        request: gr.Request,
+        piece: str,
+        hand: str | None = None,
+        track: str | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+        takes: int = 1,
+        seed: int | None = None,
+        latents: int | None = None,
+        context: int | None = None,
+        *,
+        style: str = ANY,
+        **sampling: float | None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Accompany what is played; every note of it stays. piece: the name of an opening, or a MIDI file in base64.
+        hand: the one that is written, left or right; none for both. track: of a file with several, the one that is
+        accompanied. start, stop: seconds between which it is. Gives takes as `fill` does."""
+        settings = {"latents": latents, "context": context, "style": style, **sampling}
+        with clear_messages():
+            body: dict[str, Any] = {"piece": _source(piece), "hand": hand, "track": track, "start": start, "stop": stop}
+        body |= {"takes": takes, "seed": seed, "settings": settings}
+        async for state in takes_of(service.accompany(body, _caller(request))):
+            yield state
+
+    return accompany
 
 
 def _that_answer(service: Service) -> list[Callable[..., Any]]:

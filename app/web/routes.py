@@ -104,6 +104,8 @@ class Notes:
             Route("/health", self.health),
             Route("/samples/{pitch:int}.mp3", self.sample),
             Route("/make", self.make, methods=["POST"]),
+            Route("/fill", self.fill, methods=["POST"]),
+            Route("/accompany", self.accompany, methods=["POST"]),
             Route("/stop", self.stop, methods=["POST"]),
             Route("/read", self.read, methods=["POST"]),
             Route("/surprise", self.surprise, methods=["POST"]),
@@ -130,6 +132,14 @@ class Notes:
     @guarded
     async def make(self, request: Request) -> Response:
         return await _stream(self.service.make(await self._body(request), _client(request)))
+
+    @guarded
+    async def fill(self, request: Request) -> Response:
+        return await _stream(self.service.fill(await self._body(request), _client(request)))
+
+    @guarded
+    async def accompany(self, request: Request) -> Response:
+        return await _stream(self.service.accompany(await self._body(request), _client(request)))
 
     @guarded
     async def stop(self, request: Request) -> Response:

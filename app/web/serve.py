@@ -104,6 +104,8 @@ def serve(
     from musicgen.app.styles import styles_of
     from musicgen.app.web.credits import credit
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.fills.maker import FillMaker
+    from musicgen.app.web.maker import Maker
     from musicgen.app.web.notes.maker import NoteMaker
     from musicgen.app.web.notes.quality import quality_of
     from musicgen.app.web.notes.surprise import Scorer
@@ -118,7 +120,8 @@ def serve(
     sound = sound_weights(audio_checkpoint, codec)
     notes = NoteMaker(lambda: open_model(released), limits)
     sound_maker = SoundMaker(sound, limits) if sound is not None else None
-    scheduler = Scheduler([notes] if sound_maker is None else [notes, sound_maker], limits)
+    makers: list[Maker] = [notes, FillMaker(notes, limits), *([sound_maker] if sound_maker is not None else [])]
+    scheduler = Scheduler(makers, limits)
     origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
     credits = [credit(weights) for weights in (released, *([sound.released] if sound is not None else []))]
     service = Service(

@@ -8,14 +8,19 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from musicgen.app import provenance, roll
 from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.fill_request import open_song
 from musicgen.app.generate import Model
 from musicgen.app.provenance import Provenance
 from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
+from musicgen.app.web.fills.maker import can_fill
+from musicgen.app.web.fills.request import FillAsked, parse_accompaniment, parse_fill, wants_fill
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
 from musicgen.app.web.notes.maker import NoteMaker
@@ -93,11 +98,34 @@ class Service:
         Whoever stops reading gives the place back.  Raises MusicgenError before the first event if it cannot be done.
         """
         model = await self.model()
+        if wants_fill(body):
+            async for event in self.fill(body, client):
+                yield event
+            return
         dials = Dials(model.latents, model.context)
         request = await self._parsing.run(parse_request, body, dials, model.sha256, self.limits)
         told(request.settings.style, model.styles, model.name)  # refused before anybody waits for it
         request = dataclasses.replace(request, index=await self._compared_with(request))
         async for event in self.scheduler.events(request, client):
+            yield event
+
+    async def fill(self, body: object, client: str) -> AsyncIterator[Event]:
+        """The events of a passage that is written anew (see `fills.request` and `FillBatch`), as `make`."""
+        async for event in self._fills(parse_fill, body, client):
+            yield event
+
+    async def accompany(self, body: object, client: str) -> AsyncIterator[Event]:
+        """The events of an accompaniment, as `fill`."""
+        async for event in self._fills(parse_accompaniment, body, client):
+            yield event
+
+    async def _fills(self, parse: Callable[..., FillAsked], body: object, client: str) -> AsyncIterator[Event]:
+        model = await self.model()
+        if not can_fill(model):
+            raise EnvironmentProblem(f"the weights {model.name} have not learnt to fill gaps: piano has")
+        asked = await self._parsing.run(parse, body, Dials(model.latents, model.context), model.sha256, self.limits)
+        told(asked.wish.settings.style, model.styles, model.name)
+        async for event in self.scheduler.events(asked, client):
             yield event
 
     async def _compared_with(self, request: GenerateRequest) -> Index | None:
@@ -118,7 +146,7 @@ class Service:
     def _read(self, source: object) -> dict[str, Any]:
         performance, _ = parse_prime(source, self.limits)
         remarks: tuple[str, ...] = ()
-        made = None
+        made, data = None, None
         if isinstance(source, dict) and "midi" in source:
             data = decode_midi(source["midi"], self.limits)
             remarks = parse_midi(data, self.limits)[1]
@@ -126,6 +154,7 @@ class Service:
         prime_seconds = made["facts"]["join_seconds"] if made else 0.0
         music = take.music(performance, prime_seconds)
         about = {"music": music, "remarks": list(remarks), "notes": len(performance), "seconds": music["seconds"]}
+        about["tracks"] = _tracks(data) if data is not None else []
         return about | ({"recipe": made} if made else {})
 
     async def sound(self, midi: object, form: str) -> bytes:
@@ -183,6 +212,7 @@ class Service:
             speeds = self.notes.speeds
             about["costs"] = {name: describe_preset(pair, speeds, self.quality) for name, pair in dials.presets.items()}
             about["measured"] = speeds is not None
+            about["fills"] = can_fill(model)
         return about
 
     async def _performance(self, midi: object) -> tuple[Performance, Sequence[str]]:
@@ -200,6 +230,14 @@ def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> by
     picture = roll.draw(performance, prime_notes=provenance.prime_notes(events), width=width, height=420)
     label = provenance.summary_in(events)
     return roll.svg(picture, label) if form == "svg" else roll.png(picture, description=label)
+
+
+def _tracks(data: bytes) -> list[dict[str, Any]]:
+    """The tracks of a file that have a name and notes: what could be accompanied."""
+    song = open_song(data, "this file")
+    names = song.track_names()
+    tracks = [(names[number], int((song.keys.track == number).sum())) for number in np.unique(song.keys.track).tolist()]
+    return [{"name": name, "notes": notes} for name, notes in tracks if name]
 
 
 def _recipe(data: bytes) -> dict[str, Any] | None:

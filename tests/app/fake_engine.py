@@ -22,6 +22,7 @@ from musicgen.app import generate
 from musicgen.app import novelty as apart
 from musicgen.app.join import sounding
 from musicgen.data_prep import BOS, VOCABULARY, VOCABULARY_2
+from musicgen.data_prep.rules.fills import Fills
 from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, STYLES, TIME_SHIFT, VELOCITY
 
 
@@ -45,6 +46,8 @@ class FakeEngine:
         copies: int = 1,
         told: Sequence[int] = (),
     ) -> Iterator[np.ndarray]:
+        if isinstance(rules, Fills):
+            yield from FakeFiller().start(primes, rules=rules, seed=seed, copies=copies)
         assert all(prime.dtype == np.int16 and prime[0] == BOS for prime in primes)
         self.asked = {"primes": primes, "latents": latents, "context": context, "sampling": sampling, "seed": seed}
         self.asked["told"] = told

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from musicgen.data_prep.evaluation.memorisation_index import Index
 
 FIELDS = (*COMMON, "apart", "recipe")
-FACTS_FLOATS = ("join_seconds", "ended")
+FACTS_FLOATS = ("join_seconds", "ended", "asked")
+FILL_FLOATS = ("start", "stop", "amount")
 SETTINGS_FLOATS = tuple(control.name for control in CONTROLS if control.kind is float)
 
 
@@ -89,13 +90,8 @@ def parse_request(body: object, dials: Dials, sha256: str, limits: Limits) -> Ge
 
 def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> GenerateRequest:
     """The request that makes a take exactly once more, from its facts and its packed prime.  Raises BadInput."""
-    facts = Provenance.from_dict(_floats(recipe.get("facts")))
+    facts = parse_facts(recipe, sha256)
     settings = facts.settings
-    if facts.checkpoint_sha256 != sha256:
-        raise BadInput(
-            f"this take was made with other weights ({facts.checkpoint}, {facts.checkpoint_sha256[:12]}): only they"
-            " can make it again"
-        )
     if settings.seconds > limits.seconds or settings.num_samples > limits.rows:
         raise BadInput("this take is longer, or of a larger batch, than is made here: use musicgen replay")
     dials.checked(settings.latents, settings.context)
@@ -113,23 +109,38 @@ def parse_recipe(recipe: Plain, dials: Dials, sha256: str, limits: Limits) -> Ge
     return GenerateRequest(settings, prime, 1, facts.seed, again, compared, trimmed=facts.trimmed)
 
 
+def parse_facts(recipe: Plain, sha256: str) -> Provenance:
+    """How a take was made.  Raises BadInput unless it was with the weights of this SHA-256."""
+    facts = Provenance.from_dict(_floats(recipe.get("facts")))
+    if facts.checkpoint_sha256 != sha256:
+        raise BadInput(
+            f"this take was made with other weights ({facts.checkpoint}, {facts.checkpoint_sha256[:12]}): only they"
+            " can make it again"
+        )
+    return facts
+
+
 def parse_prime(source: object, limits: Limits) -> tuple[Performance, str]:
     """The music of a request's prime, and the SHA-256 of its MIDI file.  Raises BadInput."""
-    source = plain_object("the prime", source)
+    data = parse_source("prime", source, limits)
+    return parse_midi(data, limits)[0], hashlib.sha256(data).hexdigest()
+
+
+def parse_source(name: str, source: object, limits: Limits) -> bytes:
+    """The MIDI file of a request's music, which is called so: "prime".  Raises BadInput."""
+    source = plain_object(f"the {name}", source)
     if len(source) != 1:
-        raise BadInput("a prime is one of shipped, midi and music")
+        raise BadInput(f"a {name} is one of shipped, midi and music")
     ((kind, value),) = source.items()
     if kind == "shipped":
         if value not in bundled_primes():
             raise BadInput(f"there is no opening {str(value)[:40]!r} here: choose one of {', '.join(bundled_primes())}")
-        data = (FOLDER / f"{value}.mid").read_bytes()
-    elif kind == "midi":
-        data = decode_midi(value, limits)
-    elif kind == "music":
-        data = write_midi(parse_music(value, limits), None)
-    else:
-        raise BadInput(f"a prime is one of shipped, midi and music, not {str(kind)[:40]!r}")
-    return parse_midi(data, limits)[0], hashlib.sha256(data).hexdigest()
+        return (FOLDER / f"{value}.mid").read_bytes()
+    if kind == "midi":
+        return decode_midi(value, limits)
+    if kind == "music":
+        return write_midi(parse_music(value, limits), None)
+    raise BadInput(f"a {name} is one of shipped, midi and music, not {str(kind)[:40]!r}")
 
 
 def decode_midi(text: object, limits: Limits) -> bytes:
@@ -205,7 +216,9 @@ def _floats(facts: object) -> object:
     """Facts that have been through JavaScript, which writes 5.0 as 5, with their fractional numbers as such again."""
     if not isinstance(facts, Mapping) or not isinstance(facts.get("settings"), Mapping):
         return facts
-    return {**_as_float(facts, FACTS_FLOATS), "settings": _as_float(facts["settings"], SETTINGS_FLOATS)}
+    floats = {**_as_float(facts, FACTS_FLOATS), "settings": _as_float(facts["settings"], SETTINGS_FLOATS)}
+    fill = facts.get("fill")
+    return {**floats, "fill": _as_float(fill, FILL_FLOATS)} if isinstance(fill, Mapping) else floats
 
 
 def _as_float(values: Plain, names: Sequence[str]) -> dict[str, Any]:

@@ -69,7 +69,8 @@ async function copy(address) {
 /** The row of buttons for one take. */
 export function downloads(take, { failed, told }) {
   const { midi, facts } = take.settings;
-  const name = `musicgen-${take.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-seed-${facts.seed}`;
+  const name = `musicgen-${take.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}${facts ? `-seed-${facts.seed}` : ""}`;
+  const kinds = facts ? KINDS : KINDS.filter(([, kind]) => kind !== "json"); // a person's own piece has no recipe
   const busy = (button, work) => async () => {
     button.disabled = true;
     const label = button.textContent;
@@ -87,7 +88,7 @@ export function downloads(take, { failed, told }) {
     button.addEventListener("click", busy(button, work));
     return button;
   };
-  const files = KINDS.map(([label, kind, title]) => plain(label, title, async () => save(await file(kind, midi), `${name}.${kind}`)));
+  const files = kinds.map(([label, kind, title]) => plain(label, title, async () => save(await file(kind, midi), `${name}.${kind}`)));
   const link = plain("Copy link", "a link that makes exactly this take again", async () => {
     const address = linkTo(midi);
     const copied = copy(address);
@@ -96,5 +97,5 @@ export function downloads(take, { failed, told }) {
     location.hash = hash;
     return told("The link is in the address bar now.");
   });
-  return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, link);
+  return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, ...(facts ? [link] : []));
 }

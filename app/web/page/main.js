@@ -5,6 +5,7 @@ import { Takes } from "../player/takes.js";
 import { calm, make, watchTheme } from "../player/theme.js";
 import { PrimeSource } from "./prime_source.js";
 import { downloads, linked } from "./download.js";
+import { Passages } from "./passages.js";
 import { Run } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
 import { TakesList } from "./takes_list.js";
@@ -15,6 +16,13 @@ const STORE = "musicgen-takes";
 /**
  * The values of the controls by name: see layout.py. Start and opening say where to begin.
  * @typedef {{start: string, opening: string} & Record<string, any>} Values
+ */
+
+/**
+ * Where a take comes from: the take it continues, and from which second; or the take it has a passage of anew, or in its place
+ * a piece that is not on the list yet. What is found on the way: whether it `edits`, and `remarks` on what has come.
+ * @typedef {{parent?: number, branched_at?: number | null, original?: {name: string, music: object, piece: any},
+ *            edits?: boolean, remarks?: string[]}} Family
  */
 
 class Page extends Tab {
@@ -37,6 +45,14 @@ class Page extends Tab {
       retried: () => this.forgive(),
       recipe: (recipe) => this.remake(recipe),
     });
+    this.passages = new Passages(this.rollPlayer, {
+      store: () => this.store,
+      shown: () => (this.showing === null ? this.primeSource.shown : { id: this.showing }),
+      choose: (id, keep) => this.choose(id, keep),
+      make: (path, body, family) => this.edit(path, body, family),
+      failed: (error) => this.fail(error),
+    });
+    this.downloads.before(this.passages.element);
     this.takesList = new TakesList(place("mg-shelf"), {
       choose: (id) => this.choose(id),
       play: (id) => this.choose(id) ?? this.rollPlayer.play(),
@@ -72,6 +88,7 @@ class Page extends Tab {
   learned(about) {
     this.about = about;
     this.primeSource.largest = about.limits.upload_bytes;
+    this.passages.learned(about);
   }
 
   /** A setting in the table of the dials. */
@@ -137,12 +154,25 @@ class Page extends Tab {
     place("mg-message").scrollIntoView({ block: "nearest" }); // at once: whoever presses again would end a glide half way
   }
 
+  /** Write a passage of what is shown anew, or accompany it: `path` of the server. */
+  async edit(path, body, family) {
+    try {
+      const { settings, takes, seed } = this.settings(this.values);
+      const { seconds: _, end: __, latents, context, ...chosen } = settings; // a passage has its own length
+      if (this.apart(this.values)) Object.assign(chosen, { latents, context }); // else as many as it needs
+      await this.perform({ ...body, settings: chosen, takes, ...(seed === undefined ? {} : { seed }) }, family, path);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   /** Make a take exactly once more. */
   remake(recipe) {
     return this.perform({ recipe, settings: { seconds: recipe.facts.settings?.seconds } }, {});
   }
 
-  async perform(request, { parent = null, branched_at = null }) {
+  /** @param {any} request @param {Family} family @param {string} path of the server */
+  async perform(request, family, path = "make") {
     if (this.run) return this.tell("A take is being made: press Stop first, or wait for it.");
     // A sound may only begin in the click itself: the browser would keep it off otherwise.
     this.rollPlayer.sound.resume();
@@ -152,12 +182,15 @@ class Page extends Tab {
     this.started(new Run(this.rollPlayer, seconds));
     const made = []; // names: by the end a take may have been removed
     try {
-      for await (const event of events(sent, this.aborter.signal)) this.#hear(event, made, { parent, branched_at });
-      if (!this.alert.textContent) this.tell(this.summary(made)); // what went wrong on the way stays to be read
+      for await (const event of events(sent, this.aborter.signal, path)) this.#hear(event, made, family);
+      const remarks = (family.remarks ?? []).map((remark) => ` ${remark}, which is rare in real music.`).join("");
+      if (!this.alert.textContent) this.tell(this.summary(made) + remarks); // what went wrong on the way stays to be read
     } catch (error) {
       this.fail(error);
     }
     this.run.over();
+    // A passage of which nothing came leaves the piece as it was.
+    if (family.edits && this.showing === null && this.store.has(family.parent)) this.choose(family.parent, true);
     this.ended();
   }
 
@@ -165,11 +198,12 @@ class Page extends Tab {
     const { run } = this;
     if (event.event === "waiting") this.queued(event);
     else if (event.event === "begin") {
+      if (event.music?.region) this.#keepOriginal(event, family);
       this.primeSource.hidden();
       this.selected = this.showing = null;
       this.downloads.replaceChildren();
       run.begin(event);
-      this.tell("Making music. It plays as soon as it can.");
+      this.tell(`${family.edits ? "Writing it anew" : "Making music"}. It plays as soon as it can.`);
       this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
       this.draw();
     } else if (event.event === "notes") {
@@ -182,6 +216,7 @@ class Page extends Tab {
     } else if (event.event === "take") {
       const id = this.#keepTake(event, family);
       if (id !== null) made.push(this.store.get(id).name);
+      if (id !== null && event.unusual?.length) family.remarks = [...(family.remarks ?? []), `${this.store.get(id).name} has ${event.unusual.join(" and ")}`];
       const shown = run.finish(event.take, id, this.stopped);
       if (shown) this.#finished(id, event.music);
       this.draw();
@@ -194,7 +229,17 @@ class Page extends Tab {
     this.rollPlayer.show(music, { keep: true });
   }
 
-  #keepTake(event, { parent, branched_at }) {
+  /** The piece before an edit stands on the list beside what comes of it. */
+  #keepOriginal({ midi }, family) {
+    family.edits = true;
+    if (family.parent !== undefined) return;
+    const { name, music, piece } = family.original;
+    const settings = { midi: midi ?? piece.midi, facts: null };
+    const known = this.store.list().find((take) => take.parent === null && take.settings.midi === settings.midi);
+    family.parent = known?.id ?? this.store.add({ music, settings, seed: 0, name });
+  }
+
+  #keepTake(event, { parent = null, branched_at = null }) {
     const { midi, recipe, music } = event;
     const known = parent !== null && this.store.has(parent) ? parent : null;
     try {
@@ -210,12 +255,13 @@ class Page extends Tab {
 
   // ---- takes
 
-  choose(id) {
+  /** Put a take on the stage. `keep`: position and view stay, as it is a version of what is there. */
+  choose(id, keep = false) {
     if (this.showing === id) return;
     this.run?.unsee();
     this.primeSource.hidden();
     this.selected = this.showing = id;
-    this.rollPlayer.show(this.store.get(id).music);
+    this.rollPlayer.show(this.store.get(id).music, { keep });
     this.draw();
   }
 
@@ -253,6 +299,7 @@ class Page extends Tab {
 
   draw() {
     this.takesList.draw(this.store, this.selected, this.run);
+    this.passages.draw();
     if (this.selected === null) return this.downloads.replaceChildren();
     const take = this.store.get(this.selected);
     const id = this.selected;

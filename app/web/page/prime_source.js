@@ -68,6 +68,12 @@ export class PrimeSource {
     this.rollPlayer.selectable = false;
   }
 
+  /** What is on the roll, as it would be edited: all of it, whatever part would be continued. Null if it is no beginning. */
+  get shown() {
+    const beginning = this.known.get(this.showing);
+    return beginning ? { piece: beginning.prime, name: beginning.name, music: beginning.music, tracks: beginning.tracks ?? [] } : null;
+  }
+
   /** The part of a request that says what is continued. */
   async request() {
     if (this.kind === "nothing") return {};
@@ -105,7 +111,8 @@ export class PrimeSource {
     try {
       told = await json("read", { prime });
       if (overtaken()) return null;
-      this.known.set(kind, { prime, music: { ...told.music, prime_seconds: told.music.seconds }, name, from: 0, to: null });
+      const music = { ...told.music, prime_seconds: told.music.seconds };
+      this.known.set(kind, { prime, music, tracks: told.tracks, name, from: 0, to: null });
     } catch (error) {
       if (overtaken()) return null;
       this.tell.failed(error);
@@ -169,7 +176,7 @@ export class PrimeSource {
       const { music } = detail;
       if (!music?.notes.length) return;
       const whole = { ...music, prime_seconds: music.seconds };
-      this.known.set("keys", { prime: { music }, music: whole, name: "what you played", from: 0, to: null });
+      this.known.set("keys", { prime: { music }, music: whole, name: "What you played", from: 0, to: null });
       this.show();
     });
   }

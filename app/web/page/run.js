@@ -2,6 +2,10 @@
 
 /** @import { RollPlayer } from "../player/roll_player.js" */
 
+// A passage is heard from so many seconds before it while it is made: the fewer, the longer its first notes take to come, so
+// that they sound within two seconds of the press.
+const BEFORE = { most: 1, least: 0.3, within: 1.7 };
+
 /** Music of a take that grows. */
 class Growing {
   constructor(number, prime, expected) {
@@ -15,8 +19,13 @@ class Growing {
   /** Nothing of it is known yet. */
   clear() {
     this.notes = new Map(); // a held note is told again when it ends
-    this.seconds = this.prime.prime_seconds ?? 0;
+    this.seconds = this.known;
     this.rate = null;
+  }
+
+  /** Seconds up to which everything was there before. */
+  get known() {
+    return this.prime.known_seconds ?? this.prime.prime_seconds ?? 0;
   }
 
   add({ notes, seconds, rate }) {
@@ -29,12 +38,13 @@ class Growing {
   music() {
     const known = new Map((this.prime.notes ?? []).map((note) => [`${note[0]} ${note[2]}`, note]));
     for (const [key, note] of this.notes) known.set(key, note);
-    return { ...this.prime, notes: [...known.values()], seconds: this.seconds, expected_seconds: this.expected };
+    const { region, seconds } = this.prime;
+    const passage = region ? { seconds, known_seconds: this.seconds, play_from: Math.max(0, region.from - BEFORE.most) } : { seconds: this.seconds };
+    return { ...this.prime, notes: [...known.values()], expected_seconds: this.expected, ...passage };
   }
 
   get share() {
-    const before = this.prime.prime_seconds ?? 0;
-    return Math.min(1, (this.seconds - before) / Math.max(0.01, this.expected - before));
+    return Math.min(1, (this.seconds - this.known) / Math.max(0.01, this.expected - this.known));
   }
 }
 
@@ -45,6 +55,7 @@ export class Run {
     this.seconds = seconds;
     this.takes = new Map();
     this.seen = 1;
+    this.asked = performance.now();
     this.name = null; // by which the server stops it
     this.place = null;
     this.begun = false;
@@ -55,7 +66,7 @@ export class Run {
     this.begun = true;
     this.name = name;
     const prime = music ?? { notes: [], pedal: [], prime_seconds: 0, seconds: 0 };
-    const expected = (prime.prime_seconds ?? 0) + this.seconds;
+    const expected = prime.expected_seconds ?? (prime.prime_seconds ?? 0) + this.seconds;
     for (let number = 1; number <= takes; number++) this.takes.set(number, new Growing(number, prime, expected));
     this.see(1);
   }
@@ -67,7 +78,7 @@ export class Run {
     this.seen = number;
     this.live = true;
     this.rollPlayer.selectable = false;
-    this.rollPlayer.begin({ ...take.music(), label: `Take ${number}` });
+    this.rollPlayer.begin({ ...take.music(), label: `Take ${number}` }, { keep: Boolean(take.prime.region) });
     if (take.rate !== null) this.rollPlayer.append({ notes: [], seconds: take.seconds, rate: take.rate });
   }
 
@@ -78,8 +89,19 @@ export class Run {
 
   grow(event) {
     const take = this.takes.get(event.take);
+    const first = take.rate === null && take.prime.region;
     take.add(event);
-    if (this.live && this.seen === event.take) this.rollPlayer.append(event);
+    if (!this.live || this.seen !== event.take) return;
+    if (first) this.#approach(take.prime.region.from);
+    this.rollPlayer.append(event);
+  }
+
+  /** The first of a passage is there: play from as long before it as there is time for, unless a person went elsewhere. */
+  #approach(from) {
+    const { most, least, within } = BEFORE;
+    const waited = (performance.now() - this.asked) / 1000;
+    const before = Math.max(least, Math.min(most, within - waited));
+    if (Math.abs(this.rollPlayer.position - Math.max(0, from - most)) < 0.01) this.rollPlayer.seek(Math.max(0, from - before));
   }
 
   /** What was told of a take is void: it begins anew. */

@@ -133,6 +133,11 @@ export class Tab {
     return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
   }
 
+  /** Whether latents or context are chosen apart from the preset. @param {Record<string, any>} values */
+  apart({ latents = OWN, context = OWN }) {
+    return latents !== OWN || context !== OWN;
+  }
+
   /** The part of a request that says its seed: none if the dial is empty. */
   seed(value) {
     const text = String(value ?? "").trim();

@@ -1,6 +1,7 @@
 // The takes on the page: side by side in the group they were made in, each with what can be done with it.
 
 import { clock } from "../player/music.js";
+import { moment } from "../player/region.js";
 import { make } from "../player/theme.js";
 import { palette } from "../player/palette.js";
 
@@ -28,9 +29,9 @@ function thumbnail(music, dark) {
   const low = Math.min(...pitches) - 2;
   const row = canvas.height / (Math.max(...pitches) + 3 - low);
   const across = canvas.width / Math.max(music.seconds, 1);
-  for (const [onset, end, pitch, velocity] of music.notes) {
+  for (const [onset, end, pitch, velocity, , fresh] of music.notes) {
     const shade = Math.min(15, Math.floor(velocity / 8));
-    pen.fillStyle = (onset < music.prime_seconds - 1e-6 ? colours.old : colours.new)[shade];
+    pen.fillStyle = (fresh !== 1 && onset < music.prime_seconds - 1e-6 ? colours.old : colours.new)[shade];
     pen.fillRect(onset * across, canvas.height - (pitch - low + 1) * row, Math.max(2, ((end ?? onset) - onset) * across), Math.max(2, row));
   }
   return canvas;
@@ -64,7 +65,8 @@ export class TakesList {
     const groups = new Map();
     for (const take of takes) groups.set(take.parent, [...(groups.get(take.parent) ?? []), take]);
     for (const [parent, members] of [...groups].reverse()) {
-      const name = parent === null ? "Takes" : `After ${store.get(parent).name}`;
+      const edits = members.every(({ id }) => store.region(id));
+      const name = parent === null ? "Takes" : `${edits ? "Passages of" : "After"} ${store.get(parent).name}`;
       parts.push(this.#group(name, members.reverse().map((take) => this.#card(store, take, selected))));
     }
     const focused = /** @type {HTMLElement} */ (document.activeElement?.closest("[data-take]"))?.dataset.take;
@@ -119,7 +121,8 @@ export class TakesList {
       button("Branch", "Continue from the playhead", () => act.go(id, "playhead")),
       button("Remove", "Take it off this list; Undo brings it back", () => act.remove(id)),
     ];
-    const from = take.branched_at !== null ? `, from ${clock(take.branched_at)}` : "";
+    const region = store.region(id);
+    const from = region ? `, new at ${moment(region.from)}` : take.branched_at !== null ? `, from ${clock(take.branched_at)}` : "";
     const card = make(
       "li",
       { class: `mg-card${chosen ? " mg-chosen" : ""}`, "data-take": String(id), "aria-current": chosen ? "true" : null },

@@ -15,6 +15,8 @@ import pytest
 
 from musicgen.app.generate import Model
 from musicgen.app.web.dials import Dials
+from musicgen.app.web.fills.maker import FillMaker
+from musicgen.app.web.fills.request import FillAsked, parse_fill
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.request import GenerateRequest, parse_request
@@ -59,11 +61,14 @@ class Fixture:
         self.dials = Dials(model.latents, model.context)
         self.limits = limits
         self.notes = NoteMaker(lambda: model, limits)
-        self.scheduler = Scheduler([self.notes], limits)
+        self.scheduler = Scheduler([self.notes, FillMaker(self.notes, limits)], limits)
         assert self.scheduler.ready.wait(10)
 
     def request(self, **body: Any) -> GenerateRequest:
         return parse_request(body, self.dials, self.model.sha256, self.limits)
+
+    def passage(self, **body: Any) -> FillAsked:
+        return parse_fill({"piece": {"shipped": "bach"}, **body}, self.dials, self.model.sha256, self.limits)
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""Passages and accompaniments, as the scheduler has them made."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+from musicgen.app.bundled import FOLDER, bundled_primes
+from musicgen.app.fill import Filling, ask, ask_accompaniment
+from musicgen.app.generate import Model
+from musicgen.app.web.fills.batch import FillBatch
+from musicgen.app.web.fills.request import FillAsked
+from musicgen.app.web.limits import LIMITS, Limits
+from musicgen.app.web.notes.maker import NoteMaker
+from musicgen.app.web.ticket import Ticket
+
+LOG = logging.getLogger("musicgen")
+
+
+def can_fill(model: Model) -> bool:
+    """Whether the weights have learnt to fill gaps, as all of the vocabulary with styles have."""
+    return bool(model.styles)
+
+
+class FillMaker:
+    """Fills with the model that another maker has opened."""
+
+    kind = "fill"
+
+    def __init__(self, notes: NoteMaker, limits: Limits = LIMITS) -> None:
+        """notes: of the model."""
+        self.notes, self.limits = notes, limits
+
+    def open(self) -> None:
+        """Nothing: the model is that of notes."""
+
+    def batch_key(self, request: FillAsked) -> Hashable | None:
+        """All settings but those that each row has for itself.  A seed that somebody chose means a batch of its own."""
+        if request.seed is not None:
+            return None
+        return dataclasses.replace(request.wish.settings, num_samples=1, seconds=1.0)
+
+    def start(self, tickets: Sequence[Ticket[FillAsked]]) -> FillBatch:
+        """Begin a batch."""
+        return FillBatch(tickets, self.notes.opened, self.limits)
+
+    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
+        """Nothing: a passage is short."""
+        yield from ()
+
+    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
+        """What the first passage and the first accompaniment need."""
+        if not can_fill(self.notes.opened):
+            return
+        data = (FOLDER / f"{bundled_primes()[0]}.mid").read_bytes()
+        for asked in (ask(data, start=4.0, stop=8.0), ask_accompaniment(data)):
+            try:
+                Filling([asked], self.notes.opened).step()
+            except Exception:
+                LOG.exception("passages cannot be written here")
+            yield
