@@ -29,6 +29,8 @@ SESSION = "a session_hash is text of 1 to 100 letters"
 LONGEST_SESSION = 100
 LARGE = "continue_sound"  # the only function that takes recordings
 MANY = "many programs are calling at the moment: try again in a few seconds"
+HEARD_BY_MANY = "others listen to this call already"
+LISTENERS = 4  # to one session or call; clients have one, and another when a connection broke off
 DEEPEST = 64  # objects in objects; facts have four
 POLL = 0.5  # seconds
 
@@ -52,6 +54,9 @@ class Calls:
             await self._ask(scope, receive, send)
         elif scope.get("method") == "GET" and (heard := HEARD.fullmatch(path)):
             whose = heard[2] or (parse_qs(scope["query_string"].decode("latin-1")).get("session_hash") or [""])[0]
+            if self.listening[whose] >= LISTENERS:
+                await refuse(HEARD_BY_MANY, 429, scope, receive, send)
+                return
             self.listening[whose] += 1
             try:
                 await self.app(scope, receive, send)

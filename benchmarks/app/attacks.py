@@ -86,6 +86,32 @@ def slow_headers(target: Target) -> Tally:
     return idle(target, 300, b"GET / HTTP/1.1\r\nX: " + b"x" * 1000)
 
 
+def at_work(target: Target, count: int = 1100, seconds: float = 10.0) -> Tally:
+    """Connections whose request is at work all the time: half wait for a body, half listen to one long call."""
+    told: Tally = collections.Counter()
+    about = target.client.get("/gradio_api/info").json()["named_endpoints"]["/make"]["parameters"]
+    values = {one["parameter_name"]: one["parameter_default"] for one in about} | {"seconds": 300.0}
+    told[f"call: {target.join('make', list(values.values()), 'heard by many')}"] += 1
+    listen = f"GET /gradio_api/queue/data?session_hash=heard+by+many HTTP/1.1\r\nHost: {target.place.netloc}\r\n\r\n"
+    requests = target.head("/musicgen/make", 50_000, "application/json") + b"{", listen.encode()
+    sockets = []
+    for number in range(count):
+        with contextlib.suppress(OSError):
+            sockets.append(target.connect())
+            sockets[-1].sendall(requests[number % 2])
+    time.sleep(seconds)
+    for one in sockets:
+        one.settimeout(0.01)
+        try:
+            told[one.recv(100).split(b"\r\n")[0].decode() or "closed by the server"] += 1
+        except TimeoutError:
+            told["still waited for"] += 1
+        except OSError:
+            told["closed by the server"] += 1
+        one.close()
+    return told
+
+
 def slow_bodies(target: Target, count: int = 20) -> Tally:
     """Recordings that come a byte a second; meanwhile somebody else brings one."""
     told: Tally = collections.Counter()
@@ -206,6 +232,7 @@ ATTACKS: dict[str, Callable[[Target], Tally]] = {
         strangers,
         idle,
         slow_headers,
+        at_work,
         slow_bodies,
         large_calls,
         large_recordings,

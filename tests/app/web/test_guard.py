@@ -276,6 +276,25 @@ def test_a_long_call_that_nobody_waits_for_is_stopped(site: Any) -> None:
     site.until_idle(20)
 
 
+def test_few_listen_to_one_call(lines: Any, site: Any) -> None:
+    """Each listener is work for the server, and they are told nothing that one would not be told."""
+    with site.held():
+        parameters = site.ask("gradio_api/info").json["named_endpoints"]["/make"]["parameters"]
+        values = {one["parameter_name"]: one["parameter_default"] for one in parameters} | {"seconds": 60.0}
+        body = {"data": list(values.values()), "fn_index": function(site, "make"), "session_hash": "heard"}
+        assert call(site, "queue/join", body).status == 200
+        listeners = [lines() for _ in range(10)]
+        for line in listeners:
+            line.socket.sendall(
+                f"GET /gradio_api/queue/data?session_hash=heard HTTP/1.1\r\nHost: {line.host}\r\n\r\n".encode()
+            )
+        heads = sorted(line.socket.recv(12) for line in listeners)
+        assert heads == 4 * [b"HTTP/1.1 200"] + 6 * [b"HTTP/1.1 429"]
+        for line in listeners:
+            line.socket.close()
+    site.until_idle()
+
+
 def test_what_a_call_holds_is_checked(site: Any) -> None:
     """Whatever a program sends in the place of text, it gets a line."""
     for name, data in (
