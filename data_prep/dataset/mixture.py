@@ -1,8 +1,9 @@
 """Rows of training drawn from several corpora at once: plain windows of music, and windows with gaps (gaps.py).
 
 A row is i16[N + 1]; a token that is given and no target is written as ~token, which is negative.  Pieces are drawn in
-proportion to their notes within a corpus, corpora by their weights.  A window that reaches back beyond the beginning of
-its piece is filled with the ends of others, as in loader.py; a token for the corpus' style follows BOS in most rows.
+proportion to their notes within a corpus, corpora by their weights, which differ for the two kinds of row.  A window
+that reaches back beyond the beginning of its piece is filled with the ends of others, as in loader.py; a token for the
+corpus' style follows BOS in most rows.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ NOTES_BACK = 2_300  # of a window: a note is two tokens at the least
 class Music(Protocol):
     """The training pieces of one corpus, their notes end to end.
 
-    style: one of STYLES, if it is known.  weight: its share of what is drawn, beside those of others.  offsets:
-    i64[P+1], of each piece its first note and the one past its last.  mood: i64[P], from 1; 0 where none is told.
+    style: one of STYLES, if it is known.  weight, gap_weight: its share of plain rows, beside those of others, and of
+    rows with gaps.  offsets: i64[P+1], of each piece its first note and the one past its last.  mood: i64[P], from 1; 0
+    where none is told.  grid: whether onsets lie on one, which no jitter blurs.
     """
 
     @property
@@ -45,10 +47,16 @@ class Music(Protocol):
     def weight(self) -> float: ...
 
     @property
+    def gap_weight(self) -> float: ...
+
+    @property
     def offsets(self) -> np.ndarray: ...
 
     @property
     def mood(self) -> np.ndarray: ...
+
+    @property
+    def grid(self) -> bool: ...
 
     def cut(self, piece: int, first: int, past: int) -> tuple[Performance, np.ndarray]:
         """The notes [first, past) of the corpus, all of one piece; bool[n]: which of them a file calls melody."""
@@ -59,10 +67,13 @@ class Music(Protocol):
 class Corpus:
     """The training pieces of one corpus, end to end: onset and end f64[n] seconds, pitch and velocity u8[n], melody
     bool[n] (which notes a file itself calls melody; all false if it does not), offsets i64[P+1], mood i64[P] (0: none).
+
+    weight, gap_weight: of plain rows, and of rows with gaps.  grid: whether onsets lie on one, which no jitter blurs.
     """
 
     style: str
     weight: float
+    gap_weight: float
     onset: np.ndarray
     end: np.ndarray
     pitch: np.ndarray
@@ -70,6 +81,7 @@ class Corpus:
     melody: np.ndarray
     offsets: np.ndarray
     mood: np.ndarray
+    grid: bool = False
 
     def cut(self, piece: int, first: int, past: int) -> tuple[Performance, np.ndarray]:
         """See Music."""
@@ -86,15 +98,15 @@ class Mixing:
     BOS that begin with their style.  other: share of earlier pieces in a row that come from any corpus.
     """
 
-    style: float = 0.6
+    style: float = 0.8
     mood: float = 0.5
     told: float = 0.2
     other: float = 0.5
     kinds: tuple[tuple[str, float], ...] = (
         ("whole", 0.34),
-        ("band", 0.32),
-        ("melody_stays", 0.18),
-        ("bass_stays", 0.05),
+        ("band", 0.36),
+        ("melody_stays", 0.15),
+        ("bass_stays", 0.04),
         ("blind", 0.06),
         ("melody_goes", 0.05),
     )
@@ -113,7 +125,7 @@ class Slice:
         notes, melody = corpus.cut(piece, first, stop)
         shift = 0.0 if self.whole[0] else notes.onset[0]  # counted from the slice's first note
         notes = Performance(notes.onset - shift, notes.end - shift, notes.pitch, notes.velocity, NO_PEDAL)
-        changed = notes if rows.augmentation is None else augment(notes, rng, rows.augmentation)
+        changed = notes if rows.augmentation is None else augment(notes, rng, rows.augmentation_of(corpus))
         self.steps = in_steps(changed)
         # Augmentation may change the order of notes, and drop some: the note's place is good to within a few.
         self.note = min(note - first, len(self.steps.start) - 1)
@@ -128,8 +140,13 @@ class Rows:
         self, corpora: Sequence[Music], context: int, augmentation: Augmentation | None, mixing: Mixing = Mixing()
     ) -> None:
         self.corpora, self.context, self.augmentation, self.mixing = tuple(corpora), context, augmentation, mixing
-        weights = np.array([corpus.weight for corpus in corpora])
-        self.shares = weights / weights.sum()
+        weights = np.array([[corpus.weight, corpus.gap_weight] for corpus in corpora])
+        self.shares, self.gap_shares = (weights / weights.sum(axis=0)).T
+
+    def augmentation_of(self, corpus: Music) -> Augmentation:
+        """How a corpus is augmented."""
+        assert self.augmentation is not None
+        return dataclasses.replace(self.augmentation, jitter=0.0) if corpus.grid else self.augmentation
 
     def style_of(self, corpus: Music, piece: int, rng: np.random.Generator) -> list[int]:
         """The tokens that tell the style of a piece, or none."""
@@ -139,9 +156,9 @@ class Rows:
         told = mood and rng.random() < self.mixing.mood
         return [STYLE + STYLES.index(corpus.style), *([MOOD + mood - 1] if told else [])]
 
-    def draw(self, rng: np.random.Generator) -> tuple[Music, int]:
+    def draw(self, rng: np.random.Generator, *, gap: bool = False) -> tuple[Music, int]:
         """A corpus and one of its notes."""
-        corpus = self.corpora[int(rng.choice(len(self.corpora), p=self.shares))]
+        corpus = self.corpora[int(rng.choice(len(self.corpora), p=self.gap_shares if gap else self.shares))]
         return corpus, self.draw_from(corpus, rng)
 
     def plain(self, rng: np.random.Generator) -> np.ndarray:
@@ -175,12 +192,13 @@ class Rows:
         single = rng.random() < 0.5
         parts: list[np.ndarray] = []
         missing = self.context + 1
-        corpus, note = self.draw(rng)
+        corpus, note = self.draw(rng, gap=True)
         while missing > 400 or not parts:
             made = self.example(corpus, note, missing, single, rng)
             parts.append(np.where(made.given, ~made.tokens, made.tokens).astype(np.int16))
             missing -= len(parts[-1])
-            corpus, note = self.draw(rng) if rng.random() < self.mixing.other else (corpus, self.draw_from(corpus, rng))
+            other = rng.random() < self.mixing.other
+            corpus, note = self.draw(rng, gap=True) if other else (corpus, self.draw_from(corpus, rng))
             single = False
         return self.filled(parts, corpus, rng)[0]
 
@@ -269,6 +287,7 @@ class Sharded:
 
     def __init__(self, pieces: ShardSet, name: str, weight: float) -> None:
         self.pieces, self.style, self.weight = pieces, pieces.styles.get(name), weight
+        self.gap_weight, self.grid = weight, False
         self.numbers = [i for i in range(len(pieces)) if pieces.source(i) == name]
         self.offsets = np.concatenate([[0], np.cumsum(pieces.note_counts()[self.numbers])])
         moods = [EMOPIA.match(PurePosixPath(pieces.name(i)).name) for i in self.numbers]

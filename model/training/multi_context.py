@@ -70,9 +70,9 @@ def all_contexts(N: int, M: int) -> tuple[Slice, ...]:
 
 
 def with_gaps(N: int, M: int) -> tuple[Slice, ...]:
-    """A group of 24 rows for all settings, nine of them with gaps to fill.
+    """A group of 24 rows for all settings, eleven of them with gaps to fill.
 
-    What a fill is conditioned on is never dropped, nor is what stands before four of the seven plain rows at the full
+    What a fill is conditioned on is never dropped, nor is what stands before two of the five plain rows at the full
     setting: a model whose inputs were always dropped does not learn to look things up.
     """
     return (
@@ -81,8 +81,8 @@ def with_gaps(N: int, M: int) -> tuple[Slice, ...]:
         Slice(1, N, M, M // 4),
         Slice(3, N, M, M),
         Slice(1, M, M, M),
-        Slice(4, N, M, M, keep=1.0),
-        Slice(7, N, M, M, keep=1.0, gaps=True),
+        Slice(2, N, M, M, keep=1.0),
+        Slice(9, N, M, M, keep=1.0, gaps=True),
         Slice(1, N, M, M // 16, keep=1.0, gaps=True),
         Slice(1, N, M, M // 4, keep=1.0, gaps=True),
         Slice(1, N // 4, M // 4, M // 4),

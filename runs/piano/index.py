@@ -44,7 +44,9 @@ def read(path: str) -> Performance | None:
 
 def write_index(folder: Path, out: Path, workers: int) -> None:
     """Index the training pieces; some of the test pieces tell how long matches are by chance."""
-    paths, names, titles = zip(*names_of(folder, "train"), strict=True)
+    left_out = set(pack.LEFT_OUT.read_text().splitlines())
+    trained = (piece for piece in names_of(folder, "train") if piece[1] not in left_out)
+    paths, names, titles = zip(*trained, strict=True)
     tests = [path for path, *_ in names_of(folder, "test")][::EVERY]
     with Pool(workers) as pool:
         notes = pool.imap(read, paths, chunksize=8)

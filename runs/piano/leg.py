@@ -299,7 +299,7 @@ def main() -> None:
     augmentation, music = MILD if options.mild else STRONG, corpora.unpack(options.notes)
     calm = dataclasses.replace(augmentation, jitter=0.0)
     gaps = np.zeros(24, bool)
-    gaps[11:20] = True  # as model/training/multi_context.py lays out a deck; checked below
+    gaps[9:20] = True  # as model/training/multi_context.py lays out a deck; checked below
     fork = multiprocessing.get_context("fork")
     builder = fork.Process(target=build_scored, args=(options, corpora.learnt(music, 12)), daemon=True)
     builder.start()

@@ -69,7 +69,7 @@ def test_what_was_learnt_is_scored_as_it_was_played() -> None:
         pitch = np.repeat(np.arange(60, 64, dtype=np.uint8), 50)
         offsets = np.arange(0, 201, 50)
         velocity, melody, mood = np.full(200, 64, np.uint8), np.zeros(200, bool), np.zeros(4, int)
-        return Corpus(style, 1.0, onset, onset + 0.3, pitch, velocity, melody, offsets, mood)
+        return Corpus(style, 1.0, 1.0, onset, onset + 0.3, pitch, velocity, melody, offsets, mood)
 
     found = corpora.learnt([corpus(style) for style in corpora.STYLES.values()], 2)
     assert list(found) == [f"trained {name}" for name in corpora.STYLES]
