@@ -5,15 +5,15 @@
 #   TOY=1 runs/piano.sh         the same way with a toy, in minutes on a CPU
 #
 # Hardware   two NVIDIA H200 of one machine, 20 processor cores
-# Time       packing 2 minutes (two cores), training 27.5 minutes (17,072 steps of 93 ms)
-# Expected   nats a token, test, N = 4,096: MAESTRO 1.631 (1.596 at N = 16,384), PiJAMA 2.078, SUPRA 1.528, ASAP 1.594,
-#            EMOPIA 1.848, POP909 1.162
-# Recorded   checkpoints/LOG.md, section 15
+# Time       packing 2 minutes (two cores), training 24.5 minutes (14,992 steps of 94 ms)
+# Expected   nats a token, test, N = 4,096: MAESTRO 1.651 (1.624 at N = 16,384), PiJAMA 2.082, SUPRA 1.559, ASAP 1.614,
+#            EMOPIA 1.855, POP909 1.155
+# Recorded   checkpoints/LOG.md, section 16
 
 set -eu
 cd "$(dirname "$0")/.."
 run=${RUN:-run}
-options="--seconds 1645 --workers ${WORKERS:-22} --decay-from 0.45 --calm-from 0.7 --four-bits-from 0.88"
+options="--seconds 1470 --workers ${WORKERS:-22} --decay-from 0.45 --calm-from 0.7 --four-bits-from 0.88"
 if [ -n "${TOY:-}" ]; then
     CORPORA=$run/corpora
     options="--toy --seconds 10 --workers 1 --decay-from 0 --calm-from 0 --four-bits-from 0"

@@ -68,7 +68,7 @@ class Corpus:
     """The training pieces of one corpus, end to end: onset and end f64[n] seconds, pitch and velocity u8[n], melody
     bool[n] (which notes a file itself calls melody; all false if it does not), offsets i64[P+1], mood i64[P] (0: none).
 
-    weight, gap_weight: of plain rows, and of rows with gaps.  grid: whether onsets lie on one, which no jitter blurs.
+    The others as in Music.
     """
 
     style: str

@@ -1,10 +1,10 @@
-"""Training pieces that play what a held-out piece of MAESTRO plays -> left_out.txt, which pack.py heeds.
+"""Training pieces that play what a held-out piece plays -> left_out.txt, which pack.py heeds.
 
     python runs/piano/leaks.py CORPORA --out runs/piano/left_out.txt
 
-MAESTRO's own splits share no composition; those of the corpora beside it may hold another performance of one.  A piece
-is listed if two minutes of it share LENGTH notes with a held-out piece, in any transposition and tempo; a few are
-listed by chance.
+MAESTRO's own splits share no composition; those of the corpora beside it may hold another performance of one, and share
+some among themselves.  A piece is listed if two minutes of it share LENGTH notes with a held-out piece, in any
+transposition and tempo; a few are listed by chance.
 """
 
 from __future__ import annotations
@@ -21,15 +21,25 @@ from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
 from musicgen.data_prep.performance import cut
 
 LENGTH = 32
-SEARCHED = ("asap/", "supra/")  # of every third test piece the longest match was never with jazz or pop
-held: Index  # in every process
+CLASSICAL = ("asap", "supra")
+# In which training pieces the held-out ones of a corpus are sought: of every third test piece of MAESTRO, SUPRA and
+# ASAP the longest match was never with jazz or pop, and none of PiJAMA or POP909 had one.
+SEARCHED = {
+    "maestro": CLASSICAL,
+    "asap": ("maestro", *CLASSICAL),
+    "supra": ("maestro", *CLASSICAL),
+    "emopia": ("emopia",),
+}
+held: dict[str, Index]  # of each corpus, in every process
 
 
-def leaks(path: str) -> bool:
-    """Whether the file is one to leave out."""
-    notes = index.read(path)
+def leaks(path: str, corpus: str) -> bool:
+    """Whether the file, a training piece of the corpus, is one to leave out."""
+    sought = [pieces for name, pieces in held.items() if corpus in SEARCHED[name]]
+    notes = index.read(path) if sought else None
     starts = [] if notes is None else np.arange(0, notes.onset[-1], BACKGROUND_SECONDS)
-    matches = (longest_match(cut(notes, start, start + BACKGROUND_SECONDS), held) for start in starts)
+    parts = [cut(notes, start, start + BACKGROUND_SECONDS) for start in starts]
+    matches = (longest_match(part, pieces) for part in parts for pieces in sought)
     return any(match is not None and match.length >= LENGTH for match in matches)
 
 
@@ -41,12 +51,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     pieces = [piece for split in ("validation", "test") for piece in index.names_of(options.folder, split)]
-    tested = ((name, title, index.read(path)) for path, name, title in pieces if name.startswith("maestro/"))
-    held = build_index((name, title, notes) for name, title, notes in tested if notes is not None)
-    training = [piece for piece in index.names_of(options.folder, "train") if piece[1].startswith(SEARCHED)]
+    held = {}
+    for corpus in SEARCHED:
+        own = ((name, title, index.read(path)) for path, name, title in pieces if name.startswith(f"{corpus}/"))
+        held[corpus] = build_index((name, title, notes) for name, title, notes in own if notes is not None)
+    training = [(path, name) for path, name, _ in index.names_of(options.folder, "train")]
     with Pool(options.workers) as pool:
-        found = pool.map(leaks, [path for path, *_ in training], chunksize=4)
-    listed = sorted(name for (_, name, _), leak in zip(training, found, strict=True) if leak)
+        found = pool.starmap(leaks, [(path, name.split("/")[0]) for path, name in training], chunksize=4)
+    listed = sorted(name for (_, name), leak in zip(training, found, strict=True) if leak)
     options.out.write_text("".join(f"{name}\n" for name in listed))
     print(f"{options.out}: {len(listed)} of {len(training)} pieces")
 

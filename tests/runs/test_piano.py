@@ -106,8 +106,9 @@ def test_what_plays_a_held_out_piece_is_found_and_left_out(tmp_path: Path, monke
     from musicgen.data_prep.evaluation.memorisation_index import build_index
 
     bach, satie = (RUNS.parents[1] / "app" / "primes" / f"{name}.mid" for name in ("bach", "satie"))
-    monkeypatch.setattr(leaks, "held", build_index([("held", "", index.read(str(bach)))]), raising=False)
-    assert leaks.leaks(str(bach)) and not leaks.leaks(str(satie))
+    monkeypatch.setattr(leaks, "held", {"maestro": build_index([("held", "", index.read(str(bach)))])}, raising=False)
+    assert leaks.leaks(str(bach), "asap") and not leaks.leaks(str(satie), "asap")
+    assert not leaks.leaks(str(bach), "pop909"), "nobody looks there"
     place = tmp_path / "asap"
     place.mkdir()
     (place / "asap.csv").write_text("split,midi_filename\ntrain,bach.mid\ntrain,satie.mid\n")

@@ -104,7 +104,7 @@ def test_rows_with_gaps_hold_whole_examples(augmentation: Augmentation | None) -
     """The last example of a row is whole, and where nothing was augmented its notes are the corpus'."""
     rows, rng = Rows(CORPORA, N, augmentation, Mixing(longest=300)), np.random.default_rng(2)
     kinds = set()
-    for _ in range(60):
+    for _ in range(120):
         row = rows.gaps(rng)
         assert row.shape == (N + 1,) and row.dtype == np.int16
         tokens = np.where(row < 0, ~row, row)
