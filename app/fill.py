@@ -19,7 +19,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -161,7 +163,8 @@ class Row:
     def _all_written(self) -> Performance:
         if not self.tokens:
             return self.written
-        new = decode(np.array(self.tokens, np.int16))
+        rest = self.reader.rest() if self.stopped_at is not None else []  # what still sounds ends there
+        new = decode(np.array([*self.tokens, *rest], np.int16))
         return merge([self.written, shift_time(new, self.begins / STEPS_PER_SECOND)])
 
 
@@ -319,14 +322,14 @@ class Filling:
             self._begin()
         return found
 
-    def stop(self, number: int) -> None:
-        """Let a row end where it is; the rest of its region is as it was."""
+    def stop(self, number: int, step: int | None = None) -> None:
+        """Let a row end where it is, or at an earlier step of the song; the rest of its region is as it was."""
         row = self.rows[number]
         if not row.over:
-            row.stopped_at = row.step
+            row.stopped_at = row.step if step is None else step
 
-    def fill(self, number: int) -> Fill:
-        """The fill of a row that is over."""
+    def fill(self, number: int, facts: Mapping[str, Any] = MappingProxyType({})) -> Fill:
+        """The fill of a row that is over.  facts: of its provenance, in place of what they would be."""
         row = self.rows[number]
         request, song = row.request, self.songs[self.requests.index(row.request)]
         notes, upto = row.finished()
@@ -345,6 +348,7 @@ class Filling:
             asked=asked if made < asked else None,
             fill=to_facts(request, song),
         )
+        provenance = dataclasses.replace(provenance, **facts)
         midi = song_with(request, song, notes, upto, texts(provenance, pack_bytes(request.data)))
         columns = (notes.onset.tolist(), notes.end.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
         return Fill(read_midi(midi)[0], midi, tuple(Note(*values) for values in zip(*columns, strict=True)), provenance)

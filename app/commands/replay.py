@@ -34,15 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.app.bundled import find_prime
     from musicgen.app.generate import open_model
     from musicgen.app.progress import Progress
-    from musicgen.app.replay import prime_of, read_generated, replay
+    from musicgen.app.replay import prime_of, read_generated, replay, song_of
 
     generated = read_generated(find_prime(arguments.piece))
     provenance = generated.provenance
-    prime = prime_of(generated, Path(arguments.prime) if arguments.prime is not None else None)
+    given = Path(arguments.prime) if arguments.prime is not None else None
+    source = song_of(generated, given) if provenance.fill is not None else prime_of(generated, given)
     with Progress(provenance.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
         progress.note("loading the model ...")
         model = open_model(_weights(arguments.checkpoint, provenance))
-        data = replay(generated, prime, model, progress.update)
+        data = replay(generated, source, model, progress.update)
     same = data == generated.data
     if out is not None:
         write_bytes(out, data)

@@ -276,3 +276,7 @@ class FillReader:
                 found += [*_waits(self.step - self._told), token]
                 self._told = self.step
         return found
+
+    def rest(self) -> list[int]:
+        """The wait from what was read last up to the time reached."""
+        return _waits(self.step - self._told)

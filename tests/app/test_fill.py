@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.app import generate
+from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
-from musicgen.app.fill import Fill, FillRequest, ask, ask_accompaniment, fill
-from musicgen.app.fill_request import mask_of
+from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
+from musicgen.app.fill_request import canonical, mask_of
 from musicgen.app.piece import Note
+from musicgen.app.replay import read_generated, replay, song_of
 from musicgen.app.settings import Settings
-from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal, write_midi
+from musicgen.data_prep.dataset.gaps import AFTER, AHEAD
+from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.smf_writer import write_file
 from musicgen.data_prep.song import Song, performance_of
 
@@ -154,3 +165,95 @@ def test_an_accompaniment_has_a_track_of_its_own(fake: ModuleType) -> None:
     mine = after.keys.track == 0
     assert after.events.tick[after.keys.down[mine]].tolist() == before.events.tick[before.keys.down[1:]].tolist()
     assert set(after.keys.track.tolist()) == {0, 2} and (after.keys.pitch[~mine] < 65).all()
+
+
+BACH = (Path(__file__).parents[2] / "app/primes/bach.mid").read_bytes()
+
+
+@pytest.fixture
+def cli(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command with a model that fills."""
+    model = fake.fake_filler()
+    monkeypatch.setattr(generate, "open_weights", lambda checkpoint: None)
+    monkeypatch.setattr(generate, "open_model", lambda released: model)
+    return lambda *words: main([str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fill", "bach", "--from", "0:03", "--to", "8", "--num-samples", "2"],
+        ["fill", "bach", "--from", "3", "--to", "8", "--hand", "left", "--pedal", "new"],
+        ["vary", "bach", "--from", "3", "--to", "8", "--amount", "0.3"],
+        ["accompany", "bach", "--hand", "left"],
+    ],
+)
+def test_what_the_commands_write_is_replayed(
+    cli: Callable[..., int], tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(*words, "--out", tmp_path / "new.mid", "--seed", 5, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["seed"] == 5 and min(told["notes"]) > 0
+    for out in told["out"]:
+        assert cli("replay", out) == 0
+
+
+def test_an_amount_of_nothing_gives_the_passage_back(cli: Callable[..., int], tmp_path: Path) -> None:
+    assert cli("vary", "bach", "--from", 3, "--to", 8, "--amount", 0, "--out", tmp_path / "new.mid") == 0
+    assert canonical((tmp_path / "new.mid").read_bytes(), "new") == canonical(BACH, "bach")
+
+
+def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:
+    request = ask(BACH, start=2, stop=9, seed=2)
+    blocks = itertools.count()
+    made = fill(request, fake.fake_filler(), should_stop=lambda: next(blocks) == 3).fills[0]
+    assert made.provenance.asked == 7 and 0 < made.provenance.settings.seconds < 7
+    upto = request.region.start + made.provenance.settings.seconds
+    old, new = Song.read(request.data).keys, Song.read(made.midi).keys
+    assert np.array_equal(old.onset[old.onset >= upto], new.onset[new.onset >= upto])
+    (tmp_path / "new.mid").write_bytes(made.midi)
+    generated = read_generated(tmp_path / "new.mid")
+    assert replay(generated, song_of(generated, None), fake.fake_filler()) == made.midi
+
+
+def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> None:
+    melody = Performance(np.arange(90.0), np.arange(90.0) + 0.9, np.full(90, 72), np.full(90, 80), NO_PEDAL)
+    request = ask_accompaniment(write_midi(melody), hand="left", seed=1)
+    model = fake.fake_filler()
+    made = fill(request, model).fills[0]
+    old, new = Song.read(request.data).keys, Song.read(made.midi).keys
+    mine = new.track == new.track.max()
+    assert np.array_equal(old.onset, new.onset[~mine]) and np.array_equal(old.end, new.end[~mine])
+    assert len(model.engine.primes) > 2 and new.pitch[mine].max() < 72
+    assert {*np.floor(new.onset[mine] / 10).astype(int).tolist()} == set(range(9))
+    kinds = [[AHEAD in prime, AFTER in prime] for (prime,) in model.engine.primes]
+    assert kinds == [[True, False]] * len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fill", "bach", "--from", "900"], "is not in it"),
+        (["fill", "bach", "--from", "5", "--to", "5"], "--to must come after --from"),
+        (["fill", "bach", "--from", "soon"], "is no time"),
+        (["fill", "bach", "--pitches", "60-50"], "holds no key"),
+        (["fill", "bach", "--pitches", "low"], "not a whole number"),
+        (["fill", "bach", "--keep-track", "violin"], "no track of that name"),
+        (["fill", "bach", "--keep", "satie"], "no such MIDI file"),
+        (["fill", "nothing.mid"], "nothing.mid"),
+        (["fill", "bach", "--best-of", "2", "--num-samples", "3"], "--best-of must be"),
+        (["vary", "bach", "--amount", "2"], "--amount must be from 0 to 1"),
+        (["accompany", "bach", "--track", "alto"], "no track of that name"),
+    ],
+)
+def test_bad_input_is_one_line(
+    cli: Callable[..., int], tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(*words, "--out", tmp_path / "new.mid") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "new.mid").exists()
+
+
+def test_weights_that_have_not_learnt_to_fill_are_refused(fake: ModuleType) -> None:
+    with pytest.raises(BadInput, match="have not learnt to fill"):
+        Filling([ask(BACH, start=1, stop=2)], dataclasses.replace(fake.fake_filler(), styles=()))
