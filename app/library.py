@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen.app import fill as filling
 from musicgen.app import generate as generation
 from musicgen.app.audio.continuation import Sound, make_sounds
 from musicgen.app.audio.model import AudioModel, open_audio_model
@@ -20,7 +22,7 @@ from musicgen.app.evaluation.likelihood import Score, score
 from musicgen.app.generate import Request, to_pieces
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, make_prime, parse_midi, read_bytes, read_prime
-from musicgen.app.settings import Settings, check_seed, complaints
+from musicgen.app.settings import NAMES, Settings, check_seed, complaints
 from musicgen.data_prep import BOS, EOS, Performance, apply_pedal, encode, write_midi
 
 if TYPE_CHECKING:
@@ -142,12 +144,52 @@ class Model:
         opening = _prime(prime, chosen.prime_seconds) if prime is not None else None
         request = Request(chosen, opening, check_seed(seed) if seed is not None else None)
         if avoid_copies is None:
-            return to_pieces(generation.generate(request, self.opened, on_progress), opening)
+            return self._pieces(generation.generate(request, self.opened, on_progress), opening)
         from musicgen.app.evaluation.memorisation_report import open_index
         from musicgen.app.novelty import generate_avoiding_copies
 
         index = open_index(None, str(self.released.folder))
-        return to_pieces(generate_avoiding_copies(request, self.opened, index, avoid_copies, on_progress), opening)
+        return self._pieces(generate_avoiding_copies(request, self.opened, index, avoid_copies, on_progress), opening)
+
+    def _pieces(self, result: generation.Result, opening: Prime | None) -> list[Piece]:
+        return [dataclasses.replace(piece, filler=self.fill) for piece in to_pieces(result, opening)]
+
+    def fill(self, song: Music, start: float | None = None, stop: float | None = None, **how: Any) -> Piece:
+        """Write a passage of a song anew, so that it fits what is around it; all else stays as it is.
+
+        Args:
+            song: a MIDI file, the name of a bundled prime, notes, or another piece.
+            start, stop: seconds between which it is written anew; None for the song's beginning or end.
+            how: ``pitches`` (lowest, highest), ``hand`` "left" or "right", ``keep`` a MIDI file and ``keep_track`` a
+                name of what stays, ``amount`` of the notes that goes, ``pedal`` "keep" or "new", ``seed``; and fields
+                of `Settings`.  Of several samples the likeliest comes back.
+
+        Raises:
+            BadInput: the region or a setting cannot be used, or the weights have not learnt to fill.
+            EnvironmentProblem: neither engine can use this machine.
+        """
+        if how.get("keep") is not None:
+            how["keep"] = read_bytes(Path(how["keep"]))
+        return self._fill(filling.ask, song, start=start, stop=stop, **how)
+
+    def accompany(self, melody: Music, **how: Any) -> Piece:
+        """Write an accompaniment: as `fill`, but all notes of the melody stay, to the tick.
+
+        how: ``hand`` "left" or "right", ``track`` the name of the one that is accompanied, ``start``, ``stop``,
+            ``seed``, and fields of `Settings`.
+        """
+        return self._fill(filling.ask_accompaniment, melody, **how)
+
+    def _fill(self, ask: Callable[..., filling.FillRequest], song: Music, **how: Any) -> Piece:
+        settings = Settings.of(**{name: how.pop(name) for name in NAMES if name in how})
+        seed = how.pop("seed", None)
+        chosen = check_seed(seed) if seed is not None else generation.new_seed()
+        try:
+            request = ask(_file(song), settings=settings, seed=chosen, **how)
+        except TypeError as error:
+            raise BadInput(f"this is not known of a fill: {str(error).partition('() ')[2]}") from None
+        best = filling.fill(request, self.opened).fills[0]
+        return Piece(best.music, best.midi, best.provenance, self.fill)
 
     def score(
         self,
@@ -243,10 +285,17 @@ def _music(music: Music) -> Performance:
     return parse_midi(read_bytes(path), path)[0]
 
 
+def _file(music: Music) -> bytes:
+    """As a MIDI file."""
+    if isinstance(music, Performance):
+        return write_midi(music)
+    return music.midi if isinstance(music, Piece) else read_bytes(find_prime(str(music)))
+
+
 def _prime(music: Music, seconds: float | None) -> Prime:
     """The opening of a file by its own bytes, or of notes by those of the file they would be in."""
     if isinstance(music, str | Path):
         return read_prime(find_prime(str(music)), seconds)[0]
-    data = write_midi(_music(music), None) if isinstance(music, Performance) else music.midi
+    data = _file(music)
     performance, _ = parse_midi(data, Path("the prime"))
     return make_prime(performance, seconds, hashlib.sha256(data).hexdigest())

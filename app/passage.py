@@ -94,7 +94,7 @@ class Passage:
         """The notes before and behind a window as a model sees them, and whether these are all there are."""
         notes = [in_steps(part) for part in (self.notes, written)]
         columns = [np.concatenate(pair) for pair in zip(*notes, strict=True)]
-        order = np.lexsort((columns[2], columns[0]))
+        order = np.argsort(columns[0], kind="stable")  # within a step as they were
         first = max(0, int(np.searchsorted(columns[0][order], start)) - NOTES_AROUND)
         past = int(np.searchsorted(columns[0][order], stop)) + NOTES_AROUND
         chosen = order[first:past]

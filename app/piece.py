@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from musicgen.app import roll
-from musicgen.app.errors import EnvironmentProblem
+from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, PICTURE_SUFFIXES, check_output, write_bytes
 from musicgen.app.provenance import Provenance, summary_line
 from musicgen.app.render import render
@@ -33,11 +34,24 @@ class Piece:
     music: its notes and pedal, those of the prime first.
     midi: the bytes of its MIDI file, from which `musicgen replay` makes it again.
     provenance: how it was made: settings, seed, weights, backend.
+    filler: `Model.fill` of the model that made it.
     """
 
     music: Performance
     midi: bytes
     provenance: Provenance
+    filler: Callable[..., Piece] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def fill(self, start: float, stop: float, **how: Any) -> Piece:
+        """The piece with a passage written anew by the model that made it: see `Model.fill`.
+
+        start, stop: seconds.  how: such as ``pitches``, ``hand``, ``seed``.
+
+        Raises BadInput if the passage cannot be used, or the weights have not learnt to fill.
+        """
+        if self.filler is None:
+            raise BadInput("no model came with this piece: use fill of one that musicgen.load gives")
+        return self.filler(self, start, stop, **how)
 
     @property
     def notes(self) -> list[Note]:

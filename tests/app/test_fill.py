@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
 from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
 from musicgen.app.fill_request import canonical, mask_of
+from musicgen.app.library import Model
 from musicgen.app.piece import Note
 from musicgen.app.replay import read_generated, replay, song_of
 from musicgen.app.settings import Settings
@@ -257,3 +258,16 @@ def test_bad_input_is_one_line(
 def test_weights_that_have_not_learnt_to_fill_are_refused(fake: ModuleType) -> None:
     with pytest.raises(BadInput, match="have not learnt to fill"):
         Filling([ask(BACH, start=1, stop=2)], dataclasses.replace(fake.fake_filler(), styles=()))
+
+
+def test_a_piece_of_a_program_is_filled(fake: ModuleType, tmp_path: Path) -> None:
+    model = Model(SimpleNamespace(folder=tmp_path))  # type: ignore[arg-type]
+    model.__dict__["opened"] = fake.fake_filler()
+    piece = model.fill("bach", 3, 5, seed=1).fill(5, 8, pitches=(21, 59), seed=2)
+    assert piece.provenance.fill is not None and piece.provenance.fill["high"] == 59
+    both = model.accompany(piece, hand="left", seed=3)
+    assert len(both.notes) > len(piece.notes)
+    with pytest.raises(BadInput, match="unexpected keyword"):
+        model.fill("bach", 3, 5, feet="left")
+    with pytest.raises(BadInput, match="no model came"):
+        dataclasses.replace(piece, filler=None).fill(1, 2)
