@@ -20,7 +20,7 @@ RUNS = Path(__file__).parents[2] / "runs" / "piano"
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNS)
-    for name in ("state", "score", "scoring", "corpora", "pack", "index", "leaks"):
+    for name in ("state", "score", "scoring", "corpora", "pack", "index", "leaks", "music", "kinds"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -120,3 +120,36 @@ def test_what_plays_a_held_out_piece_is_found_and_left_out(tmp_path: Path, monke
     monkeypatch.setattr(pack, "Pool", ThreadPool)  # JAX runs in this process, which so is not to be forked
     (left,) = pack.pieces_of(tmp_path, "asap", 1)
     assert len(left.notes) == len(index.read(str(satie)) or [])
+
+
+def test_a_piece_begins_with_its_first_note_and_ends_at_its_length() -> None:
+    import music
+
+    from musicgen.data_prep.vocabulary import NOTE_ON, TIME_SHIFT, VELOCITY
+
+    struck, second, half = NOTE_ON + 60, TIME_SHIFT + 99, TIME_SHIFT + 49
+    row = np.array([second, VELOCITY + 9, struck, second, half, second, second], np.int16)
+    passed, begun = music.seconds_of(np.stack([row[:2], row[2:4]]), np.zeros(2, bool))
+    assert passed.tolist() == [0.0, 1.0] and begun.tolist() == [False, True]
+    assert music.trimmed(row, 2.0).tolist() == [VELOCITY + 9, struck, second, half, second]
+
+
+def test_kinds_of_music_are_told_apart() -> None:
+    """Those who play high and fast from those who play low and slowly."""
+    import kinds
+
+    from musicgen.data_prep.performance import NO_PEDAL, Performance
+
+    def piece(kind: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        onset = np.cumsum(rng.exponential(0.1 + 0.1 * kind, 300))
+        pitch = np.full(300, 80 - 10 * kind) + rng.integers(0, 8, 300)
+        return kinds.parts_of(Performance(onset, onset + 0.2, pitch, np.full(300, 64), NO_PEDAL))
+
+    labels = np.repeat(np.arange(len(kinds.KINDS)), 6)
+    ear = kinds.Ear([piece(kind, i) for i, kind in enumerate(labels)], labels.tolist())
+    assert ear.names([piece(1, 100), piece(1, 101), piece(4, 102)]) == {
+        **dict.fromkeys(kinds.KINDS, 0),
+        kinds.KINDS[1]: 2,
+        kinds.KINDS[4]: 1,
+    }
