@@ -343,7 +343,8 @@ def test_calls_that_fit_no_function_are_refused(site: Any) -> None:
         assert b"404" in site.ask(f"gradio_api/{path}").body
     event = call(site, "call/v2/read", {"prime": "bach"}).json["event_id"]
     assert b"event: complete" in site.ask(f"gradio_api/call/v2/read/{event}").body
-    assert (site.folder / "log").read_text() == before
+    told = (site.folder / "log").read_text().removeprefix(before)
+    assert not any(word in told for word in ("Traceback", "queue/join failed", "/call/"))
 
 
 def test_what_fails_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
