@@ -40,6 +40,13 @@ def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
         )
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the weights."""
+    parser.add_argument(
+        "--checkpoint", metavar="NAME|DIR", help="published weights by name, or a folder of weights (default: piano)"
+    )
+
+
 def number(text: str) -> float:
     """A finite number."""
     try:

@@ -36,7 +36,7 @@ def load(checkpoint: str | Path | None = None) -> Model:
     """Load and verify weights that write notes.
 
     Args:
-        checkpoint: released weights by name, such as "maestro-piano" or "maestro-tiny", or a folder of weights; None
+        checkpoint: released weights by name, such as "piano" or "maestro-tiny", or a folder of weights; None
             for the default ones.
 
     Raises:

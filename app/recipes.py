@@ -141,8 +141,8 @@ NOTES: dict[str, Recipe] = {
     # Neither timed nor scored.
     "small": Recipe(TrainConfig(PRESETS["small"], steps=5_000), MILD),
     # musicgen train --preset release --data shards --out run --workers 8
-    # checkpoints/maestro-piano: 13 minutes on an H200, 1.753 and 1.684; 1.722 and 1.646 scored with a context of 16,384
-    # (runs/maestro.sh).
+    # maestro-piano, the default weights of earlier versions: 13 minutes on an H200, 1.753 and 1.684; 1.722 and 1.646
+    # scored with a context of 16,384 (runs/maestro.sh).
     "release": Recipe(
         TrainConfig(
             PRESETS["release"],
@@ -197,7 +197,7 @@ NOTES: dict[str, Recipe] = {
         STRONG,
         later=((0.9, MILD),),
     ),
-    # musicgen train --preset fine-tune --start maestro-piano --data my-shards --out run
+    # musicgen train --preset fine-tune --start piano --data my-shards --out run
     # Half of `release`'s learning rates, as in the second run of piano-codes; the model's shape is that of --start.
     # 1,000 steps of 47 ms on an H200.  Not scored: that depends on the music.
     "fine-tune": Recipe(

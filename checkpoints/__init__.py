@@ -36,7 +36,8 @@ from musicgen.model.storage import dequantize
 
 FOLDER = Path(__file__).parent
 READS = 20  # at most, of weights that are being replaced
-DEFAULT = "maestro-piano"
+DEFAULT = "piano"
+FORMER = {"maestro-piano": "3d31579"}  # weights that no longer come with the package, and a commit that has them
 SUMS = "SHA256SUMS"
 CARD = "CARD.md"
 SHARD_BYTES = 16_000_000
@@ -99,6 +100,11 @@ def find(name_or_path: str | Path, shipped: Path | None = None, kind: str = "che
             continue
     known = ", ".join(names(shipped)) or "none here"
     asked = str(name_or_path)[:80]
+    if shipped is None and asked in FORMER:
+        raise UnknownCheckpointError(
+            f"{asked} came with earlier versions: in a full clone of the repository, git checkout {FORMER[asked]} --"
+            f" checkpoints/{asked} brings it back, and --checkpoint checkpoints/{asked} uses it"
+        )
     asked = asked if asked.isprintable() else repr(asked)
     raise UnknownCheckpointError(
         f"no {kind} {asked}: give one that comes with the package ({known}) or a folder with {SUMS} in it"

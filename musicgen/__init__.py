@@ -2,7 +2,7 @@
 
     import musicgen
 
-    model = musicgen.load("maestro-piano")
+    model = musicgen.load()
     piece = model.generate("prime.mid", seconds=30, seed=7)
     piece.save("new.mid")
 

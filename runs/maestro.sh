@@ -1,5 +1,5 @@
 #!/bin/sh
-# maestro-piano, from MAESTRO's archive to released weights.
+# maestro-piano, the default weights of earlier versions, from MAESTRO's archive to released weights.
 #
 #   runs/maestro.sh         everything goes into run/; started again, it goes on where it stopped
 #   TOY=1 runs/maestro.sh   the same way with a toy, in a minute on a CPU
@@ -7,7 +7,7 @@
 # Hardware   one NVIDIA H200
 # Time       prep 1 minute (two cores), training 13 minutes (14,000 steps of 47 ms)
 # Expected   nats a token, validation and test: 1.753 and 1.684 at N = 4,096, 1.722 and 1.646 at N = 16,384
-# Recorded   checkpoints/maestro-piano/CARD.md; checkpoints/LOG.md, sections 8 and 9
+# Recorded   checkpoints/LOG.md, sections 8 and 9
 
 . "$(dirname "$0")/archive.sh"
 preset=release context=16384

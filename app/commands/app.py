@@ -9,7 +9,7 @@ import sys
 import threading
 import webbrowser
 
-from musicgen.app.arguments import whole
+from musicgen.app.arguments import add_checkpoint, whole
 from musicgen.app.errors import BadInput, EnvironmentProblem
 
 PORT = 7860
@@ -25,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
     )
     add("--port", type=whole, default=PORT, help="port to listen on; 0 takes a free one (default: %(default)s)")
-    add(
-        "--checkpoint",
-        metavar="NAME",
-        help="published weights by name, or a folder of weights (default: maestro-piano)",
-    )
+    add_checkpoint(parser)
     add(
         "--audio-checkpoint", metavar="NAME", help="weights for the Audio tab, by name or folder (default: piano-codes)"
     )

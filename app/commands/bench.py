@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app.arguments import number, whole
+from musicgen.app.arguments import add_checkpoint, number, whole
 from musicgen.app.settings import FEWEST, Settings
 
 if TYPE_CHECKING:
@@ -26,11 +26,7 @@ LATENT_SHARES, CONTEXT_SHARES = (16, 4, 1), (4, 2, 1)  # 1/a of the model's own
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which weights, how long, how to print."""
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        metavar="NAME",
-        help="published weights by name, or a folder of weights (default: maestro-piano)",
-    )
+    add_checkpoint(parser)
     add("--latents", type=whole, metavar="M", help="measure only this setting (default: several)")
     add("--context", type=whole, metavar="N", help="measure only this setting (default: several)")
     add(

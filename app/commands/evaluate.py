@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from musicgen.app.arguments import whole
+from musicgen.app.arguments import add_checkpoint, whole
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
 from musicgen.app.progress import Progress, clock
@@ -40,11 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     memorisation_report.add_arguments(parser, source)
     add("--split", metavar="NAME", help="validation or test (with --data, or with --midi-dir and --csv)")
     add("--csv", metavar="FILE", help="which file of --midi-dir is in which split (default: the csv in that folder)")
-    add(
-        "--checkpoint",
-        metavar="NAME|DIR",
-        help="published weights by name, or a folder of weights (default: maestro-piano)",
-    )
+    add_checkpoint(parser)
     add("--latents", type=whole, metavar="M", help="number of latents (default: the model's own)")
     add(
         "--context",

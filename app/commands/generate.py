@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.arguments import add_flags
+from musicgen.app.arguments import add_checkpoint, add_flags
 from musicgen.app.commands import recording as recording_command
 from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
@@ -49,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write it as sound: .wav, .flac, .ogg or .mp3; with --out-dir the type alone",
     )
     add_flags(parser, *CONTROLS)
-    add(
-        "--checkpoint",
-        metavar="NAME",
-        help="published weights by name, or a folder of weights (default: maestro-piano)",
-    )
+    add_checkpoint(parser)
     add("--audio-model", action="store_true", help="use the audio model; an audio prime implies it")
     add("--codec", metavar="NAME", help="the codec of the audio model (default: piano)")
     add("--soundfont", metavar="FILE.sf2", help="the piano for --audio (default: the installed one)")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen.app.arguments import add_flags, number
+from musicgen.app.arguments import add_checkpoint, add_flags, number
 from musicgen.app.controls import SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
@@ -62,11 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         *SAMPLING,
         control("style"),
     )
-    add(
-        "--checkpoint",
-        metavar="NAME",
-        help="published weights by name, or a folder of weights (default: maestro-piano)",
-    )
+    add_checkpoint(parser)
     add("--quiet", action="store_true", help="no line for each turn")
 
 

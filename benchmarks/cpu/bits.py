@@ -3,10 +3,10 @@
     python benchmarks/cpu/bits.py --rounds 200
     python benchmarks/cpu/bits.py --rounds 200 --weights runs/piano-4 --weights runs/piano-8
 
-maestro-piano and a model of the second generation's shape (runs/piano/leg.py: 75.1 M parameters; random ones unless
---weights names folders), each in eight and in four bits.  One step at a time, in turns, caches filled to halfway
-between two refills.  One thread's time is that in which the processor was its own, so that other programs on the
-machine matter less; two threads wait for each other, and there the least time by the clock counts.  Writes bits.json.
+The default weights in eight and in four bits, or the folders of --weights.  One step at a time, in turns, caches filled
+to halfway between two refills.  One thread's time is that in which the processor was its own, so that other programs on
+the machine matter less; two threads wait for each other, and there the least time by the clock counts.  Writes
+bits.json.
 """
 
 from __future__ import annotations
@@ -24,29 +24,21 @@ import measure
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.data_prep.vocabulary import VOCABULARY_2
-from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.graph import shapes
 
 RESULT = Path(__file__).with_name("bits.json")
-PIANO = ModelConfig(vocab_size=VOCABULARY_2.size, width=896, heads=14, kv_heads=2, layers=5)  # as runs/piano/leg.py's
 PRIME, CARRIED = 2048, 512  # inputs and latents of a prime
 MORE = 20  # turns of two threads a round: they seldom have both cores for a whole step
 
 
 def made(folder: Path) -> list[str]:
     """The weights that are compared."""
-    rng = np.random.default_rng(0)
-    random = {
-        name: rng.normal(2.0 if name.endswith("_scale") else 0.0, shape[0] ** -0.5, shape).astype(np.float32)
-        for name, shape in sorted(shapes(PIANO).items())
-    }
     trained = checkpoints.load()
-    for bits in (8, 4):
-        for name, config, params in (("piano", PIANO, random), ("maestro-piano", trained.config, trained.params)):
-            checkpoints.release(folder / f"{name} {bits}", config, params, {}, {}, "# Rounded\n", bits)
-    return [str(folder / f"{name} {bits}") for name in ("maestro-piano", "piano") for bits in (8, 4)]
+    folders = {bits: folder / f"{trained.name} {bits}" for bits in (8, 4)}
+    for bits, out in folders.items():
+        checkpoints.release(out, trained.config, trained.params, {}, {}, "# Rounded\n", bits)
+    return [str(out) for out in folders.values()]
 
 
 def one_step(engine: OnnxEngine, rows: int) -> Callable[[], None]:

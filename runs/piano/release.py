@@ -1,7 +1,7 @@
 """Round weights to 8 or 4 bits (model/storage.py): a folder that `musicgen --checkpoint` loads.
 
     python runs/piano/release.py RUN/four --out checkpoints/piano --bits 4 --card CARD.md
-    python runs/piano/release.py maestro-piano --out four --bits 4
+    python runs/piano/release.py piano --out four --bits 4
 
 From what a leg leaves, with what RUN/log.jsonl tells of it, or from other released weights, whose card is kept unless
 another is given.  A leg that ended in four bits comes out as it was scored, but for tables and scales, in float16.

@@ -52,6 +52,18 @@ def described(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
+def test_a_piece_by_the_default_weights_of_earlier_versions(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which weights it wants, and how to get them."""
+    before = dataclasses.replace(sample.provenance, checkpoint="maestro-piano", prime_sha256=None)
+    (tmp_path / "old.mid").write_bytes(midi_file(dataclasses.replace(sample, provenance=before), None))
+    assert cli.main(["replay", str(tmp_path / "old.mid"), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "made with weights called maestro-piano" in said
+    assert "git checkout 3d31579 -- checkpoints/maestro-piano" in said and "--checkpoint" in said
+
+
 def test_the_line(sample: Sample) -> None:
     facts = dataclasses.asdict(sample.provenance)
     assert summary_line(facts) == LABEL == summary_in(texts(sample.provenance, None))

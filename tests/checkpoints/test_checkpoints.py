@@ -324,6 +324,13 @@ def test_unknown_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(known in str(caught.value) for known in checkpoints.names())
 
 
+@pytest.mark.parametrize("name", ["maestro-piano", checkpoints.Name("maestro-piano")])
+def test_weights_of_earlier_versions(name: str) -> None:
+    """Where they are now, in one line."""
+    with pytest.raises(UnknownCheckpointError, match=r"git checkout \w{7} -- checkpoints/maestro-piano brings it back"):
+        checkpoints.load(name)
+
+
 def test_a_folder_by_its_path(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative or absolute, as a string or a path."""
     monkeypatch.chdir(released.parent)

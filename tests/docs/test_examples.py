@@ -46,7 +46,7 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 def folder(fake: ModuleType, toy: ModuleType, loud: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A person's folder, with the files that the documents speak of, and models that cost nothing."""
     model = dataclasses.replace(fake.fake_model(), latents=2048, context=4096)
-    weights = SimpleNamespace(config=model, name="fake", sha256=model.sha256, folder=checkpoints.find("maestro-piano"))
+    weights = SimpleNamespace(config=model, name="fake", sha256=model.sha256, folder=checkpoints.find("piano"))
     load = generate.open_weights
 
     def open_weights(checkpoint: str | None) -> Any:

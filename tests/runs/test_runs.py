@@ -45,7 +45,7 @@ def started(*command: object, **settings: str) -> str:
 
 def test_there_is_one_for_each_of_the_released_weights() -> None:
     assert SCRIPTS == ["maestro-tiny.sh", "maestro.sh", "piano-codec.sh", "piano-codes.sh", "piano.sh"]
-    assert checkpoints.names() == ["maestro-piano", "maestro-tiny", "piano", "piano-codes"]
+    assert checkpoints.names() == ["maestro-tiny", "piano", "piano-codes"]
     assert checkpoints.names(codec_release.FOLDER) == ["piano"]
 
 

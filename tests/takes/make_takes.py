@@ -47,7 +47,7 @@ RECORDED, INPUTS = HERE / "recorded", HERE / "inputs"
 BACKEND = "MUSICGEN_BACKEND"
 ONNX, JAX = "onnxruntime", "jax"
 T = "--checkpoint maestro-tiny"
-P = "--checkpoint maestro-piano"
+P = "--checkpoint piano"
 LITTLE = "--latents 64 --context 512"
 SMALL = "--latents 32 --context 128"  # so little that it is read anew many times in a take
 
@@ -383,7 +383,7 @@ def _engine(engine: str) -> Iterator[None]:
 
 LIVE = [
     conversation("live-tiny", "maestro-tiny", 1, True, seconds=4.0, latents=128, context=512),
-    conversation("live-piano", "maestro-piano", 2, False, seconds=6.0, latents=32, context=128),
+    conversation("live-piano", "piano", 2, False, seconds=6.0, latents=32, context=128),
 ]
 
 
@@ -654,7 +654,7 @@ def canary() -> dict[str, Any]:
     bits["sound"] = f"{processors()} processors"
     for engine in (ONNX, JAX):
         with _engine(engine):
-            models = [code.open_model(code.open_weights(name)) for name in ("maestro-tiny", "maestro-piano")]
+            models = [code.open_model(code.open_weights(name)) for name in ("maestro-tiny", "piano")]
         asked = [(model, length, token) for model in models for length in (64, 301) for token in (2, 60, 300)]
         latents = "latents" if "latents" in inspect.signature(models[0].engine.nats).parameters else "read"  # once
         bits[engine] = [

@@ -139,8 +139,8 @@ def test_what_does_not_belong_together(toy: ModuleType, released: Path, tmp_path
     model, codec, other = (str(released / name) for name in ("model", "codec", "other"))
     with pytest.raises(BadInput, match="another codec than other"):
         open_audio_model(model, other)
-    with pytest.raises(BadInput, match="maestro-piano write MIDI"):
-        open_audio_model("maestro-piano", codec)
+    with pytest.raises(BadInput, match="piano write MIDI"):
+        open_audio_model("piano", codec)
     with pytest.raises(BadInput, match="no codec nowhere"):
         open_audio_model(model, "nowhere")
     with pytest.raises(BadInput, match="no checkpoint nowhere"):
