@@ -1,9 +1,6 @@
-"""What the page says about its presets' quality: from what `benchmarks/dials` has measured, or measured here.
+"""What the page says about its presets' quality, from what `benchmarks/dials` has measured.
 
-    python benchmarks/app/quality.py grid.jsonl > app/web/notes/quality.json
-    python benchmarks/app/quality.py piece.mid another.mid > app/web/notes/quality.json    # minutes of a CPU
-
-The second scores the presets of the default weights alone, on the first two minutes of each piece.
+python benchmarks/app/quality.py grid.jsonl > app/web/notes/quality.json
 """
 
 from __future__ import annotations
@@ -12,8 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-SECONDS = 120.0
 
 
 def quality(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -29,27 +24,6 @@ def quality(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return told
 
 
-def measured(pieces: list[Path]) -> dict[str, Any]:
-    """The same, of the default weights at the page's presets; the pieces are to be of MAESTRO's validation split."""
-    import musicgen
-    from musicgen.app.web.dials import Dials
-    from musicgen.data_prep import cut, read_midi
-
-    model = musicgen.load()
-    music = [cut(read_midi(path)[0], 0.0, SECONDS) for path in pieces]
-    rows = []
-    for latents, context in Dials(model.latents, model.context).preset_pairs:
-        nats = round(model.score(music, latents=latents, context=context).nats_per_token, 4)
-        rows.append({"latents": latents, "context": context, "nats_per_token": nats})
-        print(rows[-1], file=sys.stderr)
-    said = f"the first two minutes of {len(pieces)} pieces of MAESTRO's validation split"
-    return {model.sha256: {"pieces": said, "rows": rows}}
-
-
 if __name__ == "__main__":
-    given = [Path(name) for name in sys.argv[1:]]
-    if given[0].suffix == ".jsonl":
-        cells = [json.loads(line) for line in given[0].read_text(encoding="utf-8").splitlines() if line]
-        print(json.dumps(quality(cells), indent=1))
-    else:
-        print(json.dumps(measured(given), indent=1))
+    grid = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    print(json.dumps(quality([json.loads(line) for line in grid if line]), indent=1))
