@@ -38,6 +38,7 @@ from musicgen.app.fill_request import (
     passage_of,
     to_facts,
 )
+from musicgen.app.fill_score import Seam, nats_a_note, seam
 from musicgen.app.generate import Model, new_seed
 from musicgen.app.passage import Passage
 from musicgen.app.piece import Note
@@ -62,6 +63,7 @@ __all__ = [
     "Hand",
     "Pedal",
     "Region",
+    "Seam",
     "ask",
     "ask_accompaniment",
     "fill",
@@ -80,6 +82,9 @@ class Fill:
     music: the whole song with the fill in it, as it is read.
     midi: the bytes of its MIDI file, from which `musicgen replay` makes it again.
     notes: those of the fill alone, as they sound: (onset, end, pitch, velocity), seconds of the song.
+    seams: at the region's start and stop; None where there is no music on one side.
+    nats: a note of the region and of the three seconds behind it, as the model hears them after what is before: the
+        fewer, the likelier; None if it was not asked for.
     provenance: how it was made; its ``sample`` says which of the batch it is.
     """
 
@@ -87,12 +92,15 @@ class Fill:
     midi: bytes
     notes: tuple[Note, ...]
     provenance: Provenance
+    seams: tuple[Seam | None, Seam | None] = (None, None)
+    nats: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class FillResult:
-    """The fills of one request.
+    """The fills of one request; the likeliest first if that was asked for.
 
+    real_nats: as `Fill.nats`, of the passage that was there.
     seed: of the batch.  first_note_at: on the clock of `time.perf_counter`.
     """
 
@@ -101,6 +109,7 @@ class FillResult:
     seed: int
     first_note_at: float
     tokens_per_second: float
+    real_nats: float | None = None
 
 
 @dataclasses.dataclass
@@ -198,10 +207,12 @@ def fill(
     on_progress: Callable[[float], None] = lambda seconds: None,
     on_notes: Callable[[int, list[Note]], None] = lambda row, notes: None,
     should_stop: Callable[[], bool] = lambda: False,
+    score: bool = False,
 ) -> FillResult:
     """Make the fills of a request.
 
     Args:
+        score: whether to find out how likely each of them is.
         on_progress: called with 0 when the song has been read, then with the seconds of the region that all fills have.
         on_notes: called with a row and its notes as `Filling.step` gives them.
         should_stop: asked after each block; then the fills end where they are.
@@ -221,7 +232,7 @@ def fill(
                 raise KeyboardInterrupt
             for row in range(len(filling.rows)):
                 filling.stop(row)
-    return filling.result()
+    return filling.result(score=score)
 
 
 class Filling:
@@ -351,12 +362,20 @@ class Filling:
         provenance = dataclasses.replace(provenance, **facts)
         midi = song_with(request, song, notes, upto, texts(provenance, pack_bytes(request.data)))
         columns = (notes.onset.tolist(), notes.end.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
-        return Fill(read_midi(midi)[0], midi, tuple(Note(*values) for values in zip(*columns, strict=True)), provenance)
+        music, new = read_midi(midi)[0], tuple(Note(*values) for values in zip(*columns, strict=True))
+        return Fill(music, midi, new, provenance, (seam(music, request.region.start), seam(music, upto)))
 
-    def result(self, number: int = 0) -> FillResult:
-        """The fills of a request that is over."""
+    def result(self, number: int = 0, *, score: bool = False) -> FillResult:
+        """The fills of a request that is over; score: with their nats, a pass over each, and in order of these."""
         first = sum(request.settings.num_samples for request in self.requests[:number])
         request = self.requests[number]
         fills = tuple(self.fill(first + sample) for sample in range(request.settings.num_samples))
         rate = self.tokens / (time.perf_counter() - self.began)
-        return FillResult(fills, request, self.seed, self.first_note_at, rate)
+        if not score:
+            return FillResult(fills, request, self.seed, self.first_note_at, rate)
+        where = (request.region.start, request.region.stop)
+        nats = [nats_a_note(self.model.engine, one.music, *where) for one in fills]
+        scored = [dataclasses.replace(one, nats=value) for one, value in zip(fills, nats, strict=True)]
+        scored.sort(key=lambda one: math.inf if one.nats is None else one.nats)  # those without a note last
+        real = nats_a_note(self.model.engine, read_midi(request.data)[0], *where)
+        return FillResult(tuple(scored), request, self.seed, self.first_note_at, rate, real)

@@ -31,6 +31,7 @@ NO_LIMIT = 2**40  # more tokens than any row has
 # The share of the latents that is computed again when they are full.  Less costs quality right after it, more costs
 # time, since the next restart comes sooner: benchmarks/cpu has the curve.
 CARRIED = 0.25
+SCORED_IN = 256  # tokens: what is scored is so many, or twice or three times as many
 RESERVED = 1 / 8  # of the context, at least, is left free by a prefill, since few latents soon are full
 
 Array = TypeVar("Array")  # of the backend
@@ -181,6 +182,27 @@ class Engine(Generic[Array, Cache]):
         own = np.take_along_axis(rows, np.asarray(self.config.logit_of(chosen))[..., None], axis=-1)[..., 0]
         most = rows.max(axis=-1)
         return float(np.sum(np.log(np.sum(np.exp(rows - most[..., None]), axis=-1)) + most - own))
+
+    def logits_of_last(
+        self, tokens: Int[np.ndarray, "1 T"], start: Int[np.ndarray, " 1"], *, latents: int
+    ) -> Float[np.ndarray, "M V"]:
+        """Logits f32 after each of the last `latents` tokens of a row that begins at start."""
+        raise NotImplementedError
+
+    def nats_of_last(self, stream: Int[np.ndarray, " T"], count: int, ids: int | None = None) -> np.ndarray:
+        """Nats f32 [count] of each of the last tokens of a stream, knowing all before it.
+
+        ids: only the first so many can come; all unless given.  The rules are not asked.
+        """
+        row = np.concatenate([self.preamble, stream]).astype(np.int32)
+        length, latents = (-(-n // SCORED_IN) * SCORED_IN for n in (len(row) - 1, count))  # few shapes are compiled
+        tokens = np.full((1, length), PAD, np.int32)
+        tokens[0, length - len(row) + 1 :] = row[:-1]
+        start = np.array([length - len(row) + 1], np.int32)
+        logits = self.logits_of_last(tokens, start, latents=min(latents, len(row) - 1))[-count:, :ids]
+        most = logits.max(axis=-1, keepdims=True)
+        own = np.take_along_axis(logits, row[-count:, None].astype(np.int64), axis=-1)
+        return np.asarray((np.log(np.sum(np.exp(logits - most), axis=-1, keepdims=True)) + most - own)[:, 0])
 
     def start(
         self,

@@ -92,6 +92,7 @@ class JaxEngine(Engine[jax.Array, Cache]):
         self.compiled_restart = jax.jit(self._restart, static_argnames=("latents",), donate_argnames=("cache",))
         self.compiled_repeat = jax.jit(decoding.repeat_rows, static_argnames=("copies",))
         self.compiled_logits = jax.jit(self._logits)
+        self.compiled_last = jax.jit(self._last, static_argnames=("latents",))
         self.compiled_draw = jax.jit(self._draw, static_argnames=("rules",), donate_argnames=("cache",))
         # A GPU runs a loop whose length is known without asking the host after every token (benchmarks/decoding).
         self.compiled_block = jax.jit(self._draw, static_argnames=("rules", "count"), donate_argnames=("cache",))
@@ -105,6 +106,9 @@ class JaxEngine(Engine[jax.Array, Cache]):
         model = parameters.bind(self.config, params)
         x, cache = decoding.restart_latents(model, cache, latents=latents)
         return self.head.outputs(model, x), cache
+
+    def _last(self, params: Params, tokens: jax.Array, start: jax.Array, latents: int) -> jax.Array:
+        return parameters.bind(self.config, params)(tokens, latents=latents, start=start, dtype=self.dtype)[0]
 
     def _logits(self, params: Params, outputs: jax.Array, token: jax.Array) -> jax.Array:
         return self.head.logits(parameters.bind(self.config, params), outputs, token)
@@ -153,6 +157,12 @@ class JaxEngine(Engine[jax.Array, Cache]):
     def repeat_rows(self, outputs: jax.Array, cache: Cache, copies: int) -> tuple[jax.Array, Cache]:
         """See Engine."""
         return jnp.tile(outputs, (copies, 1)), self.compiled_repeat(cache, copies=copies)
+
+    def logits_of_last(
+        self, tokens: Int[np.ndarray, "1 T"], start: Int[np.ndarray, " 1"], *, latents: int
+    ) -> Float[np.ndarray, "M V"]:
+        """See Engine."""
+        return np.asarray(self.compiled_last(self.params, tokens, start, latents=latents), np.float32)
 
     def logits(self, outputs: Float[jax.Array, "B _"], token: Int[np.ndarray, " B *Q"]) -> Float[np.ndarray, "B *Q V"]:
         """See Engine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import sys
@@ -161,7 +162,8 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
         progress.note("loading the model ...")
         model = open_model(open_weights(arguments.checkpoint or WEIGHTS))
         progress.note("reading the song ...")
-        return fill(request, model, progress.update, should_stop=stop.asked)
+        several = request.settings.num_samples > 1
+        return fill(request, model, progress.update, should_stop=stop.asked, score=several or arguments.json)
 
 
 def _report(
@@ -184,6 +186,9 @@ def _report(
             "pedal": result.request.pedal,
             "removed": len(result.request.removed),
             "notes": [len(fill.notes) for fill in fills],
+            "nats_per_note": [fill.nats for fill in fills],
+            "nats_per_note_before": result.real_nats,
+            "seams": [[one and dataclasses.asdict(one) for one in fill.seams] for fill in fills],
             "wall_seconds": round(wall, 3),
             "tokens_per_second": round(result.tokens_per_second, 2),
             "first_note_seconds": round(result.first_note_at - began, 3) if notes else None,
@@ -200,6 +205,13 @@ def _report(
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )
+        for fill, out in zip(fills, outs, strict=True):
+            for border, one in zip(("begins", "ends"), fill.seams, strict=True):
+                if one is not None and one.unusual:
+                    print(
+                        f"musicgen: {out}: where the passage {border} there is {', '.join(one.unusual)}",
+                        file=sys.stderr,
+                    )
 
 
 def moment(text: str) -> float:

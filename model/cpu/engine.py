@@ -245,6 +245,13 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         cache.latent_inputs[:, :latents] = latent_inputs
         return found["outputs"].numpy()[:, -1], cache
 
+    def logits_of_last(
+        self, tokens: Int[np.ndarray, "1 T"], start: Int[np.ndarray, " 1"], *, latents: int
+    ) -> Float[np.ndarray, "M V"]:
+        """See Engine."""
+        outputs, _, own, _ = self.run_pass(tokens, start, latents)
+        return outputs[0, : own[0]]
+
     def logits(self, outputs: Float[np.ndarray, "B O"], token: Int[np.ndarray, " B *Q"]) -> Float[np.ndarray, "B *Q V"]:
         """See Engine."""
         return self.head.logits(outputs, token)

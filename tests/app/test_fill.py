@@ -195,6 +195,8 @@ def test_what_the_commands_write_is_replayed(
     assert cli(*words, "--out", tmp_path / "new.mid", "--seed", 5, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["seed"] == 5 and min(told["notes"]) > 0
+    assert told["nats_per_note"] == sorted(told["nats_per_note"]) and told["nats_per_note_before"] > 0
+    assert all(len(seams) == 2 for seams in told["seams"])
     for out in told["out"]:
         assert cli("replay", out) == 0
 
@@ -202,6 +204,17 @@ def test_what_the_commands_write_is_replayed(
 def test_an_amount_of_nothing_gives_the_passage_back(cli: Callable[..., int], tmp_path: Path) -> None:
     assert cli("vary", "bach", "--from", 3, "--to", 8, "--amount", 0, "--out", tmp_path / "new.mid") == 0
     assert canonical((tmp_path / "new.mid").read_bytes(), "new") == canonical(BACH, "bach")
+
+
+def test_the_likeliest_comes_first(cli: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fill", "bach", "--from", 3, "--to", 5, "--seed", 5, "--json", "--quiet", "--out"]
+    told = []
+    for number, more in enumerate((["--num-samples", 4], ["--best-of", 4])):
+        assert cli(*words, tmp_path / f"{number}.mid", *more) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert (tmp_path / "0-1.mid").read_bytes() == (tmp_path / "1.mid").read_bytes()
+    assert told[0]["nats_per_note"][0] == min(told[0]["nats_per_note"]) == told[1]["nats_per_note"][0]
+    assert len(set(told[0]["nats_per_note"])) > 1
 
 
 def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:
