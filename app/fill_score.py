@@ -11,8 +11,8 @@ from musicgen.data_prep.events import KINDS, Kind
 from musicgen.data_prep.vocabulary import VOCABULARY
 from musicgen.model.engine import Engine
 
-SEEN_BEFORE = 448  # tokens
-FOLLOWING = 128  # tokens after the region that count, three seconds
+SEEN_BEFORE = 256  # tokens
+FOLLOWING = 96  # tokens after the region that count, two or three seconds
 MOST = 1024  # tokens that are scored
 
 

@@ -31,7 +31,7 @@ NO_LIMIT = 2**40  # more tokens than any row has
 # The share of the latents that is computed again when they are full.  Less costs quality right after it, more costs
 # time, since the next restart comes sooner: benchmarks/cpu has the curve.
 CARRIED = 0.25
-SCORED_IN = 256  # tokens: what is scored is so many, or twice or three times as many
+SCORED_IN = 64  # tokens: what is scored is so many, or twice or three times as many ...
 RESERVED = 1 / 8  # of the context, at least, is left free by a prefill, since few latents soon are full
 
 Array = TypeVar("Array")  # of the backend

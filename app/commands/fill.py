@@ -208,10 +208,8 @@ def _report(
         for fill, out in zip(fills, outs, strict=True):
             for border, one in zip(("begins", "ends"), fill.seams, strict=True):
                 if one is not None and one.unusual:
-                    print(
-                        f"musicgen: {out}: where the passage {border} there is {', '.join(one.unusual)}",
-                        file=sys.stderr,
-                    )
+                    odd = ", ".join(one.unusual)
+                    print(f"musicgen: {out}: where the passage {border} there is {odd}", file=sys.stderr)
 
 
 def moment(text: str) -> float:

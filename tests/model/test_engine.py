@@ -333,6 +333,18 @@ def test_nats_of_a_token(one_by_one: Engine) -> None:
         assert one_by_one.nats(stream, token, latents=latents, context=context) == pytest.approx(expected, abs=1e-4)
 
 
+def test_nats_of_the_last_tokens(one_by_one: Engine) -> None:
+    """Each knows all tokens before it; over all ids, or over the first."""
+    stream = random_tokens(90)
+    rows = Reference(ONE_EACH, random_parameters(ONE_EACH))(stream[:-1], 64, free_inputs=0)[-20:]
+    for ids in (None, int(stream[-20:].max()) + 1):
+        logits = rows[:, :ids]
+        most = logits.max(axis=1)
+        own = logits[np.arange(20), stream[-20:]]
+        expected = np.log(np.exp(logits - most[:, None]).sum(axis=1)) + most - own
+        np.testing.assert_allclose(one_by_one.nats_of_last(stream, 20, ids), expected, atol=1e-4)
+
+
 def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:
     """Any integers will do, and the caller's array is not written to."""
     prime = random_tokens(6).astype(np.int64)
