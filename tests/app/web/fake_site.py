@@ -2,7 +2,7 @@
 
 python tests/app/web/fake_site.py PAUSE [FOLDER]: so many seconds pass before each block of tokens; with a folder that
 holds a model of sound and a codec there is an Audio tab, too.  As long as there is a file HOLD in the folder for
-temporary files, music made of notes gets no further than its first seconds.
+temporary files, music made of notes gets no further than its first seconds; a file SLOW makes it slow.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def fake_engine() -> ModuleType:
 
 
 HOLD = Path(tempfile.gettempdir()) / "hold"
+SLOW = Path(tempfile.gettempdir()) / "slow"
+SMALL_MACHINE = 0.15  # seconds before each block
 FREE = 20  # blocks that come in spite of it
 
 
@@ -57,7 +59,7 @@ class Paused:
 
     def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
         for block in self.engine.start(primes, **settings):
-            time.sleep(self.pause)
+            time.sleep(SMALL_MACHINE if SLOW.exists() else self.pause)
             yield block
 
 

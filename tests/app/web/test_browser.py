@@ -16,7 +16,7 @@ from musicgen.app.novelty import next_seed
 from musicgen.data_prep import read_midi, write_midi
 from musicgen.data_prep.midi import read_text
 
-from .serving import Site, serving
+from .serving import Site
 from .test_site import mutations
 
 pytestmark = pytest.mark.slow
@@ -55,11 +55,11 @@ COPIED = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def slow_site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site that makes music about as fast as a small machine."""
-    with serving(tmp_path_factory.mktemp("slow"), 0.15) as served:
-        yield served
+@pytest.fixture
+def slow_site(browser: Any, site: Site) -> Iterator[Site]:
+    """The site, which makes music about as fast as a small machine meanwhile."""
+    with site.slowed():
+        yield site
 
 
 class Visit:
