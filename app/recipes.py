@@ -27,7 +27,8 @@ class Recipe:
 
     later: (share of all steps, augmentation) that takes over at that point of the run.
     validation_pieces: how many of each corpus are scored at a checkpoint.  mixing: of rows with gaps and styles from
-    several corpora; None: plain windows.  shares: of the corpora in such rows, by the names of their folders.
+    several corpora; None: plain windows.  shares: of the corpora in such rows, by the names of their folders;
+    gap_shares: in those with gaps, if others.
     """
 
     train: TrainConfig
@@ -36,6 +37,7 @@ class Recipe:
     validation_pieces: int = 12
     mixing: Mixing | None = None
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gap_shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -157,12 +159,12 @@ NOTES: dict[str, Recipe] = {
     ),
     # musicgen train --preset piano --data shards --out run --workers 22
     # 75.1 M parameters, 40.3 MiB in four bits: wide, for the sake of GPUs, and shallow, for a CPU's caches of keys and
-    # values.  What runs/piano/leg.py trains by the clock: 27 minutes on two H200 (checkpoints/LOG.md, section 15).
+    # values.  What runs/piano/leg.py trains by the clock: 25 minutes on two H200 (checkpoints/LOG.md, section 16).
     "piano": Recipe(
         TrainConfig(
             ModelConfig(width=896, heads=14, kv_heads=2, layers=5),
             OptimizerConfig(learning_rate=4e-3, adam_learning_rate=4e-3, warmup_steps=300, decay=0.55),
-            steps=17_000,
+            steps=15_000,
             batch=48,
             dropout=0.2,
             token_dropout=0.03,
@@ -178,6 +180,14 @@ NOTES: dict[str, Recipe] = {
         shares={
             "maestro-v3.0.0": 0.36,
             "pijama": 0.36,
+            "supra": 0.09,
+            "asap": 0.08,
+            "emopia": 0.02,
+            "pop909": 0.09,
+        },
+        gap_shares={  # fills of PiJAMA were what fell short (section 15)
+            "maestro-v3.0.0": 0.28,
+            "pijama": 0.44,
             "supra": 0.09,
             "asap": 0.08,
             "emopia": 0.02,

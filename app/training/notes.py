@@ -107,14 +107,17 @@ def _rows(recipe: Recipe, job: Job) -> Batches:
     if settings.batch % groups.rows:
         raise BadInput(f"--batch {config.batch} is no multiple of {groups.rows} rows for each of {hosts} processes")
     shares = _shares(recipe, job, pieces)
-    told = ", ".join(f"{share:.1%} {name or job.data}" for name, share in shares.items())
+    told = ", ".join(f"{plain:.1%} {name or job.data}" for name, (plain, _) in shares.items())
     job.show(f"musicgen: rows of {told}", {})
     changes = (recipe.augmentation, recipe.changes())
     return mixed_batches(pieces, shares, groups.gaps, settings, *changes, recipe.mixing)
 
 
-def _shares(recipe: Recipe, job: Job, pieces: ShardSet) -> dict[str, float]:
-    """How much of the rows is of each corpus.  Raises BadInput if what is asked for names others, or not all."""
+def _shares(recipe: Recipe, job: Job, pieces: ShardSet) -> dict[str, tuple[float, float]]:
+    """How much of the plain rows, and of those with gaps, is of each corpus.
+
+    Raises BadInput if what is asked for names others, or not all.
+    """
     notes: dict[str, float] = {}
     for i, count in enumerate(pieces.note_counts().tolist()):
         notes[pieces.source(i)] = notes.get(pieces.source(i), 0) + count
@@ -122,9 +125,10 @@ def _shares(recipe: Recipe, job: Job, pieces: ShardSet) -> dict[str, float]:
         raise BadInput(f"{job.data} has no pieces in its split train: nothing to train on")
     if job.shares and job.shares.keys() != notes.keys():
         raise BadInput(f"--share names {', '.join(job.shares)}, but the corpora of {job.data} are {', '.join(notes)}")
-    known = job.shares or (recipe.shares if recipe.shares.keys() >= notes.keys() else notes)
-    total = sum(known[name] for name in notes)
-    return {name: known[name] / total for name in sorted(notes)}
+    plain = job.shares or (recipe.shares if recipe.shares.keys() >= notes.keys() else notes)
+    gaps = recipe.gap_shares if plain is recipe.shares and recipe.gap_shares else plain
+    of_plain, of_gaps = (sum(shares[name] for name in notes) for shares in (plain, gaps))
+    return {name: (plain[name] / of_plain, gaps[name] / of_gaps) for name in sorted(notes)}
 
 
 def _validation(recipe: Recipe, job: Job) -> dict[str, list[np.ndarray]]:

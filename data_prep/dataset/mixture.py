@@ -285,9 +285,10 @@ def written(part: Slice) -> np.ndarray:
 class Sharded:
     """The pieces of one corpus of a data set; see Music."""
 
-    def __init__(self, pieces: ShardSet, name: str, weight: float) -> None:
-        self.pieces, self.style, self.weight = pieces, pieces.styles.get(name), weight
-        self.gap_weight, self.grid = weight, False
+    def __init__(self, pieces: ShardSet, name: str, weight: float, gap_weight: float) -> None:
+        self.pieces, self.style = pieces, pieces.styles.get(name)
+        self.weight, self.gap_weight = weight, gap_weight
+        self.grid = self.style == "arrangement"  # written, not played
         self.numbers = [i for i in range(len(pieces)) if pieces.source(i) == name]
         self.offsets = np.concatenate([[0], np.cumsum(pieces.note_counts()[self.numbers])])
         moods = [EMOPIA.match(PurePosixPath(pieces.name(i)).name) for i in self.numbers]
@@ -323,7 +324,7 @@ class Mixture:
 
 def mixed_batches(
     pieces: ShardSet,
-    weights: Mapping[str, float],
+    weights: Mapping[str, tuple[float, float]],
     gaps: np.ndarray,
     settings: LoaderSettings,
     augmentation: Augmentation | None = None,
@@ -332,10 +333,11 @@ def mixed_batches(
 ) -> Batches:
     """Endless {"tokens": i16[batch, context + 1]} drawn from the corpora of a data set.
 
-    weights: of its corpora, by name.  gaps: bool[rows of a group], which of them hold gaps; a batch is whole groups.
+    weights: of its corpora, by name, for plain rows and for those with gaps.  gaps: bool[rows of a group], which of
+    them hold gaps; a batch is whole groups.
     The others as of `batches`.
     """
-    corpora = [Sharded(pieces, name, weight) for name, weight in weights.items()]
+    corpora = [Sharded(pieces, name, *each) for name, each in weights.items()]
 
     def drawn(augmentation: Augmentation | None) -> Mixture:
         return Mixture(Rows(corpora, settings.context, augmentation, mixing), gaps, settings.host_count)

@@ -27,7 +27,7 @@ from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, apply_pedal
 
 FOLDERS = {name: "maestro-v3.0.0" if name == "maestro" else name for name in corpora.STYLES}
-LEFT_OUT = Path(__file__).with_name("left_out.txt")  # leaks.py wrote it
+LEFT_OUT = Path(__file__).with_name("left_out.txt")  # what `musicgen duplicates` finds
 EVERY = {"maestro": 4, "pijama": 8, "supra": 1, "asap": 3, "emopia": 1, "pop909": 1}  # validation pieces taken
 LZMA = {"format": lzma.FORMAT_XZ, "filters": [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]}
 

@@ -37,7 +37,8 @@ def test_piano_is_what_was_released() -> None:
     released = checkpoints.load("piano").config
     assert RECIPES["piano"].train.model == released  # type: ignore[union-attr]
     assert recipe.train.batch % contexts_of(recipe.train).rows == 0
-    assert sum(recipe.shares.values()) == pytest.approx(1)
+    assert sum(recipe.shares.values()) == pytest.approx(1) == sum(recipe.gap_shares.values())
+    assert recipe.shares.keys() == recipe.gap_shares.keys()
 
 
 def test_later_is_counted_in_windows() -> None:

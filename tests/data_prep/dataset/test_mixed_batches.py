@@ -43,7 +43,7 @@ def drawn(batches: Batches, count: int) -> np.ndarray:
 
 
 def test_a_corpus_is_that_of_the_data_set(pieces: ShardSet) -> None:
-    clips = Sharded(pieces, "clips", 1.0)
+    clips = Sharded(pieces, "clips", 1.0, 1.0)
     assert clips.style == "pop" and sorted(clips.mood.tolist()) == [0, 1, 4]
     for number, piece in enumerate(clips.numbers):
         whole, first = pieces.notes(piece), int(clips.offsets[number])
@@ -57,7 +57,7 @@ def test_a_corpus_is_that_of_the_data_set(pieces: ShardSet) -> None:
 
 def test_rows_with_gaps_stand_where_the_model_wants_them(pieces: ShardSet) -> None:
     """On every host, and each host draws rows of its own."""
-    shares = {"jazz": 1.0, "clips": 1.0}
+    shares = {"jazz": (1.0, 1.0), "clips": (1.0, 1.0)}
     hosts = [
         drawn(mixed_batches(pieces, shares, GAPS, dataclasses.replace(SETTINGS, host_index=host, host_count=2)), 2)
         for host in range(2)
@@ -72,7 +72,7 @@ def test_shares_and_styles(pieces: ShardSet) -> None:
     """A corpus with no share does not come, and each is told by the style of its folder."""
     every = Mixing(style=1.0, mood=1.0, told=1.0)
     for name, other in (("jazz", "clips"), ("clips", "jazz")):
-        shares = {name: 1.0, other: 1e-9}
+        shares = {name: (1.0, 1.0), other: (1e-9, 1e-9)}
         rows = drawn(mixed_batches(pieces, shares, GAPS, SETTINGS, mixing=every), 2)
         tokens = np.where(rows < 0, ~rows, rows)
         styles = set(tokens[(tokens >= STYLE) & (tokens < MOOD)].tolist())
@@ -85,7 +85,9 @@ def test_going_on(pieces: ShardSet) -> None:
 
     def make(workers: int = 0) -> Batches:
         settings = dataclasses.replace(SETTINGS, workers=workers)
-        return mixed_batches(pieces, {"jazz": 1.0, "clips": 3.0}, GAPS, settings, Augmentation(), [(16, None)])
+        return mixed_batches(
+            pieces, {"jazz": (1.0, 2.0), "clips": (3.0, 1.0)}, GAPS, settings, Augmentation(), [(16, None)]
+        )
 
     whole = drawn(make(), 4)
     first = make()
@@ -95,6 +97,6 @@ def test_going_on(pieces: ShardSet) -> None:
     rest = drawn(second, 3)
     second.close()
     np.testing.assert_array_equal(rest, whole[1:])
-    plain = drawn(mixed_batches(pieces, {"jazz": 1.0, "clips": 3.0}, GAPS, SETTINGS), 4)
+    plain = drawn(mixed_batches(pieces, {"jazz": (1.0, 2.0), "clips": (3.0, 1.0)}, GAPS, SETTINGS), 4)
     np.testing.assert_array_equal(plain[2:], whole[2:])
     assert not np.array_equal(plain[:2], whole[:2])
