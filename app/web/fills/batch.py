@@ -48,6 +48,8 @@ class FillBatch:
         for ticket in tickets:
             self._begin(ticket)
         self.filling = Filling([ticket.request.wish for ticket in tickets], model, self.seed)
+        # Reading takes longer than the first seconds: counted in, it would keep the page from playing.
+        self.drawn_since = time.perf_counter()
 
     @property
     def over(self) -> bool:
@@ -101,7 +103,7 @@ class FillBatch:
             notes=notes,
             # Behind the passage everything is known.
             seconds=round(asked.seconds if row.done else asked.wish.region.start + seconds, 4),
-            rate=round(seconds / max(time.perf_counter() - self.began, 1e-3), 3),
+            rate=round(seconds / max(time.perf_counter() - self.drawn_since, 1e-3), 3),
         )
 
     def _finish(self, number: int, ticket: Ticket[FillAsked], rows: Sequence[int]) -> None:

@@ -114,7 +114,7 @@ def _parse_recipe(recipe: Plain, sha256: str, limits: Limits) -> FillAsked:
         raise BadInput("this take is of a larger batch than is made here: use musicgen replay")
     data = unpack_bytes(packed)
     wish = from_facts(facts.fill, data, facts.settings, facts.seed)
-    return dataclasses.replace(_checked(wish, data, limits), data=data, again=facts.sample)
+    return dataclasses.replace(_checked(wish, data, parse_midi(data, limits)[0], limits), again=facts.sample)
 
 
 def _asked(
@@ -128,13 +128,13 @@ def _asked(
     if body.get("piece") is None:
         raise BadInput("there is no piece: choose a MIDI file, or an opening, first")
     data = parse_source("piece", body["piece"], limits)
-    parse_midi(data, limits)  # bounded
+    whole, _ = parse_midi(data, limits)
     part = {name: seconds_of(name, body) for name in ("start", "stop")}
     try:
         wish = ask(data, **part, **more, settings=settings, seed=seed, name="this piece")
     except BadInput as error:
         raise BadInput(_by_fields(str(error))) from None
-    asked = _checked(wish, data, limits)
+    asked = _checked(wish, data, whole, limits)
     return dataclasses.replace(asked, data=None) if "midi" in body["piece"] else asked
 
 
@@ -145,11 +145,10 @@ def _by_fields(complaint: str) -> str:
     return re.sub(r"--(?=[a-z])", "", complaint)
 
 
-def _checked(wish: fill.FillRequest, data: bytes, limits: Limits) -> FillAsked:
+def _checked(wish: fill.FillRequest, data: bytes, whole: Performance, limits: Limits) -> FillAsked:
     seconds = wish.region.stop - wish.region.start
     if seconds > limits.seconds:
         raise BadInput(f"{seconds:.0f} seconds are too long, {limits.seconds:g} are the most: choose a shorter part")
-    whole, _ = parse_midi(data, limits)
     song = open_song(data, "this piece")
     kept = performance_of(song.without(song.messages_of(mask_of(wish, song))))
     return FillAsked(wish, kept, max(whole.duration, wish.region.stop), data)
