@@ -49,7 +49,7 @@ class Level:
     """How loud a file is so far: samples at 24 kHz, the loudest, the sum of their squares, and those at full scale.
 
     cancelled: seconds of two channels that cancel each other, where one was taken.  missing: bytes that its header
-    promises and that are not there.
+    promises and that are not there.  damaged: why it was read no further, if it was not.
     """
 
     samples: int = 0
@@ -58,6 +58,7 @@ class Level:
     clipped: int = 0
     cancelled: float = 0.0
     missing: int = 0
+    damaged: str = ""
 
     def add(self, block: np.ndarray) -> None:
         """Take f32 [n] into account."""
@@ -86,6 +87,8 @@ class Level:
         found = []
         if self.missing:
             found.append(f"its end is missing: its header promises {self.missing:,} bytes more")
+        if self.damaged:
+            found.append(f"it is damaged {self.seconds:.1f} seconds in ({self.damaged}): what comes before is read")
         if self.cancelled:
             found.append(f"the two channels cancel each other for {self.cancelled:.1f} seconds: there one is taken")
         if self.clipped > CLIPPED_SHARE * self.samples:
@@ -109,7 +112,8 @@ def read_blocks(
 ) -> Iterator[np.ndarray]:
     """The file as f32 blocks of about 10 s, one channel, 24 kHz, between -1 and 1; `level` adds them up.
 
-    Raises AudioError, possibly after some blocks: a fault or silence shows only once a file has been heard.
+    What is damaged is read up to there. Raises AudioError, possibly after some blocks: silence shows only once a file
+    has been heard.
     """
     name, level = Path(path).name, Level() if level is None else level
     with _map(Path(path)) as data:
@@ -124,6 +128,10 @@ def read_blocks(
                 if level.seconds > longest + 0.2:  # what an MP3 is filled up with is nobody's fault
                     raise AudioError(f"{name} lasts more than {_span(longest)}: cut it")
                 yield block
+            if level.damaged:
+                break
+    if level.damaged and level.seconds < SHORTEST:
+        raise AudioError(f"{name} is damaged {level.seconds:.1f} seconds in ({level.damaged})")
     if level.seconds < SHORTEST:
         raise AudioError(f"{name} lasts {level.seconds:.4f} seconds, at least {SHORTEST:g} are needed: is it whole?")
     if level.peak_db < SILENT:
@@ -189,6 +197,8 @@ def _read_piece(
 ) -> Iterator[np.ndarray]:
     """Blocks of one of a file's recordings, f32 [n] at 24 kHz.  level: what came before."""
     opened = _open(name, piece, level) if other is None else _open_other(name, piece, other)
+    if opened is None:
+        return
     with contextlib.closing(opened) as file:
         _check_form(name, file.channels, file.samplerate)
         seconds = level.seconds + file.frames / file.samplerate
@@ -197,7 +207,7 @@ def _read_piece(
             raise AudioError(f"{name} lasts {hours:.1f} hours, at most {_span(longest)} can be read: cut it")
 
         def mixed() -> Iterator[np.ndarray]:
-            for block in _decode(name, file):
+            for block in _decode(name, file, level):
                 work.add(name, block.size, piece.tell())
                 yield _mix_down(block, file.samplerate, level)
 
@@ -217,7 +227,8 @@ def _open(name: str, splice: Splice, level: Level) -> Any:
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError) as error:
         why = str(getattr(error, "error_string", "") or error).strip().rstrip(".")
         if level.samples:
-            raise AudioError(f"{name} is damaged {level.seconds:.1f} seconds in ({why})") from None
+            level.damaged = why
+            return None
         raise AudioError(f"{name} is no audio file ({why}): give {FORMATS}") from None
     # Else it would seek after every block, which is not exact in all formats, and fails where the length is unknown.
     file._info.seekable = 0
@@ -242,18 +253,19 @@ def _check_form(name: str, channels: int, rate: int) -> None:
         raise AudioError(f"{name} has {rate} samples a second: it must have {lowest} to {highest}")
 
 
-def _decode(name: str, file: Any) -> Iterator[np.ndarray]:
-    """f32 blocks [n, channels] at the file's own rate."""
+def _decode(name: str, file: Any, level: Level) -> Iterator[np.ndarray]:
+    """f32 blocks [n, channels] at the file's own rate; to where it is damaged, if it is, which `level` then says."""
     import soundfile
 
     read = 0
-    while True:
+    while not level.damaged:
+        block = np.full((BLOCK_SECONDS * file.samplerate, file.channels), np.nan, np.float32)
         try:
             with silenced():
-                block = file.read(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+                block = file.read(len(block), dtype="float32", always_2d=True, out=block)
         except (soundfile.SoundFileError, RuntimeError) as error:
-            why = str(error).strip().rstrip(".")
-            raise AudioError(f"{name} is damaged {read / file.samplerate:.1f} seconds in ({why})") from None
+            level.damaged = str(error).strip().rstrip(".") or "the decoder does not say why"
+            block = block[: int(np.argmax(np.append(np.isnan(block[:, 0]), True)))]  # what was decoded before
         if not len(block):
             return
         if not np.isfinite(block).all():

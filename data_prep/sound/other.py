@@ -60,19 +60,26 @@ class OtherFile:
         self.samplerate, self.channels = int(first.sample_rate), len(first.layout.channels)
         self._waiting: list[np.ndarray] = self._floats(first)
 
-    def read(self, count: int, dtype: str, always_2d: bool) -> np.ndarray:
-        """The next f32 [n, channels], n at most `count`, fewer only at the end.  Raises RuntimeError if damaged."""
-        while sum(map(len, self._waiting)) < count:
+    def read(self, count: int, dtype: str, always_2d: bool, out: np.ndarray) -> np.ndarray:
+        """The next samples, written into f32 [count, channels]: the part of it that they fill, all but at the end.
+
+        Raises RuntimeError if it is damaged behind what it has written.
+        """
+        failure: Exception | None = None
+        while sum(map(len, self._waiting)) < count and failure is None:
             try:
                 frame = next(self._decoded, None)
-            except self._errors as error:
-                raise RuntimeError(_reason(error)) from None
-            if frame is None:
-                break
-            self._waiting += self._floats(frame)
-        all_of_it = np.concatenate([np.zeros((0, self.channels), np.float32), *self._waiting])
-        self._waiting = [all_of_it[count:]]
-        return all_of_it[:count]
+                if frame is None:
+                    break
+                self._waiting += self._floats(frame)
+            except (*self._errors, RuntimeError) as error:
+                failure = error
+        ready = np.concatenate([np.zeros((0, self.channels), np.float32), *self._waiting])
+        found, self._waiting = ready[:count], [ready[count:]]
+        out[: len(found)] = found
+        if failure is not None:
+            raise RuntimeError(_reason(failure)) from None
+        return out[: len(found)]
 
     def close(self) -> None:
         """Let go of it."""

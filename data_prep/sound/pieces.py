@@ -34,6 +34,6 @@ def find_sounds(data: Data) -> Sounds:
     if data[start : start + 4] == b"fLaC":
         return Sounds(read_flac(data, start) or whole)
     chunks = read_chunks(data)
-    if chunks is not None:
-        return Sounds([chunks.parts], chunks.missing)
+    if chunks:
+        return Sounds([found.parts for found in chunks], chunks[-1].missing)
     return Sounds(read_mpeg(data, start) or whole)

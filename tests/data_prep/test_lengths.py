@@ -93,8 +93,9 @@ def test_too_many_recordings_in_one(tmp_path: Path) -> None:
 
 def test_the_second_recording_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "x.ogg").write_bytes(OGG + patched(OGG, b"\1vorbis", bytes(16)))
-    with pytest.raises(AudioError, match=r"x.ogg is damaged 2.0 seconds in \("):
-        read_audio(tmp_path / "x.ogg")
+    level = Level()
+    assert len(read_audio(tmp_path / "x.ogg", level)) == pytest.approx(2 * SAMPLE_RATE, abs=TOLERANCE * SAMPLE_RATE)
+    assert "it is damaged 2.0 seconds in (" in level.remarks()[0]
 
 
 def test_a_file_of_parts_reads_like_a_file() -> None:
