@@ -139,7 +139,7 @@ def test_what_is_not_whole_is_refused(content: bytes, message: str) -> None:
 def test_bombs_are_defused(content: bytes, message: str) -> None:
     """Every bound is told in a line before much is done; the time is ten times what it takes."""
     assert len(content) <= limits.MIDI_BYTES
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(MidiError, match=message):
         read_midi(content)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
