@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.evaluation.memorisation_report import find_index, nearest, open_index, without_prime
 from musicgen.app.generate import Model, Report, Request, Result, Sample, generate
 from musicgen.app.settings import derive_seed
+from musicgen.data_prep import Performance
+from musicgen.data_prep.performance import NO_PEDAL
 
 if TYPE_CHECKING:
+    from musicgen.app.fill import FillRequest, FillResult
     from musicgen.data_prep.evaluation.memorisation_index import Index
 
 ATTEMPTS = 10
@@ -82,3 +88,30 @@ def add_match(sample: Sample, index: Index) -> Sample:
     """The same piece with its longest match in its provenance."""
     match: dict[str, Any] = nearest(without_prime(sample.music, sample.provenance.prime_notes), index) or {"length": 0}
     return dataclasses.replace(sample, provenance=dataclasses.replace(sample.provenance, memorisation=match))
+
+
+def fill_avoiding_copies(
+    request: FillRequest, model: Model, index: Index, limit: int, make: Callable[[FillRequest, Model], FillResult]
+) -> FillResult:
+    """Make fills, and more of them while any shares ``limit`` notes that count, or more, with a training piece.
+
+    make: as `fill.fill`.  Every fill's own seed is in its provenance.
+    Raises BadInput if too few are left after ATTEMPTS draws.
+    """
+    assert request.seed is not None
+    count, kept = request.settings.num_samples, []
+    for attempt in range(ATTEMPTS):
+        seed = next_seed(request.seed, attempt) if attempt else request.seed
+        result = make(dataclasses.replace(request, seed=seed), model)
+        for one in result.fills:
+            onset, end, pitch, velocity = np.array(one.notes).reshape(-1, 4).T
+            match = nearest(Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL), index)
+            if match is None or match["length"] < limit:
+                kept.append(one)
+        if len(kept) >= count:
+            kept.sort(key=lambda one: one.nats if one.nats is not None else math.inf)
+            return dataclasses.replace(result, fills=tuple(kept[:count]), seed=request.seed)
+    raise BadInput(
+        f"--avoid-copies {limit}: too many fills share that many notes with a training piece after {ATTEMPTS} attempts:"
+        " allow more, or choose another passage"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -154,8 +155,10 @@ def _bytes(path: str, what: str) -> bytes:
 
 
 def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> FillResult:
+    from musicgen.app.evaluation.memorisation_report import open_index
     from musicgen.app.fill import fill
     from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.novelty import fill_avoiding_copies
     from musicgen.app.progress import Progress
 
     with Progress(request.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
@@ -163,7 +166,12 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
         model = open_model(open_weights(arguments.checkpoint or WEIGHTS))
         progress.note("reading the song ...")
         several = request.settings.num_samples > 1
-        return fill(request, model, progress.update, should_stop=stop.asked, score=several or arguments.json)
+        how: dict[str, Any] = {"on_progress": progress.update, "should_stop": stop.asked}
+        make = functools.partial(fill, **how, score=several or arguments.json)
+        if arguments.avoid_copies is None:
+            return make(request, model)
+        index = open_index(None, arguments.checkpoint or WEIGHTS)
+        return fill_avoiding_copies(request, model, index, arguments.avoid_copies, make)
 
 
 def _report(

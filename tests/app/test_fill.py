@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicgen.app import generate
+from musicgen.app import generate, novelty
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
 from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
@@ -215,6 +215,18 @@ def test_the_likeliest_comes_first(cli: Callable[..., int], tmp_path: Path, caps
     assert (tmp_path / "0-1.mid").read_bytes() == (tmp_path / "1.mid").read_bytes()
     assert told[0]["nats_per_note"][0] == min(told[0]["nats_per_note"]) == told[1]["nats_per_note"][0]
     assert len(set(told[0]["nats_per_note"])) > 1
+
+
+def test_copies_of_training_pieces_are_drawn_again(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first fills that are looked at share too much; each of those that stay knows its own seed."""
+    lengths = iter([40, 3, 40, 5])
+    monkeypatch.setattr(novelty, "nearest", lambda notes, index: {"length": next(lengths)})
+    request = ask(BACH, start=3, stop=5, seed=5, settings=Settings(num_samples=2))
+    made = novelty.fill_avoiding_copies(request, fake.fake_filler(), None, 32, fill)  # type: ignore[arg-type]
+    assert [one.provenance.seed for one in made.fills] == [5, novelty.next_seed(5, 1)]
+    monkeypatch.setattr(novelty, "nearest", lambda notes, index: {"length": 40})
+    with pytest.raises(BadInput, match="--avoid-copies 32"):
+        novelty.fill_avoiding_copies(request, fake.fake_filler(), None, 32, fill)  # type: ignore[arg-type]
 
 
 def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:
