@@ -8,7 +8,8 @@ Two tables say what fits:
 * `until`, of each step and key: by which step a note that is struck there has to have ended, because what stays strikes
   the same key, or because the fill may ring no longer.  If that is no later than the step, the key cannot be struck:
   something that stays sounds there, or it is none of the region's keys.
-* `free`, of each step: whether a key that is released there falls silent, which under a pedal that is down none does.
+* `free`, of each step: whether a key that is released there falls silent, which under a pedal that is down none does:
+  there it can only be let go to be struck again in the same step.
 
 No shift leads beyond a note's time, nor to a step where nothing could happen; at its time a note's end is all that may
 come; a mark waits for notes whose time comes before it.  So an END finds nothing sounding, and something is always
@@ -62,6 +63,7 @@ class FillState(NamedTuple):
 
     grammar: GrammarState
     deadline: Any
+    owed: Any  # bool[B, 128], keys that were let go under a pedal, to be struck again at once
     now: Any
     place: Any
     tokens: Any
@@ -97,6 +99,7 @@ class Fills:
         until = table("until", steps, np.int16)
         arrays = (
             np.full((len(rows), PITCHES), NEVER, np.int32),
+            np.zeros((len(rows), PITCHES), np.bool_),
             *(np.zeros(len(rows), np.int32),) * 2,
             *(table(name, length, np.int32) for name in ("tokens", "begins")),
             until,
@@ -117,12 +120,16 @@ class Fills:
         inner = inner._replace(phase=xp.where(opened, OPEN, inner.phase), ended=xp.where(opened, -1, inner.ended))
         shift = plain - TIME_SHIFT + 1
         passed = state.now + xp.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0)
-        struck = plain[:, None] - NOTE_ON == xp.arange(PITCHES, dtype=xp.int32)[None, :]
+        keys = xp.arange(PITCHES, dtype=xp.int32)[None, :]
+        struck = plain[:, None] - NOTE_ON == keys
+        released = (plain[:, None] - NOTE_OFF == keys) & (state.deadline > state.now[:, None])
+        rings = released & ~here(state, state.free)[:, None]
         latest = xp.minimum(here(state, state.until), state.now[:, None] + self.longest)
         held = xp.where(inner.sounding >= 0, state.deadline, NEVER)
         return state._replace(
             grammar=inner,
             deadline=xp.where(struck, latest, held),
+            owed=(state.owed | rings) & ~struck,
             now=xp.where(drawing & ~drawn, begins, passed),
             place=xp.where(drawn | (mark == PAD), state.place, state.place + 1),
         )
@@ -138,8 +145,9 @@ class Fills:
         some_end = (state.free[rows, steps] & (deadline < NEVER)[:, None]) | (steps == deadline[:, None])
         later = (deadline < NEVER)[:, None] & (steps == state.now[:, None] + MAX_SHIFT)  # more than one shift away
         within = (steps < begins[:, None]) & (steps <= deadline[:, None])
-        shifts = within & (some_end | state.strikes[rows, steps] | later)
-        closes = (deadline >= begins)[:, None]
+        paid = ~xp.any(state.owed, axis=1, keepdims=True)
+        shifts = paid & within & (some_end | state.strikes[rows, steps] | later)
+        closes = paid & (deadline >= begins)[:, None]
         phase = state.grammar.phase[:, None]
         music = self._music(state, shifts)
         marks = closes & ((phase == OPEN) | (phase == STRIKING))
@@ -161,7 +169,7 @@ class Fills:
         due = (sounding >= 0) & (state.deadline <= state.now[:, None])
         oldest = xp.min(xp.where(due, sounding, NEVER), axis=1, keepdims=True)
         some_due = oldest < NEVER
-        ends = xp.where(some_due, sounding == oldest, here(state, state.free)[:, None])
+        ends = xp.where(some_due, sounding == oldest, here(state, state.free)[:, None] | strikes)
         some_strike = xp.any(strikes & (sounding < 0), axis=1, keepdims=True)
         bins = xp.broadcast_to(some_strike, (len(state.now), VOCABULARY.velocity_bins))
         fits = {"note_on": strikes, "note_off": ends, "time_shift": shifts, "velocity": bins}
