@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import re
 import sys
@@ -21,6 +20,7 @@ from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
+    from musicgen.app.generate import Model
 
 WEIGHTS = "piano"  # that have learnt to fill
 CHOSEN = (*SAMPLING, *(control(name) for name in ("style", "latents", "context", "num_samples")), SEED, AVOID_COPIES)
@@ -166,8 +166,10 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
         model = open_model(open_weights(arguments.checkpoint or WEIGHTS))
         progress.note("reading the song ...")
         several = request.settings.num_samples > 1
-        how: dict[str, Any] = {"on_progress": progress.update, "should_stop": stop.asked}
-        make = functools.partial(fill, **how, score=several or arguments.json)
+
+        def make(request: FillRequest, model: Model) -> FillResult:
+            return fill(request, model, progress.update, should_stop=stop.asked, score=several or arguments.json)
+
         if arguments.avoid_copies is None:
             return make(request, model)
         index = open_index(None, arguments.checkpoint or WEIGHTS)
