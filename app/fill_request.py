@@ -324,5 +324,6 @@ def _line_below(onset: np.ndarray, pitch: np.ndarray, moments: np.ndarray) -> np
     first = np.searchsorted(onset, moments - MELODY_AROUND)
     past = np.searchsorted(onset, moments + MELODY_AROUND, side="right")
     bounds = np.stack([first, np.maximum(past, first + 1)], axis=1).reshape(-1)
-    lowest = np.minimum.reduceat(np.append(pitch, LINES[1] + BELOW_MELODY), bounds)[::2]
+    padded = np.append(pitch, [LINES[1] + BELOW_MELODY] * 2)  # `first` may be the number of notes
+    lowest = np.minimum.reduceat(padded, bounds)[::2]
     return np.clip(lowest - BELOW_MELODY, *LINES)

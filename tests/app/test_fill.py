@@ -242,6 +242,13 @@ def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType
     assert replay(generated, song_of(generated, None), fake.fake_filler()) == made.midi
 
 
+def test_an_accompaniment_goes_on_under_a_last_long_note(fake: ModuleType) -> None:
+    """More than a second behind the last onset nothing of the melody is near."""
+    melody = Performance(np.array([0.0, 1.0]), np.array([1.0, 5.0]), np.full(2, 72), np.full(2, 80), NO_PEDAL)
+    made = fill(ask_accompaniment(write_midi(melody), hand="left", seed=1), fake.fake_filler()).fills[0]
+    assert max(note.onset for note in made.notes) > 3 and max(note.pitch for note in made.notes) < 64
+
+
 def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> None:
     melody = Performance(np.arange(90.0), np.arange(90.0) + 0.9, np.full(90, 72), np.full(90, 80), NO_PEDAL)
     request = ask_accompaniment(write_midi(melody), hand="left", seed=1)
