@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from musicgen.app.errors import plain
 
 LAYOUT = ("\n", "\t")
+RESET = "\x1b[0m"  # which colorama, of Numba's, writes to a terminal at the end of the process
 
 
 class PlainStream:
@@ -24,6 +25,8 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """As of any text stream."""
+        if text == RESET:  # nothing here is coloured
+            return len(text)
         bar = "\r" if text.startswith("\r") else ""
         rest = text[len(bar) :]
         return self.stream.write(bar + "".join(one if one in LAYOUT else plain(one) for one in rest))

@@ -199,9 +199,13 @@ def _describe(made: JobReport) -> dict[str, Any]:
 def _print_report(report: dict[str, Any]) -> None:
     kept = f" ({report['shards_kept']} were there already)" if report["shards_kept"] else ""
     shards, seconds = report["shards"], report["wall_seconds"]
-    print(f"musicgen: {report['out']}: {shards} shards{kept} in {seconds:.1f} s", file=sys.stderr)
+    print(f"musicgen: {report['out']}: {counted(shards, 'shard')}{kept} in {seconds:.1f} s", file=sys.stderr)
     for split, totals in report["splits"].items():
-        counts = "".join(f" {totals[key]:>{width},.0f} {key}" for key, width in WIDTHS.items() if key in totals)
+        counts = "".join(
+            f" {totals[key]:>{width},.0f} {key[:-1] + ' ' if totals[key] == 1 else key}"
+            for key, width in WIDTHS.items()
+            if key in totals
+        )
         print(f"  {split:<10}{counts} {totals['seconds'] / 3600:>7.1f} h", file=sys.stderr)
     for name, source in report.get("sources", {}).items():
         style = f" ({source['style']})" if source["style"] else ""
@@ -210,7 +214,8 @@ def _print_report(report: dict[str, Any]) -> None:
         print(f"  {name}{style}: {pieces} pieces, {hours:,.1f} h", file=sys.stderr)
     rejected = report["rejected"]
     if rejected:
-        print(f"  {len(rejected)} files are not in it (all in {report['out']}/rejects.json):", file=sys.stderr)
+        are = f"{counted(len(rejected), 'file')} {'is' if len(rejected) == 1 else 'are'}"
+        print(f"  {are} not in it (all in {report['out']}/rejects.json):", file=sys.stderr)
         for entry in rejected[:SHOWN_REJECTS]:
             print(f"    {entry['name']}: {entry['reason']}", file=sys.stderr)
     if "codes" in report:

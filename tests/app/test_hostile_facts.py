@@ -299,6 +299,7 @@ def test_a_bar_may_go_back_but_a_name_may_not() -> None:
     plain_stream = PlainStream(stream)
     plain_stream.write("\r[###]")
     plain_stream.write("file\rerror")
+    plain_stream.write("\x1b[0m")  # colorama, at the end of the process
     assert stream.getvalue() == "\r[###]file\\rerror"
 
 

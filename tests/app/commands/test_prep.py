@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from musicgen.app import cli
+from musicgen.app.commands import prep as prep_command
 from musicgen.checkpoints import codec_release
 from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float
@@ -298,3 +299,22 @@ def test_several_corpora(
         assert code == 2 and message in said and said.count("\n") == 1
     code, said = prepared(capsys, "--audio-dir", folder, "--style", "pop", "--out", tmp_path / "sound")
     assert code == 2 and "--style is of MIDI files" in said
+
+
+def test_one_is_not_several(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the report: a shard, a piece, a file."""
+    totals = {"pieces": 1, "notes": 300, "tokens": 1, "seconds": 60.0}
+    rejected = [{"name": "a.mid", "reason": "it is empty"}]
+    prep_command._print_report(
+        {
+            "out": "set",
+            "splits": {"test": totals},
+            "shards": 1,
+            "shards_kept": 0,
+            "wall_seconds": 1.0,
+            "rejected": rejected,
+        }
+    )
+    told = capsys.readouterr().err
+    assert "set: 1 shard in" in told and "1 file is not in it" in told
+    assert " 1 piece  " in told and " 300 notes " in told and " 1 token  " in told
