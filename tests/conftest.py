@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 SLOW_FOLDERS = {"training", "codec", "runs", "benchmarks"}  # whose tests train, or compile for most of a minute
 SITES = {"browser", "site", "slow_site", "sound_site", "visit"}  # fixtures that start a browser or a server
+
+
+def pytest_configure() -> None:
+    """A job in a shell's background ignores Ctrl-C, and so does what it starts: tests send that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
