@@ -80,9 +80,9 @@ def test_on_a_terminal_every_line_begins_a_line(
 
 
 def test_released_weights_say_what_they_were_trained_on() -> None:
-    """MAESTRO's 962 pieces of the train split, and those of five more corpora."""
+    """MAESTRO's 962 pieces of the train split; most of these, and pieces of five more corpora."""
     tiny, piano = (read_training_files(checkpoints.find(name)) for name in ("maestro-tiny", "piano"))
-    assert len(tiny) == 962 and len(piano) > 5000 and tiny < piano
+    assert len(tiny) == 962 and 5000 < len(piano) < 6000 and 850 < len(tiny & piano) < 962
 
 
 @pytest.mark.parametrize("batch", [1, 7])
