@@ -155,7 +155,8 @@ def test_a_track_is_accompanied(browser: Any, site: Site) -> None:
     music, _ = read_midi(visit.download("MIDI"))
     melody = [(round(at / 2, 3), 72 + at) for at in range(8)]
     made = [*zip(np.round(music.onset, 3).tolist(), music.pitch.tolist(), strict=True)]
-    assert set(melody) <= set(made) and (0.0, 40) not in made and len(made) > 8
+    assert set(melody) <= set(made) and len(made) > 8
+    assert not {(0.0, 40), (2.0, 40)} <= set(made), "a fill may strike a key of the bass by chance, but not all"
     page.keyboard.press("a")
     assert page.evaluate(SHOWN)[0] == 1
 
