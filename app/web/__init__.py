@@ -9,8 +9,8 @@
     scheduler   a fair queue, batches, turns; no web and no music in it
     service     everything a page can ask for, as plain functions
     routes      the same over HTTP, notes as they are drawn;  endpoints: the same as Gradio's named API
-    layout      the Gradio page
+    layout      the page, whose parts are in components
     serve       putting it together and listening on a port
 
-`player/` draws and sounds in the browser; `page/` joins it to Gradio's controls.
+`player/` draws and sounds in the browser; `page/` joins it to the controls.
 """

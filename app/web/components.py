@@ -1,82 +1,159 @@
-"""Parts that both tabs of the page have, and how their values reach the page's JavaScript."""
+"""Parts that both tabs of the page have, as HTML: cards, boxes for numbers, lists and marks, whose values
+`page/form.js` reads by their names.
+
+Each text comes from the table of controls (see `musicgen.app.controls`) or is escaped here.
+"""
 
 from __future__ import annotations
 
-import html as escaping
+import html
 import json
-from collections.abc import Mapping
-from typing import Any
-
-import gradio as gr
+from collections.abc import Iterable, Sequence
 
 from musicgen.app.controls import SAMPLING, SEED, control
-from musicgen.app.web.dials import USUAL, Dials
+from musicgen.app.web.dials import Dials
 
-OWN = "as chosen above"
-ROLL = "() => String(Math.floor(Math.random() * 1e9))"
-QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False}  # an event that stays in the browser
-
-
-def by_name(function: str, parts: Mapping[str, Any]) -> str:
-    """JavaScript that hands the values of these parts, which Gradio gives in their order, to a function by name."""
-    names = json.dumps(list(parts))
-    return f"(...values) => {function}(Object.fromEntries({names}.map((name, at) => [name, values[at]])))"
-
-
-def sampling_sliders() -> dict[str, gr.Slider]:
-    """A slider for each setting of the sampling that has one, by name."""
-    return {
-        one.name: gr.Slider(
-            *one.slider,
-            value=one.default,
-            step=one.step,
-            label=one.label,
-            info=f"{one.option.removeprefix('--')}: {one.help}",
-        )
-        for one in SAMPLING
-        if one.slider is not None
-    }
+AUTOMATIC = ""  # the preset of whoever has not chosen one: see `Tab.automatic` in page/tab.js
+OWN = ("as chosen above", "")
+# Drawn on 24 x 24, by lines.
+ICONS = {
+    "nothing": "M11 3l1.9 5.6 5.6 1.9-5.6 1.9L11 18l-1.9-5.6-5.6-1.9 5.6-1.9zM18.5 15.5l.8 2.2 2.2.8-2.2.8-.8 2.2"
+    "-.8-2.2-2.2-.8 2.2-.8z",
+    "opening": "M9 18V5.5L20 3.5V16M9 18a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0zM20 16a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0"
+    "zM9 9.5l11-2",
+    "file": "M13.5 3H6.5v18h11V7zM13.5 3v4h4M12 18v-6M9.5 14.2 12 11.7l2.5 2.5",
+    "keys": "M3.5 5h17v14h-17zM9.2 5v14M14.8 5v14M7.8 5h2.8v7.5H7.8zM13.4 5h2.8v7.5h-2.8z",
+    "microphone": "M12 3.5a3 3 0 0 1 3 3V11a3 3 0 0 1-6 0V6.5a3 3 0 0 1 3-3zM5.5 11a6.5 6.5 0 0 0 13 0M12 17.5v3.5",
+}
 
 
-def preset_radio(dials: Dials, name: str) -> gr.Radio:
-    """The presets, and a line below them for what they cost.  name: what the elements' names begin with."""
-    preset = gr.Radio(list(dials.presets), value=USUAL, label="Speed or quality", elem_id=f"{name}-preset")
-    html(f'<div id="{name}-cost" data-presets="{attribute(dials.presets)}"></div>')
-    return preset
+def text(value: object) -> str:
+    """A text, or a JSON value, as it may stand in HTML, also between the quotes of an attribute."""
+    return html.escape(value if isinstance(value, str) else json.dumps(value), quote=True)
 
 
-def takes_slider(most: int) -> gr.Slider:
+def cards(legend: str, ways: Iterable[tuple[str, str, str]], chosen: str, form: str) -> str:
+    """Ways to begin, side by side: each a name, a value and a line about it."""
+    drawn = "".join(
+        f'<label class="mg-way"><input type="radio" name="start" value="{value}" form="{form}"'
+        f"{' checked' if value == chosen else ''}>"
+        f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{ICONS[value]}"/></svg>'
+        f"<b>{text(name)}</b><small>{text(line)}</small></label>"
+        for name, value, line in ways
+    )
+    return f'<fieldset class="mg-ways"><legend>{text(legend)}</legend>{drawn}</fieldset>'
+
+
+def pills(name: str, legend: str, choices: Iterable[tuple[str, str]], chosen: str, form: str, **options: str) -> str:
+    """A few choices in one row, each a label and a value.  options: more attributes of the group."""
+    drawn = "".join(
+        f'<label class="mg-pill"><input type="radio" name="{name}" value="{text(value)}" form="{form}"'
+        f"{' checked' if value == chosen else ''}><span>{_short(label)}</span></label>"
+        for label, value in choices
+    )
+    more = "".join(f' {key.rstrip("_")}="{text(value)}"' for key, value in options.items())
+    return f'<fieldset{more}><legend>{text(legend)}</legend><div class="mg-pills">{drawn}</div></fieldset>'
+
+
+def _short(label: str) -> str:
+    """A label of which a phone shows only what stands before the colon."""
+    name, colon, rest = label.partition(":")
+    return text(name) + (f'<span class="mg-spare">{text(colon + rest)}</span>' if rest else "")
+
+
+def number_box(
+    name: str, label: str, span: tuple[float, float], step: float, value: float, about: str, form: str
+) -> str:
+    """A number with a slider; what is out of its span is set to the nearer end, which is said beside it."""
+    low, high = span
+    span_of = f'min="{low:g}" max="{high:g}" step="{step:g}" value="{value:g}" form="{form}"'
+    identity = f"{form}-{name}"
+    return (
+        f'<div class="mg-field"><label for="{identity}">{text(label)}</label>'
+        f'<input type="number" inputmode="decimal" id="{identity}" name="{name}" {span_of}'
+        f' aria-describedby="{identity}-about {identity}-note">'
+        f'<input type="range" data-for="{name}" aria-label="{text(label)}, slider" {span_of}>'
+        f'<small id="{identity}-about">{text(about)}</small>'
+        f'<output id="{identity}-note" class="mg-note" for="{identity}" form="{form}"></output></div>'
+    )
+
+
+def mark(name: str, label: str, checked: bool, about: str, form: str) -> str:
+    """Something that is on or off."""
+    return (
+        f'<div class="mg-field mg-mark"><label><input type="checkbox" name="{name}" form="{form}"'
+        f'{" checked" if checked else ""} aria-describedby="{form}-{name}-about"> {text(label)}</label>'
+        f'<small id="{form}-{name}-about">{text(about)}</small></div>'
+    )
+
+
+def choice(name: str, label: str, choices: Iterable[tuple[str, str]], about: str, form: str) -> str:
+    """A list to choose one of; the first is chosen."""
+    options = "".join(f'<option value="{text(value)}">{text(said)}</option>' for said, value in choices)
+    more = f'<small id="{form}-{name}-about">{text(about)}</small>' if about else ""
+    described = f' aria-describedby="{form}-{name}-about"' if about else ""
+    return (
+        f'<div class="mg-field"><label for="{form}-{name}">{text(label)}</label>'
+        f'<select id="{form}-{name}" name="{name}" form="{form}"{described}>{options}</select>{more}</div>'
+    )
+
+
+def takes_box(most: int, form: str) -> str:
     """How many takes."""
     takes = control("num_samples")
-    return gr.Slider(1, most, value=takes.default, step=1, label=takes.label, info="different versions made at once")
+    return number_box("takes", takes.label, (1, most), 1, takes.default, "different versions made at once", form)
 
 
-def own_dials(dials: Dials, preset: gr.Radio, latents: str, context: str) -> dict[str, gr.Dropdown]:
-    """Latents and context apart from the preset, by name; latents, context: what is said of them."""
-    offered = {"latents": (dials.latent_choices, latents), "context": (dials.context_choices, context)}
-    own = {
-        name: gr.Dropdown([OWN, *map(str, choices)], value=OWN, label=control(name).label, info=f"{name}: {info}")
-        for name, (choices, info) in offered.items()
-    }
-    # A preset that is clicked is meant: what was chosen apart goes back to it.
-    preset.input(None, None, list(own.values()), js=f"() => ['{OWN}', '{OWN}']", **QUIET)
-    return own
+def sampling_boxes(form: str) -> str:
+    """A box for each setting of the sampling that has a slider."""
+    return "".join(
+        number_box(one.name, one.label, one.slider, one.step, one.default, f"{one.option[2:]}: {one.help}", form)
+        for one in SAMPLING
+        if one.slider is not None
+    )
 
 
-def seed_box(name: str, info: str) -> gr.Textbox:
-    """The seed, with dice beside it; name: of the row's element."""
-    with gr.Row(elem_id=name, elem_classes="mg-seed"):
-        seed = gr.Textbox("", label=SEED.label, info=info, placeholder="any", max_lines=1, min_width=120)
-        dice = gr.Button("Roll the dice", min_width=100)
-    dice.click(None, None, seed, js=ROLL, **QUIET)
-    return seed
+def presets(dials: Dials, form: str, prefix: str, latents: str, context: str) -> str:
+    """The presets with a line about what the chosen one costs, then latents and context apart from it.
+
+    prefix: what the elements' names begin with.  latents, context: what is said of them.
+    """
+    names = [("Automatic", AUTOMATIC), *((name, name) for name in dials.presets)]
+    named = {"id": f"{prefix}-preset", "class_": "mg-group-field"}
+    drawn = pills("preset", "How hard it thinks", names, AUTOMATIC, form, **named)
+    drawn += f'<p id="{prefix}-cost" class="mg-cost" data-presets="{text(dials.presets)}"></p>'
+    for name, offered, about in (
+        ("latents", dials.latent_choices, latents),
+        ("context", dials.context_choices, context),
+    ):
+        numbers: Sequence[tuple[str, str]] = [OWN, *((str(number), str(number)) for number in offered)]
+        drawn += choice(name, control(name).label, numbers, f"{name}: {about}", form)
+    return drawn
 
 
-def html(content: str, **options: Any) -> gr.HTML:
-    """Our own HTML, which Gradio's style for running text must leave alone."""
-    return gr.HTML(content, apply_default_css=False, **options)
+def seed_box(about: str, form: str) -> str:
+    """The seed, with dice beside it."""
+    return (
+        f'<div class="mg-field mg-seed"><label for="{form}-seed">{SEED.label}</label>'
+        f'<input type="text" inputmode="numeric" id="{form}-seed" name="seed" form="{form}" placeholder="any" size="11"'
+        f' autocomplete="off" aria-describedby="{form}-seed-about">'
+        '<button type="button" class="mg-plain mg-dice">Roll the dice</button>'
+        f'<small id="{form}-seed-about">{text(about)}</small></div>'
+    )
 
 
-def attribute(value: object) -> str:
-    """A JSON value as it stands between the quotes of an HTML attribute."""
-    return escaping.escape(json.dumps(value), quote=True)
+def begin(form: str, prefix: str, ways: str, makes: str, more: str) -> str:
+    """The form of a tab: ways to begin, Make and Stop beside them, and what belongs to them below."""
+    return (
+        f'<form id="{form}" class="mg-begin" autocomplete="off">{ways}<div id="{prefix}-buttons" class="mg-buttons">'
+        f'<button type="button" id="{prefix}-make" class="mg-make">Make {makes}</button>'
+        f'<button type="button" id="{prefix}-stop" class="mg-stop">Stop</button></div>{more}</form>'
+    )
+
+
+def folded(identity: str, title: str, content: str, kind: str) -> str:
+    """What is folded away behind a line of text."""
+    return (
+        f'<details id="{identity}" class="{kind}"><summary><span>{text(title)}</span></summary>'
+        f'<div class="mg-fields">{content}</div></details>'
+    )

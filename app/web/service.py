@@ -211,6 +211,8 @@ class Service:
             about["presets"] = dials.presets
             speeds = self.notes.speeds
             about["costs"] = {name: describe_preset(pair, speeds, self.quality) for name, pair in dials.presets.items()}
+            paces = {name: speeds.pace(pair) for name, pair in dials.presets.items()} if speeds is not None else {}
+            about["pace"] = {name: round(pace, 2) for name, pace in paces.items() if pace is not None}
             about["measured"] = speeds is not None
             about["fills"] = can_fill(model)
         return about

@@ -40,6 +40,11 @@ class Speeds:
     tokens: Mapping[Pair, float]
     ending: float = 0.0
 
+    def pace(self, pair: Pair) -> float | None:
+        """Seconds of lively music that one take alone gets in a second; None if that is not known."""
+        speed = pool_alike(self.tokens).get(pair)
+        return None if speed is None else speed / TOKENS_PER_SECOND
+
     def seconds(self, pair: Pair, asked: float, end: bool) -> float | None:
         """How long so many seconds of lively music take; None if that is not known."""
         speed = pool_alike(self.tokens).get(pair)

@@ -9,14 +9,10 @@ import { Passages } from "./passages.js";
 import { Run } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
 import { TakesList } from "./takes_list.js";
+import { listen } from "./shell.js";
 import { drawn, place, Tab } from "./tab.js";
 
 const STORE = "musicgen-takes";
-
-/**
- * The values of the controls by name: see layout.py. Start and opening say where to begin.
- * @typedef {{start: string, opening: string} & Record<string, any>} Values
- */
 
 /**
  * Where a take comes from: the take it continues, and from which second; or the take it has a passage of anew, or in its place
@@ -36,13 +32,12 @@ class Page extends Tab {
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.showing = null; // the take that the roll player shows
-    /** @type {Values | null} */
-    this.values = null; // as they are now
     const places = { file: place("mg-file"), keys: place("mg-keys") };
     this.primeSource = new PrimeSource(this.rollPlayer, places, {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
       retried: () => this.forgive(),
+      waits: (text) => this.status.textContent || this.alert.textContent || this.tell(text),
       recipe: (recipe) => this.remake(recipe),
     });
     this.passages = new Passages(this.rollPlayer, {
@@ -69,20 +64,18 @@ class Page extends Tab {
     watchTheme(() => this.draw());
     addEventListener("click", ({ target }) => this.#chooseCell(/** @type {Element} */ (target).closest?.(".mg-cell")));
     this.draw();
+    this.#ready();
   }
 
   // ---- the controls
 
-  /** @param {Values} values */
-  async ready(values) {
-    await this.start(values);
-    this.changed(values);
-    // Gradio makes what is folded away when it is unfolded.
-    new MutationObserver(() => this.changed(this.values)).observe(place("mg-fine"), { childList: true, subtree: true });
+  async #ready() {
+    listen();
+    this.#start();
+    this.learn(180);
     const recipe = linked();
     if (recipe?.facts) this.#offer(recipe);
     else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
-    this.learn(180);
   }
 
   learned(about) {
@@ -91,41 +84,41 @@ class Page extends Tab {
     this.passages.learned(about);
   }
 
-  /** A setting in the table of the dials. */
+  /** A setting in the table of the dials. @param {HTMLElement | null} cell */
   #chooseCell(cell) {
     if (!cell) return;
-    globalThis.musicgen.chosen = [cell.dataset.latents, cell.dataset.context];
-    place("mg-choose").click();
+    this.form.set({ latents: cell.dataset.latents, context: cell.dataset.context });
+    this.changed("latents");
   }
 
-  /** Show in the table where the dials stand, and what that costs. */
-  changed(values) {
-    this.values = values;
-    this.cost(values);
+  /** Show in the table where the dials stand, too. */
+  changed(name) {
+    super.changed(name);
+    if (name === "start") this.tell(""); // what was said was of another beginning
+    if (name === "start" || name === "opening") this.#start();
     const { latents, context } = this.chosen;
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mg-cell"))) {
       cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
     }
   }
 
-  start({ start, opening }) {
+  #start() {
+    const { start, opening } = this.values;
     return this.primeSource.choose(start, opening);
   }
 
   /** What a request says of the controls' values. Those that are not named here are settings, whichever there are. */
   settings(values) {
     const { start, opening, preset, takes, latents, context, seed, apart, ...settings } = values;
-    const pair = this.pair({ preset, latents, context });
+    const pair = this.pair({ preset, takes, latents, context });
     return { settings: { ...settings, ...pair }, takes, apart: Boolean(apart), ...this.seed(seed) };
   }
 
   // ---- making
 
-  /** The button. */
-  async make(values) {
-    this.values = values;
+  async make() {
     try {
-      const request = { ...this.settings(values), ...(await this.primeSource.request()) };
+      const request = { ...this.settings(this.values), ...(await this.primeSource.request()) };
       await this.perform(request, {});
     } catch (error) {
       this.fail(error);
@@ -135,12 +128,11 @@ class Page extends Tab {
   /** Go on from a take: from its end, or from the playhead. */
   async go(id, where) {
     const take = this.store.get(id);
-    const { values } = this;
     const here = this.showing === id ? this.rollPlayer.position : 0;
     if (where === "playhead" && here < 0.05) return this.#askWhere(id);
     const at = where === "playhead" ? Math.min(here, take.music.seconds) : null;
     try {
-      const request = { ...this.settings(values), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
+      const request = { ...this.settings(this.values), prime: { midi: take.settings.midi }, ...(at === null ? {} : { to: at }) };
       await this.perform(request, { parent: id, branched_at: at });
     } catch (error) {
       this.fail(error);
@@ -350,12 +342,4 @@ class Page extends Tab {
 }
 
 const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-fine"];
-const page = drawn(...parts).then(() => new Page());
-globalThis.musicgen = {
-  ready: async (values) => (await page).ready(values),
-  changed: async (values) => (await page).changed(values),
-  start: async (values) => (await page).start(values),
-  make: async (values) => (await page).make(values),
-  stop: async () => (await page).stop(),
-  page,
-};
+globalThis.musicgen = { page: drawn(...parts).then(() => new Page()) };

@@ -7,6 +7,7 @@ import { make } from "../player/theme.js";
 
 const ASK = "Choose a MIDI file, or drop it here";
 const AGAIN = "Choose another MIDI file, or drop it here";
+const EXAMPLE = new URL("example.json", import.meta.url); // a piece to listen to at once; it was made here
 const LARGEST = 1_000_000; // until the server has told its own limit
 
 /** @import { RollPlayer } from "../player/roll_player.js" */
@@ -15,8 +16,8 @@ export class PrimeSource {
   /**
    * @param {RollPlayer} rollPlayer shows the music, with handles to choose a part
    * @param {{file: HTMLElement, keys: HTMLElement}} places where the file's field and the keyboard go
-   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void, recipe: (recipe: object) => void}} tell
-   *   `retried`: what failed has been done anew
+   * @param {{shown: () => void, failed: (error: Error) => void, retried: () => void, waits: (text: string) => void,
+   *   recipe: (recipe: object) => void}} tell  `retried`: what failed has been done anew; `waits`: nothing has been done yet
    */
   constructor(rollPlayer, places, tell) {
     this.rollPlayer = rollPlayer;
@@ -29,6 +30,7 @@ export class PrimeSource {
     this.showing = null; // the kind whose music the roll player shows
     this.asked = null; // the opening that was asked for last
     this.reading = new Map(); // kind -> the prime that is read, or was read last
+    this.#example();
     rollPlayer.element.addEventListener("musicgen-select", (/** @type {CustomEvent} */ { detail }) => this.#selected(detail));
   }
 
@@ -58,7 +60,7 @@ export class PrimeSource {
     this.tell.shown();
     this.showing = this.kind;
     this.rollPlayer.show(beginning.music);
-    this.rollPlayer.selectable = true;
+    this.rollPlayer.selectable = this.kind !== "nothing";
     if (beginning.to !== null) this.rollPlayer.select(beginning.from, beginning.to);
   }
 
@@ -119,6 +121,17 @@ export class PrimeSource {
     }
     if (this.kind === kind) this.show();
     return told;
+  }
+
+  /** What stands on the roll as long as nothing is begun with: no music of the person's is in its way. */
+  async #example() {
+    const answer = await fetch(EXAMPLE).catch(() => null);
+    if (!answer?.ok) return; // the page works without it
+    const { name, music } = await answer.json();
+    this.known.set("nothing", { prime: { music }, music: { ...music, label: name }, name, from: 0, to: null });
+    if (this.kind !== "nothing" || this.rollPlayer.music.notes.length) return;
+    this.show();
+    this.tell.waits("Press Play to hear an example, or Make music for a piece of your own.");
   }
 
   #buildFile() {

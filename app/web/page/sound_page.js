@@ -33,7 +33,6 @@ class SoundPage extends Tab {
     this.selected = null;
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
     document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
-    this.busy(false);
     this.learn(300); // the speed of sound is measured after that of notes
   }
 
@@ -45,12 +44,17 @@ class SoundPage extends Tab {
 
   // ---- making
 
-  async make(values) {
+  changed(name) {
+    super.changed(name);
+    if (name === "start") this.recordings.choose(this.values.start);
+  }
+
+  async make() {
     this.soundPlayer.stream.wake(); // a sound may begin in the click itself only
     try {
       // What is not named here is a setting, whichever there are: see tab.py.
-      const { preset, takes, latents, context, seed, ...settings } = values;
-      this.latest = { settings: { ...settings, ...this.pair({ preset, latents, context }) }, takes, ...this.seed(seed) };
+      const { start, preset, takes, latents, context, seed, ...settings } = this.values;
+      this.latest = { settings: { ...settings, ...this.pair({ preset, takes, latents, context }) }, takes, ...this.seed(seed) };
       await this.#perform(this.latest, await this.recordings.chosen());
     } catch (error) {
       this.fail(error);
@@ -224,9 +228,9 @@ class SoundPage extends Tab {
     const chosen = take === this.selected;
     const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · seed ${facts.seed}`;
     const acts = [
-      button("Play", "Hear this take", () => this.#play(take), "mg-main"),
-      button("Continue", "Continue from its end", () => this.go(take)),
-      button("Remove", "Take it off this list", () => this.#remove(take)),
+      button("Play", "Hear this take", () => this.#play(take), name, "mg-main"),
+      button("Continue", "Continue from its end", () => this.go(take), name),
+      button("Remove", "Take it off this list", () => this.#remove(take), name),
     ];
     const card = make("li", { class: `mg-card${chosen ? " mg-chosen" : ""}`, "aria-current": chosen ? "true" : null });
     card.append(make("h3", {}, name), make("p", {}, about), make("div", { class: "mg-acts" }, ...acts));
@@ -267,19 +271,13 @@ class SoundPage extends Tab {
   }
 }
 
-function button(label, title, press, kind = "") {
-  const made = make("button", { type: "button", class: `mg-plain ${kind}`, title }, label);
+/** `name`: of the take that a button belongs to, for whoever hears only the button. */
+function button(label, title, press, name = null, kind = "") {
+  const spoken = name === null ? null : `${label} ${name}`;
+  const made = make("button", { type: "button", class: `mg-plain ${kind}`, title, "aria-label": spoken }, label);
   made.addEventListener("click", press);
   return made;
 }
 
 const parts = ["mg-sound-message", "mg-sound-stage", "mg-sound-source", "mg-sound-shelf", "mg-sound-preset", "mg-sound-cost"];
-const page = drawn(...parts).then(() => new SoundPage());
-
-globalThis.musicgenSound = {
-  changed: async (values) => (await page).cost(values),
-  start: async (kind) => (await page).recordings.choose(kind),
-  make: async (values) => (await page).make(values),
-  stop: async () => (await page).stop(),
-  page,
-};
+globalThis.musicgenSound = { page: drawn(...parts).then(() => new SoundPage()) };

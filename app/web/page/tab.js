@@ -2,9 +2,13 @@
 // that mean the same in both.
 
 import { make } from "../player/theme.js";
+import { Form } from "./form.js";
 import { json, Refusal } from "./server.js";
 
-const OWN = "as chosen above";
+/** The values of the controls by name: see layout.py and sound/tab.py. @typedef {Record<string, any>} Values */
+
+const UNMEASURED = "Balanced"; // the preset that is taken as long as nobody knows how quick this machine is
+const SPARE = 1.2; // music is made so much quicker than it plays where a preset keeps up
 const UNKNOWN = "Your own setting of Thinking and Memory: how fast it is here has not been measured.";
 const TWICE = 600; // ms in which two presses are one double click
 const LOOK = 3; // seconds between two questions whether the server has measured its speed
@@ -17,7 +21,7 @@ export async function drawn(...ids) {
   while (!ids.every(place)) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-/** A subclass gives draw(), and learned() if it keeps something else in `about`. */
+/** A subclass gives make(), draw(), and changed() and learned() if it has more to do then. */
 export class Tab {
   /**
    * @param {string} id what the ids of the tab's parts begin with: "mg" or "mg-sound"
@@ -37,6 +41,35 @@ export class Tab {
     this.alert = make("p", { class: "mg-failed", role: "alert" });
     place(`${id}-message`).replaceChildren(this.status, this.alert);
     this.#oncePerPress();
+    this.form = new Form(`${id}-form`, (name) => this.changed(name));
+    place(`${id}-make`).addEventListener("click", () => this.make());
+    place(`${id}-stop`).addEventListener("click", () => this.stop());
+    this.busy(false);
+    this.#sum();
+  }
+
+  /** What the controls stand at. @returns {Values} */
+  get values() {
+    return this.form.values;
+  }
+
+  /** The button. */
+  make() {}
+
+  /** A control has been turned. @param {string | null} name null: all of them may have been */
+  changed(name) {
+    // A preset that is clicked is meant: what was chosen apart goes back to it.
+    if (name === "preset") this.form.set({ latents: "", context: "" });
+    this.chosen = this.pair(this.values);
+    this.#showCost();
+    this.#sum();
+  }
+
+  /** The line that length, ending and takes are folded into says what they are. */
+  #sum() {
+    const { seconds, takes, end } = this.values;
+    const parts = [`${seconds} seconds`, end === undefined ? "" : end ? "comes to an end" : "is cut off", `${takes} ${takes === 1 ? "take" : "takes"}`];
+    document.querySelector(`#${this.id}-settings summary span`).textContent = parts.filter(Boolean).join(", ");
   }
 
   /** Stop takes Make's place, and Make takes Stop's: the second half of a double click would undo what the first has done. */
@@ -125,17 +158,24 @@ export class Tab {
 
   // ---- dials
 
-  /** Latents and context: the preset's, unless one is chosen apart. */
-  pair({ preset, latents = OWN, context = OWN }) {
-    const [M, N] = JSON.parse(place(`${this.id}-cost`).dataset.presets)[preset];
-    const own = (value, otherwise) => (value === OWN ? otherwise : Number(value));
-    const chosen = own(context, N);
-    return { latents: Math.min(own(latents, M), latents === OWN ? chosen : Infinity), context: chosen };
+  /** The best preset that makes so many takes as quickly as one of them plays; the quickest if none does. */
+  automatic(takes) {
+    const { pace } = this.about ?? {};
+    if (!pace || !Object.keys(pace).length) return UNMEASURED;
+    const bestFirst = Object.keys(pace).reverse();
+    return bestFirst.find((name) => pace[name] / takes >= SPARE) ?? bestFirst.at(-1);
   }
 
-  /** Whether latents or context are chosen apart from the preset. @param {Record<string, any>} values */
-  apart({ latents = OWN, context = OWN }) {
-    return latents !== OWN || context !== OWN;
+  /** Latents and context: the preset's, unless one is chosen apart. @param {Values} values */
+  pair({ preset, takes, latents = "", context = "" }) {
+    const [M, N] = JSON.parse(place(`${this.id}-cost`).dataset.presets)[preset || this.automatic(takes)];
+    const own = Number(context || N);
+    return { latents: latents ? Number(latents) : Math.min(M, own), context: own };
+  }
+
+  /** Whether latents or context are chosen apart from the preset. @param {Values} values */
+  apart({ latents = "", context = "" }) {
+    return Boolean(latents || context);
   }
 
   /** The part of a request that says its seed: none if the dial is empty. */
@@ -146,28 +186,23 @@ export class Tab {
   }
 
   /** The line below the presets: what is known of the setting that the dials stand at. */
-  cost(values) {
-    this.chosen = this.pair(values);
-    this.#showCost();
-  }
-
   #showCost() {
     const { costs, presets } = this.about ?? {};
     const { latents, context } = this.chosen;
     const named = (name) => presets[name][0] === latents && presets[name][1] === context;
-    place(`${this.id}-cost`).textContent = costs ? (costs[Object.keys(presets).find(named)] ?? UNKNOWN) : "";
+    const name = costs && Object.keys(costs).find(named);
+    const automatic = name && !this.values.preset ? `${name} is chosen. ` : "";
+    place(`${this.id}-cost`).textContent = costs ? automatic + (costs[name] ?? UNKNOWN) : "";
   }
 
   /** Ask the server about itself, for some seconds again as long as it measures; show what the dials' setting costs. */
   async learn(seconds) {
-    /** @type {HTMLInputElement} */
-    const checked = document.querySelector(`#${this.id}-preset input:checked`);
-    this.chosen ??= this.pair({ preset: checked.value });
+    this.changed(null);
     for (let waited = 0; waited < seconds && !this.about?.measured; waited += LOOK) {
       if (waited) await new Promise((resolve) => setTimeout(resolve, LOOK * 1000));
       const about = await json("about").catch(() => null);
       if (about) this.learned(about);
-      this.#showCost();
+      this.changed(null);
     }
   }
 }

@@ -8,8 +8,10 @@ import { palette } from "../player/palette.js";
 const WIDTH = 260;
 const HEIGHT = 44;
 
-function button(label, title, press, kind = "") {
-  const made = make("button", { type: "button", class: `mg-plain ${kind}`, title }, label);
+/** A button of a card; `name`: of the take, for whoever hears only the button. */
+function button(label, title, press, name = null, kind = "") {
+  const spoken = name === null ? null : `${label.replace(/^[★☆] /, "")} ${name}`;
+  const made = make("button", { type: "button", class: `mg-plain ${kind}`, title, "aria-label": spoken }, label);
   made.addEventListener("click", (event) => {
     event.stopPropagation();
     press();
@@ -100,26 +102,26 @@ export class TakesList {
     const meter = make("progress", { max: "1", value: String(take.share), "aria-label": `Take ${take.number} is being made` });
     this.meters.set(take.number, meter);
     const live = run.live && run.seen === take.number;
-    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number));
+    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number), `Take ${take.number}`);
     hear.disabled = live;
     return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Take ${take.number}`), meter, make("div", { class: "mg-acts" }, hear));
   }
 
   #card(store, take, selected) {
-    const { id } = take;
+    const { id, name } = take;
     if (!this.pictures.has(id)) this.pictures.set(id, thumbnail(store.get(id).music, this.dark));
     const { act } = this;
     const chosen = id === selected;
     const facts = take.settings.facts;
     const about = [clock(take.seconds), `${take.notes} notes`, facts ? `seed ${facts.seed}` : ""].filter(Boolean).join(" · ");
-    const keep = button(take.kept ? "★ Kept" : "☆ Keep", "Kept takes are never dropped when room is short", () => act.keep(id, !take.kept));
+    const keep = button(take.kept ? "★ Kept" : "☆ Keep", "Kept takes are never dropped when room is short", () => act.keep(id, !take.kept), name);
     keep.setAttribute("aria-pressed", String(take.kept));
     const buttons = [
-      button("Play", "Hear this take", () => act.play(id), "mg-main"),
+      button("Play", "Hear this take", () => act.play(id), name, "mg-main"),
       keep,
-      button("Continue", "Continue from its end", () => act.go(id, null)),
-      button("Branch", "Continue from the playhead", () => act.go(id, "playhead")),
-      button("Remove", "Take it off this list; Undo brings it back", () => act.remove(id)),
+      button("Continue", "Continue from its end", () => act.go(id, null), name),
+      button("Branch", "Continue from the playhead", () => act.go(id, "playhead"), name),
+      button("Remove", "Take it off this list; Undo brings it back", () => act.remove(id), name),
     ];
     const region = store.region(id);
     const from = region ? `, new at ${moment(region.from)}` : take.branched_at !== null ? `, from ${clock(take.branched_at)}` : "";
@@ -127,7 +129,7 @@ export class TakesList {
       "li",
       { class: `mg-card${chosen ? " mg-chosen" : ""}`, "data-take": String(id), "aria-current": chosen ? "true" : null },
       this.pictures.get(id),
-      make("h3", {}, take.name),
+      make("h3", {}, name),
       make("p", {}, about + from),
       make("div", { class: "mg-acts" }, ...buttons),
     );

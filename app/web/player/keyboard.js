@@ -49,6 +49,7 @@ export class Keyboard {
     });
     this.#build();
     this.#listen();
+    sound.loadAll();
     this.unwatch = watchTheme(() => this.#themed());
     this.#themed();
     this.sizes = new ResizeObserver(() => this.#lay());

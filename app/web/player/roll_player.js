@@ -39,6 +39,7 @@ import { statusText } from "./status_text.js";
 /** @import { Sound } from "./sound.js" */
 
 const LEAD_IN = 4; // seconds of the prime heard before new music
+const FIRST_NOTES = 16; // whose samples are fetched before anybody wants to hear them: a page is to be light
 const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
 const EDGE = 16; // pixels from the side of the roll in which dragging scrolls
 const SPEAK_EVERY = 10; // seconds between two spoken positions
@@ -67,7 +68,6 @@ export class RollPlayer {
     this.unwatch = watchTheme(() => this.#themed());
     this.#themed();
     this.#resized();
-    this.sound.loadAll();
   }
 
   #build() {
@@ -119,6 +119,7 @@ export class RollPlayer {
     this.making = true;
     const from = music.play_from ?? Math.max(0, begun.primeSeconds - LEAD_IN);
     this.#take(begun, false, from, keep);
+    this.sound.loadAll(); // there may be any note
     this.player.play();
   }
 
@@ -157,7 +158,7 @@ export class RollPlayer {
       this.range = null;
     }
     if (!this.surprise.known) this.surprise.show(false);
-    this.sound.load(music.notes.slice(0, 200).map((note) => note[2]));
+    this.#fetch(from, FIRST_NOTES);
     this.#grown();
     this.view.follow(from, false);
     this.#emit("musicgen-music", {});
@@ -188,7 +189,14 @@ export class RollPlayer {
       if (this.position < from - 0.01 || this.position > to - 0.05) this.player.seek(from);
       this.player.until = to;
     } else this.player.until = Infinity;
+    this.#fetch(this.position);
     return this.player.play();
+  }
+
+  /** Fetch the samples of so many notes after a time, the next ones first. */
+  #fetch(from, most = Infinity) {
+    const first = this.music.after(from - 1e-3);
+    this.sound.load(this.music.notes.slice(first, first + most).map((note) => note[2]));
   }
 
   pause() {

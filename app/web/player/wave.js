@@ -17,7 +17,7 @@ export class Wave {
     this.canvas = make("canvas", { "aria-hidden": "true" });
     this.element = make(
       "div",
-      { class: "mg-wave", tabindex: "0", role: "slider", "aria-label": "Position in the sound", "aria-valuemin": "0" },
+      { class: "mg-wave", tabindex: "0", role: "slider", "aria-label": "Position in the sound", "aria-valuemin": "0", "aria-valuenow": "0" },
       this.canvas,
     );
     this.element.addEventListener("pointerdown", (event) => this.#point(event));

@@ -89,6 +89,7 @@ class SoundService:
             "context": dials.context_choices,
             "presets": dials.presets,
             "costs": {name: sound_cost(pair[1] / codes, speeds.get(pair)) for name, pair in dials.presets.items()},
+            "pace": {name: round(speeds[pair], 3) for name, pair in dials.presets.items() if pair in speeds},
             "measured": all(pair in speeds for pair in dials.presets.values()),
         }
 

@@ -83,6 +83,20 @@ class Visit:
         if not asked.startswith((home, "data:", "blob:")):
             self.elsewhere.append(asked)
 
+    def begin(self, way: str, tab: str = "mg") -> None:
+        """Choose a card: nothing, opening, file, keys, microphone."""
+        self.page.click(f"#{tab}-form .mg-way:has([value='{way}'])")
+
+    def unfold(self, identity: str) -> None:
+        """Open or close what is folded away."""
+        self.page.click(f"{identity} > summary")
+
+    def fill(self, name: str, value: float, tab: str = "mg") -> None:
+        """Type a number into a box of the line of settings, which is opened for it."""
+        if not self.page.is_visible(f"#{tab}-form-{name}"):
+            self.unfold(f"#{tab}-settings")
+        self.page.fill(f"#{tab}-form-{name}", str(value))
+
     def finished(self) -> None:
         self.page.wait_for_function("document.body.dataset.mgBusy === 'no'")
 
@@ -101,7 +115,8 @@ class Visit:
 
     def overflowing(self) -> list[str]:
         """Parts of the page that reach beyond the screen, which Gradio would cut off without a scroll bar."""
-        parts = "#mg-columns, #mg-make, #mg-start, .mg-stage, .mg-bar, .mg-card, .mg-card button, .mg-carry button"
+        parts = "#mg-page, #mg-make, .mg-way, .mg-field, .mg-stage, .mg-bar, .mg-card, .mg-card button, "
+        parts += ".mg-carry button"
         told = self.page.evaluate(
             """(parts) => [...document.querySelectorAll(parts)]
               .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 0.5)
@@ -135,7 +150,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
     """Everything a first visit is likely to be, on a service and on a phone."""
     visit = Visit(browser, slow_site.url, width, scheme)
     page = visit.page
-    page.click("text=A famous opening")
+    visit.begin("opening")
     visit.made(100)
     assert not visit.overflowing()
 
@@ -194,9 +209,9 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     """Two takes at once from a seed; a recipe and a link make one of them again."""
     visit = Visit(browser, slow_site.url, 1440, "light")
     page = visit.page
-    page.get_by_label("How much new music").first.fill("5")
-    page.get_by_label("Takes").first.fill("2")
-    page.click("text=Fine tuning")
+    visit.fill("seconds", 5)
+    visit.fill("takes", 2)
+    visit.unfold("#mg-fine")
     page.get_by_label("Seed").fill("7")
     page.click("#mg-make")
     page.locator(".mg-card >> button:text-is('Listen')").evaluate("button => button.click()")
@@ -205,7 +220,7 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     page.click("[data-take='2']")
     first = visit.download("MIDI")
     recipe = visit.download("Recipe")
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
     page.set_input_files("#mg-file-input", {"name": "r.json", "mimeType": "application/json", "buffer": recipe})
     page.click("text=Make this take exactly again")
     page.wait_for_selector("[data-take='3']")
@@ -224,17 +239,19 @@ def test_a_setting_is_chosen_in_the_table(browser: Any, site: Site) -> None:
     """The table shows where the dials stand, and turns them; what is made is made with them."""
     visit = Visit(browser, site.url, 1440, "light")
     page = visit.page
-    page.click("text=Fine tuning")
+    visit.unfold("#mg-fine")
     pressed = page.locator(".mg-cell[aria-pressed=true]")
-    pressed.filter(has_text="Balanced").wait_for()
-    page.click("text=Best")
+    pressed.filter(has_text="Best").wait_for()  # what is chosen for this machine, once it has been measured
+    page.click("#mg-preset >> text=Fast")
+    pressed.filter(has_text="Fast").wait_for()
+    page.click("#mg-preset >> text=Best")
     pressed.filter(has_text="Best").wait_for()
     page.locator(".mg-cell[data-latents='32'][data-context='256']").focus()
     page.keyboard.press("Enter")
     pressed.filter(has_text="1.800").wait_for()
     assert pressed.count() == 1
-    assert [page.get_by_label(label).first.input_value() for label in ("Thinking", "Memory")] == ["32", "256"]
-    page.get_by_label("How much new music").first.fill("5")
+    assert [page.get_by_label(label).input_value() for label in ("Thinking", "Memory")] == ["32", "256"]
+    visit.fill("seconds", 5)
     page.click("#mg-make")
     visit.finished()
     made = visit.facts().settings
@@ -247,10 +264,10 @@ def test_a_take_that_is_a_copy_is_made_again(browser: Any, site: Site) -> None:
     """The page says which piece it came too near to; what is kept is the other take."""
     visit = Visit(browser, site.url, 1440, "light")
     page = visit.page
-    page.get_by_label("How much new music").first.fill("20")
+    visit.fill("seconds", 20)
     page.get_by_label("Come to an end there").uncheck()
-    page.click("text=Best")
-    page.click("text=Fine tuning")
+    visit.unfold("#mg-fine")
+    page.click("#mg-preset >> text=Best")
     page.get_by_label("Seed").fill("77")
     page.get_by_label("Avoid copies of training pieces").check()
     page.click("#mg-make")
@@ -272,7 +289,7 @@ def test_what_goes_wrong_is_said(browser: Any, slow_site: Site, piece: Any) -> N
     """Nothing chosen, a file that is too large, a broken file; then a good one works."""
     visit = Visit(browser, slow_site.url, 375, "light")
     page = visit.page
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
     page.click("#mg-make")
     page.wait_for_function("document.querySelector('.mg-failed').textContent")
     assert visit.alert() == "Choose a MIDI file first."
@@ -297,7 +314,7 @@ def test_hostile_files_through_the_page(browser: Any, slow_site: Site) -> None:
     """Two hundred broken files, chosen one after the other: the page says what is wrong, or shows the notes."""
     visit = Visit(browser, slow_site.url, 1440, "light")
     page = visit.page
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
     outcomes = page.evaluate(
         """async (files) => {
           const { primeSource } = await musicgen.page;
@@ -328,8 +345,8 @@ def test_everything_has_a_name_for_those_who_hear_the_page(browser: Any, slow_si
     """Every control can be reached by the keyboard and says what it is."""
     visit = Visit(browser, slow_site.url, 1440, "light")
     page = visit.page
-    page.click("text=Something I play now")
-    page.click("text=Fine tuning")
+    visit.begin("keys")
+    visit.unfold("#mg-fine")
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, textarea, [role=slider], [tabindex='0']")]
           .filter((one) => one.checkVisibility() && !one.disabled)
@@ -376,8 +393,8 @@ def test_contrast(browser: Any, slow_site: Site, scheme: str) -> None:
     """All text that is seen has the contrast that WCAG's level AA asks for."""
     visit = Visit(browser, slow_site.url, 1440, scheme)
     page = visit.page
-    page.click("text=A MIDI file of mine")
-    page.click("text=Fine tuning")
+    visit.begin("file")
+    visit.unfold("#mg-fine")
     page.click("#mg-make")
     page.wait_for_function("document.querySelector('.mg-failed').textContent")
     page.wait_for_timeout(500)  # colours fade in

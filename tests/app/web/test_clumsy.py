@@ -44,7 +44,7 @@ def visit(browser: Any, site: Site) -> Iterator[Visit]:
 def test_a_double_click_is_one_press(visit: Visit, site: Site) -> None:
     """Stop stands where Make was, and Make where Stop was."""
     page = visit.page
-    page.get_by_label("How much new music").first.fill("120")
+    visit.fill("seconds", 120)
     with site.held():
         page.evaluate(PRESS, ["#mg-make", 10_000])
         page.wait_for_selector("#mg-stop", state="visible")
@@ -59,60 +59,52 @@ def test_a_double_click_is_one_press(visit: Visit, site: Site) -> None:
     assert page.is_visible("#mg-make")
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_a_preset_takes_the_place_of_what_was_chosen_apart(visit: Visit, folded: bool) -> None:
-    """More thinking than memory is refused; a click on a preset brings both dials back, also folded away."""
+def test_a_preset_takes_the_place_of_what_was_chosen_apart(visit: Visit) -> None:
+    """More thinking than memory is refused; a click on a preset brings both dials back."""
     page = visit.page
     cost = page.locator("#mg-cost")
+    visit.unfold("#mg-fine")
     cost.filter(has_text="Remembers").wait_for()
-    page.click("text=Fine tuning")
     for label, value in (("Thinking", "64"), ("Memory", "32")):
-        page.get_by_label(label).first.click()
-        page.get_by_role("option", name=value, exact=True).click()
-        page.get_by_role("option").first.wait_for(state="detached")
+        page.get_by_label(label).select_option(value)
     cost.filter(has_text="Your own setting").wait_for()
-    if folded:
-        page.click("text=Fine tuning")
-    page.click("text=Best")
+    page.click("#mg-preset >> text=Best")
     cost.filter(has_text="Remembers").wait_for()
-    page.get_by_label("How much new music").first.fill("5")
+    visit.fill("seconds", 5)
     page.click("#mg-make")
     visit.finished()
     made = visit.facts().settings
     assert (made.latents, made.context) == (64, 256)
-    assert (
-        page.evaluate(
-            "async () => { const { latents, context } = (await musicgen.page).values; return [latents, context]; }"
-        )
-        == ["as chosen above"] * 2
-    )
-    if folded:
-        page.click("text=Fine tuning")
-    assert [page.get_by_label(label).first.input_value() for label in ("Thinking", "Memory")] == ["as chosen above"] * 2
+    assert [page.get_by_label(label).input_value() for label in ("Thinking", "Memory")] == ["", ""]
 
 
 def test_the_page_waits_for_all_of_its_parts(visit: Visit) -> None:
     """However late Gradio draws them, nothing that the page looks up on its way is missing."""
     visit.context.add_init_script(LATE)
     visit.page.reload()
-    visit.page.locator("#mg-cost").filter(has_text="Remembers").wait_for()
+    visit.page.locator("#mg-cost").filter(has_text="Remembers").wait_for(state="attached")
 
 
 def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
     """Who turns from an opening to nothing, or to a file not chosen yet, sees that it is not meant any more."""
     page = visit.page
-    for start in ("Nothing: a piece", "A MIDI file of mine", "Something I play now"):
-        page.click("text=A famous opening")
+    for way in ("file", "keys"):
+        visit.begin("opening")
         visit.made(100)
-        page.click(f"text={start}")
+        visit.begin(way)
         visit.emptied()
         page.locator(".mg-stage .mg-status").filter(has_text="No music yet.").wait_for()
         assert not page.is_visible(".mg-handle-to")
-    page.get_by_label("How much new music").first.fill("5")
-    page.click("text=Nothing: a piece")
+    visit.begin("opening")
+    visit.made(100)
+    visit.begin("nothing")
+    page.wait_for_function("stage.music.label.startsWith('Example')")
+    assert not page.is_visible(".mg-handle-to")
+    visit.fill("seconds", 5)
+    visit.begin("nothing")
     page.click("#mg-make")
     visit.finished()
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
     page.wait_for_function("document.body.dataset.mgStart === 'file'")
     visit.made(5)  # a take stays on the stage
 
@@ -120,7 +112,7 @@ def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
 def test_a_file_takes_the_place_of_the_one_before(visit: Visit, piece: Any) -> None:
     """A good one ends the complaint about the last one; a broken one is not silently replaced by the good one."""
     page = visit.page
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
 
     def choose(name: str, data: bytes) -> None:
         page.set_input_files("#mg-file-input", {"name": name, "mimeType": "audio/midi", "buffer": data})
@@ -150,11 +142,11 @@ def test_a_file_takes_the_place_of_the_one_before(visit: Visit, piece: Any) -> N
 def test_make_ends_what_is_being_recorded(visit: Visit) -> None:
     """On the keys: Make is pressed while they still record, and goes on from what was played."""
     page = visit.page
-    page.click("text=Something I play now")
+    visit.begin("keys")
     page.click("#mg-keys >> button:text-is('Record')")
     for key in "asd":
         page.keyboard.press(key, delay=50)
-    page.get_by_label("How much new music").first.fill("5")
+    visit.fill("seconds", 5)
     page.click("#mg-make")
     visit.finished()
     assert visit.facts().prime_notes == 3
@@ -166,7 +158,7 @@ def test_leaving_asks_while_something_is_made(visit: Visit, site: Site) -> None:
     page = visit.page
     leaves = "() => dispatchEvent(new Event('beforeunload', { cancelable: true }))"
     assert page.evaluate(leaves)
-    page.get_by_label("How much new music").first.fill("120")
+    visit.fill("seconds", 120)
     with site.held():
         page.click("#mg-make")
         page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.05")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -30,18 +30,48 @@ def test_every_slider_of_the_sampling_is_a_parameter_of_the_api() -> None:
     assert list(inspect.signature(make).parameters) == [*before.split(), *sliders, "end", "apart", "style"]
 
 
-def test_each_part_of_the_page_is_known_by_one_name() -> None:
-    pytest.importorskip("gradio", reason="the page needs the extra app")
-    from musicgen.app.web.components import by_name, sampling_sliders
+class Named(HTMLParser):
+    """The boxes of a piece of HTML, by name."""
 
-    sliders = sampling_sliders()
-    assert list(sliders) == [one.name for one in SAMPLING if one.slider is not None]
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.boxes: dict[str, dict[str, str | None]] = {}
+        self.labels: dict[str | None, str] = {}
+        self._for: str | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        about = dict(attrs)
+        if name := about.get("name"):
+            self.boxes[name] = about
+        self._for = about.get("for") if tag == "label" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._for is not None:
+            self.labels[self._for] = data
+
+
+def test_each_part_of_the_page_is_known_by_one_name() -> None:
+    """With its range, default and label from the table of controls."""
+    from musicgen.app.web.components import sampling_boxes
+
+    named = Named(sampling_boxes("form"))
+    assert list(named.boxes) == [one.name for one in SAMPLING if one.slider is not None]
     for one in SAMPLING:
-        if one.name in sliders:
-            slider = sliders[one.name]
-            assert (slider.minimum, slider.maximum) == one.slider and slider.step == one.step
-            assert (slider.value, slider.label) == (one.default, one.label)
-    assert f"make(Object.fromEntries({json.dumps(list(sliders))}.map(" in by_name("make", sliders)
+        if one.slider is not None:
+            box = named.boxes[one.name]
+            numbers = [float(str(box[part])) for part in ("min", "max", "step", "value")]
+            assert numbers == [*one.slider, one.step, one.default] and box["form"] == "form"
+            assert named.labels[box["id"]] == one.label
+
+
+def test_texts_of_the_page_cannot_become_html() -> None:
+    from musicgen.app.web.components import choice, number_box, text
+
+    evil = '"><script>'
+    drawn = number_box("a", evil, (0, 1), 1, 0, evil, "f") + choice("b", evil, [(evil, evil)], evil, "f")
+    assert "<script>" not in drawn and drawn.count("&lt;script&gt;") == 7
+    assert text({"a": '"'}) == "{&quot;a&quot;: &quot;\\&quot;&quot;}"
 
 
 def test_requests_that_differ_in_a_setting_never_share_a_batch(make_scheduler: Any) -> None:

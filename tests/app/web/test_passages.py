@@ -25,7 +25,7 @@ class Editor(Visit):
 
     def opening(self) -> None:
         """Bach on the roll, ready to be edited."""
-        self.page.click("text=A famous opening")
+        self.begin("opening")
         self.made(100)
         self.page.locator("button:text-is('Choose a passage')").wait_for()
 
@@ -142,7 +142,7 @@ def test_a_track_is_accompanied(browser: Any, site: Site) -> None:
     """One of a file with several: its notes stay, the others' go; then something is wrong, and is said in words."""
     visit = Editor(browser, site.url, 1440, "light")
     page = visit.page
-    page.click("text=A MIDI file of mine")
+    visit.begin("file")
     file = {"name": "duo.mid", "mimeType": "audio/midi", "buffer": two_tracks()}
     page.set_input_files("#mg-file-input", file)
     visit.made(9)

@@ -164,10 +164,9 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
         page.keyboard.press("ArrowLeft")
     page.wait_for_selector("text=3.5 s of 4.0 s are continued")
 
-    page.get_by_label("How much new sound").first.fill("60")
-    page.click("text=Best >> visible=true")
-    # What that costs takes its line or two, and a button that moves under the mouse hears no click.
-    page.wait_for_timeout(500)
+    visit.fill("seconds", 60, "mg-sound")
+    visit.unfold("#mg-sound-fine")
+    page.click("#mg-sound-preset >> text=Best")
     page.click("#mg-sound-make")
     page.wait_for_function("document.querySelector('#mg-sound-shelf progress')?.value > 0.02")
     assert page.is_visible("#mg-sound-stop") and not page.is_visible("#mg-sound-make")
@@ -217,12 +216,12 @@ def test_make_ends_what_is_being_recorded(browser: Any, sound_site: Site) -> Non
     """Make is pressed while the microphone still records, and goes on from what it heard."""
     visit = AudioVisit(browser, sound_site.url, 1440, "light")
     page = visit.page
-    page.locator("#mg-sound-cost").filter(has_text="Remembers").wait_for()
+    page.locator("#mg-sound-cost").filter(has_text="Remembers").wait_for(state="attached")
     page.evaluate(MICROPHONE)
-    page.click("text=Something I record now")
+    visit.begin("microphone", "mg-sound")
     page.click("#mg-sound-source >> button:text-is('Record')")
     page.wait_for_timeout(1500)
-    page.get_by_label("How much new sound").first.fill("2")
+    visit.fill("seconds", 2, "mg-sound")
     page.click("#mg-sound-make")
     visit.until("Take 1 is ready.")
     assert json.loads(visit.saved("Settings"))["join_seconds"] > 0.5
