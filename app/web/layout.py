@@ -37,7 +37,14 @@ WAYS = [
 ]
 HERE = Path(__file__).parent
 # The players and the keyboard bring their own style sheets; named here they are there before anything is drawn.
-SHEETS = ("page/page.css", "page/form.css", "page/takes.css", "player/stage.css", "player/keyboard.css")
+SHEETS = (
+    "page/page.css",
+    "page/begin.css",
+    "page/form.css",
+    "page/takes.css",
+    "player/stage.css",
+    "player/keyboard.css",
+)
 
 
 def theme() -> gr.themes.Base:

@@ -72,11 +72,10 @@ export class Form {
     slider.value = String(number);
     const note = box.parentElement.querySelector(".mg-note");
     if (!done) return;
-    if (String(number) !== box.value && Number(box.value) !== number) {
-      note.textContent = `${Number(box.min)} to ${Number(box.max)}: it is ${number} now.`;
-      clearTimeout(this.fading);
-      this.fading = setTimeout(() => (note.textContent = ""), SAID);
-    }
+    const taken = box.value.trim() !== "" && Number(box.value) === number;
+    note.textContent = taken ? "" : `${Number(box.min)} to ${Number(box.max)}: it is ${number} now.`;
+    clearTimeout(this.fading);
+    this.fading = setTimeout(() => (note.textContent = ""), SAID);
     box.value = String(number);
   }
 }

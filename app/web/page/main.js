@@ -142,7 +142,7 @@ class Page extends Tab {
   /** Nobody has said yet from where in this take to go on. */
   #askWhere(id) {
     this.choose(id);
-    this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press Branch again.`);
+    this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press From here again.`);
     place("mg-message").scrollIntoView({ block: "nearest" }); // at once: whoever presses again would end a glide half way
   }
 

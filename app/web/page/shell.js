@@ -10,7 +10,7 @@ function open(tabs, tab, focus = false) {
     one.tabIndex = on ? 0 : -1;
     document.getElementById(one.getAttribute("aria-controls")).hidden = !on;
   }
-  document.body.dataset.mgTab = tab.getAttribute("aria-controls");
+  document.dispatchEvent(new CustomEvent("musicgen-tab", { detail: { panel: tab.getAttribute("aria-controls") } }));
   if (focus) tab.focus();
 }
 

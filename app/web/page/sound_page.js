@@ -1,6 +1,6 @@
 // The Audio tab: joins Gradio's controls to the sound player, its takes and the server.
 
-import { bytesOf, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
+import { bytesOf, decoded, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
 import { SoundPlayer } from "../player/sound_player.js";
 import { calm, make } from "../player/theme.js";
 import { save } from "./download.js";
@@ -8,6 +8,7 @@ import { prime, Recordings } from "./recordings.js";
 import { base64, blob, events, Refusal, unbase64 } from "./server.js";
 import { drawn, place, Tab } from "./tab.js";
 
+const EXAMPLE = { file: new URL("example.mp3", import.meta.url), join: 7 }; // seconds of it that were a recording
 const LEAD_IN = 3; // seconds of the recording heard before new sound
 const FILES = [
   ["WAV", "wav", "sound, as it is"],
@@ -33,6 +34,7 @@ class SoundPage extends Tab {
     this.selected = null;
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
     document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
+    document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.#example(), { once: true });
     this.learn(300); // the speed of sound is measured after that of notes
   }
 
@@ -40,6 +42,16 @@ class SoundPage extends Tab {
     if (!sound) return; // another server by now, which has no sound
     this.about = sound;
     this.recordings.limits = sound.limits;
+  }
+
+  /** Something to hear for whoever opens the tab, as long as there is nothing else; not fetched before. */
+  async #example() {
+    const answer = await fetch(EXAMPLE.file).catch(() => null);
+    if (!answer?.ok) return; // the tab works without it
+    const samples = await decoded(await answer.arrayBuffer());
+    if (this.soundPlayer.pcm || this.run) return;
+    this.soundPlayer.show(new Pcm(samples, EXAMPLE.join * RATE));
+    if (!this.status.textContent && !this.alert.textContent) this.tell(`Press Play to hear an example: ${EXAMPLE.join} seconds of a recording, then new sound.`);
   }
 
   // ---- making

@@ -120,7 +120,7 @@ export class TakesList {
       button("Play", "Hear this take", () => act.play(id), name, "mg-main"),
       keep,
       button("Continue", "Continue from its end", () => act.go(id, null), name),
-      button("Branch", "Continue from the playhead", () => act.go(id, "playhead"), name),
+      button("From here", "Continue from the playhead", () => act.go(id, "playhead"), name),
       button("Remove", "Take it off this list; Undo brings it back", () => act.remove(id), name),
     ];
     const region = store.region(id);

@@ -46,8 +46,8 @@ def _fine(sounds: SoundService) -> str:
     rate = sounds.model.codec.config.frame_rate * sounds.model.codebooks
     return (
         '<p class="mg-wide">Sound is written as codes, many for each moment, and each is drawn from what the model'
-        " finds likely after the ones before. Automatic takes the best setting that is quick enough here to play while it"
-        " is made.</p>"
+        " finds likely after the ones before. Automatic takes the best setting that is quick enough here to play while"
+        " it is made.</p>"
         + parts.presets(
             dials_of(sounds.model),
             FORM,

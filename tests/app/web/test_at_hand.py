@@ -50,10 +50,10 @@ def test_a_branch_is_asked_for_where_it_begins(browser: Any, site: Site) -> None
     visit = Visit(browser, site.url, 375, "light")
     page = visit.page
     make(visit, 2)
-    branch = page.locator("[data-take='2'] >> button:text-is('Branch')")
+    branch = page.locator("[data-take='2'] >> button:text-is('From here')")
     for _ in range(2):
         branch.click()
-        asked = "Take 2 is on the stage: put the playhead where the new music is to begin, then press Branch again."
+        asked = "Take 2 is on the stage: put the playhead where the new music is to begin, then press From here again."
         assert page.inner_text("#mg-message").strip() == asked
         assert page.get_attribute("[data-take='2']", "aria-current") == "true"
     page.wait_for_function("document.querySelector('#mg-message').getBoundingClientRect().top > -1")

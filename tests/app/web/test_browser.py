@@ -182,7 +182,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
     assert len(music) > made.prime_notes
 
     page.evaluate("async () => (await musicgen.page).rollPlayer.seek(12)")
-    page.click(".mg-card >> button:text-is('Branch')")
+    page.click(".mg-card >> button:text-is('From here')")
     page.wait_for_selector("text=Being made")
     page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.02")
     visit.stop()
