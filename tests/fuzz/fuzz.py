@@ -89,7 +89,8 @@ def _watch(child: subprocess.Popen[bytes]) -> tuple[str | None, list[dict]]:
     assert child.stdout is not None
     told, pending = [], b""
     while True:
-        patience = 3 * SECONDS if told else 60 * SECONDS  # a busy machine may take long to start
+        # What is loaded and compiled before the first input may take long on a busy machine.
+        patience = 3 * SECONDS if {"begins": True} in told else 60 * SECONDS
         ready, _, _ = select.select([child.stdout], [], [], patience)
         if not ready:
             child.kill()
@@ -121,7 +122,7 @@ def run_child(name: str, first: int, last: int, seed: int, seconds: float, folde
         corpus, began, number, answers, told = list(reader.seeds()), time.monotonic(), first, Counter(), set()
         for data in corpus:  # what has to be loaded and compiled does not count
             _judge(reader, data, folder, printed.fileno())
-            print("{}", file=tell, flush=True)
+        print('{"begins": true}', file=tell, flush=True)
         for number in range(first, last):
             if time.monotonic() - began > seconds:
                 break

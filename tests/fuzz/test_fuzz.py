@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_the_harness_sees(fault: str, said: str, tmp_path: Path) -> None:
     done = fuzz(tmp_path / "faulty.py", "--inputs", 3, cwd=tmp_path)
     assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
     assert list((tmp_path / ".fuzz").iterdir())
+
+
+def test_the_harness_is_patient_until_the_first_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("harness", HERE / "fuzz.py")
+    assert spec is not None and spec.loader is not None
+    harness = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(harness)
+    monkeypatch.setattr(harness, "SECONDS", 0.1)
+    for lines, said in ((["{}", '{"number": 1}'], None), (['{"begins": true}', '{"number": 1}'], "it hangs")):
+        child = subprocess.Popen(["sh", "-c", f"echo '{lines[0]}'; sleep 1; echo '{lines[1]}'"], stdout=subprocess.PIPE)
+        why, _ = harness._watch(child)
+        assert (why is None) if said is None else why.startswith(said)
 
 
 def test_equal_seeds_give_equal_inputs(tmp_path: Path) -> None:
