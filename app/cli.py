@@ -16,12 +16,20 @@ from collections.abc import Sequence
 from types import FrameType
 
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
-from musicgen.app.errors import BAD_INPUT, ENVIRONMENT, INTERRUPTED, TERMINATED, BadInput, MusicgenError, is_disk_full
+from musicgen.app.errors import (
+    BAD_INPUT,
+    ENVIRONMENT,
+    INTERRUPTED,
+    STOPPED,
+    TERMINATED,
+    BadInput,
+    MusicgenError,
+    is_disk_full,
+)
 from musicgen.app.terminal import plain_output
 from musicgen.model.stop import heard
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
-STOPPED = "stopped; nothing more is written"
 DISK_FULL = "the disk is full: free some space, then run the same command again"
 MOMENT = 0.02  # seconds
 NO_PATHS = ("root_path", "allow_host", "distributed", "input", "output")  # names of paths, hosts and ports
@@ -38,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     try:
         leave_tidily()
-        return _run(arguments)
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a disk that is full is told here
+        return code
     except MusicgenError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:

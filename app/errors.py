@@ -11,6 +11,7 @@ BAD_INPUT = 2
 ENVIRONMENT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 TERMINATED = 143  # 128 + SIGTERM
+STOPPED = "stopped; nothing more is written"
 
 
 def plain(text: str) -> str:

@@ -224,7 +224,10 @@ def _unpack(text: str, most_notes: int) -> Performance:
     onset, time = np.cumsum(steps_on), np.cumsum(steps_pedal)  # no sum of so few such numbers overflows
     if max(int((onset + length).max()), int(time[-1]) if events else 0) > most:
         raise ValueError("it lasts more than a day")
-    pedal = np.stack([time * TICK, parts[5].view("<f4").astype(np.float64)], axis=1)
+    values = parts[5].view("<f4")
+    if not np.isfinite(values).all():  # to turn one into another kind of number would be a warning of NumPy's
+        raise ValueError("a pedal value is no number")
+    pedal = np.stack([time * TICK, values.astype(np.float64)], axis=1)
     return Performance(onset * TICK, (onset + length) * TICK, parts[3], parts[4], pedal)
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from musicgen.app.cli import main
+from musicgen.app.start import main
 
 sys.exit(main())

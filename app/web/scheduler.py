@@ -23,6 +23,7 @@ from musicgen.app.web.maker import Batch, Maker
 from musicgen.app.web.ticket import Asked, Event, Ticket
 
 LOG = logging.getLogger("musicgen")
+LAST_BLOCK = 2.0  # seconds; what takes longer, such as compiling, ends with the process
 WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
 
 
@@ -158,11 +159,11 @@ class Scheduler:
             self._change.notify_all()
 
     def close(self) -> None:
-        """Stop the thread; whoever waits is told."""
+        """Stop the thread, and wait for the block that it draws; whoever waits is told."""
         with self._change:
             self._closing = True
             self._change.notify_all()
-        self._thread.join(timeout=30)
+        self._thread.join(LAST_BLOCK)
 
     def _work(self) -> None:
         try:

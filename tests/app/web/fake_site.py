@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.app import backend, cli, generate
+from musicgen.app import backend, generate, start
 from musicgen.app.audio import model as audio_model
+from musicgen.app.commands import app
 from musicgen.app.evaluation import memorisation_report
 from musicgen.app.settings import Settings
 from musicgen.app.web import serve
@@ -93,7 +94,6 @@ def main(pause: float, sound: str | None = None) -> None:
         audio_model.MODEL = "weights-that-do-not-ship"
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    cli.leave_tidily()  # as the command does: killed while it starts a process, it would leave that one complaining
     limits = Limits(
         upload_bytes=100_000,
         seconds=120.0,
@@ -108,16 +108,24 @@ def main(pause: float, sound: str | None = None) -> None:
         calls=20,
         log_bytes=20_000,
     )
-    serve.serve(
-        None,
-        "127.0.0.1",
-        0,
-        audio_checkpoint=f"{sound}/model" if sound else None,
-        codec=f"{sound}/codec" if sound else None,
-        limits=limits,
-        allow_hosts=["music.example.org"],
-        on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
-    )
+
+    def run(arguments: object) -> int:
+        serve.serve(
+            None,
+            "127.0.0.1",
+            0,
+            audio_checkpoint=f"{sound}/model" if sound else None,
+            codec=f"{sound}/codec" if sound else None,
+            limits=limits,
+            allow_hosts=["music.example.org"],
+            on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
+        )
+        return 0
+
+    # As the command is run and ended.
+    app.run = run  # type: ignore[assignment]
+    sys.argv = ["musicgen", "app"]
+    sys.exit(start.main())
 
 
 if __name__ == "__main__":

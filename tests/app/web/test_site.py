@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from musicgen.app.web.serve import listen
 from musicgen.data_prep import read_midi, write_midi
 
 from .serving import serving
+
+STOPPED = "musicgen: error: stopped; nothing more is written\n"
 
 BACH = (FOLDER / "bach.mid").read_bytes()
 
@@ -281,11 +284,15 @@ def test_a_file_of_ours_says_how_it_was_made(site: Any, piece: Any) -> None:
 
 
 @pytest.mark.slow
-def test_told_to_stop_it_goes_and_leaves_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGTERM, 143, STOPPED), (signal.SIGINT, 0, "")])
+def test_told_to_stop_it_goes_and_leaves_nothing(
+    number: signal.Signals, code: int, said: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """SIGTERM, as a container's end: soon, quietly, and without temporary files, also while it prepares itself."""
     with serving(tmp_path, 0.05, prepared=False, cache=tmp_path_factory.mktemp("cache")) as served:
-        served.process.terminate()
-        assert served.process.wait(20) in (0, 143, -15)
+        served.process.send_signal(number)
+        assert served.process.wait(20) == code
+    assert (tmp_path / "log").read_text() == said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
 
 

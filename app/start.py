@@ -1,0 +1,37 @@
+"""The process of the `musicgen` command: it ends with the code that the command gives, whatever still goes on in it."""
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+
+_codes = [1]
+
+
+def main() -> int:
+    """Run the command of `sys.argv`; returns its exit code, which the process will have."""
+    atexit.register(_leave)  # the first to be registered is the last to be called
+    try:
+        # Here, since Ctrl-C can come while they are read.
+        from musicgen.app.cli import main as command
+        from musicgen.model.stop import heard
+
+        _codes[0] = command()
+        for number in heard():  # all is done: there is nothing to unwind, and nothing to say
+            signal.signal(number, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        from musicgen.app.errors import INTERRUPTED, STOPPED
+
+        print(f"musicgen: error: {STOPPED}", file=sys.stderr)
+        _codes[0] = INTERRUPTED
+    return _codes[0]
+
+
+def _leave() -> None:
+    """Not as Python does, which takes itself apart under the threads that still work: a C++ library that comes back to
+    it then aborts the process."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, it is closed, there is none
+            stream.flush()
+    os._exit(_codes[0])
