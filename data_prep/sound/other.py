@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from musicgen.data_prep import limits
 from musicgen.data_prep.sound.mpeg import skip_tags
 from musicgen.data_prep.sound.splice import Data, Splice
 
@@ -40,7 +41,8 @@ def find_kind(data: Data) -> Kind | None:
 class OtherFile:
     """Such a file, to be read like a `soundfile.SoundFile`.
 
-    channels, samplerate: of its first sound.  frames: 2**63 - 1, as only decoding shows how many there are.
+    channels, samplerate: of its first sound; with more channels than `limits.AUDIO_CHANNELS` it is not to be read.
+    frames: 2**63 - 1, as only decoding shows how many there are.
     """
 
     frames = 2**63 - 1
@@ -58,7 +60,9 @@ class OtherFile:
         except (*self._errors, StopIteration) as error:
             raise RuntimeError(_reason(error) or "it holds no sound") from None
         self.samplerate, self.channels = int(first.sample_rate), len(first.layout.channels)
-        self._waiting: list[np.ndarray] = self._floats(first)
+        # PyAV reads memory that is not the frame's where there are more than eight.
+        few = self.channels <= limits.AUDIO_CHANNELS
+        self._waiting: list[np.ndarray] = self._floats(first) if few else []
 
     def read(self, count: int, dtype: str, always_2d: bool, out: np.ndarray) -> np.ndarray:
         """The next samples, written into f32 [count, channels]: the part of it that they fill, all but at the end.
@@ -86,13 +90,12 @@ class OtherFile:
         self._container.close()
 
     def _floats(self, frame: Any) -> list[np.ndarray]:
+        if len(frame.layout.channels) != self.channels:
+            raise RuntimeError("its channels change")
         try:
-            parts = [part.to_ndarray().T for part in self._plain.resample(frame)]
+            return [part.to_ndarray().T for part in self._plain.resample(frame)]
         except self._errors as error:
             raise RuntimeError(_reason(error)) from None
-        if any(part.shape[1] != self.channels for part in parts):
-            raise RuntimeError("its channels change")
-        return parts
 
 
 def _reason(error: Exception) -> str:

@@ -146,6 +146,9 @@ def test_facts_that_are_too_long_or_too_deep(facts: dict[str, Any]) -> None:
 MANY = 50_000  # notes: few enough for a file, too many for the page
 HOSTILE_PRIMES = {
     "a NaN as pedal": packed([0], [400], [(0, float("nan"))]),
+    "a signalling NaN as pedal": base64.b64encode(
+        zlib.compress(zlib.decompress(base64.b64decode(packed([0], [400], [(0, 1.0)])))[:-4] + b"\x01\0\xa0\x7f")
+    ).decode(),
     "an endless pedal": packed([0], [400], [(0, float("inf"))]),
     "a pedal below zero": packed([0], [400], [(0, -1.0)]),
     "eighty years": packed([0, 80 * YEAR], [400, 400]),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from musicgen.app.replay import read_generated
 from musicgen.data_prep import Performance, read_midi, write_midi
 
 KILLS = int(os.environ.get("KILLS", "2"))
+SEED = int(os.environ.get("SEED", "0"))  # of the moments
 MUSICGEN = (sys.executable, "-m", "musicgen.app")
 CALM = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 pytestmark = pytest.mark.slow
@@ -43,17 +45,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def killed_until_done(seconds: float, *arguments: object) -> int:
-    """Run a command again and again, killed at moments drawn from a whole run's time; how often it was killed."""
-    rng = random.Random(0)
-    kills = 0
-    while True:
-        after = rng.uniform(0, seconds) if kills < KILLS else None
-        code = run(*arguments, kill_after=after)
+def killed_until_done(seconds: float, folder: Path, *arguments: object) -> Iterator[Path]:
+    """Run a command again and again, killed at moments drawn from a whole run's time, until it was killed so often.
+
+    Gives each folder in which it got to its end, `folder` and a number.
+    """
+    rng = random.Random(SEED)
+    kills, done = 0, 0
+    while kills < KILLS or done == 0:
+        out = folder.with_name(f"{folder.name}-{done}")
+        began = time.monotonic()
+        code = run(*arguments, "--out", out, kill_after=rng.uniform(0, seconds) if kills < KILLS else None)
         if code == 0:
-            return kills
-        assert code == -signal.SIGKILL
-        kills += 1
+            seconds = min(seconds, time.monotonic() - began)
+            yield out
+            shutil.rmtree(out)
+            done += 1
+        else:
+            assert code == -signal.SIGKILL
+            kills += 1
 
 
 def timed(*arguments: object) -> float:
@@ -75,27 +85,27 @@ def music(tmp_path_factory: pytest.TempPathFactory, piece: Callable[..., Perform
     return folder
 
 
-def prep(music: Path, out: Path) -> Sequence[object]:
-    return ("prep", "--midi-dir", music, "--out", out, "--workers", 2, "--quiet")
+def prep(music: Path) -> Sequence[object]:
+    return ("prep", "--midi-dir", music, "--workers", 2, "--quiet")
 
 
 def test_prep(music: Path, tmp_path: Path) -> None:
     """The data set of a job that was killed is, to the byte, that of one that was not."""
-    seconds = timed(*prep(music, tmp_path / "whole"))
-    killed_until_done(seconds, *prep(music, tmp_path / "killed"))
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    seconds = timed(*prep(music), "--out", tmp_path / "whole")
+    for killed in killed_until_done(seconds, tmp_path / "killed", *prep(music)):
+        assert contents(killed) == contents(tmp_path / "whole")
 
 
 def test_train(music: Path, tmp_path: Path) -> None:
     """Whenever it says that it is done, the weights are those of its last step, and whole."""
-    assert run(*prep(music, tmp_path / "set")) == 0
+    assert run(*prep(music), "--out", tmp_path / "set") == 0
     train = ("train", "--preset", "toy", "--data", tmp_path / "set", "--no-samples", "--steps", 20)
     seconds = timed(*train, "--out", tmp_path / "whole")
-    killed_until_done(seconds, *train, "--out", tmp_path / "killed")
-    whole, killed = (checkpoints.load(tmp_path / name / "weights") for name in ("whole", "killed"))
-    assert killed.about["steps"] == 20 and killed.sha256 == whole.sha256
-    left = [name for name in contents(tmp_path / "killed") if ".tmp" in name or "weights." in name]
-    assert left == []
+    whole = checkpoints.load(tmp_path / "whole/weights")
+    for out in killed_until_done(seconds, tmp_path / "killed", *train):
+        killed = checkpoints.load(out / "weights")
+        assert killed.about["steps"] == 20 and killed.sha256 == whole.sha256
+        assert [name for name in contents(out) if ".tmp" in name or "weights." in name] == []
 
 
 def test_generation(music: Path, tmp_path: Path) -> None:
@@ -106,9 +116,15 @@ def test_generation(music: Path, tmp_path: Path) -> None:
     whole = out.read_bytes()
     assert read_generated(out).provenance.seed == 1 and not read_midi(whole)[1]
     out.unlink()
-    rng = random.Random(0)
-    for _ in range(KILLS):
-        run(*make, "--out", out, kill_after=rng.uniform(0, seconds))
+    rng = random.Random(SEED)
+    kills = 0
+    while kills < KILLS:
+        began = time.monotonic()
+        code = run(*make, "--out", out, kill_after=rng.uniform(0, seconds))
+        assert code in (0, -signal.SIGKILL)
+        if code == 0:
+            seconds = min(seconds, time.monotonic() - began)
+        kills += code != 0
         assert not out.exists() or out.read_bytes() == whole
         out.unlink(missing_ok=True)
     assert run(*make, "--out", out) == 0 and contents(tmp_path) == {"new.mid": whole}

@@ -31,3 +31,17 @@ def other(name: str, seconds: float, channels: int = 1) -> bytes:
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     return file.getvalue()
+
+
+def silence_of_16_channels() -> bytes:
+    """A Matroska file."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=48_000, layout="16 channels")
+        frame = av.AudioFrame(format="s16", layout="16 channels", samples=1024)
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return file.getvalue()

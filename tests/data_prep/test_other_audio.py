@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from other_files import KINDS, other
+from other_files import KINDS, other, silence_of_16_channels
 
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, read_audio
 
@@ -34,6 +34,14 @@ def test_a_damaged_one_is_sound_or_one_line(name: str, tmp_path: Path) -> None:
             assert np.isfinite(read_audio(tmp_path / "x")).all()
         except AudioError as error:
             assert str(error).isprintable()
+
+
+def test_of_many_channels_nothing_is_decoded(tmp_path: Path) -> None:
+    """PyAV would read behind the end of a list of eight."""
+    pytest.importorskip("av")
+    (tmp_path / "x").write_bytes(silence_of_16_channels())
+    with pytest.raises(AudioError, match="x has 16 channels"):
+        read_audio(tmp_path / "x")
 
 
 @pytest.mark.parametrize(
