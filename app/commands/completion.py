@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
+
+FILES = re.compile(r"FILE|DIR|DATA|\w\.\w")  # what the help calls a file or a folder
+# Without a command the word is a file, which shtab's scripts for these shells do not know.
+PRIMES = {
+    "zsh": [
+        ("  _describe 'musicgen commands' _commands\n", "  _describe 'musicgen commands' _commands\n  _files\n"),
+        (
+            "      esac\n  esac\n}",
+            "        *) _arguments -C -s $_shtab_musicgen_generate_options ;;\n      esac\n  esac\n}",
+        ),
+    ],
+    "fish": [
+        ("complete -c musicgen -f\n", "complete -c musicgen -f\ncomplete -c musicgen -n _shtab_musicgen_using -F\n")
+    ],
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "shell",
         choices=("bash", "zsh", "fish", "tcsh", "powershell"),
-        help='the shell; for bash: eval "$(musicgen completion bash)" in ~/.bashrc',
+        help='the shell; for bash and zsh: eval "$(musicgen completion bash)" in ~/.bashrc, or zsh in ~/.zshrc behind '
+        "compinit; for fish: musicgen completion fish | source",
     )
 
 
@@ -29,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         commands.add_parser(name, help=text, add_help=False, parents=[make_parser(name)])
     for each in (parser, *commands.choices.values()):
         for action in each._actions:
-            if not action.choices and action.nargs != 0 and action.type is None:
+            if not action.choices and FILES.search(str(action.metavar)):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, arguments.shell))
+    script = shtab.complete(parser, arguments.shell)
+    for found, put in PRIMES.get(arguments.shell, []):
+        script = script.replace(found, put, 1)
+    print(script)
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.app import cli
-from musicgen.app.commands import COMMANDS
+from musicgen.app.commands import COMMANDS, completion
 from musicgen.model.stop import SIGNALS, Stop
 
 SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model.engine")
@@ -103,6 +103,8 @@ def test_other_shells_have_a_script(shell: str, capsys: pytest.CaptureFixture[st
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(name in script for name in COMMANDS)
+    # Each was tried in its shell: `musicgen pri` completes prime.mid, too.
+    assert all(put in script for _, put in completion.PRIMES.get(shell, []))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
