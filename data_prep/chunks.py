@@ -19,6 +19,7 @@ from musicgen.data_prep.errors import MidiError
 HEADER, TRACK = b"MThd", b"MTrk"
 _PACKED = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
 _END_BEGUN = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f]?\xff?", re.DOTALL)
+_LIKELY = re.compile(rb"MThd\0\0..\0[\0-\2]", re.DOTALL)  # the name alone may stand in what is before a header
 _NAME = re.compile(rb"[ -~]{4}")
 _END_LENGTH = 7  # bytes of an end-of-track event with the longest delta time
 _MOST_MISSING = 5  # of them; no event with a note, and that one behind it, is so short
@@ -43,16 +44,19 @@ class BrokenOffError(MidiError):
 
 
 class _Lies(NamedTuple):
-    """What was wrong with chunks: tracks that lack their end, and of wrong lengths, by number; bytes between them."""
+    """What was wrong with chunks: tracks that lack their end, of wrong lengths, and with more behind their end, by
+    number; bytes between them."""
 
     unended: set[int]
     lengths: set[int]
+    longer: set[int]
     stray: int
 
     def remarks(self) -> list[str]:
         told = [
             (self.lengths, "the length of {} is wrong: all up to the end-of-track event is read"),
             (self.unended, "the last bytes of {} are missing: all of the music is there"),
+            (self.longer, "what stands in {} behind the end-of-track event is left out"),
         ]
         remarks = [
             text.format(f"track {min(tracks)}" if len(tracks) == 1 else f"{len(tracks):,} tracks")
@@ -82,7 +86,9 @@ def unwrap(data: bytes) -> tuple[bytes, list[str]]:
     if packed is not None:
         raise MidiError(f"this is {packed}, not a MIDI file; unpack it and give a .mid file")
     riff = data[:4] == b"RIFF" and data[8:12] == b"RMID"
-    begins = data.find(HEADER) if riff else data.find(HEADER, 0, limits.MIDI_JUNK_BYTES)
+    most = len(data) if riff else limits.MIDI_JUNK_BYTES + len(HEADER)
+    likely = _LIKELY.search(data, 0, most + 6)
+    begins = likely.start() if likely else data.find(HEADER, 0, most)
     if begins < 0:
         raise MidiError("this is not a Standard MIDI File (no MThd in it); give a .mid file")
     if begins == 0:
@@ -117,7 +123,7 @@ def read_tracks(data: bytes, header: Header, read: Callable[[int, int], T]) -> t
     those promised.
     """
     tracks: list[T] = []
-    found = _Lies(set(), set(), 0)
+    found = _Lies(set(), set(), set(), 0)
     remarks: list[str] = []
     position, chunks = header.position, 0
     while position >= 0 and position + 8 <= len(data):
@@ -142,8 +148,12 @@ def read_tracks(data: bytes, header: Header, read: Callable[[int, int], T]) -> t
             position = stop if _fits(data, stop) else data.find(TRACK, start)
         else:
             following = data.find(TRACK, position)
-            found = found._replace(stray=found.stray + max(following - position, 0))
+            if following < 0:
+                break
+            found = found._replace(stray=found.stray + following - position)
             position = following
+    if position >= 0 and data[position:].strip(b"\0") and not remarks:
+        remarks.append(f"{len(data) - position:,} bytes behind the last track passed over")
     if not tracks and header.promised:
         raise MidiError(
             f"the file is truncated at byte {len(data)}: it promises {header.promised} tracks and holds none; "
@@ -177,6 +187,8 @@ def _read_track(
     if stop in (following, end + 1 if following < 0 else -1) or (following < 0 and _fits(data, stop)):
         if end + 1 > known:
             found.unended.add(number)
+        if data[end + 1 + sum(data[end : end + 1]) : stop].strip(b"\0"):
+            found.longer.add(number)
         return track, stop
     found.lengths.add(number)
     return track, data.find(TRACK, end)

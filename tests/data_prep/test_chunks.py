@@ -56,6 +56,8 @@ def reads(content: bytes) -> tuple[int, str]:
         (header(2) + ONE + b"\0" + TWO, 16, "1 stray byte between tracks passed over"),
         (header(2) + b"\0\0" + ONE + bytes(1000) + TWO + b"\0\0\0", 16, "1,002 stray bytes between tracks"),
         (header(1) + ONE + bytes(100), 8, ""),
+        (header(1) + ONE + b"\1" * 100, 8, "100 bytes behind the last track passed over"),
+        (header(1) + chunk(music() + music()), 8, "what stands in track 1 behind the end-of-track event is left out"),
         # Lengths that are too long: of the last track, of the first, of both, by a little, a track or without end.
         (header(1) + chunk(music(), 6), 8, "the length of track 1 is wrong"),
         (header(1) + chunk(music(), 2**31), 8, "the length of track 1 is wrong"),
@@ -83,6 +85,8 @@ def reads(content: bytes) -> tuple[int, str]:
         (bytes(128) + header(1) + ONE + bytes(300), 8, "begins at byte 128, after something else"),
         (b"From: somebody\r\n\r\n" + header(1) + ONE, 8, "begins at byte 18"),
         (bytes(60_000) + header(1) + ONE, 8, "begins at byte 60,000"),
+        (bytes(2**16) + header(1) + ONE, 8, "begins at byte 65,536"),
+        (b"MThd: a poem" + header(1) + ONE, 8, "begins at byte 12"),
     ],
 )
 def test_what_is_whole_is_read(content: bytes, notes: int, remark: str) -> None:
