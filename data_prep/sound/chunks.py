@@ -131,7 +131,7 @@ def _walk(data: Data, at: int, end: int, size: str, last: bytes) -> dict[bytes, 
         chunk = Chunk(data[at : at + 4], at + 4 + width, at + 4 + width + length)
         found.setdefault(chunk.name, chunk)
         at = chunk.stop
-        if length % 2 and width == 4 and not (_begins(data, at, size) and not _begins(data, at + 1, size)):
+        if length % 2 and width == 4 and not _unpadded(data, at, size, last):
             at += 1  # chunks have an even length, or should have
     return found
 
@@ -157,6 +157,11 @@ def _begins(data: Data, at: int, size: str) -> bool:
     if len(length) < width or not all(32 <= byte < 127 for byte in name):
         return False
     return bool(struct.unpack(size, length)[0] <= len(data) - at)
+
+
+def _unpadded(data: Data, at: int, size: str, last: bytes) -> bool:
+    """Whether the next chunk begins at this odd place: letters one byte later may be those of its own name and size."""
+    return _begins(data, at, size) and (data[at : at + 4] in (*FIRST, last) or not _begins(data, at + 1, size))
 
 
 def _copy(data: Data, chunk: Chunk, order: str) -> bytes:

@@ -68,6 +68,11 @@ def with_chunk(data: bytes, content: bytes) -> bytes:
     return data[:36] + b"LIST" + struct.pack("<I", len(content.rstrip(b"\0"))) + content + data[36:]
 
 
+def with_space_in_size() -> bytes:
+    """A WAV of four seconds whose sound has 0x2ee20 bytes."""
+    return encoded((0x2EE20 // 2) / RATE, "WAV", "PCM_16")
+
+
 def with_total(data: bytes, samples: int) -> bytes:
     """A FLAC that says it has so many samples."""
     return data[:21] + bytes([data[21] & 0xF0]) + struct.pack(">I", samples) + data[26:]
@@ -94,6 +99,8 @@ LENGTHS: dict[str, tuple[bytes, float]] = {
     "wav-cut-off": (WAV[: 44 + 48_000], 1.0),
     "wav-odd-chunk": (with_chunk(WAV, b"hello\0"), 2.0),
     "wav-odd-chunk-not-filled-up": (with_chunk(WAV, b"hello"), 2.0),
+    # Its size begins with a space, so that "ata " could be the name of a chunk.
+    "wav-odd-chunk-not-filled-up-before-letters": (with_chunk(with_space_in_size(), b"hello"), 4.0),
     "wav-chunks-behind": (with_sizes(WAV, len(WAV) + 6, len(WAV) - 44) + b"LIST\6\0\0\0abcdef", 2.0),
     "wav-adpcm-size-0": (patched(encoded(2.0, "WAV", "IMA_ADPCM"), b"data", bytes(4)), 2.02),
     "rf64": (long_wav(WAV, b"RF64"), 2.0),
