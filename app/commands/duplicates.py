@@ -172,9 +172,13 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{pair['length']:>6} {pair['notes']:>6} {pair['seconds']:>8.1f} {pair['start']:>8.1f}   "
             f"{pair['piece']} <- {pair['with']} ({pair['split']}), {pair['from_start']:.1f}, "
-            f"{pair['transposition']:+d} semitones{', one performance' if pair['kind'] == 'performance' else ''}"
+            f"{pair['transposition']:+d} semitone{'' if abs(pair['transposition']) == 1 else 's'}"
+            f"{', one performance' if pair['kind'] == 'performance' else ''}"
         )
     of = len({pair["piece"] for pair in pairs}), report["training_pieces"]
-    yield f"{of[0]:,} of {of[1]:,} training pieces play what is held out, or a performance that is there already"
+    play = "plays" if of[0] == 1 else "play"
+    training = counted(of[1], "training piece")
+    yield f"{of[0]:,} of {training} {play} what is held out, or a performance that is there already"
     for name, counts in report["held_out"].items():
-        yield f"  {name}: {counts['matched']:,} of {counts['pieces']:,} pieces are played in training"
+        are = "is" if counts["matched"] == 1 else "are"
+        yield f"  {name}: {counts['matched']:,} of {counted(counts['pieces'], 'piece')} {are} played in training"

@@ -44,8 +44,8 @@ def test_they_are_found_and_left_out(corpora: list[str], tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert listed.read_text() == "b/played.mid\nb/two.mid\n"
     assert "b/two.mid <- a/one.mid (train)" in said.out and "one performance" in said.out
-    assert "b/played.mid <- a/test.mid (test), 0.1, +1 semitones\n" in said.out
-    assert "2 of 4 training pieces" in said.out and "a test: 1 of 1 pieces are played in training" in said.out
+    assert "b/played.mid <- a/test.mid (test), 0.1, +1 semitone\n" in said.out
+    assert "2 of 4 training pieces play" in said.out and "a test: 1 of 1 piece is played in training" in said.out
     assert f"2 names; run `musicgen prep` again with --leave-out {listed}" in said.err
 
     assert cli.main([*corpora, "--leave-out", str(listed), "--json"]) == 0
