@@ -156,6 +156,12 @@ def _read(folder: Path) -> dict[str, bytes]:
     return files
 
 
+def why(error: BaseException) -> str:
+    """What is said of one of `UNREADABLE`; Python's own words for a value of another kind are for who wrote this."""
+    other = isinstance(error, LookupError | TypeError | AttributeError | RecursionError)
+    return "what its JSON files hold is of another form" if other else str(error)[:200]
+
+
 def load(name_or_path: str | Path = DEFAULT) -> Released:
     """Read and verify a checkpoint.
 
@@ -175,7 +181,7 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
         if about.pop("bits", 8) != bits:
             raise ValueError(f"its matrices are of {bits} bits, and config.json says otherwise")
     except UNREADABLE as error:
-        raise CheckpointError(f"checkpoint {folder} is not one this version reads ({str(error)[:200]})") from None
+        raise CheckpointError(f"checkpoint {folder} is not one this version reads ({why(error)})") from None
     where, sha256 = current(folder, SUMS), identity(files[SUMS].decode())
     return Released(folder.name, where, config, weights, tokenizer, about, sha256, bits)
 

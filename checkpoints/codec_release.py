@@ -58,7 +58,7 @@ def load(name_or_path: str | Path = DEFAULT) -> ReleasedCodec:
         weights = checkpoints.read_weights(files)
         storage.check(weights, INPUTS)
     except checkpoints.UNREADABLE as error:
-        raise CheckpointError(f"codec {folder} is not one this version reads ({str(error)[:200]})") from None
+        raise CheckpointError(f"codec {folder} is not one this version reads ({checkpoints.why(error)})") from None
     return ReleasedCodec(folder.name, folder, config, weights, about, checkpoints.identity(files[SUMS].decode()))
 
 
