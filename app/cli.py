@@ -115,6 +115,8 @@ def _run(arguments: list[str]) -> int:
         main_job = name in (None, "generate")
         parsed = parser.parse_intermixed_args(given) if main_job else parser.parse_args(given)
     except SystemExit as stop:  # --help has printed its text
+        if stop.code == TERMINATED:
+            raise
         return int(stop.code or 0)
     _refuse_addresses(parsed)
     return int(module_of(name).run(parsed))

@@ -165,4 +165,6 @@ def test_stopped_with_nothing_to_keep(
     assert cli.main(["doctor"]) == 128 + number
     monkeypatch.setattr("musicgen.app.commands.doctor.run", lambda arguments: signal.raise_signal(number))
     assert cli.main(["doctor"]) == 128 + number
-    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n" * 2
+    monkeypatch.setattr(cli, "make_parser", lambda name: signal.raise_signal(number))
+    assert cli.main(["doctor"]) == 128 + number
+    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n" * 3
