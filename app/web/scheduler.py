@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from musicgen.app.errors import Busy, EnvironmentProblem, MusicgenError
+from musicgen.app.errors import BadInput, Busy, EnvironmentProblem, MusicgenError
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.maker import Batch, Maker
 from musicgen.app.web.ticket import Asked, Event, Ticket
@@ -246,9 +246,9 @@ class Scheduler:
         try:
             batch = self._makers[tickets[0].request.kind].start(tickets)
         except Exception as error:
-            message = complaint(error)
+            message, yours = complaint(error), isinstance(error, BadInput)
             for ticket in tickets:
-                ticket.emit("error", message=message)
+                ticket.emit("error", message=message, yours=yours)
             return
         with self._change:
             self._batches.append(batch)

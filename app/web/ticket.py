@@ -27,8 +27,11 @@ Asked = TypeVar("Asked", bound=Request)
 class Ticket(Generic[Asked]):
     """One click that is waited for.  The scheduler writes events into it, one listener reads them.
 
-    Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime),
-    notes (take, notes, seconds, rate), take (take, and what `take.take` gives), error (message), end (stopped);
+    Events are JSON objects with a field ``event``: waiting (place: 1 is next), begin (seed, music: the prime,
+    told_until: seconds up to which notes are told as they come, density: tokens in a second of the prime),
+    notes (take, notes, seconds, drawn: tokens so far, left: tokens that would take as long as what comes behind
+    told_until), take (take, and what `take.take` gives), error (message, yours: whether what was asked is the cause;
+    take, shares, title: of a take that is not kept, as it shares too many notes with a piece), end (stopped);
     again (take, shares: notes, title): what was said of this take is void, it is made once more.
     Those of sound are listed in `SoundBatch`.
     """

@@ -65,7 +65,7 @@ async def visit(client: httpx.AsyncClient, chance: random.Random, name: str, sec
     leaves = chance.random() < 0.1
     stops = chance.random() < 0.1
     first = start = None
-    ticket, last_rate = "", 0.0
+    ticket, known, last_rate = "", 0.0, 0.0
     headers = {"X-Musicgen-Client": name}
     async with client.stream("POST", "/musicgen/make", json=wish_of(chance, seconds), headers=headers) as response:
         if response.status_code != 200:
@@ -81,6 +81,7 @@ async def visit(client: httpx.AsyncClient, chance: random.Random, name: str, sec
             ticket = event.get("name", ticket)
             if event["event"] == "begin":
                 start = now
+                known = event["music"]["prime_seconds"] if event["music"] is not None else 0.0
             elif event["event"] == "notes":
                 if first is None:
                     first = now
@@ -91,7 +92,7 @@ async def visit(client: httpx.AsyncClient, chance: random.Random, name: str, sec
                         return
                     if stops:
                         await client.post("/musicgen/stop", json={"name": ticket})
-                last_rate = event["rate"]
+                last_rate = (event["seconds"] - known) / max(now - (start or began), 1e-3)
             elif event["event"] == "take":
                 tally.seconds += event["recipe"]["facts"]["settings"]["seconds"]
                 tally.rates.append(last_rate)

@@ -48,8 +48,6 @@ class FillBatch:
         for ticket in tickets:
             self._begin(ticket)
         self.filling = Filling([ticket.request.wish for ticket in tickets], model, self.seed)
-        # Reading takes longer than the first seconds: counted in, it would keep the page from playing.
-        self.drawn_since = time.perf_counter()
 
     @property
     def over(self) -> bool:
@@ -88,7 +86,15 @@ class FillBatch:
         shown = take.music(asked.kept, asked.seconds, asked.seconds)
         known = {"known_seconds": region.start, "expected_seconds": region.stop, "region": _passage(asked)}
         midi = {} if asked.data is None else {"midi": base64.b64encode(asked.data).decode("ascii")}
-        ticket.emit("begin", seed=self.seed, takes=asked.takes, music=shown | known, name=ticket.name, **midi)
+        ticket.emit(
+            "begin",
+            seed=self.seed,
+            takes=asked.takes,
+            music=shown | known,
+            name=ticket.name,
+            told_until=region.stop,
+            **midi,
+        )
 
     def _tell(self, number: int, row: Row, struck: Sequence[Note]) -> None:
         asked, seconds = row.ticket.request, float(self.filling.seconds[number])
@@ -103,7 +109,6 @@ class FillBatch:
             notes=notes,
             # Behind the passage everything is known.
             seconds=round(asked.seconds if row.done else asked.wish.region.start + seconds, 4),
-            rate=round(seconds / max(time.perf_counter() - self.drawn_since, 1e-3), 3),
         )
 
     def _finish(self, number: int, ticket: Ticket[FillAsked], rows: Sequence[int]) -> None:

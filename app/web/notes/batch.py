@@ -17,9 +17,13 @@ from musicgen.app.novelty import ATTEMPTS
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
 from musicgen.app.web.notes.decoder import NoteStream
+from musicgen.app.web.notes.left import EndingsLeft, Progress
 from musicgen.app.web.notes.request import GenerateRequest
+from musicgen.app.web.notes.speeds import Speeds
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import EOS, STEPS_PER_SECOND
+
+ENOUGH = 2.0  # seconds of a prime that say how lively it is
 
 
 @dataclasses.dataclass
@@ -38,27 +42,53 @@ class Row:
 class Batch:
     """A stream of the engine and the rows in it."""
 
-    def __init__(self, tickets: Sequence[Ticket[GenerateRequest]], model: Model, limits: Limits) -> None:
-        """tickets: of one `batch_key`, at most ``limits.rows`` takes together."""
+    def __init__(
+        self,
+        tickets: Sequence[Ticket[GenerateRequest]],
+        model: Model,
+        limits: Limits,
+        speeds: Speeds | None = None,
+    ) -> None:
+        """tickets: of one `batch_key`, at most ``limits.rows`` takes together.  speeds: of this machine, if known."""
         self.tickets, self.model, self.limits = list(tickets), model, limits
-        self.began = self.drawn_since = time.perf_counter()
+        self.began = time.perf_counter()
         request = tickets[0].request
         self.first_seed = self.seed = request.seed if request.seed is not None else new_seed()
         self.draws = 1
         self.rows: list[Row] = []
         at = request.again[1] - 1 if request.again is not None else 0
         for ticket in tickets:
-            shown = take.opening(ticket.request.prime) if ticket.request.prime is not None else None
+            prime = ticket.request.prime
+            shown = take.opening(prime) if prime is not None else None
             for number in range(1, ticket.request.takes + 1):
                 self.rows.append(Row(ticket, number, at, _decoder_of(ticket.request, shown)))
                 at += 1
-            ticket.emit("begin", seed=self.seed, takes=ticket.request.takes, music=shown, name=ticket.name)
         self.size = request.again[0] if request.again is not None else batch_size(len(self.rows))
+        self.endings = EndingsLeft(request.settings, self.size, speeds)
+        for ticket in tickets:
+            self._begin(ticket)
         # Rows that nobody waits for are copies: the shapes that are compiled stay few.
         self.primes = [request.before] * self.size
         for row in self.rows:
             self.primes[row.row] = row.ticket.request.before
         self.stream = begin(model, self.primes, request.settings, self.seed, request.trimmed)
+        self.progress = Progress(self.size)
+
+    def _begin(self, ticket: Ticket[GenerateRequest]) -> None:
+        """Say what a take begins with, and up to where it is told note by note."""
+        prime = ticket.request.prime
+        shown = take.opening(prime) if prime is not None else None
+        join = prime.seconds if prime is not None else 0.0
+        density = len(prime.tokens) / prime.seconds if prime is not None and prime.seconds > ENOUGH else None
+        ticket.emit(
+            "begin",
+            seed=self.seed,
+            takes=ticket.request.takes,
+            music=shown,
+            name=ticket.name,
+            told_until=round(join + self.endings.told_until(ticket.request.settings.seconds), 4),
+            density=density,
+        )
 
     @property
     def over(self) -> bool:
@@ -76,11 +106,10 @@ class Batch:
 
     def _draw(self) -> None:
         block = np.asarray(next(self.stream))
-        now = time.perf_counter()
+        self.progress.add(block)
         for row in self.rows:
-            if row.done:
-                continue
-            self._feed(row, block[row.row], now)
+            if not row.done:
+                self._feed(row, block[row.row])
 
     def _draw_again(self) -> None:
         """Make the takes again that were too near to the training set, or say that they cannot be had.
@@ -92,6 +121,9 @@ class Batch:
                 shares, title = _nearest_piece(row.near)
                 row.ticket.emit(
                     "error",
+                    take=row.take,
+                    shares=shares,
+                    title=title,
                     message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
                     " is not kept: make another, or begin with something else",
                 )
@@ -110,9 +142,9 @@ class Batch:
         del self.stream  # its memory is free before the next one takes some
         request = self.tickets[0].request
         self.stream = begin(self.model, self.primes, request.settings, self.seed, request.trimmed)
-        self.drawn_since = time.perf_counter()
+        self.progress = Progress(self.size)
 
-    def _feed(self, row: Row, tokens: np.ndarray, now: float) -> None:
+    def _feed(self, row: Row, tokens: np.ndarray) -> None:
         """Tell what these tokens say, and finish the row if it is long enough or has ended by itself."""
         settings = row.ticket.request.settings
         row.tokens.append(tokens)
@@ -123,12 +155,14 @@ class Batch:
         inside = [note for note in notes if note[0] is not None and note[0] < stop]
         for note in inside:
             note[1] = round(min(note[1], stop), 4) if note[1] is not None else None
+        spent, left = self.endings.tokens(row.row, self.progress)
         row.ticket.emit(
             "notes",
             take=row.take,
             notes=inside,
             seconds=round(min(row.decoder.offset + row.decoder.seconds, stop), 4),
-            rate=round(row.decoder.seconds / max(now - self.drawn_since, 1e-3), 3),
+            drawn=round(self.progress.body + spent),
+            left=round(left),
         )
         if over.size or row.decoder.step >= round(limit * STEPS_PER_SECOND):
             self._finish(row, settings.seconds)

@@ -65,7 +65,7 @@ class NoteMaker:
 
     def start(self, tickets: Sequence[Ticket[GenerateRequest]]) -> Batch:
         """Begin a batch."""
-        return Batch(tickets, self.opened, self.limits)
+        return Batch(tickets, self.opened, self.limits, self.speeds)
 
     def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
         """The presets' speeds; their functions are compiled, too."""

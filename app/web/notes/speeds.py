@@ -34,11 +34,18 @@ Pair = tuple[int, int]  # latents and context
 @dataclasses.dataclass(frozen=True)
 class Speeds:
     """tokens: (latents, context) -> tokens a second of one take alone; a preset that cannot be run here is not there.
-    ending: seconds that drawing and judging the endings takes; 0 if that is not known.
+    candidates: tokens a second of each of the endings that are drawn at once; 0 if that is not known.
+    once: seconds that reading the piece before them and judging them takes.
     """
 
     tokens: Mapping[Pair, float]
-    ending: float = 0.0
+    candidates: float = 0.0
+    once: float = 0.0
+
+    @property
+    def ending(self) -> float:
+        """Seconds that the endings of a lively piece take; 0 if that is not known."""
+        return LONGEST_OF_ALL * OPENS * TOKENS_PER_SECOND / self.candidates + self.once if self.candidates else 0.0
 
     def pace(self, pair: Pair) -> float | None:
         """Seconds of lively music that one take alone gets in a second; None if that is not known."""
@@ -106,8 +113,7 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
             LOG.exception("latents %d, context %d could not be measured", *pair)
     prime = opening()
     if pairs[0] in streams:
-        rules = Endings(NoteLimits(LONGEST_NOTE), 10 * OPENS)  # none is to end while it is timed
-        streams["endings"] = start(model, [prime], _settings(*pairs[0]), 0, rules=rules, copies=CANDIDATES)
+        streams["endings"] = _endings(model, prime, pairs[0])
         next(streams["endings"])
     best: dict[Pair | str, float] = {}
     judging = np.inf
@@ -120,11 +126,20 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
         began = time.perf_counter()
         eos_nats(model, np.resize(prime, JUDGED_BY["context"]))
         judging = min(judging, time.perf_counter() - began)
-    ending = 0.0
+    once = 0.0
     if "endings" in best:
-        longest = LONGEST_OF_ALL * OPENS * TOKENS_PER_SECOND
-        ending = longest / best["endings"] + CANDIDATES * judging
-    yield Speeds({pair: best[pair] for pair in pairs if pair in best}, ending)
+        yield None
+        began = time.perf_counter()
+        drawn = next(_endings(model, prime, pairs[0])).shape[1]
+        reading = max(time.perf_counter() - began - drawn / best["endings"], 0.0)
+        once = reading + CANDIDATES * judging
+    yield Speeds({pair: best[pair] for pair in pairs if pair in best}, best.get("endings", 0.0), once)
+
+
+def _endings(model: Model, prime: np.ndarray, pair: Pair) -> Iterator[np.ndarray]:
+    """A stream of endings as they are drawn for one take, none of which ends while it is timed."""
+    rules = Endings(NoteLimits(LONGEST_NOTE), 10 * OPENS)
+    return start(model, [prime], _settings(*pair), 0, rules=rules, copies=CANDIDATES)
 
 
 def warm(

@@ -6,7 +6,9 @@ import { calm, make, watchTheme } from "../player/theme.js";
 import { PrimeSource } from "./prime_source.js";
 import { downloads, linked } from "./download.js";
 import { Passages } from "./passages.js";
-import { Run } from "./run.js";
+import { Journal, recover } from "./journal.js";
+import { found, rescue, rescued } from "./rescue.js";
+import { Run, unfinished } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
 import { TakesList } from "./takes_list.js";
 import { listen } from "./shell.js";
@@ -76,6 +78,17 @@ class Page extends Tab {
     const recipe = linked();
     if (recipe?.facts) this.#offer(recipe);
     else if (location.hash.startsWith("#recipe=")) this.fail(new Refusal("This link to a take is broken or cut short: ask for it again."));
+    recover((events) => this.#takeOver(events));
+  }
+
+  /** What a page that is gone was making. */
+  #takeOver(events) {
+    const { family, seed } = events.find(({ event }) => event === "begin") ?? {};
+    const names = rescue(this.store, unfinished(events), family ?? {}, seed);
+    if (!names.length) return;
+    this.#save();
+    this.tell(found(names));
+    this.draw();
   }
 
   learned(about) {
@@ -121,7 +134,7 @@ class Page extends Tab {
       const request = { ...this.settings(this.values), ...(await this.primeSource.request()) };
       await this.perform(request, {});
     } catch (error) {
-      this.fail(error);
+      this.fail(error, error.where ? null : place("mg-make"));
     }
   }
 
@@ -172,47 +185,79 @@ class Page extends Tab {
     const { seconds } = request.settings;
     const sent = request.recipe ? { recipe: request.recipe } : request;
     this.started(new Run(this.rollPlayer, seconds));
+    const journal = new Journal();
     const made = []; // names: by the end a take may have been removed
     try {
-      for await (const event of events(sent, this.aborter.signal, path)) this.#hear(event, made, family);
+      for await (const event of events(sent, this.aborter.signal, path)) this.#hear(event, made, family, journal);
       const remarks = (family.remarks ?? []).map((remark) => ` ${remark}, which is rare in real music.`).join("");
       if (!this.alert.textContent) this.tell(this.summary(made) + remarks); // what went wrong on the way stays to be read
     } catch (error) {
-      this.fail(error);
+      this.#broken(error, family);
     }
     this.run.over();
+    this.store.release([...this.run.takes.values()].map(({ id }) => id));
+    this.#save();
+    journal.close();
     // A passage of which nothing came leaves the piece as it was.
     if (family.edits && this.showing === null && this.store.has(family.parent)) this.choose(family.parent, true);
     this.ended();
   }
 
-  #hear(event, made, family) {
+  /** It ended before it should: what there is stays, but for a take that may not be kept. */
+  #broken(error, family) {
+    const { run } = this;
+    const { take, shares, title } = error.event ?? {};
+    const unlike = run.takes.get(take);
+    try {
+      const names = rescue(this.store, run.growing.filter(({ number }) => number !== take), family, run.seed);
+      const told = unlike ? `${unlike.name} shares ${shares} notes with ${title}, which the model was trained on, and is not kept: make another, or begin with something else.` : error.message;
+      const seen = run.growing.find(({ number, begun }) => run.live && number === run.seen && begun && number !== take);
+      this.fail(names.length || unlike ? new Refusal(told + rescued(names)) : error);
+      if (seen && names.length) this.#finished(seen.id, this.store.get(seen.id).music);
+    } catch (full) {
+      this.fail(new Refusal(`${error.message} What there was could not be put on the list (${full.message}).`));
+    }
+  }
+
+  #hear(event, made, family, journal) {
     const { run } = this;
     if (event.event === "waiting") this.queued(event);
-    else if (event.event === "begin") {
-      if (event.music?.region) this.#keepOriginal(event, family);
-      this.primeSource.hidden();
-      this.selected = this.showing = null;
-      this.downloads.replaceChildren();
-      run.begin(event);
-      this.tell(`${family.edits ? "Writing it anew" : "Making music"}. It plays as soon as it can.`);
-      this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
-      this.draw();
-    } else if (event.event === "notes") {
+    else if (event.event === "begin") this.#begin(event, family, journal);
+    else if (event.event === "notes") {
+      journal.add(event);
       run.grow(event);
       this.takesList.meter(run);
     } else if (event.event === "again") {
+      journal.add(event);
+      this.tell(`${run.takes.get(event.take).name} shares ${event.shares} notes with ${event.title}, which the model was trained on: it is made again.`);
       run.again(event.take);
-      this.tell(`Take ${event.take} shares ${event.shares} notes with ${event.title}, which the model was trained on: it is made again.`);
       this.draw();
     } else if (event.event === "take") {
       const id = this.#keepTake(event, family);
+      if (id === null) journal.needed = true;
+      else journal.add({ event: "take", take: event.take });
       if (id !== null) made.push(this.store.get(id).name);
       if (id !== null && event.unusual?.length) family.remarks = [...(family.remarks ?? []), `${this.store.get(id).name} has ${event.unusual.join(" and ")}`];
-      const shown = run.finish(event.take, id, this.stopped);
+      const shown = run.finish(event.take, this.stopped);
       if (shown) this.#finished(id, event.music);
       this.draw();
     }
+  }
+
+  #begin(event, family, journal) {
+    const { run } = this;
+    if (event.music?.region) this.#keepOriginal(event, family);
+    this.primeSource.hidden();
+    this.selected = this.showing = null;
+    this.downloads.replaceChildren();
+    const { parent = null, branched_at = null } = family;
+    const known = { ...event, ids: this.store.reserve(event.takes), family: { parent, branched_at } };
+    this.#save(); // so that no other tab gives these names
+    journal.add(known);
+    run.begin(known);
+    this.tell(`${family.edits ? "Writing it anew" : "Making music"}. It plays as soon as it can.`);
+    this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    this.draw();
   }
 
   /** The take that is heard has become one of the list. */
@@ -236,7 +281,8 @@ class Page extends Tab {
     const known = parent !== null && this.store.has(parent) ? parent : null;
     try {
       const settings = { midi, facts: recipe.facts };
-      const id = this.store.add({ music, settings, seed: recipe.facts.seed, parent: known, branched_at });
+      const { id: reserved } = this.run.takes.get(event.take);
+      const id = this.store.add({ music, settings, seed: recipe.facts.seed, parent: known, branched_at, id: reserved });
       this.#save();
       return id;
     } catch (error) {
@@ -297,7 +343,7 @@ class Page extends Tab {
     const id = this.selected;
     if (this.downloadsOf === id && this.downloads.childElementCount) return undefined;
     this.downloadsOf = id;
-    const failed = (error) => this.fail(error);
+    const failed = (error) => this.fail(error, this.downloads);
     this.downloads.replaceChildren(downloads(take, { failed, told: (text) => this.tell(text) }));
     return undefined;
   }

@@ -85,10 +85,15 @@ export class PrimeSource {
     if (!beginning) {
       throw new Refusal(
         { file: "Choose a MIDI file first.", keys: "Press Record and play something first." }[this.kind] ?? "Choose an opening first.",
-      );
+      ).at(this.#control);
     }
     const { prime, from, to } = beginning;
     return { prime, ...(from > 0 ? { from } : {}), ...(to === null ? {} : { to }) };
+  }
+
+  /** The id of what a beginning of this kind is chosen with. */
+  get #control() {
+    return { file: "mg-file", keys: "mg-keys" }[this.kind] ?? "mg-opening";
   }
 
   #selected({ from, to }) {
@@ -117,7 +122,7 @@ export class PrimeSource {
       this.known.set(kind, { prime, music, tracks: told.tracks, name, from: 0, to: null });
     } catch (error) {
       if (overtaken()) return null;
-      this.tell.failed(error);
+      this.tell.failed(error.at?.(this.#control) ?? error);
     }
     if (this.kind === kind) this.show();
     return told;
@@ -150,7 +155,7 @@ export class PrimeSource {
     this.field.more.replaceChildren();
     this.field.text.textContent = AGAIN;
     if (file.size > this.largest) {
-      this.tell.failed(new Refusal(`${file.name} is too large (${this.largest / 1e6} MB are the most): choose a MIDI file of one piano piece.`));
+      this.tell.failed(new Refusal(`${file.name} is too large (${this.largest / 1e6} MB are the most): choose a MIDI file of one piano piece.`).at("mg-file"));
       return;
     }
     const bytes = new Uint8Array(await file.arrayBuffer());
@@ -172,7 +177,7 @@ export class PrimeSource {
       this.field.text.textContent = file.name;
       this.field.more.replaceChildren(this.#again(recipe));
     } catch {
-      this.tell.failed(new Refusal(`${file.name} is no recipe of a take: choose one that was downloaded here, or a MIDI file.`));
+      this.tell.failed(new Refusal(`${file.name} is no recipe of a take: choose one that was downloaded here, or a MIDI file.`).at("mg-file"));
     }
   }
 

@@ -1,5 +1,8 @@
 // One click on its way: the takes that are being made, and the one of them that the roll player shows.
 
+import { Music } from "../player/music.js";
+import { nameOf } from "../player/takes.js";
+
 /** @import { RollPlayer } from "../player/roll_player.js" */
 
 // A passage is heard from so many seconds before it while it is made: the fewer, the longer its first notes take to come, so
@@ -8,11 +11,14 @@ const BEFORE = { most: 1, least: 0.3, within: 1.7 };
 
 /** Music of a take that grows. */
 class Growing {
-  constructor(number, prime, expected) {
-    this.number = number;
+  constructor(number, id, prime, expected, pace) {
+    this.number = number; // among those of the click
+    this.id = id; // which it will have in the store
+    this.name = nameOf(id);
     this.prime = prime;
     this.expected = expected;
-    this.id = null; // in the store, once it is finished
+    this.pace = pace; // told_until and density: see Pace
+    this.finished = false;
     this.clear();
   }
 
@@ -20,7 +26,7 @@ class Growing {
   clear() {
     this.notes = new Map(); // a held note is told again when it ends
     this.seconds = this.known;
-    this.rate = null;
+    this.arrivals = []; // [time, what was told]: see Pace
   }
 
   /** Seconds up to which everything was there before. */
@@ -28,10 +34,10 @@ class Growing {
     return this.prime.known_seconds ?? this.prime.prime_seconds ?? 0;
   }
 
-  add({ notes, seconds, rate }) {
+  add({ notes, seconds, drawn, left }) {
     for (const note of notes) this.notes.set(`${note[0]} ${note[2]}`, note);
     this.seconds = seconds;
-    this.rate = rate;
+    this.arrivals.push([performance.now() / 1000, { seconds, drawn, left }]);
   }
 
   /** What the roll player begins with when it turns to this take. */
@@ -39,13 +45,48 @@ class Growing {
     const known = new Map((this.prime.notes ?? []).map((note) => [`${note[0]} ${note[2]}`, note]));
     for (const [key, note] of this.notes) known.set(key, note);
     const { region, seconds } = this.prime;
-    const passage = region ? { seconds, known_seconds: this.seconds, play_from: Math.max(0, region.from - BEFORE.most) } : { seconds: this.seconds };
-    return { ...this.prime, notes: [...known.values()], expected_seconds: this.expected, ...passage };
+    const passage = region ? { seconds, play_from: Math.max(0, region.from - BEFORE.most) } : { seconds: this.seconds };
+    const growth = { known_seconds: this.seconds, expected_seconds: this.expected, arrivals: this.arrivals, ...this.pace };
+    return { ...this.prime, notes: [...known.values()], ...growth, ...passage };
+  }
+
+  /** Whether anything new has come. */
+  get begun() {
+    return this.notes.size > 0;
+  }
+
+  /** As it would be if nothing more came. */
+  soFar() {
+    const music = new Music({ ...this.music(), known_seconds: undefined });
+    music.close();
+    return music.plain();
   }
 
   get share() {
     return Math.min(1, (this.seconds - this.known) / Math.max(0.01, this.expected - this.known));
   }
+}
+
+/** The takes that an event of the name "begin" announces. @returns {Map<number, Growing>} */
+function announced({ takes, ids, music, told_until, density }, seconds) {
+  const prime = music ?? { notes: [], pedal: [], prime_seconds: 0, seconds: 0 };
+  const expected = prime.expected_seconds ?? (prime.prime_seconds ?? 0) + seconds;
+  const all = new Map();
+  for (let number = 1; number <= takes; number++) all.set(number, new Growing(number, ids[number - 1], prime, expected, { told_until, density }));
+  return all;
+}
+
+/** What a journal holds of takes that were never finished. @param {any[]} events as a run hears them @returns {Growing[]} */
+export function unfinished(events) {
+  const begin = events.find(({ event }) => event === "begin");
+  if (!begin) return [];
+  const takes = announced(begin, 0);
+  for (const event of events) {
+    if (event.event === "notes") takes.get(event.take)?.add(event);
+    else if (event.event === "again") takes.get(event.take)?.clear();
+    else if (event.event === "take") takes.delete(event.take);
+  }
+  return [...takes.values()].filter((take) => take.begun);
 }
 
 export class Run {
@@ -57,29 +98,34 @@ export class Run {
     this.seen = 1;
     this.asked = performance.now();
     this.name = null; // by which the server stops it
+    this.seed = 0;
     this.place = null;
     this.begun = false;
     this.live = false; // whether the roll player shows a take of this run that is still being made
   }
 
-  begin({ takes, music, name }) {
+  /** @param {any} event of the name "begin"; `ids`: what its takes will have in the store */
+  begin(event) {
     this.begun = true;
-    this.name = name;
-    const prime = music ?? { notes: [], pedal: [], prime_seconds: 0, seconds: 0 };
-    const expected = prime.expected_seconds ?? (prime.prime_seconds ?? 0) + this.seconds;
-    for (let number = 1; number <= takes; number++) this.takes.set(number, new Growing(number, prime, expected));
+    this.name = event.name;
+    this.seed = event.seed;
+    this.takes = announced(event, this.seconds);
     this.see(1);
+  }
+
+  /** Those of which more is to come. */
+  get growing() {
+    return [...this.takes.values()].filter((take) => !take.finished);
   }
 
   /** Turn the roll player to a take of this run. */
   see(number) {
     const take = this.takes.get(number);
-    if (!take || take.id !== null) return;
+    if (!take || take.finished) return;
     this.seen = number;
     this.live = true;
     this.rollPlayer.selectable = false;
-    this.rollPlayer.begin({ ...take.music(), label: `Take ${number}` }, { keep: Boolean(take.prime.region) });
-    if (take.rate !== null) this.rollPlayer.append({ notes: [], seconds: take.seconds, rate: take.rate });
+    this.rollPlayer.begin({ ...take.music(), label: take.name }, { keep: Boolean(take.prime.region) });
   }
 
   /** The roll player shows something else now. */
@@ -89,7 +135,7 @@ export class Run {
 
   grow(event) {
     const take = this.takes.get(event.take);
-    const first = take.rate === null && take.prime.region;
+    const first = !take.arrivals.length && take.prime.region;
     take.add(event);
     if (!this.live || this.seen !== event.take) return;
     if (first) this.#approach(take.prime.region.from);
@@ -111,8 +157,8 @@ export class Run {
   }
 
   /** A take is finished and in the store. Returns whether the roll player shows it. */
-  finish(number, id, stopped) {
-    this.takes.get(number).id = id;
+  finish(number, stopped) {
+    this.takes.get(number).finished = true;
     const shown = this.live && this.seen === number;
     if (shown) {
       this.rollPlayer.end({ stopped });

@@ -5,8 +5,28 @@ const CLIENT = Math.random().toString(36).slice(2); // whose turn it is in the q
 
 export const SAMPLES = new URL("samples", HERE).href;
 
+const GONE = "the server does not answer. It may have been stopped: start it again, then try once more.";
+const CUT = "the connection to the server was lost.";
+
 /** What the server, or this page in its place, will not do; the message is for the person. */
-export class Refusal extends Error {}
+export class Refusal extends Error {
+  /** @param {string} message @param {any} [event] by which the server told it */
+  constructor(message, event = {}) {
+    super(message);
+    this.event = event;
+    /** @type {string | null} */
+    this.where = null; // the id of the control that it came of
+  }
+
+  /** @param {string} where */
+  at(where) {
+    this.where = where;
+    return this;
+  }
+}
+
+/** A refusal for which the person can do nothing. */
+const blameless = (text, event) => new Refusal(`Not your fault: ${text}`, event);
 
 /** The whole answer, for what stands in its headers. */
 export async function ask(path, body, signal) {
@@ -18,17 +38,17 @@ export async function ask(path, body, signal) {
     response = await fetch(new URL(path, HERE), request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal("The server cannot be reached. Is it still running? Try again in a moment.");
+    throw blameless(GONE);
   }
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
-  throw new Refusal(sentence(told.error ?? `The server answered with an error (${response.status}).`));
+  if (response.status < 500) throw new Refusal(sentence(told.error ?? `The server refused this (${response.status}).`));
+  throw blameless(stopped(told.error ?? `the server answered with an error (${response.status})`));
 }
 
 /** The server speaks in lower case, as a command line does. */
-function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
-}
+const stopped = (text) => text + (/[.!?]$/.test(text) ? "" : ".");
+const sentence = (text) => stopped(text.charAt(0).toUpperCase() + text.slice(1));
 
 export const json = async (path, body) => (await ask(path, body)).json();
 export const blob = async (path, body) => (await ask(path, body)).blob();
@@ -39,15 +59,18 @@ export async function* events(request, signal, path = "make") {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : blameless(CUT);
+    });
+    if (done) throw blameless(CUT); // whatever is made says that it has ended
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
       if (!line) continue;
       const event = JSON.parse(line);
-      if (event.event === "error") throw new Refusal(sentence(event.message));
+      if (event.event === "error") throw event.take || event.yours ? new Refusal(sentence(event.message), event) : blameless(stopped(event.message), event);
       yield event;
+      if (event.event === "end") return;
     }
   }
 }

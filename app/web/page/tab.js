@@ -21,6 +21,23 @@ export async function drawn(...ids) {
   while (!ids.every(place)) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
+/**
+ * Say beside a control what went wrong with it; whoever hears the page hears it at the control, too.
+ * @param {Element} at @param {string} text
+ * @returns {() => void} takes it back
+ */
+function complainAt(at, text) {
+  const note = make("p", { class: "mg-complaint", id: "mg-complaint" }, text);
+  const control = at.matches("button, input, textarea") ? at : at.querySelector("input, textarea, button");
+  document.getElementById("mg-complaint")?.remove();
+  at.after(note);
+  control?.setAttribute("aria-describedby", note.id);
+  return () => {
+    note.remove();
+    control?.removeAttribute("aria-describedby");
+  };
+}
+
 /** A subclass gives make(), draw(), and changed() and learned() if it has more to do then. */
 export class Tab {
   /**
@@ -37,6 +54,8 @@ export class Tab {
     this.run = null; // what is being made; it has a `name` once the server knows of it
     this.ask = (event) => event.preventDefault(); // before the page is left with a take unfinished
     this.stopped = false; // whether a person has stopped it
+    /** @type {(() => void) | null} */
+    this.complaint = null; // takes back what is said at a control
     this.status = make("p", { class: "mg-told", role: "status" });
     this.alert = make("p", { class: "mg-failed", role: "alert" });
     place(`${id}-message`).replaceChildren(this.status, this.alert);
@@ -94,21 +113,27 @@ export class Tab {
   // ---- words
 
   tell(text) {
-    this.alert.textContent = "";
+    this.forgive();
     this.status.textContent = text;
   }
 
-  fail(error) {
+  /** Say what went wrong: in the player, and at the control that it came of. @param {any} error @param {Element | null} [at] */
+  fail(error, at = null) {
     if (error.name === "AbortError") return this.tell(this.summary([]));
+    this.forgive();
     this.status.textContent = "";
-    this.alert.textContent = error instanceof Refusal ? error.message : `Something went wrong on this page (${error.message}).`;
+    this.alert.textContent = error instanceof Refusal ? error.message : `Not your fault: something went wrong on this page (${error.message}).`;
     if (!(error instanceof Refusal)) console.error(error);
+    const where = at ?? (error.where ? place(error.where) : null);
+    this.complaint = where && complainAt(where, this.alert.textContent);
     return undefined;
   }
 
   /** What went wrong last is being done anew: the complaint is out of date. */
   forgive() {
     this.alert.textContent = "";
+    this.complaint?.();
+    this.complaint = null;
   }
 
   /** What has come of a run. @param {string[]} names of its takes */
@@ -181,7 +206,9 @@ export class Tab {
   /** The part of a request that says its seed: none if the dial is empty. */
   seed(value) {
     const text = String(value ?? "").trim();
-    if (text && !/^\d{1,10}$/.test(text)) throw new Refusal("The seed is a whole number; leave it empty for a new one each time.");
+    if (text && !/^\d{1,10}$/.test(text)) {
+      throw new Refusal("The seed is a whole number; leave it empty for a new one each time.").at(`${this.id}-seed`);
+    }
     return text ? { seed: Number(text) } : {};
   }
 

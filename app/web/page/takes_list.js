@@ -63,7 +63,7 @@ export class TakesList {
     const takes = store.list();
     const undoing = this.undo !== null && document.activeElement === this.undo;
     const parts = [this.#head(store, takes)];
-    if (run?.begun) parts.push(this.#group("Being made", [...run.takes.values()].filter((take) => take.id === null).map((take) => this.#making(take, run))));
+    if (run?.begun) parts.push(this.#group("Being made", run.growing.map((take) => this.#making(take, run))));
     const groups = new Map();
     for (const take of takes) groups.set(take.parent, [...(groups.get(take.parent) ?? []), take]);
     for (const [parent, members] of [...groups].reverse()) {
@@ -99,12 +99,12 @@ export class TakesList {
   }
 
   #making(take, run) {
-    const meter = make("progress", { max: "1", value: String(take.share), "aria-label": `Take ${take.number} is being made` });
+    const meter = make("progress", { max: "1", value: String(take.share), "aria-label": `${take.name} is being made` });
     this.meters.set(take.number, meter);
     const live = run.live && run.seen === take.number;
-    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number), `Take ${take.number}`);
+    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number), take.name);
     hear.disabled = live;
-    return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Take ${take.number}`), meter, make("div", { class: "mg-acts" }, hear));
+    return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, take.name), meter, make("div", { class: "mg-acts" }, hear));
   }
 
   #card(store, take, selected) {
@@ -113,7 +113,7 @@ export class TakesList {
     const { act } = this;
     const chosen = id === selected;
     const facts = take.settings.facts;
-    const about = [clock(take.seconds), `${take.notes} notes`, facts ? `seed ${facts.seed}` : ""].filter(Boolean).join(" · ");
+    const about = [clock(take.seconds), `${take.notes} notes`, facts ? `seed ${facts.seed}` : "", take.settings.early ? "stopped early" : ""].filter(Boolean).join(" · ");
     const keep = button(take.kept ? "★ Kept" : "☆ Keep", "Kept takes are never dropped when room is short", () => act.keep(id, !take.kept), name);
     keep.setAttribute("aria-pressed", String(take.kept));
     const buttons = [

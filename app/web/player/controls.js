@@ -66,10 +66,14 @@ export class Controls {
     this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
     this.surprise.addEventListener("click", () => rollPlayer.surprise.show(!rollPlayer.surprise.on));
     this.volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(rollPlayer.sound));
+    this.anyway = make("button", { type: "button", class: "mg-button mg-anyway", hidden: "" }, "Play now anyway");
+    this.anyway.title = "Do not wait: it stops where the music is not made yet, and goes on by itself";
+    this.anyway.addEventListener("click", () => rollPlayer.player.playAnyway());
     this.bar = make(
       "div",
       { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
       this.play.element,
+      this.anyway,
       this.time,
       make("span", { class: "mg-space" }),
       this.volume,
@@ -92,6 +96,11 @@ export class Controls {
     const [now, whole] = [minutes(seconds), ` / ${minutes(Math.round(total))}`];
     if (this.now.textContent !== now) this.now.textContent = now;
     if (this.total.textContent !== whole) this.total.textContent = whole;
+  }
+
+  /** Whether there is something to hear for those who do not want to wait. */
+  offerAnyway(on) {
+    this.anyway.hidden = !on;
   }
 
   /** Write the line below the roll; say it aloud too if `aloud`. */

@@ -1,19 +1,19 @@
 // Plays music that may still be growing: it schedules a little ahead on the audio clock, and never passes what is certain.
 
+import { Countdown, Pace } from "./pace.js";
 import { AHEAD, Transport } from "./transport.js";
 
 /** @import { Sound } from "./sound.js" */
 
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.08; // seconds between asking for sound and the first note
-const CAUTION = 0.9; // a rate is trusted to this part
-const LATELY = 10; // seconds over which the speed of the model is measured
-const ENOUGH = 1.5;
-const LEAST_LEAD = 0.25; // seconds
 const PATIENCE = 2; // seconds that samples are waited for: plain tones play after that
 const FIRST_NOTES = 12;
 const SAME = 0.002; // seconds: the same onset, rounded otherwise
-const UNKNOWN_LENGTH = 30; // seconds more that a take of unknown length is taken to last
+const LEAST = 0.5; // seconds that are worth playing
+const LONG = 2; // seconds of waiting after which it is offered to play at once
+
+const seconds = () => performance.now() / 1000;
 
 let playing = null; // one player of the page at a time
 
@@ -25,23 +25,24 @@ export class Player extends Transport {
   constructor(sound, tell) {
     super(tell);
     this.sound = sound;
+    this.countdown = new Countdown();
     this.load(null, true);
   }
 
-  /** Take other music. `complete`: nothing more will be appended. */
-  load(music, complete, from = 0) {
+  /** Take other music. `complete`: nothing more will be appended; `pace`: at which it is made, else. */
+  load(music, complete, from = 0, pace = new Pace()) {
     this.halt();
     this.music = music;
     this.complete = complete;
+    this.pace = pace;
     this.at = from;
     this.until = Infinity; // where a chosen part ends
+    /** @type {{from: number, to: number} | null} */
+    this.loop = null; // a part that is played again and again
     this.next = 0; // the first note that is not scheduled yet
     this.heard = false;
-    this.rate = null; // seconds of music made per second, once there are new notes
-    this.growth = []; // [time, seconds that were certain then], the last few
-    this.caution = CAUTION;
-    this.gap = 0.25; // seconds between two appends
-    this.lastAppend = null;
+    this.anyway = false; // whether a person would rather hear it with stops than wait
+    this.countdown.clear();
     this.began = performance.now();
     this.become("stopped");
   }
@@ -49,7 +50,12 @@ export class Player extends Transport {
   /** Seconds up to which it may play now. */
   get end() {
     if (!this.music) return 0;
-    return this.complete ? Math.min(this.music.seconds, this.until) : this.music.certain;
+    return this.complete ? Math.min(this.music.seconds, this.until, this.loop?.to ?? Infinity) : this.music.certain;
+  }
+
+  get position() {
+    if (this.round && this.now < this.startedAt) return this.round.at + (this.now - this.round.startedAt) * this.tempo;
+    return super.position;
   }
 
   get now() {
@@ -61,7 +67,7 @@ export class Player extends Transport {
     if (!this.music || this.state === "playing") return;
     if (playing && playing !== this) playing.pause();
     playing = this;
-    if (this.complete && this.at >= this.end - 0.01) this.at = 0;
+    if (this.complete && this.at >= this.end - 0.01) this.at = this.loop?.from ?? 0;
     this.asked = performance.now();
     if (this.complete) this.began = this.asked;
     this.become("buffering");
@@ -77,12 +83,24 @@ export class Player extends Transport {
     if (this.move(seconds)) this.#maybeStart();
   }
 
+  /** Play a part again and again; null for the music to its end. @param {{from: number, to: number} | null} part */
+  repeat(part) {
+    const { position } = this;
+    this.loop = part;
+    if (this.state !== "playing") return;
+    this.seek(part && (position < part.from || position > part.to) ? part.from : position);
+  }
+
+  /** Play so many seconds of music in a second. */
+  setTempo(tempo) {
+    const { position } = this;
+    this.tempo = tempo;
+    this.countdown.clear();
+    if (this.state === "playing") this.seek(position);
+  }
+
   /** New notes have been put into the music: indices that are new, and that now have an end. */
-  appended({ fresh, closed }, rate) {
-    const now = performance.now();
-    if (this.lastAppend !== null) this.gap = Math.max(this.gap * 0.9, Math.min((now - this.lastAppend) / 1000, 3));
-    this.lastAppend = now;
-    this.#measure(now / 1000, rate);
+  appended({ fresh, closed }) {
     for (const index of closed) this.strings.get(this.music.notes[index][2])?.release(this.#when(this.music.soundingEnd(index)));
     if (this.state === "playing") {
       // A note that came after its time sounds at once rather than never.
@@ -94,17 +112,6 @@ export class Player extends Transport {
       this.#schedule();
     }
     if (this.state === "buffering" && this.sound.running) this.#maybeStart();
-  }
-
-  /** How fast the music grows: as it did lately, or as we are told while there is too little to go by. */
-  #measure(now, told) {
-    const { certain } = this.music;
-    this.growth.push([now, certain]);
-    while (this.growth.length > 2 && now - this.growth[0][0] > LATELY) this.growth.shift();
-    const [since, then] = this.growth[0];
-    if (now - since >= ENOUGH) this.rate = (certain - then) / (now - since);
-    else if (Number.isFinite(told)) this.rate = told;
-    else this.rate ??= (certain - this.music.primeSeconds) / Math.max(now - this.began / 1000, 0.01);
   }
 
   /** Go on with the same music in its final form, without a break. */
@@ -124,18 +131,30 @@ export class Player extends Transport {
   /** Seconds to wait before playing can start and will not run dry; 0 if it can start now. */
   wait() {
     if (this.complete) return 0;
-    if (this.rate === null) return Infinity; // a prime that ends in silence helps nobody
-    const certain = this.end;
-    const lead = LEAST_LEAD + 1.5 * this.gap;
-    const rate = this.rate * this.caution;
-    const short = lead - (certain - this.at);
-    if (rate <= 0) return Infinity;
-    if (rate >= 1) return Math.max(0, short / rate);
-    const expected = this.music.expectedSeconds;
-    const total = expected > certain ? expected : certain + (expected ? 0 : UNKNOWN_LENGTH);
-    // What is made until the player needs the last of it must reach the end: certain + rate * (wait + rest) >= total.
-    const rest = total - this.at - lead;
-    return Math.max(0, short / rate, (total - certain) / rate - rest);
+    if (this.anyway && this.music.certain - this.at > LEAST) return 0;
+    return this.pace.wait(seconds(), this.at, this.tempo);
+  }
+
+  /** The wait in whole seconds, as it is told: see Countdown. Null while nobody knows. */
+  get told() {
+    return this.countdown.show(seconds(), this.wait());
+  }
+
+  /** Whether there is something to play at once, if a person would rather have it with a stop than wait. */
+  get offersAnyway() {
+    return this.state === "buffering" && !this.complete && this.music.certain - this.at > LEAST && this.wait() > LONG;
+  }
+
+  /** Do not wait until it can be played without a stop. */
+  playAnyway() {
+    this.anyway = true;
+    if (this.state === "buffering" && this.sound.running) this.#maybeStart();
+    else this.play();
+  }
+
+  /** The stop that playing will come to: see Pace. Null if there is none. */
+  get stopAhead() {
+    return this.complete ? null : this.pace.stop(seconds(), this.position, this.tempo);
   }
 
   /** Whether the samples of the notes that come next are there, or have been waited for long enough. */
@@ -150,7 +169,7 @@ export class Player extends Transport {
     const ready = this.wait() <= 0;
     if (ready && this.loaded()) return this.#start();
     const again = () => this.state === "buffering" && this.sound.running && this.#maybeStart();
-    if (ready) this.retry = setTimeout(again, 50);
+    this.retry = setTimeout(again, ready ? 50 : 250);
     return this.tell("wait");
   }
 
@@ -168,7 +187,7 @@ export class Player extends Transport {
   }
 
   #when(seconds) {
-    return this.startedAt + seconds - this.at;
+    return this.startedAt + (seconds - this.at) / this.tempo;
   }
 
   /** Notes that began before the place we start from and still sound there. */
@@ -192,21 +211,33 @@ export class Player extends Transport {
 
   #schedule(ahead = AHEAD) {
     if (!this.sound.running) return this.#interrupted();
-    const now = this.position;
-    const until = Math.min(now + ahead, this.end);
+    const until = Math.min(this.at + (this.now + ahead - this.startedAt) * this.tempo, this.end);
     const { notes } = this.music;
     for (; this.next < notes.length && notes[this.next][0] <= until; this.next++) {
       const onset = notes[this.next][0];
       this.#strike(this.next, this.#when(onset), 0);
       this.#first(onset, this.next);
     }
-    if (now < this.end - 0.01) return;
+    if (this.loop && this.complete && until >= this.end && this.now >= this.startedAt) return this.#again();
+    if (this.position < this.end - 0.01 || this.now < this.startedAt) return;
     if (this.complete) {
       this.at = this.end;
       for (const voice of this.strings.values()) voice.release();
       this.halt(false);
       this.become("stopped");
     } else this.#dry();
+  }
+
+  /** The end of the loop is near: its next round begins where this one ends. */
+  #again() {
+    const end = this.#when(this.loop.to);
+    for (const voice of this.strings.values()) voice.release(end);
+    this.strings = new Map();
+    this.round = { startedAt: this.startedAt, at: this.at };
+    this.startedAt = end;
+    this.at = this.loop.from;
+    this.next = this.music.after(this.at - 1e-6);
+    this.#resound();
   }
 
   #first(onset, index) {
@@ -218,11 +249,12 @@ export class Player extends Transport {
     setTimeout(() => this.tell("first", { ...detail, since_begin_ms: Math.round(performance.now() - began) }), delay);
   }
 
-  /** The music has been played up to its edge: wait for more of it, and trust the rate less. */
+  /** The music has been played up to its edge: wait for more of it, and trust the machine less. */
   #dry() {
     this.at = this.end;
-    this.caution *= 0.8;
-    this.gap *= 1.5;
+    this.pace.ranDry();
+    this.anyway = false;
+    this.countdown.clear();
     clearInterval(this.timer);
     this.become("buffering");
     this.tell("underrun", { seconds: this.at });
@@ -242,6 +274,7 @@ export class Player extends Transport {
 
   halt(silence = true) {
     clearInterval(this.timer);
+    this.round = null; // the one before this, as long as it is still heard
     if (silence && playing === this) this.sound.silence();
     this.strings = new Map(); // pitch -> the voice that was struck last
   }

@@ -4,14 +4,15 @@
 //   roll.show(music)                                            a finished piece (the music object: see music.js)
 //   roll.show(music, { keep: true })                            the same take in its final form: it plays on
 //   roll.begin({ ...prime, expected_seconds: 30 })              a take begins; what is known so far is the prime
-//   roll.append({ notes, seconds, rate })                       more notes; every onset up to `seconds` is known now
+//   roll.append({ notes, seconds })                             more notes; every onset up to `seconds` is known now
 //   roll.end({ stopped: false })                                nothing more comes
 //   roll.play() pause() seek(s) zoom(factor | "whole") select(from, to) surprise.show(true)
 //   roll.selectable = true; roll.selection                      {from, to} in seconds
 //   roll.region.allow(true); roll.region.value                  a passage {from, to, low, high}, or null
 //
 // A note may be appended while it is held, with null for its end, and again with its end once that is known.
-// `expected_seconds` lets the roll keep its scale, and lets a slow model be waited for exactly as long as needed.
+// `expected_seconds` lets the roll keep its scale; with `told_until` and `density` in begin(), `drawn` and `left` in append()
+// (see pace.js) a slow model is waited for just as long as needed. `arrivals`: what has been told of it before, [time, told].
 // How little the model expected each note is in the notes, or is told later by roll.surprise.set([[onset, pitch, nats], ...]),
 // or is asked for when it is wanted: new RollPlayer(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
 // `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
@@ -26,6 +27,7 @@ import { clock, Music } from "./music.js";
 import { drawOverlay } from "./overlay.js";
 import { palette } from "./palette.js";
 import { CanvasPen } from "./canvas.js";
+import { Pace } from "./pace.js";
 import { Player } from "./player.js";
 import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { describePassage, Region } from "./region.js";
@@ -100,7 +102,7 @@ export class RollPlayer {
     const finished = new Music(music);
     finished.close();
     this.making = false;
-    if (!keep) return this.#take(finished, true);
+    if (!keep) return this.#take(finished);
     this.music = finished;
     this.player.swap(finished);
     this.trim.reset(finished.seconds);
@@ -117,19 +119,22 @@ export class RollPlayer {
     // The prime's pedal ends with it: new notes come with the length that they sound.
     if (begun.pedal.length) begun.setPedal([...begun.pedal, [begun.primeSeconds, 0]]);
     this.making = true;
+    const { told_until: until = begun.expectedSeconds, density, arrivals = [] } = music;
+    const pace = new Pace({ known: arrivals[0]?.[1].seconds ?? begun.certain, until, ...(density && { density }) });
+    for (const [now, told] of arrivals) pace.arrived(now, told);
     const from = music.play_from ?? Math.max(0, begun.primeSeconds - LEAD_IN);
-    this.#take(begun, false, from, keep);
+    this.#take(begun, { from, keep, pace });
     this.sound.loadAll(); // there may be any note
     this.player.play();
   }
 
   /** Add what has been made since. */
-  append({ notes = [], seconds = 0, rate = null, expected_seconds = null }) {
+  append({ notes = [], seconds = 0, drawn, left }) {
     if (!this.making) return;
     const changed = this.music.append(notes);
-    if (expected_seconds !== null) this.music.expectedSeconds = expected_seconds;
     this.music.settle(seconds);
-    this.player.appended(changed, rate);
+    this.player.pace.arrived(performance.now() / 1000, { seconds, drawn, left });
+    this.player.appended(changed);
     this.#grown();
   }
 
@@ -146,10 +151,10 @@ export class RollPlayer {
     this.speak(true);
   }
 
-  #take(music, complete, from = 0, keep = false) {
+  #take(music, { from = 0, keep = false, pace = null } = {}) {
     this.music = music;
     this.stopped = false;
-    this.player.load(music, complete, from);
+    this.player.load(music, !pace, from, pace ?? undefined);
     this.trim.reset(music.seconds);
     this.region.allow(false);
     if (!keep) {
@@ -346,6 +351,7 @@ export class RollPlayer {
     this.region.place(place);
     drawOverlay(this, place, colours, scale, position);
     this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
+    this.controls.offerAnyway(this.player.offersAnyway);
     this.speak(false);
     if (moving) this.redraw(false);
   }

@@ -3,6 +3,8 @@
 import { clock } from "./music.js";
 import { describePassage } from "./region.js";
 
+const SOON = 2; // seconds that are not counted down
+
 /** Why nothing is heard though it was asked for: nobody has touched the page yet, or the device is slow, or has no sound. */
 export function silenced() {
   if (!navigator.userActivation?.hasBeenActive) return "The browser keeps sound off until you press Play.";
@@ -20,7 +22,7 @@ export function statusText(rollPlayer, position) {
   if (rollPlayer.surprise.asked === music) return "Asking the model what surprised it …";
   if (silent) return silent + plain;
   if (player.state === "playing") {
-    return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${plain}`;
+    return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${stopAhead(rollPlayer)}${plain}`;
   }
   if (making) return `Making music${soFar(music)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
@@ -40,15 +42,18 @@ function soFar(music) {
   return music.expectedSeconds ? `, ${made} of ${clock(music.expectedSeconds)} made` : `, ${made} made`;
 }
 
+/** Why it does not play yet, and for how long. */
 function waiting({ music, player }) {
-  const { rate } = player;
-  const wait = player.wait();
+  const { told } = player;
   if (player.complete && player.loaded()) return "Starting …";
-  if (!Number.isFinite(wait) && rate !== null) return `The model is thinking${soFar(music)} …`;
-  if (wait === 0) return "Fetching the piano …";
-  if (rate === null) return `Waiting for the first notes${soFar(music)} …`;
-  if (rate >= 1.1 && wait < 2) return `Gathering the first notes${soFar(music)} …`;
-  const speed = rate.toFixed(rate < 1 ? 2 : 1);
-  const why = rate < 1.1 ? `The model makes ${speed} s of music a second, slower than it plays` : "The model fell behind";
-  return `${why}${soFar(music)}. Playing begins in about ${clock(Math.max(1, Math.ceil(wait)))}, so that it need not stop.`;
+  if (player.wait() === 0) return "Fetching the piano …";
+  if (told === null) return `Waiting for the first notes${soFar(music)} …`;
+  if (told <= SOON) return `Ready in a moment${soFar(music)} …`;
+  return `Playing begins in about ${clock(told)}, so that it need not stop${soFar(music)}.`;
+}
+
+/** The stop that will come, so that it is no surprise. */
+function stopAhead({ player }) {
+  const stop = player.stopAhead;
+  return stop && Number.isFinite(stop.seconds) ? ` At ${clock(Math.floor(stop.at))} it will have to wait for about ${clock(Math.max(1, stop.seconds))}.` : "";
 }

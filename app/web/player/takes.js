@@ -19,6 +19,9 @@ const FRESH = 128; // added to the velocity of a note that is new in what was th
 
 export class TakesFull extends Error {}
 
+/** The name of a take that nobody has given another. */
+export const nameOf = (id) => `Take ${id}`;
+
 const whole = (value, low, high) => (Number.isFinite(value) ? Math.min(Math.max(Math.round(value), low), high) : null);
 
 /** The music object as whole numbers in flat lists: milliseconds, hundredths of a nat; -1 for none. */
@@ -82,28 +85,42 @@ export class Takes {
 
   /**
    * Put in a take that has been made.
-   * @param {{music: object, settings: object, seed: number, parent?: number | null, name?: string, branched_at?: number | null}} take
-   *   `settings` is all that makes it again; `branched_at` the second of the parent from which it goes on, null for its end.
+   * @param {{music: object, settings: object, seed: number, parent?: number | null, name?: string, branched_at?: number | null, id?: number}} take
+   *   `settings` is all that makes it again; `branched_at` the second of the parent from which it goes on, null for its end;
+   *   `id` one that was reserved.
    * @returns {number} its id
    * @throws {TakesFull} when it does not fit even alone among what is kept
    */
-  add({ music, settings, seed, parent = null, name = "", branched_at = null }) {
+  add({ music, settings, seed, parent = null, name = "", branched_at = null, id = this.next }) {
     if (parent !== null && !this.takes.has(parent)) throw new Error(`there is no take ${parent} to continue`);
-    const id = this.next;
+    if (this.takes.has(id)) throw new Error(`there is a take ${id} already`);
     const take = {
       id,
       parent,
       branched_at,
-      name: String(name).slice(0, NAME) || `Take ${id}`,
+      name: String(name).slice(0, NAME) || nameOf(id),
       settings: structuredClone(settings ?? {}),
       seed: whole(seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
       kept: false,
       music: packMusic(music),
     };
     this.#makeRoom(take);
-    this.next += 1;
+    this.next = Math.max(this.next, id + 1);
     this.takes.set(id, take);
+    if (this.next > id + 1) this.takes = new Map([...this.takes].sort(([one], [other]) => one - other));
     return id;
+  }
+
+  /** Ids of takes that are to come: their names are known before they are there. */
+  reserve(count) {
+    const ids = Array.from({ length: count }, (_, at) => this.next + at);
+    this.next += count;
+    return ids;
+  }
+
+  /** Reserved ids that nothing has come of; the last ones are given again. */
+  release(ids) {
+    for (const id of [...ids].sort((a, b) => b - a)) if (id === this.next - 1 && !this.takes.has(id)) this.next = id;
   }
 
   get(id) {
@@ -279,7 +296,7 @@ export class Takes {
       id,
       parent: Number.isInteger(one.parent) ? one.parent : null,
       branched_at: Number.isFinite(one.branched_at) ? one.branched_at : null,
-      name: typeof one.name === "string" && one.name ? one.name.slice(0, NAME) : `Take ${id}`,
+      name: typeof one.name === "string" && one.name ? one.name.slice(0, NAME) : nameOf(id),
       settings: typeof one.settings === "object" && one.settings !== null ? one.settings : {},
       seed: whole(one.seed, 0, Number.MAX_SAFE_INTEGER) ?? 0,
       kept: one.kept === true,

@@ -12,6 +12,7 @@ export class Transport {
     this.state = "stopped"; // buffering: wants to play; blocked: the browser allows no sound yet
     this.startedAt = 0; // time of the audio clock at which it began to play
     this.at = 0; // position while it stands; while it plays, where it began
+    this.tempo = 1; // seconds of the piece in a second
   }
 
   /** The time of the audio clock. */
@@ -30,7 +31,7 @@ export class Transport {
   /** The musical time that is heard now, in seconds. */
   get position() {
     if (this.state !== "playing") return this.at;
-    return Math.min(Math.max(this.at, this.at + this.now - this.startedAt), this.end);
+    return Math.min(Math.max(this.at, this.at + (this.now - this.startedAt) * this.tempo), this.end);
   }
 
   pause() {

@@ -17,6 +17,7 @@ from .test_browser import Visit
 
 pytestmark = pytest.mark.slow
 BACH, _ = read_midi(FOLDER / "bach.mid")
+GONE = "Not your fault: the server does not answer. It may have been stopped: start it again, then try once more."
 SHOWN = "async () => { const { rollPlayer, showing } = await musicgen.page; return [showing, rollPlayer.position]; }"
 
 
@@ -164,7 +165,7 @@ def test_a_track_is_accompanied(browser: Any, site: Site) -> None:
     page.route("**/musicgen/fill", lambda route: route.abort())
     page.click("text=Write this anew")
     page.wait_for_function("document.querySelector('.mg-failed').textContent")
-    assert visit.alert() == "The server cannot be reached. Is it still running? Try again in a moment."
+    assert visit.alert() == GONE
     visit.context.close()
 
 

@@ -77,7 +77,7 @@ def test_differences_that_may_be_none_are_not_told() -> None:
     assert len(set(pool_alike({FAST: 140.0, BALANCED: 121.0, BEST: 151.0}).values())) == 1
     known = pool_alike({FAST: 200.0, BALANCED: 190.0, BEST: 120.0})
     assert known == {FAST: 195.0, BALANCED: 195.0, BEST: 120.0}
-    same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 14.0) for best in (140.0, 60.0))
+    same, other = (Speeds({FAST: 150.0, BALANCED: 121.0, BEST: best}, 50.0, 2.0) for best in (140.0, 60.0))
     assert len({describe_preset(pair, same, None).split("Here")[1] for pair in PAIRS}) == 1
     assert describe_preset(FAST, same, None) == (
         "Remembers about the last 2 seconds. Here, 30 seconds of music take about 20 seconds to make, 9 seconds"

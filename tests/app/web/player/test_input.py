@@ -150,6 +150,7 @@ def test_a_passage_is_drawn_moved_and_pulled(stage: Any) -> None:
     assert drag((1, 75), (9, 75)) == near(**{"from": 1, "to": 9}, low=21, high=108)
     assert page.status() == "Passage: 1.0 s to 9.0 s, all keys."
     page.evaluate("music => stage.show(music)", stage.one)
+    page.settle()
     assert page.evaluate("stage.region.value") is None and not page.locator(".mg-region").is_visible()
 
 
@@ -209,9 +210,11 @@ def test_a_passage_is_heard_while_it_is_written(stage: Any) -> None:
     page.evaluate("music => stage.begin(music, { keep: true })", {**music, "play_from": 0.4, "region": region})
     page.wait_for_timeout(300)
     assert page.evaluate("stage.position") == pytest.approx(0.4), "how quick it is nobody knows yet"
-    page.evaluate("stage.append({ notes: [[1.1, 1.6, 65, 90, null, 1]], seconds: 1.5, rate: 2 })")
+    page.evaluate("stage.append({ notes: [[1.1, 1.6, 65, 90, null, 1]], seconds: 1.3 })")
+    page.wait_for_timeout(300)
+    page.evaluate("stage.append({ notes: [], seconds: 1.8 })")
     page.wait_for_function("stage.state === 'playing'")
-    page.evaluate("stage.append({ notes: [[1.7, 1.9, 67, 90, null, 1]], seconds: 3, rate: 2 })")
+    page.evaluate("stage.append({ notes: [[1.7, 1.9, 67, 90, null, 1]], seconds: 3 })")
     page.evaluate("stage.end()")
     page.wait_for_function("stage.state === 'stopped'")
     assert page.told("underrun") == []
