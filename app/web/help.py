@@ -19,8 +19,8 @@ KEYS = {
         ("Ctrl Z", "the piece as it was before; with Shift forth again"),
     ],
     "On the piano": [
-        ("A to K", "white keys"),
-        ("W to O", "black keys"),
+        ("A–K", "white keys"),
+        ("W–O", "black keys"),
         ("Z X", "an octave lower, higher"),
         ("Space", "pedal"),
         ("Enter", "strikes the key that the arrows have chosen"),

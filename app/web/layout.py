@@ -184,5 +184,7 @@ def _fine(service: Service, dials: Dials) -> str:
         + (f'<div class="mg-wide">{service.quality.picture(dials)}</div>' if service.quality is not None else "")
         + parts.sampling_boxes(FORM)
         + parts.seed_box("same number, same piece; empty: any", FORM)
+        + '<div class="mg-field"><span id="mg-surprise"></span>'
+        + "<small>how little the model expected each note: one nat more is about a third as likely</small></div>"
         + (apart if service.open_index is not None else "")
     )

@@ -31,6 +31,7 @@ class Page extends Tab {
     const element = make("div");
     this.frame.replaceChildren(element, this.downloads);
     this.rollPlayer = new RollPlayer(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
+    place("mg-surprise").append(this.#surpriseButton());
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.showing = null; // the take that the roll player shows
@@ -318,6 +319,14 @@ class Page extends Tab {
     this.draw();
   }
 
+  /** What is for researchers stands with what is theirs. */
+  #surpriseButton() {
+    const { surprise } = this.rollPlayer.controls;
+    surprise.className = "mg-plain";
+    surprise.textContent = "Colour notes by surprise";
+    return surprise;
+  }
+
   async #surprises(music) {
     try {
       return await json("surprise", { prime: { music } });
@@ -365,6 +374,7 @@ class Page extends Tab {
   }
 
   #changedElsewhere(text) {
+    place("mg-surprise").append(this.#surpriseButton());
     this.store = Takes.restore(text);
     if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
     this.draw();
@@ -387,5 +397,5 @@ class Page extends Tab {
   }
 }
 
-const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-fine"];
+const parts = ["mg-message", "mg-stage", "mg-shelf", "mg-file", "mg-keys", "mg-preset", "mg-cost", "mg-surprise"];
 globalThis.musicgen = { page: drawn(...parts).then(() => new Page()) };

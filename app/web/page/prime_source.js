@@ -136,7 +136,7 @@ export class PrimeSource {
     this.known.set("nothing", { prime: { music }, music: { ...music, label: name }, name, from: 0, to: null });
     if (this.kind !== "nothing" || this.rollPlayer.music.notes.length) return;
     this.show();
-    this.tell.waits("Press Play to hear an example, or Make music for a piece of your own.");
+    this.tell.waits("Press Play to hear an example.");
   }
 
   #buildFile() {

@@ -110,7 +110,7 @@ export class Controls {
   }
 
   /** Draw the legend for the hues that the notes have. @param {Set<string>} hues see huesOf() in roll.js @param {string} old what the old ones are */
-  explain(theme, hues, old = "prime") {
+  explain(theme, hues, old = "given") {
     const key = [theme, old, ...[...hues].sort()].join();
     if (this.explained === key) return;
     this.explained = key;

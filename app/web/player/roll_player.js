@@ -179,7 +179,7 @@ export class RollPlayer {
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
     this.surprise.offer();
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
-    const begun = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it the prime` : "";
+    const begun = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it given` : "";
     const prime = music.region ? `, new from ${describePassage(music.region)}` : begun;
     this.scroller.setAttribute("aria-label", `${music.label || "Piano roll"}: ${music.notes.length} notes, ${clock(music.seconds)}${prime}`);
     this.redraw();
@@ -345,7 +345,7 @@ export class RollPlayer {
       this.canvas.style.height = `${place.height}px`;
       drawRoll(pen, this.music, place, colours, this.making ? this.music.certain : null);
       this.drawn = this.music.after(place.to) - this.music.after(place.from);
-      this.controls.explain(this.theme, huesOf(this.music, place.surprise), this.music.region ? "kept" : "prime");
+      this.controls.explain(this.theme, huesOf(this.music, place.surprise), this.music.region ? "kept" : "given");
     }
     if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
     this.region.place(place);

@@ -26,7 +26,7 @@ const now = document.getElementById;
 const looks = {};
 document.getElementById = function (id) {
   looks[id] = (looks[id] ?? 0) + 1;
-  return ["mg-fine", "mg-preset", "mg-cost"].includes(id) && looks[id] < 4 ? null : now.call(this, id);
+  return ["mg-surprise", "mg-preset", "mg-cost"].includes(id) && looks[id] < 4 ? null : now.call(this, id);
 };
 """
 

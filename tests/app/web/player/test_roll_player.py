@@ -85,14 +85,14 @@ def test_the_legend_names_the_colours_that_notes_have(stage: Any) -> None:
     page = stage(stage.steady)
     names = "() => [...document.querySelectorAll('.mg-legend > span')].map((one) => one.firstChild.data.trim())"
     legend = lambda: page.evaluate(names)  # noqa: E731
-    assert legend() == ["prime", "new"]
+    assert legend() == ["given", "new"]
     page.evaluate("stage.surprise.show(true)")
     page.settle()
     assert legend() == ["surprise"], "the prime's notes show their surprise, too"
     half = {**stage.steady, "notes": [[*note[:4], None if note[0] < 1 else note[4]] for note in stage.steady["notes"]]}
     page.evaluate("music => stage.show(music, { keep: true })", half)
     page.settle()
-    assert legend() == ["prime", "surprise"], "nobody has told how unexpected the prime was"
+    assert legend() == ["given", "surprise"], "nobody has told how unexpected the prime was"
 
 
 def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
@@ -168,7 +168,7 @@ def test_everything_has_a_name_for_screen_readers(stage: Any) -> None:
     )
     assert nameless == []
     tree = page.locator("#stage").aria_snapshot()
-    whole = "Piano roll: 12 notes, 3 s, the first 1 s of it the prime"
+    whole = "Piano roll: 12 notes, 3 s, the first 1 s of it given"
     for words in (whole, "Play", "Zoom in", "Zoom out", "Beginning of"):
         assert words in tree
     roll = page.locator("#stage .mg-scroller")
@@ -247,11 +247,11 @@ def test_it_fits_phones_and_desks(stage: Any, width: int) -> None:
         box = button.bounding_box()
         if box["y"] > 40:  # not the page's own
             assert box["x"] >= 0 and box["x"] + box["width"] <= width
-            assert min(box["width"], box["height"]) >= 40, "large enough for a finger"
+            assert min(box["width"], box["height"]) >= 44, "large enough for a finger"
     keys = page.locator("[data-pitch]")
     assert keys.count() >= 13
     for bar in page.locator(".mg-bar").all():
-        assert bar.bounding_box()["height"] < 60, "one row"
+        assert bar.bounding_box()["height"] < 64, "one row"
     assert keys.first.bounding_box()["width"] >= 28
 
 
