@@ -8,6 +8,7 @@ import { prime, Recordings } from "./recordings.js";
 import { base64, blob, events, Refusal, unbase64 } from "./server.js";
 import { drawn, place, Tab } from "./tab.js";
 
+// musicgen render satie --out satie.wav; the first 7 s of it; musicgen satie.wav --seconds 9 --num-samples 2 --seed 4, the second
 const EXAMPLE = { file: new URL("example.mp3", import.meta.url), join: 7 }; // seconds of it that were a recording
 const LEAD_IN = 3; // seconds of the recording heard before new sound
 const FILES = [

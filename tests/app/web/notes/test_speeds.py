@@ -53,6 +53,7 @@ def test_no_preset_pays_for_what_else_the_machine_does(slow: Any) -> None:
     *_, found = measuring(slow, PAIRS, lambda: False)
     assert found is not None
     assert found.tokens == {pair: pytest.approx(100.0) for pair in PAIRS}
+    assert found.pace(BEST) == pytest.approx(100 / 40) and found.pace((4, 4)) is None
     assert found.ending == pytest.approx(LONGEST_OF_ALL * 10 * 40 * 0.024 + 8 * 0.1)
     assert found.seconds(BEST, 30.0, end=False) == pytest.approx(12.0)
     assert found.seconds(BEST, 30.0, end=True) == pytest.approx(8.0 + found.ending)
