@@ -11,7 +11,7 @@ import { found, rescue, rescued } from "./rescue.js";
 import { Run, unfinished } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
 import { TakesList } from "./takes_list.js";
-import { listen } from "./shell.js";
+import { keepForResearchers, listen } from "./shell.js";
 import { drawn, place, Tab } from "./tab.js";
 
 const STORE = "musicgen-takes";
@@ -31,7 +31,7 @@ class Page extends Tab {
     const element = make("div");
     this.frame.replaceChildren(element, this.downloads);
     this.rollPlayer = new RollPlayer(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
-    place("mg-surprise").append(this.#surpriseButton());
+    keepForResearchers(this.rollPlayer.controls);
     this.store = Takes.restore(this.#stored());
     this.selected = null;
     this.showing = null; // the take that the roll player shows
@@ -319,14 +319,6 @@ class Page extends Tab {
     this.draw();
   }
 
-  /** What is for researchers stands with what is theirs. */
-  #surpriseButton() {
-    const { surprise } = this.rollPlayer.controls;
-    surprise.className = "mg-plain";
-    surprise.textContent = "Colour notes by surprise";
-    return surprise;
-  }
-
   async #surprises(music) {
     try {
       return await json("surprise", { prime: { music } });
@@ -374,7 +366,7 @@ class Page extends Tab {
   }
 
   #changedElsewhere(text) {
-    place("mg-surprise").append(this.#surpriseButton());
+    keepForResearchers(this.rollPlayer.controls);
     this.store = Takes.restore(text);
     if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
     this.draw();

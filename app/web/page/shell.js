@@ -35,6 +35,13 @@ function listenToHelp() {
   });
 }
 
+/** The roll player's button that colours notes by nats stands with what else is for researchers. */
+export function keepForResearchers({ surprise }) {
+  surprise.className = "mg-plain";
+  surprise.textContent = "Colour notes by surprise";
+  document.getElementById("mg-surprise").append(surprise);
+}
+
 /** Let tabs and help answer. */
 export function listen() {
   listenToTabs();
