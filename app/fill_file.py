@@ -62,7 +62,7 @@ def _write_pedal(
     seconds, values, numbers = song.pedal(additions.channel)
     left = foot(seconds, values, request.region.start, upto, True)
     sustains = (song.events.status[numbers] & 0xF0 == CONTROL) & (song.events.data1[numbers] == SUSTAIN)
-    ends = _ends_under(song, goes, additions.channel, (seconds, values), left, upto)
+    ends = _ends_under(song, goes, additions.channel, left.anew_from, upto)
     held = np.flatnonzero(ends > song.keys.end)
     additions.add(NOTE_OFF, BEFORE, ends[held], song.keys.pitch[held], 0)
     mine = ~goes & (song.keys.channel == additions.channel)
@@ -73,18 +73,17 @@ def _write_pedal(
     return [numbers[~left.kept & sustains], song.keys.up[held]]
 
 
-def _ends_under(
-    song: Song, goes: np.ndarray, channel: int, pedal: tuple[np.ndarray, np.ndarray], left: Foot, upto: float
-) -> np.ndarray:
+def _ends_under(song: Song, goes: np.ndarray, channel: int, anew_from: float, upto: float) -> np.ndarray:
     """f64[n] seconds: when the keys of the notes that stay have to be released, once their pedal is gone."""
-    seconds, values = pedal
-    ends, (onset, pitch) = song.keys.end.copy(), (song.keys.onset, song.keys.pitch)
-    mine = ~goes & (song.keys.channel == channel)
-    lifts = np.append(seconds[values < PEDAL_DOWN], np.inf)
-    for note in np.flatnonzero(mine & (ends > left.anew_from) & (ends < upto)).tolist():
-        seen = int(np.searchsorted(seconds, ends[note], side="right"))
+    seconds, values, numbers = song.pedal(channel)
+    keys, place = song.keys, song.places()
+    ends, feet = keys.end.copy(), place[numbers]
+    lifts = np.append(np.where(values < PEDAL_DOWN, seconds, np.inf), np.inf)
+    mine = ~goes & (keys.channel == channel)
+    for note in np.flatnonzero(mine & (ends > anew_from) & (ends < upto)).tolist():
+        released = place[keys.up[note]]
+        seen = int(np.searchsorted(feet, released))
         if seen and values[seen - 1] >= PEDAL_DOWN:
-            again = onset[mine & (pitch == pitch[note]) & (onset > onset[note])]
-            lift = float(lifts[np.searchsorted(lifts, ends[note])])
-            ends[note] = max(ends[note], min(lift, float(again.min(initial=np.inf)), upto))
+            struck_again = mine & (keys.pitch == keys.pitch[note]) & (place[keys.down] > released)
+            ends[note] = min(lifts[seen:].min(), keys.onset[struck_again].min(initial=np.inf), upto)
     return ends

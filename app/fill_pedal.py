@@ -15,7 +15,7 @@ import numpy as np
 from musicgen.app.prime import TICK
 from musicgen.data_prep.performance import PEDAL_DOWN
 
-TOGETHER = 0.025  # seconds between ends that one lift of the pedal makes
+TOGETHER = 0.025  # seconds between the first and the last end that one lift of the pedal makes
 SHORTEST = 0.2  # seconds that it is down
 LATE = 0.05  # seconds behind the end before, as feet are
 
@@ -58,16 +58,15 @@ def staying(seconds: np.ndarray, values: np.ndarray, found: Foot) -> tuple[np.nd
 
 
 def presses(ends: np.ndarray, start: float, stop: float) -> list[tuple[float, int]]:
-    """(seconds, value) of a pedal in [start, stop) that makes no note longer which ends at one of these, f64[n]."""
+    """(seconds, value) of a pedal in [start, stop) that makes no note that ends at one of these, f64[n], longer by more
+    than `TOGETHER`."""
     ends = np.sort(ends[(ends >= start) & (ends < stop)])
     found: list[tuple[float, int]] = []
-    if not len(ends):
-        return found
-    groups = np.split(ends, np.flatnonzero(np.diff(ends) > TOGETHER) + 1)
-    previous = start
-    for group in groups:
+    previous, first = start, 0
+    while first < len(ends):
+        past = int(np.searchsorted(ends, ends[first] + TOGETHER, side="right"))
         down = previous + LATE
-        if len(group) > 1 and group[0] - down >= SHORTEST:
-            found += [(down, 127), (float(group[-1]), 0)]
-        previous = float(group[-1])
+        if past - first > 1 and ends[first] - down >= SHORTEST:
+            found += [(down, 127), (float(ends[past - 1]), 0)]
+        previous, first = float(ends[past - 1]), past
     return found

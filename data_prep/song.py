@@ -93,6 +93,12 @@ class Song:
                 names[event.track] = event.data[2:].decode("utf-8", "replace").strip()
         return names
 
+    def places(self) -> np.ndarray:
+        """i64[e]: each message's place in the order in which they are played; within a tick it is the file's."""
+        places = np.empty(len(self.events.tick), np.int64)
+        places[playing.merge_tracks(self.events).event] = np.arange(len(places))
+        return places
+
     def pedal(self, channel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What a channel's sustain pedal does: f64[p] seconds, i64[p] values, i64[p] the messages' numbers."""
         stream = playing.merge_tracks(self.events)

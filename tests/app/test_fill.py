@@ -19,6 +19,8 @@ from musicgen.app import generate, novelty
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
 from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
+from musicgen.app.fill_pedal import TOGETHER as LIFT
+from musicgen.app.fill_pedal import presses
 from musicgen.app.fill_request import canonical, mask_of
 from musicgen.app.library import Model
 from musicgen.app.piece import Note
@@ -153,6 +155,37 @@ def test_outside_is_untouched_and_inside_fits(fake: ModuleType, data: bytes, how
         assert_fits(request, made)
     again = fill(request, fake.fake_filler())
     assert [one.midi for one in again.fills] == [one.midi for one in result.fills]
+
+
+def test_a_new_pedal_holds_a_unison_as_long_as_the_old_one(fake: ModuleType) -> None:
+    """The second of two strikes of a key ends first; the release of the first, which ends both, is under the pedal."""
+    strokes = [(400, 65, 514), (430, 65, 490), (200, 50, 240), (500, 60, 1100), (1000, 72, 1200), (800, 41, 830)]
+    messages = [message for on, key, off in strokes for message in ((on, 0x90, key, 70), (off, 0x80, key, 64))]
+    messages += [(508, 0xB0, 64, 90), (1300, 0xB0, 64, 0)]
+    track = [(tick, bytes(data)) for tick, *data in sorted(messages)]
+    request = ask(write_file(50, [track]), start=1.5, stop=6, hand="left", pedal="new", seed=3)
+    for made in fill(request, fake.fake_filler()).fills:
+        assert_fits(request, made)
+
+
+def test_a_new_pedal_catches_no_key_released_in_the_tick_it_goes_down(fake: ModuleType) -> None:
+    """The file's order is what counts: the release comes first."""
+    strokes = [(0x90, 85, 70, 150), (0x80, 85, 64, 282), (0xB0, 64, 127, 282), (0x90, 60, 70, 240), (0x80, 60, 64, 260)]
+    strokes += [(0x90, 72, 70, 500), (0x80, 72, 64, 540), (0xB0, 64, 0, 560)]
+    track = [(tick, bytes(data)) for *data, tick in sorted(strokes, key=lambda stroke: stroke[3])]
+    for made in fill(ask(write_file(50, [track]), start=2, stop=3, pedal="new", seed=3), fake.fake_filler()).fills:
+        assert made.notes and 2.8 < end_of(made.music, 85, 1.5) < 2.85
+
+
+@given(st.lists(st.floats(0, 3), max_size=60))
+def test_no_press_of_a_new_pedal_holds_a_note_past_its_end(ends: list[float]) -> None:
+    """But for those that end nearly together; a row of ends each soon after the one before are not all together."""
+    for times in (np.array(ends), np.arange(0.3, 0.5, 0.02)):
+        events = presses(times, 0, 3)
+        assert [value for _, value in events] == [127, 0] * (len(events) // 2)
+        for (down, _), (up, _) in zip(events[::2], events[1::2], strict=True):
+            held = times[(times > down) & (times <= up)]
+            assert len(held) > 1 and up - held.min() <= LIFT
 
 
 def test_an_accompaniment_has_a_track_of_its_own(fake: ModuleType) -> None:
