@@ -18,6 +18,7 @@ from musicgen.app.web.fills.request import FillAsked
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
 from musicgen.app.web.ticket import Ticket
+from musicgen.data_prep import STEPS_PER_SECOND
 
 NEW = 1  # the sixth field of a note that is new, though it lies in what was there before
 
@@ -132,9 +133,10 @@ def _take(fill: Fill, asked: FillAsked) -> dict[str, Any]:
     """A finished fill as JSON, as `take.take` gives a piece."""
     seconds = max(fill.music.duration, asked.seconds)
     music = take.music(fill.music, seconds, seconds)
-    new = {(pitch, round(onset, 3)) for onset, _, pitch, _ in fill.notes}
+    # In the file an onset is at a tick, less than a millisecond from its step.
+    new = {(pitch, round(onset * STEPS_PER_SECOND)) for onset, _, pitch, _ in fill.notes}
     for note in music["notes"]:
-        if (note[2], round(note[0], 3)) in new:
+        if (note[2], round(note[0] * STEPS_PER_SECOND)) in new:
             note.append(NEW)
     return {
         "music": {**music, "region": _passage(asked)},
