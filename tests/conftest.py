@@ -6,6 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines differ in speed and the first example of a test compiles: how long one may take is not Hypothesis's to say.
+ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# The same examples each time: a red run is then about the change.  `--hypothesis-profile=explore` tries new ones.
+settings.register_profile("repeat", ANYWHERE, derandomize=True, database=None)
+settings.register_profile("explore", ANYWHERE)
+settings.load_profile("repeat")
 
 SLOW_FOLDERS = {"training", "codec", "runs", "benchmarks"}  # whose tests train, or compile for most of a minute
 SITES = {"browser", "site", "slow_site", "sound_site", "visit"}  # fixtures that start a browser or a server

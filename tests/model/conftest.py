@@ -8,14 +8,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from hypothesis import HealthCheck, settings
 
 # reference.py and toys.py lie beside the tests, which import them by these names.
 sys.path.insert(0, str(Path(__file__).parent))
-
-# Machines differ in speed and the first example of a test compiles: how long one may take is not Hypothesis's to say.
-settings.register_profile("model", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.load_profile("model")
 
 # What is compiled once is kept for the next run.  `make test` chooses the folder itself.
 if jax.config.jax_compilation_cache_dir is None:
