@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.arguments import add_flags, whole
+from musicgen.app.arguments import add_checkpoint, add_flags, whole
 from musicgen.app.controls import AVOID_COPIES, SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, STDOUT, check_output, numbered, write_bytes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
     from musicgen.app.generate import Model
 
-WEIGHTS = "piano"  # that have learnt to fill
 CHOSEN = (*SAMPLING, *(control(name) for name in ("style", "latents", "context", "num_samples")), SEED, AVOID_COPIES)
 TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d*)?)")
 
@@ -89,7 +88,7 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, *CHOSEN)
     add = parser.add_argument
     add("--best-of", type=whole, metavar="K", help="make K, and keep the likeliest --num-samples of them")
-    add("--checkpoint", metavar="NAME", help=f"published weights by name, or a folder of weights (default: {WEIGHTS})")
+    add_checkpoint(parser)
     add("--json", action="store_true", help="print one JSON object on stdout")
     add("--quiet", action="store_true", help="no progress and no summary")
 
@@ -163,7 +162,7 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
 
     with Progress(request.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
         progress.note("loading the model ...")
-        model = open_model(open_weights(arguments.checkpoint or WEIGHTS))
+        model = open_model(open_weights(arguments.checkpoint))
         progress.note("reading the song ...")
         several = request.settings.num_samples > 1
 
@@ -172,7 +171,7 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
 
         if arguments.avoid_copies is None:
             return make(request, model)
-        index = open_index(None, arguments.checkpoint or WEIGHTS)
+        index = open_index(None, arguments.checkpoint)
         return fill_avoiding_copies(request, model, index, arguments.avoid_copies, make)
 
 
