@@ -251,7 +251,7 @@ class Filling:
 
         Raises BadInput if the weights cannot fill, or the settings do not fit them.
         """
-        if not model.styles:  # which are of the same vocabulary
+        if not model.can_fill:
             raise BadInput(f"the weights {model.name} have not learnt to fill passages: use --checkpoint piano")
         self.model, self.requests = model, list(requests)
         chosen = seed if seed is not None else requests[0].seed

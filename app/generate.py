@@ -64,6 +64,11 @@ class Model:
     backend: str
     styles: tuple[str, ...] = ()
 
+    @property
+    def can_fill(self) -> bool:
+        """Whether it has learnt to fill gaps, as all weights of the vocabulary with styles have."""
+        return bool(self.styles)
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:

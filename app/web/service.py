@@ -19,7 +19,6 @@ from musicgen.app.provenance import Provenance
 from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
-from musicgen.app.web.fills.maker import can_fill
 from musicgen.app.web.fills.request import FillAsked, parse_accompaniment, parse_fill, wants_fill
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import take
@@ -121,7 +120,7 @@ class Service:
 
     async def _fills(self, parse: Callable[..., FillAsked], body: object, client: str) -> AsyncIterator[Event]:
         model = await self.model()
-        if not can_fill(model):
+        if not model.can_fill:
             raise EnvironmentProblem(f"the weights {model.name} have not learnt to fill gaps: piano has")
         asked = await self._parsing.run(parse, body, Dials(model.latents, model.context), model.sha256, self.limits)
         told(asked.wish.settings.style, model.styles, model.name)
@@ -214,7 +213,7 @@ class Service:
             paces = {name: speeds.pace(pair) for name, pair in dials.presets.items()} if speeds is not None else {}
             about["pace"] = {name: round(pace, 2) for name, pace in paces.items() if pace is not None}
             about["measured"] = speeds is not None
-            about["fills"] = can_fill(model)
+            about["fills"] = model.can_fill
         return about
 
     async def _performance(self, midi: object) -> tuple[Performance, Sequence[str]]:

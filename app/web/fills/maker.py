@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.fill import Filling, ask, ask_accompaniment
-from musicgen.app.generate import Model
 from musicgen.app.web.fills.batch import FillBatch
 from musicgen.app.web.fills.request import FillAsked
 from musicgen.app.web.limits import LIMITS, Limits
@@ -16,11 +15,6 @@ from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.ticket import Ticket
 
 LOG = logging.getLogger("musicgen")
-
-
-def can_fill(model: Model) -> bool:
-    """Whether the weights have learnt to fill gaps, as all of the vocabulary with styles have."""
-    return bool(model.styles)
 
 
 class FillMaker:
@@ -51,7 +45,7 @@ class FillMaker:
 
     def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
         """What the first passage and the first accompaniment need."""
-        if not can_fill(self.notes.opened):
+        if not self.notes.opened.can_fill:
             return
         data = (FOLDER / f"{bundled_primes()[0]}.mid").read_bytes()
         for asked in (ask(data, start=4.0, stop=8.0), ask_accompaniment(data)):
