@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musicgen.app.recipes import NOTES
 from musicgen.data_prep.dataset.gaps import Steps, in_steps
 from musicgen.data_prep.dataset.mixture import Corpus
 from musicgen.data_prep.performance import NO_PEDAL, Performance
@@ -23,10 +24,10 @@ STYLES = {
     "emopia": "pop",
     "pop909": "arrangement",
 }
-# MAESTRO stood still on validation while it was learnt by heart with 0.43 (checkpoints/LOG.md, section 14); fills of
-# PiJAMA were what fell short (section 15).
-WEIGHTS = {"maestro": 0.36, "pijama": 0.36, "supra": 0.09, "asap": 0.08, "emopia": 0.02, "pop909": 0.09}
-GAP_WEIGHTS = {"maestro": 0.28, "pijama": 0.44, "supra": 0.09, "asap": 0.08, "emopia": 0.02, "pop909": 0.09}
+WEIGHTS, GAP_WEIGHTS = (
+    {name.split("-")[0]: share for name, share in shares.items()}
+    for shares in (NOTES["piano"].shares, NOTES["piano"].gap_shares)
+)
 ON_A_GRID = ("pop909",)
 
 

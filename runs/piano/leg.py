@@ -30,19 +30,16 @@ import state
 from decks import Decks, Feed
 from scoring import Scores, build_scored
 
-from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.app.recipes import MILD, NOTES, STRONG
 from musicgen.data_prep.dataset.mixture import Rows
 from musicgen.data_prep.vocabulary import VOCABULARY_2
-from musicgen.model.config import ModelConfig
 
 STEPS = 8  # of one dispatch
 AVERAGED = 600  # steps that the average looks back
 PEAK = 806e12  # FLOP/s of a large bfloat16 product on an H200, as measured (checkpoints/LOG.md)
 # 75.1 M parameters: 40.3 MiB at four bits in groups of 32, 83 MB of int8 and tables.  Wide, for the sake of GPUs, and
 # shallow, for a CPU's caches of keys and values.
-PIANO = ModelConfig(vocab_size=VOCABULARY_2.size, width=896, heads=14, kv_heads=2, layers=5)
-STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitter=0.003)
-MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
+PIANO = dataclasses.replace(NOTES["piano"].train.model, vocab_size=VOCABULARY_2.size)
 
 
 def arguments() -> argparse.Namespace:
