@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from musicgen.app.fill_pedal import Foot, foot, presses
+from musicgen.app.fill_pedal import foot, presses
 from musicgen.app.fill_request import FillRequest, mask_of, place_of
 from musicgen.data_prep import Performance
 from musicgen.data_prep.performance import PEDAL_DOWN
@@ -14,6 +14,7 @@ from musicgen.data_prep.playing import CONTROL, NOTE_OFF, NOTE_ON, SUSTAIN
 from musicgen.data_prep.score import NAME
 from musicgen.data_prep.smf import META
 from musicgen.data_prep.song import AFTER, BEFORE, Added, Song, write
+from musicgen.data_prep.vocabulary import PITCHES
 
 ACCOMPANIMENT = "Accompaniment"  # the name of its track
 
@@ -28,7 +29,10 @@ class Additions:
 
     def add(self, kind: int, place: int, seconds: np.ndarray, first: np.ndarray, second: np.ndarray | int) -> None:
         """Messages of a kind, f64[k] seconds and their two data bytes i64[k]; place: of `Added`."""
-        ticks = self.clock.ticks(np.asarray(seconds, np.float64))
+        self.add_at(kind, place, self.clock.ticks(np.asarray(seconds, np.float64)), first, second)
+
+    def add_at(self, kind: int, place: int, ticks: np.ndarray, first: np.ndarray, second: np.ndarray | int) -> None:
+        """As `add`, at i64[k] ticks of the clock."""
         columns = (np.broadcast_to(column, ticks.shape).astype(int).tolist() for column in (ticks, first, second))
         for tick, one, two in zip(*columns, strict=True):
             self.messages.append(Added(self.track, tick, place, bytes([kind | self.channel, one, two])))
@@ -50,9 +54,19 @@ def song_with(request: FillRequest, song: Song, notes: Performance, upto: float,
     messages = [song.messages_of(goes)]
     if request.pedal == "new":
         messages += _write_pedal(request, song, goes, notes, upto, additions)
-    additions.add(NOTE_OFF, BEFORE, notes.end, notes.pitch, 0)
+    additions.add_at(NOTE_OFF, BEFORE, _releases(song, goes, channel, notes), notes.pitch, 0)
     additions.add(NOTE_ON, AFTER, notes.onset, notes.pitch, notes.velocity)
     return write(song.without(np.concatenate(messages)), song.clock, additions.messages, texts)
+
+
+def _releases(song: Song, goes: np.ndarray, channel: int, notes: Performance) -> np.ndarray:
+    """i64[k] ticks: where the keys of a fill are released; a tick earlier where one that stays is struck just then, for
+    in another track that may come first, and would be released."""
+    keys, clock = song.keys, song.clock
+    stays = ~goes & (keys.channel == channel)
+    struck = song.events.tick[keys.down[stays]] * clock.parts * PITCHES + keys.pitch[stays]
+    ticks = clock.ticks(notes.end)
+    return ticks - np.isin(ticks * PITCHES + notes.pitch, struck)
 
 
 def _write_pedal(

@@ -168,6 +168,17 @@ def test_a_new_pedal_holds_a_unison_as_long_as_the_old_one(fake: ModuleType) -> 
         assert_fits(request, made)
 
 
+def test_a_fill_releases_no_key_that_is_struck_just_then(fake: ModuleType) -> None:
+    """Which stands in an earlier track, and so comes first in its tick."""
+    kept = [(tick, bytes([0x90, key, 70 * (tick % 10 == 0)])) for tick in range(200, 405, 5) for key in range(21, 109)]
+    tracks = [[(0, b"\xff\x03right"), *kept], [(0, b"\xff\x03left"), (300, b"\x90\x46\x50"), (302, b"\x90\x46\x00")]]
+    request = ask(write_file(50, tracks), start=2, stop=4, keep_track="right", seed=3)
+    made = fill(request, fake.fake_filler()).fills[0]
+    ends = {(note.pitch, round(note.end * 100)) for note in made.notes}
+    assert ends & {(key, tick) for key in range(21, 109) for tick in range(200, 405, 10)}, "or this shows nothing"
+    assert_fits(request, made)
+
+
 def test_a_new_pedal_catches_no_key_released_in_the_tick_it_goes_down(fake: ModuleType) -> None:
     """The file's order is what counts: the release comes first."""
     strokes = [(0x90, 85, 70, 150), (0x80, 85, 64, 282), (0xB0, 64, 127, 282), (0x90, 60, 70, 240), (0x80, 60, 64, 260)]
