@@ -8,7 +8,10 @@
     memorisation.npz                   the training set's notes, for `musicgen evaluate --memorisation`
     training_files.txt                 which files those are (training_files.py)
 
-`load` gives them back, as stored or as float32 arrays, after checking every sum.  `write` replaces a folder as one
+Weights that somebody's own music was taught (`musicgen train --from`) hold adapters alone, and in config.json the name
+and sha256 of their base: `load` adds them to it.
+
+`load` gives weights back, as stored or as float32 arrays, after checking every sum.  `write` replaces a folder as one
 (replace.py): a training that is killed while it writes leaves the weights of before.
 """
 
@@ -30,7 +33,7 @@ from safetensors.numpy import save as save_tensors
 
 from musicgen.checkpoints.replace import current, replacing
 from musicgen.data_prep.files import read_regular
-from musicgen.model import int4, storage
+from musicgen.model import int4, low_rank, storage
 from musicgen.model.config import ModelConfig
 from musicgen.model.storage import dequantize
 
@@ -44,6 +47,7 @@ SHARD_BYTES = 16_000_000
 SUMS_BYTES, DOCUMENT_BYTES, FILE_BYTES, TOTAL_BYTES = 2**20, 2**20, 2**30, 2**32  # at most, of weights from anybody
 # What reading them raises where they are not what they should be.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, SafetensorError)
+BASE = "base"  # in config.json of adapters: name and sha256 of the weights they belong to, style and style_token
 INPUTS = -2  # the axis of a matrix whose entries share a scale
 
 
@@ -183,7 +187,29 @@ def load(name_or_path: str | Path = DEFAULT) -> Released:
     except UNREADABLE as error:
         raise CheckpointError(f"checkpoint {folder} is not one this version reads ({why(error)})") from None
     where, sha256 = current(folder, SUMS), identity(files[SUMS].decode())
-    return Released(folder.name, where, config, weights, tokenizer, about, sha256, bits)
+    released = Released(folder.name, where, config, weights, tokenizer, about, sha256, bits)
+    return _with_base(released) if BASE in about else released
+
+
+def _with_base(adapters: Released) -> Released:
+    """The weights that adapters make of their base.  Raises CheckpointError if that is not here or is another one."""
+    try:
+        name, sha256 = str(adapters.about[BASE]["name"]), str(adapters.about[BASE]["sha256"])
+        base = load(Name(name))
+        if base.sha256 != sha256:
+            raise CheckpointError(
+                f"{adapters.folder} belongs to the weights {name} {sha256[:12]}, and {name} is {base.sha256[:12]} here:"
+                " install the version of musicgen that it was made with, or teach it again"
+            )
+        changed = low_rank.changes(base.weights, adapters.weights, adapters.about[BASE].get("style_token"))
+    except UnknownCheckpointError as error:
+        raise CheckpointError(f"{adapters.folder} needs the weights that it was taught to: {error}") from None
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"checkpoint {adapters.folder} is not one this version reads ({str(error)[:200]})"
+        ) from None
+    weights = {**base.weights, **quantize(changed)}
+    return dataclasses.replace(adapters, weights=weights, bits=storage.bits(weights))
 
 
 def quantize(params: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:

@@ -14,9 +14,9 @@ HASH = 16  # hexadecimal digits
 MOST = 64 << 20  # bytes read: four million files
 
 
-def read_training_files(folder: Path) -> frozenset[str]:
-    """The first digits of the hashes; none if the folder does not say."""
-    with contextlib.suppress(OSError, UnicodeDecodeError), (folder / FILE).open("rb") as file:
+def read_training_files(folder: Path, name: str = FILE) -> frozenset[str]:
+    """The first digits of the hashes; none if the folder does not say.  name: of another list of files in this form."""
+    with contextlib.suppress(OSError, UnicodeDecodeError), (folder / name).open("rb") as file:
         return frozenset(file.read(MOST).decode("ascii").split())
     return frozenset()
 

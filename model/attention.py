@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from musicgen.model.shapes import Array, Bool, Float, Int
 
+CHUNK = 256  # queries
+
 
 def _fused(q: Array) -> bool:
     return q.dtype == jnp.bfloat16 and jax.default_backend() == "gpu" and q.shape[1] > 1
@@ -60,6 +62,31 @@ def attend_where(
     """The same where each query sees the keys that the mask says, at least one."""
     implementation: Literal["cudnn", "xla"] = "cudnn" if fused and _fused(q) else "xla"
     return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation=implementation)
+
+
+def attend_in_chunks(
+    q: Float[Array, "B M H K"], k: Float[Array, "B T G K"], v: Float[Array, "B T G K"], *, fused: bool = True
+) -> Float[Array, "B M H K"]:
+    """What `attend` gives, without padding, by CHUNK queries at a time, which skip the keys behind them.
+
+    A CPU keeps a chunk in its caches: with its gradient, M = T = 1024 takes a third of the time (benchmarks/tuning).
+    """
+    (B, M, H, K), (T, G) = q.shape, k.shape[1:3]
+    keys, values = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+    queries = (q * K**-0.5).reshape(B, M, G, H // G, K).transpose(0, 2, 3, 1, 4)
+    out = []
+    for first in range(0, M, CHUNK):
+        past = min(first + CHUNK, M)
+        seen, rows = T - M + past, (H // G) * (past - first)
+        scores = queries[:, :, :, first:past].reshape(B, G, rows, K) @ keys[..., :seen]
+        scores = scores.reshape(B, G, H // G, past - first, seen)
+        mask = jnp.arange(seen) <= jnp.arange(T - M + first, seen)[:, None]
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+        sums = weights.sum(axis=-1, keepdims=True)
+        attended = weights.reshape(B, G, rows, seen) @ values[:, :, :seen]
+        out.append(attended.reshape(B, G, H // G, past - first, K) / sums)
+    return jnp.concatenate(out, axis=3).transpose(0, 3, 1, 2, 4).reshape(B, M, H, K)
 
 
 def local_attend(

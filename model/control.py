@@ -15,6 +15,8 @@ import math
 import numbers
 from typing import Any
 
+LONGEST_NAME = 40  # letters
+
 
 @dataclasses.dataclass(frozen=True)
 class Control:
@@ -22,7 +24,7 @@ class Control:
 
     name: of the field, in Python and in JSON.  flag: on the command line; "" is ``--name``.  former: flags of earlier
         versions, which are still understood.
-    kind: int, float, bool or str, which takes one of the `choices`.
+    kind: int, float, bool or str, which takes one of the `choices`; named: or any other short name.
     unset: what a default of None means, such as "the model's own".
     minimum, maximum: the accepted range; excluded: which of its two ends is not accepted itself.
     label, help: what the page calls it, and what it does, in a few words.
@@ -43,6 +45,7 @@ class Control:
     former: tuple[str, ...] = ()
     unset: str = ""
     choices: tuple[str, ...] = ()
+    named: bool = False
 
     @property
     def option(self) -> str:
@@ -59,7 +62,8 @@ class Control:
                 raise ValueError(f"{name} must be true or false, not {str(value)[:40]!r}")
             return
         if self.kind is str:
-            if value not in self.choices:
+            other = self.named and isinstance(value, str) and value.isidentifier() and len(value) <= LONGEST_NAME
+            if value not in self.choices and not other:
                 raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {str(value)[:40]!r}")
             return
         wanted, called = (numbers.Integral, "whole number") if self.kind is int else (numbers.Real, "number")

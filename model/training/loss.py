@@ -15,6 +15,7 @@ from musicgen.model.config import BOS, PAD, ModelConfig
 from musicgen.model.frames import FrameCodes
 from musicgen.model.parameters import Parameters
 from musicgen.model.perceiver_ar import Drop, no_drop
+from musicgen.model.training.adapters import adapt
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.multi_context import MultiContext, all_contexts, all_settings, one_setting, with_gaps
 
@@ -38,15 +39,16 @@ def loss_of(
     config: TrainConfig,
     contexts: MultiContext,
     sampled_rate: jax.Array | None = None,
+    factors: Mapping[str, jax.Array] = {},
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean loss over the targets of rows tokens i32 [B, N+1], or of frames [B, N+1, Q].
 
     A token that is given, and nothing to predict, is written as ~token.  Also nats/token of plain rows, of those at the
-    full setting and of rows with gaps.  sampled_rate: of `scheduled_sampling`.
+    full setting and of rows with gaps.  sampled_rate: of `scheduled_sampling`.  factors: of `adapters.adapt`.
     """
     dtype = jnp.dtype(config.compute)
     tiles, arrays = pad_vocabulary(config.model, {name: x.astype(dtype) for name, x in params.items()})
-    model = parameters.bind(tiles, arrays)
+    model = adapt(parameters.bind(tiles, arrays), factors)
     residual_key, cross_key, token_key = jax.random.split(key, 3)
     drop = Dropout(config.dropout, residual_key)
     given, tokens = tokens < 0, jnp.where(tokens < 0, ~tokens, tokens)

@@ -95,13 +95,21 @@ def with_gaps(N: int, M: int) -> tuple[Slice, ...]:
 class MultiContext:
     """The attentions of a batch of rows sliced in several ways."""
 
-    def __init__(self, slices: tuple[Slice, ...], N: int, M: int, *, fused: bool = True):
-        """fused: see attention.py.  Raises ValueError if a slice does not fit rows of N inputs and M latents."""
+    def __init__(
+        self,
+        slices: tuple[Slice, ...],
+        N: int,
+        M: int,
+        *,
+        fused: bool = True,
+        attend: Callable[..., jax.Array] = attend,
+    ):
+        """fused, attend: see attention.py.  Raises ValueError if a slice does not fit rows of N and M."""
         for part in slices:
             nested = 1 <= part.segment <= part.latents <= min(M, part.context)
             if not nested or M % part.latents or part.latents % part.segment or part.context * (M // part.latents) > N:
                 raise ValueError(f"{part} does not fit rows of {N} inputs and {M} latents")
-        self.slices, self.N, self.M, self.fused = slices, N, M, fused
+        self.slices, self.N, self.M, self.fused, self.attend = slices, N, M, fused, attend
         self.rows = sum(part.rows for part in slices)
 
     def positions(self, groups: int) -> jax.Array:
@@ -152,7 +160,7 @@ class MultiContext:
 
         def own(_: int, part: Slice, *qkv: jax.Array) -> jax.Array:
             segments = [x.reshape(-1, part.segment, *x.shape[2:]) for x in qkv]
-            return attend(*segments, fused=self.fused).reshape(qkv[0].shape)
+            return self.attend(*segments, fused=self.fused).reshape(qkv[0].shape)
 
         return self._in_runs(lambda part: part.segment, own, q, k, v)
 
@@ -172,7 +180,7 @@ class MultiContext:
             inputs = [x[:, self.N - used :].reshape(-1, part.context, *x.shape[2:]) for x in (k, v)]
             inputs = drop_prefix(inputs, part.context - part.latents, kept(part), jax.random.fold_in(key, run))
             queries = q.reshape(-1, part.latents, *q.shape[2:])
-            return attend(queries, *inputs, fused=self.fused).reshape(q.shape)
+            return self.attend(queries, *inputs, fused=self.fused).reshape(q.shape)
 
         return lambda q, k, v: self._in_runs(lambda part: (part.context, part.latents, kept(part)), chunks, q, k, v)
 

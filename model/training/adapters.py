@@ -1,0 +1,64 @@
+"""Low-rank adapters (Hu et al., 2021): what a model learns of somebody's own music, in a few megabytes.
+
+    y = x @ (kernel + left @ right)        kernel [D, F] as it was released, left [D, R], right [R, F]
+
+Only the factors, embedding, logits and scales are trained, so that a step has no gradients of kernels to make.
+model/low_rank.py adds the products to the kernels, after which the model is one like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from musicgen.model import parameters
+from musicgen.model.config import ModelConfig
+from musicgen.model.int4 import is_matrix
+from musicgen.model.low_rank import LEFT, RIGHT, STYLE
+from musicgen.model.perceiver_ar import Linear, PerceiverAR
+from musicgen.model.shapes import Array, Float
+
+
+class Adapted(nnx.Module):
+    """A linear layer, and what is added to it."""
+
+    def __init__(self, linear: Linear, left: Float[Array, "D R"], right: Float[Array, "R F"]):
+        self.linear, self.left, self.right = linear, nnx.Param(left), nnx.Param(right)
+
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
+        return self.linear(x) + (x @ self.left[...].astype(x.dtype)) @ self.right[...].astype(x.dtype)
+
+
+def adapt(model: PerceiverAR, factors: Mapping[str, jax.Array]) -> PerceiverAR:
+    """The model, each of whose linear layers that has factors adds their product; cheap, also while tracing."""
+    for name in factors:
+        if name.endswith(LEFT):
+            kernel = name.removesuffix(LEFT)
+            *path, layer = kernel.removesuffix(".kernel").split(".")
+            block: object = model
+            for part in path:
+                block = block[int(part)] if part.isdigit() else getattr(block, part)  # type: ignore[index]
+            linear = getattr(block, layer)
+            setattr(block, layer, Adapted(linear, factors[kernel + LEFT], factors[kernel + RIGHT]))
+    return model
+
+
+def initial(config: ModelConfig, base: Mapping[str, np.ndarray], rank: int, seed: int) -> dict[str, np.ndarray]:
+    """What is trained, f32 by name, as it begins: the products are 0, what is no matrix is as in the base."""
+    rng, trained = np.random.default_rng(seed), dict[str, np.ndarray]()
+    for name, shape in sorted(parameters.shapes(config).items()):
+        if is_matrix(name, shape):
+            inputs, outputs = shape
+            trained[name + LEFT] = rng.normal(0, inputs**-0.5, (inputs, rank)).astype(np.float32)
+            trained[name + RIGHT] = np.zeros((rank, outputs), np.float32)
+        else:
+            trained[name] = np.asarray(base[name], np.float32)
+    return trained
+
+
+def initial_style(base: Mapping[str, np.ndarray], styles: slice) -> dict[str, np.ndarray]:
+    """A new style's embedding as it begins: the mean of the tokens of the old ones."""
+    return {f"embedding{STYLE}": base["embedding"][styles].mean(axis=0).astype(np.float32)}

@@ -1,0 +1,67 @@
+"""What is trained is what is decoded: adapters beside the model, and the same in its weights."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicgen.model import int4, low_rank, parameters, storage
+from musicgen.model.config import ModelConfig
+from musicgen.model.training import adapters, tune
+
+TOY = ModelConfig(
+    vocab_size=64, width=32, heads=2, kv_heads=1, local_layers=1, cross_attends=1, layers=1, context=16, latents=16
+)
+
+
+def toy() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A base as four bits hold it, and something trained on it."""
+    rng = np.random.default_rng(0)
+    drawn = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in parameters.shapes(TOY).items()}
+    stored = storage.quantize(drawn, int4.is_matrix, -2, 4)
+    trained = adapters.initial(TOY, storage.dequantize(stored), 4, seed=1)
+    return stored, {name: x + rng.normal(0, 0.05, x.shape).astype(np.float32) for name, x in trained.items()}
+
+
+def test_merged_or_beside() -> None:
+    """The same logits but for the last bits; in eight bits nearly, in four far from it."""
+    stored, trained = toy()
+    base = {name: jnp.asarray(x) for name, x in storage.dequantize(stored).items()}
+    params, factors = tune.apart(base, {name: jnp.asarray(x) for name, x in trained.items()}, None)
+    tokens = jnp.asarray(np.random.default_rng(2).integers(1, 64, (1, 16)))
+    beside = adapters.adapt(parameters.bind(TOY, params), factors)(tokens, latents=16)
+    merged = {**storage.dequantize(stored), **low_rank.changes(stored, trained)}
+
+    def logits_in(bits: int | None) -> np.ndarray:
+        held = merged if bits is None else storage.dequantize(storage.quantize(merged, int4.is_matrix, -2, bits))
+        return np.asarray(parameters.bind(TOY, {name: jnp.asarray(x) for name, x in held.items()})(tokens, latents=16))
+
+    np.testing.assert_allclose(logits_in(None), beside, atol=1e-4)
+    eight, four = (float(np.abs(logits_in(bits) - beside).mean()) for bits in (8, 4))
+    assert eight < four / 4
+
+
+def test_untrained_changes_nothing() -> None:
+    """As they begin, factors add nothing, and a new kind stands between the old ones."""
+    stored, _ = toy()
+    base = storage.dequantize(stored)
+    begun = adapters.initial(TOY, base, 4, seed=1)
+    for name, now in low_rank.changes(stored, begun).items():
+        np.testing.assert_array_equal(now, base[name])
+    style = adapters.initial_style(base, slice(3, 6))
+    changed = low_rank.changes(stored, style, style_token=7)
+    assert list(changed) == ["embedding"]
+    np.testing.assert_allclose(changed["embedding"][7], base["embedding"][3:6].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(np.delete(changed["embedding"], 7, 0), np.delete(base["embedding"], 7, 0))
+
+
+@pytest.mark.parametrize("fault", ["another shape", "another name"])
+def test_another_base(fault: str) -> None:
+    stored, trained = toy()
+    if fault == "another shape":
+        trained["embedding"] = trained["embedding"][:8]
+    else:
+        trained["nothing.kernel.left"] = np.zeros((2, 2), np.float32)
+    with pytest.raises(ValueError, match="the base"):
+        low_rank.changes(stored, trained)
