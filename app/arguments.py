@@ -9,6 +9,8 @@ from musicgen.model.control import Control
 
 METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T", "style": "KIND"}
 
+OWN = ", or one that weights of your own were taught"
+
 
 def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
     """Add the flags of these controls; each stores its value under the control's name."""
@@ -23,10 +25,11 @@ def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:
             parser.add_argument(
                 control.option,
                 dest=control.name,
-                choices=control.choices,
+                choices=None if control.named else control.choices,
                 default=control.default,
                 metavar=METAVARS[control.name],
-                help=f"{control.help}: {', '.join(control.choices)} (default: {control.default})",
+                help=f"{control.help}: {', '.join(control.choices)}{OWN if control.named else ''}"
+                f" (default: {control.default})",
             )
             continue
         shown = control.unset if control.default is None else f"{control.default:g}"

@@ -156,7 +156,7 @@ def open_model(released: Released) -> Model:
         latents=released.config.latents,
         context=released.config.context,
         backend=described,
-        styles=styles_of(released.tokenizer),
+        styles=styles_of(released.tokenizer, released.about),
     )
 
 

@@ -90,6 +90,7 @@ class Settings:
         label="Kind of music",
         help="tell the model what it is to be, if its weights were taught kinds",
         choices=STYLES,
+        named=True,  # weights of one's own may have been taught another kind
     )
 
     def __post_init__(self) -> None:

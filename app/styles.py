@@ -15,9 +15,11 @@ from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.vocabulary import STYLES
 
 
-def styles_of(tokenizer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The kinds that weights with such a tokenizer.json were taught; none in the first vocabulary."""
-    return STYLES if tokenizer == VOCABULARY_2.to_json() else ()
+def styles_of(tokenizer: Mapping[str, Any], about: Mapping[str, Any] = {}) -> tuple[str, ...]:
+    """The kinds that weights with such a tokenizer.json and config.json were taught, in the order of their tokens; none
+    in the first vocabulary.  The last one may be of one's own (app/tuning)."""
+    own = about.get("base", {}).get("style")
+    return (*STYLES, *([str(own)] if own else [])) if tokenizer == VOCABULARY_2.to_json() else ()
 
 
 def told(style: str, known: Sequence[str], weights: str) -> tuple[int, ...]:
@@ -28,8 +30,6 @@ def told(style: str, known: Sequence[str], weights: str) -> tuple[int, ...]:
     if style == ANY:
         return ()
     if style not in known:
-        raise BadInput(
-            f"the weights {weights} cannot be told to make {style}: leave style out, or choose weights that were taught"
-            " kinds of music, such as piano"
-        )
-    return (VOCABULARY_2.encode("style", STYLES.index(style)),)
+        other = f"choose one of {', '.join(known)}" if known else "choose weights that were taught kinds, such as piano"
+        raise BadInput(f"the weights {weights} cannot be told to make {style}: leave style out, or {other}")
+    return (VOCABULARY_2.encode("style", known.index(style)),)

@@ -142,7 +142,7 @@ def _notes(service: Service, dials: Dials) -> str:
 def _line(service: Service) -> str:
     """Kind of music, then length, ending and takes in one line that opens."""
     length, ending, kind = control("seconds"), control("end"), control("style")
-    kinds = [(name.capitalize(), name) for name in kind.choices]
+    kinds = [(name.capitalize(), name) for name in (kind.default, *service.styles)]
     most = service.limits.seconds
     content = (
         parts.number_box(

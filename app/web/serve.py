@@ -132,7 +132,7 @@ def serve(
         scorer=Scorer(released),
         open_index=origins,
         credits=credits,
-        styles=styles_of(released.tokenizer),
+        styles=styles_of(released.tokenizer, released.about),
     )
     app = application(service, dials, hosts, root_path)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()

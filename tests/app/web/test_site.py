@@ -235,8 +235,8 @@ def test_a_client_of_the_api(site: Any) -> None:
     assert client.predict(api_name="/about")["ready"]
     jazz = client.predict(seconds=3.0, seed=7, style="jazz", api_name="/make")["takes"][0]
     assert jazz["recipe"]["facts"]["settings"]["style"] == "jazz"
-    with pytest.raises(AppError, match="style must be one of any, classical, jazz, pop, arrangement, roll, not 'punk'"):
-        client.predict(style="punk", api_name="/make")
+    with pytest.raises(AppError, match="style must be one of any, classical, jazz, pop, .*, not 'punk rock'"):
+        client.predict(style="punk rock", api_name="/make")
     with pytest.raises(AppError, match="121 seconds are too long"):
         client.predict(seconds=121, api_name="/make")
     with pytest.raises(AppError, match="no opening 'mozart'"):
