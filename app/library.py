@@ -191,6 +191,36 @@ class Model:
         best = filling.fill(request, self.opened, score=settings.num_samples > 1).fills[0]
         return Piece(best.music, best.midi, best.provenance, self.fill)
 
+    def tune(
+        self,
+        midi_dir: str | Path,
+        out: str | Path | None = None,
+        *,
+        style: str | None = None,
+        seed: int = 0,
+        say: Callable[[str], None] = lambda line: None,
+        on_step: Callable[[int, int, float], None] = lambda step, steps, nats: None,
+    ) -> Model:
+        """Teach these weights a folder of MIDI files, in minutes: what `musicgen train --from` does.
+
+        Args:
+            midi_dir: the folder.
+            out: where the new weights go; None is beside it, my-music-model for my-music.
+            style: the name of a new kind of music, which alone is taught.
+            seed: the same seed gives the same weights on one machine.
+            say: given lines about the music and the run.
+            on_step: called with the steps done, all steps and nats a token.
+
+        Raises:
+            BadInput: the weights do not come with the package, or the music or `out` cannot be used.
+        """
+        from musicgen.app.tuning.job import Teaching, teach
+
+        folder = Path(midi_dir)
+        made = Path(out) if out is not None else folder.with_name(f"{folder.absolute().name}-model")
+        teach(Teaching(self.name, folder, made, style, check_seed(seed), say=say, on_step=on_step))
+        return load(made)
+
     def score(
         self,
         music: Music | Sequence[Music],

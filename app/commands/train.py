@@ -1,4 +1,7 @@
-"""`musicgen train --preset NAME --data DIR --out RUN`: train a model or a codec, go on with a run that was stopped."""
+"""`musicgen train --preset NAME --data DIR --out RUN`: train a model or a codec, go on with a run that was stopped.
+
+`musicgen train --from NAME --midi-dir DIR --out OUT` teaches released weights somebody's own pieces (app/tuning).
+"""
 
 from __future__ import annotations
 
@@ -34,17 +37,28 @@ CHANGES = ("steps", "batch", "dropout", "seed", "deterministic", "model_axis")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The preset, the data, the run's folder, and the few numbers of a recipe that people change."""
+    """One's own pieces, or the preset, the data and the few numbers of a recipe that people change; and the folder."""
     add = parser.add_argument
     add(
+        "--from",
+        dest="taught",
+        metavar="NAME",
+        help="weights that come with the package, such as piano, which learn the pieces of --midi-dir in minutes",
+    )
+    add("--midi-dir", metavar="DIR", help="your own MIDI files, with --from; nothing need be prepared")
+    add(
+        "--style",
+        metavar="NAME",
+        help="with --from: a new kind of music, which alone is taught; the model itself stays as it is",
+    )
+    add(
         "--preset",
-        required=True,
         metavar="NAME",
         help="for MIDI: tiny (minutes on a CPU), small, release, piano (of several corpora), large, fine-tune;"
         " for sound: piano-codec, piano-codes",
     )
-    add("--data", required=True, metavar="DIR", help="data set made by `musicgen prep`; for piano-codes its codes")
-    add("--out", required=True, metavar="DIR", help="folder of the run; a stopped run is resumed")
+    add("--data", metavar="DIR", help="data set made by `musicgen prep`; for piano-codes its codes")
+    add("--out", required=True, metavar="DIR", help="folder of the run or of the new weights; a stopped run is resumed")
     add("--start", metavar="NAME|DIR", help="fine-tune these weights (default: train from scratch)")
     add(
         "--share",
@@ -85,10 +99,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say where the weights are and how to use them."""
-    with Shown(f"musicgen: training {arguments.preset} on {arguments.data} in {arguments.out} ...") as show:
-        code = _run(arguments, show)
+    _check_kind(arguments)
+    what = arguments.taught or arguments.preset
+    with Shown(f"musicgen: training {what} on {arguments.midi_dir or arguments.data} in {arguments.out} ...") as show:
+        code = _teach(arguments, show) if arguments.taught else _run(arguments, show)
     atexit.register(_leave, code)  # before JAX, which would wait, but not before this function's caller
     return code
+
+
+def _check_kind(arguments: argparse.Namespace) -> None:
+    """Raises BadInput unless either weights and a folder are given, or a preset and a data set."""
+    own = {"--from": arguments.taught, "--midi-dir": arguments.midi_dir, "--style": arguments.style}
+    if not arguments.taught:
+        if given := [name for name, value in own.items() if value is not None]:
+            raise BadInput(f"{given[0]} teaches weights your own music: give --from piano --midi-dir DIR with it")
+        if arguments.preset is None or arguments.data is None:
+            raise BadInput(
+                "give --from piano --midi-dir DIR to teach it your own pieces, or --preset NAME --data DIR to train a"
+                " model; see musicgen train --help"
+            )
+        return
+    if arguments.midi_dir is None:
+        raise BadInput("--from needs --midi-dir DIR, the folder of your MIDI files")
+    fresh = argparse.ArgumentParser()
+    add_arguments(fresh)
+    usual = vars(fresh.parse_args(["--out", arguments.out]))
+    kept = ("taught", "midi_dir", "style", "out", "seed", "stop_after")
+    for name, value in vars(arguments).items():
+        if name not in kept and value != usual[name]:
+            raise BadInput(f"--{name.replace('_', '-')} does not go with --from, which chooses it: leave it out")
+
+
+def _teach(arguments: argparse.Namespace, show: Shown) -> int:
+    """Teach released weights a folder of pieces."""
+    _need_extra("optax")
+    from musicgen.app.errors import INTERRUPTED, TERMINATED
+    from musicgen.app.settings import check_seed
+    from musicgen.app.tuning.job import Teaching, teach
+    from musicgen.model.training.stop import Left, StopRun
+
+    def on_step(step: int, steps: int, nats: float) -> None:
+        show.bar.total = steps
+        show.bar.update(step, f"{nats:.3f} nats")
+
+    stop = StopRun(float("inf") if arguments.stop_after is None else arguments.stop_after)
+    job = Teaching(
+        arguments.taught,
+        Path(arguments.midi_dir),
+        Path(arguments.out),
+        arguments.style,
+        check_seed(arguments.seed or 0),
+        stop=stop,
+        say=lambda line: show(line, {}),
+        on_step=on_step,
+    )
+    code = 0
+    try:
+        teach(job)
+    except (Left, KeyboardInterrupt, SystemExit) as left:
+        code = {KeyboardInterrupt: INTERRUPTED, SystemExit: TERMINATED}.get(type(left), stop.exit_code)
+        show("musicgen: stopped; run the same command again to go on", {})
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    except OSError as error:
+        raise cannot_write(error.filename or job.out, error) from None
+    return code
+
+
+def _need_extra(*names: str) -> None:
+    """Raises EnvironmentProblem if a package of the extra for training is missing."""
+    import importlib.util
+
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            from musicgen.data_prep.extras import install_command
+
+            raise EnvironmentProblem(f"training needs {name}: {install_command('train')}")
 
 
 def _leave(code: int) -> None:
@@ -102,15 +188,8 @@ def _leave(code: int) -> None:
 
 
 def _run(arguments: argparse.Namespace, show: Shown) -> int:
-    try:
-        import grain  # noqa: F401  # these two come with the extra and nothing here works without them
-        import optax  # noqa: F401
-
-        from musicgen.app.recipes import RECIPES
-    except ImportError as error:
-        from musicgen.data_prep.extras import install_command
-
-        raise EnvironmentProblem(f"training needs {error.name}: {install_command('train')}") from None
+    _need_extra("grain", "optax")  # nothing here works without them
+    from musicgen.app.recipes import RECIPES
     from musicgen.app.training.job import Job
     from musicgen.data_prep.dataset.shards import ShardError
     from musicgen.model.training.stop import Left, StopRun

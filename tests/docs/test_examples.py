@@ -35,7 +35,13 @@ NOT_RUN = {
     "train": "takes minutes",
     "evaluate": "takes minutes",
 }
-ABSENT = ("maestro-v3.0.0", "/shared/", "run/weights", "maestro-tiny")  # data sets, and weights that are trained first
+ABSENT = (
+    "maestro-v3.0.0",
+    "/shared/",
+    "run/weights",
+    "my-model",
+    "maestro-tiny",
+)  # data sets, and weights that are trained first
 PRIMES = ROOT / "app" / "primes"
 SERVER = "http://127.0.0.1:7860"
 SECONDS = ("--seconds", "2")

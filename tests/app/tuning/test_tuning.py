@@ -1,0 +1,276 @@
+"""Somebody's own pieces, from the folder to weights that generate: the real command, with a toy for a base."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+
+from musicgen import checkpoints
+from musicgen.app import cli
+from musicgen.app.evaluation.memorisation_report import open_index
+from musicgen.app.tuning import job, plan, report
+from musicgen.checkpoints.training_files import HASH, read_training_files
+from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
+from musicgen.model import parameters
+from musicgen.model.config import ModelConfig
+from musicgen.model.training import tune
+
+pytestmark = pytest.mark.slow
+
+TOY = ModelConfig(
+    vocab_size=VOCABULARY_2.size,
+    width=32,
+    heads=2,
+    kv_heads=1,
+    local_layers=1,
+    local_window=16,
+    cross_attends=1,
+    layers=1,
+    widening=2,
+    context=64,
+    latents=64,
+)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of released weights: toy, in four bits, and plain, which knows no kinds."""
+    folder = tmp_path_factory.mktemp("shipped")
+    rng = np.random.default_rng(0)
+    licence = "| | |\n|---|---|\n| Licence | the weights: CC BY-NC-SA 4.0 |\n"
+    for name, vocabulary, bits in (("toy", VOCABULARY_2, 4), ("plain", VOCABULARY, 8)):
+        config = dataclasses.replace(TOY, vocab_size=vocabulary.size)
+        params = {
+            name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()
+        }
+        checkpoints.release(folder / name, config, params, vocabulary.to_json(), {}, f"# {name}\n{licence}", bits)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def toys(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those weights come with the package; runs are short."""
+    monkeypatch.setattr(checkpoints, "FOLDER", shipped)
+    monkeypatch.setattr(plan, "DEVICES", {"cpu": plan.Device(2, 20, 64, "float32")})
+    monkeypatch.setattr(report, "SAMPLE_SECONDS", 2.0)
+    monkeypatch.setattr(report, "PIECES", 2)
+    monkeypatch.setattr(report, "AT_ONCE", 2)
+    monkeypatch.setattr(report, "PIECE_SECONDS", 2.0)
+    monkeypatch.setattr(report, "maestro_sample", lambda: [np.array([1, 60, 259, 188, 2], np.int16)])
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is scored, played or compared: what that takes is in the first test."""
+    monkeypatch.setattr(report, "nats", lambda *given: {"own": 2.0, "maestro": 2.0})
+    monkeypatch.setattr(report, "write_sample", lambda *given: None)
+    monkeypatch.setattr(report, "copies", lambda *given: {"pieces": 2, "copies": 0, "longest": 0})
+    monkeypatch.setattr(job, "open_model", lambda released: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, piece: Callable[..., Performance]) -> Path:
+    """Twelve pieces, two of them the same, drums, a broken file and something else."""
+    folder = tmp_path_factory.mktemp("my-music")
+    for seed in range(12):
+        write_midi(piece(120, seed), folder / f"{seed:02}.mid")
+    shutil.copy(folder / "03.mid", folder / "03 again.mid")
+    (folder / "broken.mid").write_bytes(b"MThd nothing")
+    (folder / "notes.txt").write_text("a list")
+    drums = mido.MidiFile()
+    drums.tracks.append(mido.MidiTrack())
+    for _ in range(50):
+        drums.tracks[0] += [mido.Message("note_on", channel=9, note=38, time=48)]
+        drums.tracks[0] += [mido.Message("note_off", channel=9, note=38, time=48)]
+    drums.save(folder / "drums.mid")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """The exit code and what stands on stderr."""
+    capsys.readouterr()
+    code = cli.main([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err
+
+
+def teach(folder: Path, out: Path, *more: object) -> tuple[object, ...]:
+    return ("train", "--from", "toy", "--midi-dir", folder, "--out", out, *more)
+
+
+def weights_of(out: Path) -> bytes:
+    return (out / "model-00001-of-00001.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves what was taught."""
+    return tmp_path_factory.mktemp("taught") / "mine"
+
+
+def test_from_a_folder_to_weights(
+    folder: Path, taught: Path, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is used and dropped is told, own music is learnt, and what comes of it is used like any other weights."""
+    code, said = run(capsys, *teach(folder, taught, "--seed", 3))
+    assert code == 0, said
+    assert "11 pieces" in said and "held out: 1 piece (" in said
+    assert "broken.mid: " in said and "drums.mid: " in said and "notes.txt: " in said and "the same music as" in said
+    assert "done in " in said and f"musicgen --checkpoint {taught} --out new.mid" in said
+    assert not taught.with_name("mine.tuning").exists()
+    figures = json.loads((taught / "report" / "report.json").read_text())
+    assert figures["after"]["own"] < figures["before"]["own"] - 0.03
+    assert figures["before"].keys() == {"own", "maestro"} and figures["copied"]["pieces"] == 2
+    for name in ("before.mid", "before.wav", "after.mid", "after.wav"):
+        assert (taught / "report" / name).stat().st_size > 100
+    card = (taught / "CARD.md").read_text()
+    assert "CC BY-NC-SA 4.0" in card and "before | after" in card and "copies" in figures["copied"]
+
+    base, mine = checkpoints.load("toy"), checkpoints.load(taught)
+    assert (base.bits, mine.bits) == (4, 8) and mine.about["base"]["sha256"] == base.sha256
+    assert mine.name == "mine" and mine.sha256 != base.sha256
+    assert len(read_training_files(taught)) == 11
+    made = ("--checkpoint", taught, "--seconds", 2, "--seed", 1, "--avoid-copies", 32, "--quiet")
+    assert run(capsys, *made, "--out", tmp_path / "new.mid")[0] == 0
+    assert len(open_index(None, str(taught)).names) == 11
+
+    code, said = run(capsys, *teach(folder, taught, "--seed", 3))
+    assert code == 0 and "is finished; try it" in said
+    code, said = run(capsys, *teach(folder, taught, "--seed", 4))
+    assert code == 2 and "is of other settings (seed 3, not 4): give a new folder" in said
+
+
+@pytest.mark.usefixtures("unheard")
+def test_a_kill_and_the_same_seed(
+    folder: Path, taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle and gone on with, the bytes are those of the run that was not; a state that is torn is
+    none."""
+    out, kept = tmp_path / "mine", tune.check
+    calls: list[int] = []
+
+    def stopped(*given: object) -> tuple[tune.State, float]:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return kept(*given)  # type: ignore[arg-type]
+
+    assert threading.current_thread() is threading.main_thread()
+    monkeypatch.setattr(tune, "check", stopped)
+    code, said = run(capsys, *teach(folder, out, "--seed", 3))
+    assert code == 130 and "stopped; run the same command again to go on" in said and not out.exists()
+    assert len(calls) == 3
+    code, said = run(capsys, *teach(folder, out, "--seed", 3))
+    assert code == 0 and len(calls) == 9
+    assert weights_of(out) == weights_of(taught)
+    assert checkpoints.load(out).sha256 == checkpoints.load(taught).sha256
+    state = tune.read_state(out / "none", fresh := tune.State(0, {}, (), {}, 1.0, 0))
+    assert state == fresh
+
+
+@pytest.mark.usefixtures("unheard")
+def test_a_new_kind_of_music(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its token alone is taught: the base answers as before unless it is told, and keeps its four bits."""
+    out = tmp_path / "mine"
+    code, said = run(capsys, *teach(folder, out, "--style", "ragtime"))
+    assert code == 0 and f"musicgen --checkpoint {out} --style ragtime --out new.mid" in said
+    base, mine = checkpoints.load("toy"), checkpoints.load(out)
+    token = VOCABULARY_2.encode("style", 5)
+    changed = [name for name in base.weights if not np.array_equal(base.weights[name], mine.weights[name])]
+    assert changed == ["embedding"] and mine.bits == 4
+    assert np.flatnonzero((base.weights["embedding"] != mine.weights["embedding"]).any(axis=1)).tolist() == [token]
+    made = ("--checkpoint", out, "--seconds", 2, "--seed", 1, "--quiet")
+    assert run(capsys, *made, "--style", "ragtime", "--out", tmp_path / "new.mid")[0] == 0
+    code, said = run(capsys, *made, "--style", "ragtimes", "--out", tmp_path / "new.mid")
+    assert code == 2 and "cannot be told to make ragtimes: " in said and "roll, ragtime" in said
+    for style, why in (("jazz", "give a new name"), ("a b", "give a new name")):
+        code, said = run(capsys, *teach(folder, tmp_path / "other", "--style", style))
+        assert code == 2 and why in said
+    code, said = run(capsys, "train", "--from", "plain", "--midi-dir", folder, "--out", out, "--style", "blues")
+    assert code == 2 and "plain knows no kinds of music" in said
+
+
+def test_folders_of_all_kinds(
+    folder: Path, taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], piece: Callable[..., Performance]
+) -> None:
+    """Each has its one line: nothing there, nothing of use, too little; what is known already is named."""
+    mine, out = tmp_path / "mine", tmp_path / "out"
+
+    def said_of() -> str:
+        code, said = run(capsys, *teach(mine, out))
+        assert code == 2 and "\n" not in said[said.index("musicgen: error") :].strip(), said
+        return said
+
+    assert "is not a folder" in said_of()
+    mine.mkdir()
+    assert "no .mid, " in said_of()
+    shutil.copy(folder / "drums.mid", mine)
+    assert "too little music to learn from (a minute at least); drums.mid: " in said_of()
+    write_midi(piece(20, 1), mine / "short.mid")
+    assert "too little music" in said_of()
+    (out / "x").mkdir(parents=True)
+    assert "holds something else: give a new folder" in said_of()
+    shutil.rmtree(out)
+    code, said = run(capsys, "train", "--from", taught, "--midi-dir", mine, "--out", out)
+    assert code == 2 and "give weights that come with the package, plain or toy" in said
+
+
+@pytest.mark.usefixtures("unheard")
+def test_one_file(
+    tmp_path: Path,
+    piece: Callable[..., Performance],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last tenth is held out; it is named where the base, or who tests with MAESTRO, knows it."""
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    write_midi(piece(400, 1), mine / "one.mid")
+    digest = hashlib.sha256((mine / "one.mid").read_bytes()).hexdigest()[:HASH]
+    monkeypatch.setattr("musicgen.app.tuning.music.read_training_files", lambda *given: frozenset([digest]))
+    code, said = run(capsys, *teach(mine, out))
+    assert code == 0 and "the last tenth of it held out" in said
+    assert "toy knows one.mid: " in said and "one.mid is of MAESTRO's validation or test split" in said
+    assert "must not be scored there" in (out / "CARD.md").read_text()
+
+
+def test_a_base_that_is_not_here(taught: Path, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adapters belong to weights of one hash: others of that name are refused, and so is none."""
+    other = tmp_path / "shipped"
+    shutil.copytree(shipped, other)
+    base = checkpoints.load("toy")
+    params = {name: x + 0.01 for name, x in base.params.items()}
+    checkpoints.release(other / "toy", base.config, params, base.tokenizer, {}, "# Toy\n", 4)
+    monkeypatch.setattr(checkpoints, "FOLDER", other)
+    with pytest.raises(checkpoints.CheckpointError, match=r"belongs to the weights toy .*, and toy is .* here"):
+        checkpoints.load(taught)
+    shutil.rmtree(other / "toy")
+    with pytest.raises(checkpoints.CheckpointError, match="needs the weights that it was taught to: no checkpoint toy"):
+        checkpoints.load(taught)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--from", "toy"), "--from needs --midi-dir DIR"),
+        (("--midi-dir", "x"), "--midi-dir teaches weights your own music: give --from piano"),
+        (("--preset", "toy"), "give --from piano --midi-dir DIR to teach it your own pieces, or --preset"),
+        (("--from", "toy", "--midi-dir", "x", "--steps", "3"), "--steps does not go with --from"),
+        (("--from", "toy", "--midi-dir", "x", "--preset", "tiny"), "--preset does not go with --from"),
+    ],
+)
+def test_what_cannot_be_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    code, said = run(capsys, "train", *arguments, "--out", tmp_path / "out")
+    assert code == 2 and message in said and said.count("\n") == 1
