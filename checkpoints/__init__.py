@@ -212,6 +212,14 @@ def _with_base(adapters: Released) -> Released:
     return dataclasses.replace(adapters, weights=weights, bits=storage.bits(weights))
 
 
+def base_of(folder: Path) -> Name | None:
+    """The weights that adapters in a folder belong to; None if it holds whole weights, or nothing that can be read."""
+    try:
+        return Name(json.loads(read_regular(current(folder, SUMS) / "config.json", DOCUMENT_BYTES))[BASE]["name"])
+    except (OSError, *UNREADABLE):
+        return None
+
+
 def quantize(params: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
     """Float32 parameters as they are stored: matrices of 8 or 4 bits, everything else as float16 (model/storage.py)."""
     return storage.quantize(params, int4.is_matrix, INPUTS, bits)

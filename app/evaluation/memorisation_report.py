@@ -83,14 +83,21 @@ def find_index(checkpoint: str | None = None) -> Path | None:
 
 
 def open_index(path: str | None = None, checkpoint: str | None = None) -> Index:
-    """The index in a file, or else the one that came with a checkpoint. Raises BadInput or EnvironmentProblem."""
-    from musicgen.data_prep.evaluation.memorisation_index import MemorisationError, read_index
+    """The index in a file, or else the one that came with a checkpoint, and with its base if it was taught to one.
+
+    Raises BadInput or EnvironmentProblem.
+    """
+    from musicgen.checkpoints import base_of
+    from musicgen.data_prep.evaluation.memorisation_index import MemorisationError, join, read_index
 
     found = Path(path) if path is not None else find_index(checkpoint)
     if found is None:
         raise BadInput(_no_index(checkpoint))
     try:
-        return read_index(found)
+        index = read_index(found)
+        base = base_of(found.parent) if path is None else None
+        before = find_index(base) if base is not None else None
+        return index if before is None else join(index, read_index(before))
     except MemorisationError as error:
         raise (BadInput if path is not None else EnvironmentProblem)(str(error)) from None
     except OSError as error:

@@ -118,6 +118,17 @@ def build_index(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
     )
 
 
+def join(first: Index, second: Index) -> Index:
+    """The pieces of both; how near untrained music comes is that of the second."""
+
+    def both(name: str) -> np.ndarray:
+        return np.concatenate([getattr(first, name), getattr(second, name)])
+
+    offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    names, titles = first.names + second.names, first.titles + second.titles
+    return Index(both("interval"), both("gap"), both("first"), offsets, names, titles, second.background)
+
+
 def hash_ngrams(interval: np.ndarray) -> np.ndarray:
     """u32[n - NGRAM + 1] of i8[n]."""
     content = np.ascontiguousarray(interval, np.int8).tobytes()

@@ -22,6 +22,8 @@ from musicgen.app.evaluation.memorisation_report import open_index
 from musicgen.app.tuning import job, plan, report
 from musicgen.checkpoints.training_files import HASH, read_training_files
 from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
+from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
+from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.training import tune
@@ -55,6 +57,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()
         }
         checkpoints.release(folder / name, config, params, vocabulary.to_json(), {}, f"# {name}\n{licence}", bits)
+    known = Performance(np.arange(3.0), np.arange(3.0) + 1, np.array([60, 62, 64]), np.full(3, 64), NO_PEDAL)
+    (folder / "toy" / "memorisation.npz").write_bytes(index_bytes(build_index([("known.mid", "", known)])))
     return folder
 
 
@@ -142,7 +146,8 @@ def test_from_a_folder_to_weights(
     assert len(read_training_files(taught)) == 11
     made = ("--checkpoint", taught, "--seconds", 2, "--seed", 1, "--avoid-copies", 32, "--quiet")
     assert run(capsys, *made, "--out", tmp_path / "new.mid")[0] == 0
-    assert len(open_index(None, str(taught)).names) == 11
+    names = open_index(None, str(taught)).names
+    assert len(names) == 12 and names[-1] == "known.mid"  # what the base learnt from, too
 
     code, said = run(capsys, *teach(folder, taught, "--seed", 3))
     assert code == 0 and "is finished; try it" in said
