@@ -78,7 +78,7 @@ def main(pause: float, sound: str | None = None) -> None:
     object.__setattr__(model, "engine", Paused(model.engine, pause))
     config, folder = SimpleNamespace(latents=64, context=256), checkpoints.FOLDER / checkpoints.DEFAULT
     about = {"sha256": model.sha256, "name": model.name, "tokenizer": VOCABULARY_2.to_json()}
-    released = SimpleNamespace(config=config, folder=folder, **about)
+    released = SimpleNamespace(config=config, folder=folder, about={}, **about)
     generate.open_weights = lambda checkpoint: released  # type: ignore[assignment,return-value]
     generate.open_model = lambda released: model
     # The model was trained on what its seed 77 gives: 20 seconds from nothing.
