@@ -13,13 +13,15 @@ from musicgen.app.errors import BadInput
 from musicgen.app.settings import ANY
 from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.vocabulary import STYLES
+from musicgen.model.control import LONGEST_NAME
 
 
 def styles_of(tokenizer: Mapping[str, Any], about: Mapping[str, Any] = {}) -> tuple[str, ...]:
     """The kinds that weights with such a tokenizer.json and config.json were taught, in the order of their tokens; none
     in the first vocabulary.  The last one may be of one's own (app/tuning)."""
-    own = about.get("base", {}).get("style")
-    return (*STYLES, *([str(own)] if own else [])) if tokenizer == VOCABULARY_2.to_json() else ()
+    own = dict(about.get("base", {})).get("style")
+    more = (own,) if isinstance(own, str) and own.isidentifier() and len(own) <= LONGEST_NAME else ()
+    return (*STYLES, *more) if tokenizer == VOCABULARY_2.to_json() else ()
 
 
 def told(style: str, known: Sequence[str], weights: str) -> tuple[int, ...]:

@@ -201,6 +201,8 @@ def _with_base(adapters: Released) -> Released:
                 f"{adapters.folder} belongs to the weights {name} {sha256[:12]}, and {name} is {base.sha256[:12]} here:"
                 " install the version of musicgen that it was made with, or teach it again"
             )
+        if adapters.config != base.config:
+            raise ValueError(f"its shape is not that of {name}")
         changed = low_rank.changes(base.weights, adapters.weights, adapters.about[BASE].get("style_token"))
     except UnknownCheckpointError as error:
         raise CheckpointError(f"{adapters.folder} needs the weights that it was taught to: {error}") from None

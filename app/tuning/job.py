@@ -35,6 +35,7 @@ from musicgen.checkpoints.training_files import read_training_files, write_train
 from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.dataset.own_music import OwnRows, scored_pieces
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
+from musicgen.data_prep.files import locked
 from musicgen.data_prep.vocabulary import STYLES
 from musicgen.model.training import adapters
 from musicgen.model.training.stop import Left, StopRun
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Say = Callable[[str], None]
-REPORT, FACTS, STATE = "report", "report.json", "state.npz"
+REPORT, FACTS, STATE, LOCK = "report", "report.json", "state.npz", ".lock"
 CHECKED_ROWS = 6  # of held-out music, for the early stop
 SCORED_TOKENS = 6_144  # of held-out music, before and after
 
@@ -79,15 +80,24 @@ def teach(job: Teaching) -> None:
     Raises BadInput for weights, a style, music or a folder that cannot be used; Left when it is to stop.
     """
     began = time.monotonic()
+    if job.out.resolve().is_relative_to(job.midi_dir.resolve()):
+        raise BadInput(
+            f"--out {job.out} lies in --midi-dir {job.midi_dir}, where its samples would be taken for your music: give"
+            " a folder outside"
+        )
     base = open_base(job)
     facts = Facts(job, base)
     if facts.done:
         job.say(f"musicgen: {job.out} is finished; try it: musicgen --checkpoint {job.out} --out new.mid")
         return
-    music = prepare(job.midi_dir, facts.work / "music", base, job.say)
-    facts.check(music)
-    with job.stop:
-        _teach(job, base, facts, music)
+    facts.work.mkdir(parents=True, exist_ok=True)
+    with locked(facts.work / LOCK) as free:
+        if not free:
+            raise BadInput(f"another run is writing {job.out}: wait for its end, or give another --out")
+        music = prepare(job.midi_dir, facts.work / "music", base, job.say)
+        facts.check(music)
+        with job.stop:
+            _teach(job, base, facts, music)
     facts.finish()
     job.say(f"musicgen: done in {clock(time.monotonic() - began)}; try it: {try_it(job)}")
 

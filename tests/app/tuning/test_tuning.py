@@ -23,6 +23,7 @@ from musicgen.app.tuning import job, plan, report
 from musicgen.checkpoints.training_files import HASH, read_training_files
 from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
+from musicgen.data_prep.files import locked
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
@@ -226,6 +227,11 @@ def test_folders_of_all_kinds(
     (out / "x").mkdir(parents=True)
     assert "holds something else: give a new folder" in said_of()
     shutil.rmtree(out)
+    code, said = run(capsys, *teach(mine, mine / "model"))
+    assert code == 2 and "lies in --midi-dir" in said and not (mine / "model").exists()
+    (tmp_path / "out.tuning").mkdir(exist_ok=True)
+    with locked(tmp_path / "out.tuning" / ".lock"):
+        assert "another run is writing" in said_of()
     code, said = run(capsys, "train", "--from", taught, "--midi-dir", mine, "--out", out)
     assert code == 2 and "give weights that come with the package, plain or toy" in said
 
@@ -279,3 +285,29 @@ def test_what_cannot_be_asked(
 ) -> None:
     code, said = run(capsys, "train", *arguments, "--out", tmp_path / "out")
     assert code == 2 and message in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../taught/mine"}, "needs the weights that it was taught to"),
+        ({"name": 3}, "needs the weights that it was taught to"),
+        ({"sha256": "0"}, "belongs to the weights toy 0, and toy is"),
+        ({"style_token": 10**6}, "is not one this version reads"),
+        (None, "is not one this version reads"),
+    ],
+)
+def test_adapters_from_strangers(taught: Path, tmp_path: Path, change: dict[str, object] | None, message: str) -> None:
+    """What they say of their base is read as any other stranger's word: one line, and no file is opened for it."""
+    other = tmp_path / "other"
+    shutil.copytree(taught, other)
+    config = json.loads((other / "config.json").read_text())
+    config["base"] = {**config["base"], **change} if change is not None else None
+    (other / "config.json").write_text(json.dumps(config))
+    checkpoints.write_sums(other)
+    if change == {"style_token": 10**6}:
+        trained = {"embedding.style": np.zeros(TOY.width, np.float16)}
+        documents = {name: json.loads((other / name).read_text()) for name in ("config.json", "tokenizer.json")}
+        checkpoints.write(other, trained, documents, "# Other\n")
+    with pytest.raises(checkpoints.CheckpointError, match=message):
+        checkpoints.load(other)
