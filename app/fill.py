@@ -21,11 +21,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from musicgen.app.errors import BadInput
+from musicgen.app.evaluation.memorisation_report import nearest
 from musicgen.app.fill_file import song_with
 from musicgen.app.fill_request import (
     FillRequest,
@@ -54,6 +55,9 @@ from musicgen.data_prep.performance import cut, empty, merge, shift_time
 from musicgen.data_prep.rules.fills import Fills
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.model.engine import reserve
+
+if TYPE_CHECKING:
+    from musicgen.data_prep.evaluation.memorisation_index import Index
 
 __all__ = [
     "Fill",
@@ -94,6 +98,10 @@ class Fill:
     provenance: Provenance
     seams: tuple[Seam | None, Seam | None] = (None, None)
     nats: float | None = None
+
+    def likelihood(self) -> float:
+        """By which fills are sorted: the likeliest first, those without a note last."""
+        return math.inf if self.nats is None else self.nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,11 +216,13 @@ def fill(
     on_notes: Callable[[int, list[Note]], None] = lambda row, notes: None,
     should_stop: Callable[[], bool] = lambda: False,
     score: bool = False,
+    index: Index | None = None,
 ) -> FillResult:
     """Make the fills of a request.
 
     Args:
         score: whether to find out how likely each of them is.
+        index: of a training set that they are compared with; their provenance has what was found.
         on_progress: called with 0 when the song has been read, then with the seconds of the region that all fills have.
         on_notes: called with a row and its notes as `Filling.step` gives them.
         should_stop: asked after each block; then the fills end where they are.
@@ -232,7 +242,7 @@ def fill(
                 raise KeyboardInterrupt
             for row in range(len(filling.rows)):
                 filling.stop(row)
-    return filling.result(score=score)
+    return filling.result(score=score, index=index)
 
 
 class Filling:
@@ -339,11 +349,13 @@ class Filling:
         if not row.over:
             row.stopped_at = row.step if step is None else step
 
-    def fill(self, number: int, facts: Mapping[str, Any] = MappingProxyType({})) -> Fill:
-        """The fill of a row that is over.  facts: of its provenance, in place of what they would be."""
+    def fill(self, number: int, facts: Mapping[str, Any] = MappingProxyType({}), index: Index | None = None) -> Fill:
+        """The fill of a row that is over.  facts: of its provenance, in place of what they would be; index: `fill`."""
         row = self.rows[number]
         request, song = row.request, self.songs[self.requests.index(row.request)]
         notes, upto = row.finished()
+        if index is not None:
+            facts = {"memorisation": nearest(notes, index) or {"length": 0}, **facts}
         made, asked = upto - request.region.start, request.region.stop - request.region.start
         provenance = Provenance(
             settings=dataclasses.replace(self.settings, seconds=made or asked, num_samples=len(self.rows)),
@@ -365,17 +377,17 @@ class Filling:
         music, new = read_midi(midi)[0], tuple(Note(*values) for values in zip(*columns, strict=True))
         return Fill(music, midi, new, provenance, (seam(music, request.region.start), seam(music, upto)))
 
-    def result(self, number: int = 0, *, score: bool = False) -> FillResult:
+    def result(self, number: int = 0, *, score: bool = False, index: Index | None = None) -> FillResult:
         """The fills of a request that is over; score: with their nats, a pass over each, and in order of these."""
         first = sum(request.settings.num_samples for request in self.requests[:number])
         request = self.requests[number]
-        fills = tuple(self.fill(first + sample) for sample in range(request.settings.num_samples))
+        fills = tuple(self.fill(first + sample, index=index) for sample in range(request.settings.num_samples))
         rate = self.tokens / (time.perf_counter() - self.began)
         if not score:
             return FillResult(fills, request, self.seed, self.first_note_at, rate)
         where = (request.region.start, request.region.stop)
         nats = [nats_a_note(self.model.engine, one.music, *where) for one in fills]
         scored = [dataclasses.replace(one, nats=value) for one, value in zip(fills, nats, strict=True)]
-        scored.sort(key=lambda one: math.inf if one.nats is None else one.nats)  # those without a note last
+        scored.sort(key=Fill.likelihood)
         real = nats_a_note(self.model.engine, read_midi(request.data)[0], *where)
         return FillResult(tuple(scored), request, self.seed, self.first_note_at, rate, real)

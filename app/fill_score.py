@@ -36,8 +36,8 @@ def nats_a_note(engine: Engine, music: Performance, start: float, stop: float) -
 USUAL = {"gap": (0.0, 3.6), "velocity": (-26.0, 23.0), "density": (-13.0, 13.0)}
 SAID = {
     "gap": "a silence of {:.1f} s",
-    "velocity": "a jump of {:+.0f} in velocity",
-    "density": "{:+.0f} notes a second",
+    "velocity": "a jump of {:+.0f} in loudness (of 127)",
+    "density": "a jump of {:+.0f} notes a second",
 }
 
 
@@ -73,3 +73,12 @@ def seam(music: Performance, border: float) -> Seam | None:
     }
     odd = [name for name, value in figures.items() if not USUAL[name][0] <= value <= USUAL[name][1]]
     return Seam(**figures, unusual=tuple(SAID[name].format(figures[name]) for name in odd))
+
+
+def unusual(seams: tuple[Seam | None, Seam | None]) -> list[str]:
+    """What of the borders of a passage, where it begins and where it ends, real music hardly ever has, in words."""
+    return [
+        f"{' and '.join(one.unusual)} where the passage {border}"
+        for border, one in zip(("begins", "ends"), seams, strict=True)
+        if one is not None and one.unusual
+    ]

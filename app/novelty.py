@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.evaluation.memorisation_report import find_index, nearest, open_index, without_prime
 from musicgen.app.generate import Model, Report, Request, Result, Sample, generate
 from musicgen.app.settings import derive_seed
-from musicgen.data_prep import Performance
-from musicgen.data_prep.performance import NO_PEDAL
 
 if TYPE_CHECKING:
-    from musicgen.app.fill import FillRequest, FillResult
+    from musicgen.app.fill import Fill, FillRequest, FillResult
     from musicgen.data_prep.evaluation.memorisation_index import Index
 
 ATTEMPTS = 10
@@ -28,14 +23,20 @@ def add_matches(result: Result, index: Index) -> Result:
     return dataclasses.replace(result, samples=tuple(add_match(sample, index) for sample in result.samples))
 
 
-def compare_with_training(result: Result, checkpoint: str | None) -> tuple[Result, str | None]:
-    """`add_matches` by the index that comes with a checkpoint, or the same result and a line that says why not."""
+def training_set(checkpoint: str | None) -> tuple[Index | None, str | None]:
+    """The index that comes with a checkpoint, or None and a line that says why there is none."""
     if find_index(checkpoint) is None:
-        return result, "these weights come without an index of their training set, so pieces were not compared with it"
+        return None, "these weights come without an index of their training set, so nothing was compared with it"
     try:
-        return add_matches(result, open_index(None, checkpoint)), None
+        return open_index(None, checkpoint), None
     except MusicgenError as error:
-        return result, f"no piece was compared with the training set: {error}"
+        return None, f"nothing was compared with the training set: {error}"
+
+
+def compare_with_training(result: Result, checkpoint: str | None) -> tuple[Result, str | None]:
+    """`add_matches` by `training_set`, or the same result and the line that says why not."""
+    index, remark = training_set(checkpoint)
+    return result if index is None else add_matches(result, index), remark
 
 
 def generate_avoiding_copies(
@@ -79,9 +80,15 @@ def next_seed(seed: int, attempt: int) -> int:
     return derive_seed(seed, attempt)
 
 
-def length(sample: Sample) -> int:
+def length(one: Sample | Fill) -> int:
     """The notes that count in the longest match of a piece; 0 if it has none or was not compared."""
-    return int((sample.provenance.memorisation or {"length": 0})["length"])
+    return int((one.provenance.memorisation or {"length": 0})["length"])
+
+
+def nearest_piece(one: Sample | Fill) -> tuple[int, str]:
+    """How many notes a piece that was compared shares with a training piece, and with which."""
+    match = one.provenance.memorisation or {}
+    return length(one), str(match.get("title") or match.get("name"))
 
 
 def add_match(sample: Sample, index: Index) -> Sample:
@@ -91,27 +98,28 @@ def add_match(sample: Sample, index: Index) -> Sample:
 
 
 def fill_avoiding_copies(
-    request: FillRequest, model: Model, index: Index, limit: int, make: Callable[[FillRequest, Model], FillResult]
+    request: FillRequest,
+    limit: int,
+    make: Callable[[FillRequest], FillResult],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> FillResult:
-    """Make fills, and more of them while any shares ``limit`` notes that count, or more, with a training piece.
+    """Make fills, and draw those again that share ``limit`` notes that count, or more, with a training piece: as
+    `generate_avoiding_copies` does with pieces.
 
-    make: as `fill.fill`.  Every fill's own seed is in its provenance.
-    Raises BadInput if too few are left after ATTEMPTS draws.
+    make: as `fill.fill`, with an index.
+    Raises BadInput if fills are left that are too near after ATTEMPTS draws.
     """
-    assert request.seed is not None
-    count, kept = request.settings.num_samples, []
-    for attempt in range(ATTEMPTS):
-        seed = next_seed(request.seed, attempt) if attempt else request.seed
-        result = make(dataclasses.replace(request, seed=seed), model)
-        for one in result.fills:
-            onset, end, pitch, velocity = np.array(one.notes).reshape(-1, 4).T
-            match = nearest(Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL), index)
-            if match is None or match["length"] < limit:
-                kept.append(one)
-        if len(kept) >= count:
-            kept.sort(key=lambda one: one.nats if one.nats is not None else math.inf)
-            return dataclasses.replace(result, fills=tuple(kept[:count]), seed=request.seed)
+    result = make(request)
+    fills = {one.provenance.sample: one for one in result.fills}
+    for attempt in range(1, ATTEMPTS + 1):
+        near = [sample for sample, one in fills.items() if length(one) >= limit]
+        if not near or should_stop():
+            return dataclasses.replace(result, fills=tuple(sorted(fills.values(), key=lambda one: one.likelihood())))
+        if attempt == ATTEMPTS:
+            break
+        again = make(dataclasses.replace(request, seed=next_seed(result.seed, attempt)))
+        fills |= {one.provenance.sample: one for one in again.fills if one.provenance.sample in near}
     raise BadInput(
-        f"--avoid-copies {limit}: too many fills share that many notes with a training piece after {ATTEMPTS} attempts:"
-        " allow more, or choose another passage"
+        f"--avoid-copies {limit}: {len(near)} of {len(fills)} fills still share that many notes with a training piece"
+        f" after {ATTEMPTS} attempts: allow more, or choose another passage"
     )

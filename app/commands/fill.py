@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -20,7 +21,6 @@ from musicgen.model.stop import Stop
 
 if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
-    from musicgen.app.generate import Model
 
 CHOSEN = (*SAMPLING, *(control(name) for name in ("style", "latents", "context", "num_samples")), SEED, AVOID_COPIES)
 TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d*)?)")
@@ -157,22 +157,26 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
     from musicgen.app.evaluation.memorisation_report import open_index
     from musicgen.app.fill import fill
     from musicgen.app.generate import open_model, open_weights
-    from musicgen.app.novelty import fill_avoiding_copies
+    from musicgen.app.novelty import fill_avoiding_copies, training_set
     from musicgen.app.progress import Progress
 
+    weights, limit, remark = arguments.checkpoint, arguments.avoid_copies, None
     with Progress(request.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
         progress.note("loading the model ...")
-        model = open_model(open_weights(arguments.checkpoint))
+        model = open_model(open_weights(weights))
+        if limit is None:
+            index, remark = training_set(weights)
+        else:
+            index = open_index(None, weights)
         progress.note("reading the song ...")
-        several = request.settings.num_samples > 1
-
-        def make(request: FillRequest, model: Model) -> FillResult:
-            return fill(request, model, progress.update, should_stop=stop.asked, score=several or arguments.json)
-
-        if arguments.avoid_copies is None:
-            return make(request, model)
-        index = open_index(None, arguments.checkpoint)
-        return fill_avoiding_copies(request, model, index, arguments.avoid_copies, make)
+        score = request.settings.num_samples > 1 or arguments.json
+        make = functools.partial(
+            fill, model=model, on_progress=progress.update, should_stop=stop.asked, score=score, index=index
+        )
+        result = make(request) if limit is None else fill_avoiding_copies(request, limit, make, stop.asked)
+    if remark is not None and not arguments.quiet:
+        print(f"musicgen: {remark}", file=sys.stderr)
+    return result
 
 
 def _report(
@@ -198,6 +202,7 @@ def _report(
             "nats_per_note": [fill.nats for fill in fills],
             "nats_per_note_before": result.real_nats,
             "seams": [[one and dataclasses.asdict(one) for one in fill.seams] for fill in fills],
+            "memorisation": [fill.provenance.memorisation for fill in fills],
             "wall_seconds": round(wall, 3),
             "tokens_per_second": round(result.tokens_per_second, 2),
             "first_note_seconds": round(result.first_note_at - began, 3) if notes else None,
@@ -214,11 +219,22 @@ def _report(
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )
-        for fill, out in zip(fills, outs, strict=True):
-            for border, one in zip(("begins", "ends"), fill.seams, strict=True):
-                if one is not None and one.unusual:
-                    odd = ", ".join(one.unusual)
-                    print(f"musicgen: {out}: where the passage {border} there is {odd}", file=sys.stderr)
+        _warn(fills, outs)
+
+
+def _warn(fills: list[Fill], outs: list[Path]) -> None:
+    """A line for every fill that does not join its song as music does, or has too much of a training piece."""
+    from musicgen.app import novelty
+    from musicgen.app.evaluation.memorisation_report import THRESHOLD
+    from musicgen.app.fill_score import unusual
+
+    for fill, out in zip(fills, outs, strict=True):
+        if odd := unusual(fill.seams):
+            print(f"musicgen: {out} has {' and '.join(odd)}, which is rare in real music", file=sys.stderr)
+        if novelty.length(fill) >= THRESHOLD:
+            shares, title = novelty.nearest_piece(fill)
+            said = f"shares {shares} notes with {title}: --avoid-copies {THRESHOLD} avoids that"
+            print(f"musicgen: {out} {said}", file=sys.stderr)
 
 
 def moment(text: str) -> float:

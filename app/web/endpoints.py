@@ -88,7 +88,7 @@ def add_endpoints(service: Service) -> None:
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-MADE = ("take", "midi", "recipe", "notes", "tokens")
+MADE = ("take", "midi", "recipe", "notes", "tokens", "unusual", "rank", "nats_per_note")
 
 
 async def takes_of(events: AsyncIterator[Event]) -> AsyncIterator[dict[str, Any]]:
@@ -107,7 +107,7 @@ async def takes_of(events: AsyncIterator[Event]) -> AsyncIterator[dict[str, Any]
                     raise gr.Error(event["message"], print_exception=False)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
-    yield {"state": "finished", "takes": sorted(takes, key=lambda take: take["take"])}
+    yield {"state": "finished", "takes": sorted(takes, key=lambda take: (take.get("rank", 0), take["take"]))}
 
 
 def _that_make(service: Service) -> list[Callable[..., Any]]:
@@ -164,13 +164,14 @@ def _fill(service: Service) -> Callable[..., Any]:
         latents: int | None = None,
         context: int | None = None,
         *,
+        apart: bool = False,
         style: str = ANY,
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Write a passage anew. piece: the name of an opening, or a MIDI file in base64. start, stop: seconds.
         pitches: [lowest, highest], the others stay. hand: left or right. keep_track: the name of a track that stays.
-        amount: the share that is new, 0 to 1. pedal: keep or new. Gives takes with the whole piece as `midi`
-        (base64)."""
+        amount: the share that is new, 0 to 1. pedal: keep or new. apart: make a fill again that is too near to a
+        training piece. Gives takes, the likeliest first, with the whole piece as `midi` (base64)."""
         settings = {"latents": latents, "context": context, "style": style, **sampling}
         with clear_messages():
             body: dict[str, Any] = {
@@ -181,7 +182,7 @@ def _fill(service: Service) -> Callable[..., Any]:
                 "hand": hand,
             }
         body |= {"keep_track": keep_track, "amount": amount, "pedal": pedal}
-        body |= {"takes": takes, "seed": seed, "settings": settings}
+        body |= {"takes": takes, "seed": seed, "apart": apart, "settings": settings}
         async for state in takes_of(service.fill(body, _caller(request))):
             yield state
 
@@ -202,6 +203,7 @@ def _accompany(service: Service) -> Callable[..., Any]:
         latents: int | None = None,
         context: int | None = None,
         *,
+        apart: bool = False,
         style: str = ANY,
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
@@ -211,7 +213,7 @@ def _accompany(service: Service) -> Callable[..., Any]:
         settings = {"latents": latents, "context": context, "style": style, **sampling}
         with clear_messages():
             body: dict[str, Any] = {"piece": _source(piece), "hand": hand, "track": track, "start": start, "stop": stop}
-        body |= {"takes": takes, "seed": seed, "settings": settings}
+        body |= {"takes": takes, "seed": seed, "apart": apart, "settings": settings}
         async for state in takes_of(service.accompany(body, _caller(request))):
             yield state
 

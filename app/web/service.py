@@ -124,10 +124,11 @@ class Service:
             raise EnvironmentProblem(f"the weights {model.name} have not learnt to fill gaps: piano has")
         asked = await self._parsing.run(parse, body, Dials(model.latents, model.context), model.sha256, self.limits)
         told(asked.wish.settings.style, model.styles, model.name)
+        asked = dataclasses.replace(asked, index=await self._compared_with(asked))
         async for event in self.scheduler.events(asked, client):
             yield event
 
-    async def _compared_with(self, request: GenerateRequest) -> Index | None:
+    async def _compared_with(self, request: GenerateRequest | FillAsked) -> Index | None:
         """What the takes of a request are compared with: the training set, or nothing."""
         if not request.apart or (self.open_index is None and request.again is not None):
             return None

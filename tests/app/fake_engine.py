@@ -68,6 +68,10 @@ class FakeEngine:
         self.judged.append(stream)
         return float(stream[-1])
 
+    def nats_of_last(self, stream: np.ndarray, count: int, ids: int) -> np.ndarray:
+        """As of `FakeFiller`."""
+        return FakeFiller().nats_of_last(stream, count, ids)
+
     @staticmethod
     def _ruled(primes: Sequence[np.ndarray], rules: Any, seed: int) -> Iterator[np.ndarray]:
         """Anything that the rules allow, note-offs and what they make likelier before the rest."""

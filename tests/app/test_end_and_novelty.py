@@ -191,5 +191,5 @@ def test_a_damaged_index_costs_no_piece(command: SimpleNamespace, capsys: pytest
     """The music is there already when the index is read."""
     command.index.write_bytes(b"PK nothing")
     assert command.run("--out", "new.mid", "--seconds", 3) == 0
-    assert "no piece was compared with the training set" in capsys.readouterr().err
+    assert "nothing was compared with the training set" in capsys.readouterr().err
     assert sidecar("new.mid").memorisation is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,19 +17,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicgen.app import fill as filling
 from musicgen.app import generate, novelty
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
 from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
 from musicgen.app.fill_pedal import TOGETHER as LIFT
 from musicgen.app.fill_pedal import presses
-from musicgen.app.fill_request import canonical, mask_of
+from musicgen.app.fill_request import canonical, mask_of, open_song, place_of
+from musicgen.app.fill_score import Seam, unusual
 from musicgen.app.library import Model
 from musicgen.app.piece import Note
 from musicgen.app.replay import read_generated, replay, song_of
 from musicgen.app.settings import Settings
 from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal, write_midi
 from musicgen.data_prep.dataset.gaps import AFTER, AHEAD
+from musicgen.data_prep.evaluation.memorisation_index import build_index
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.smf_writer import write_file
 from musicgen.data_prep.song import Song, performance_of
@@ -85,12 +90,18 @@ def checked(data: bytes, how: dict[str, Any]) -> FillRequest | None:
 
 
 def events_outside(song: Song, request: FillRequest, notes: np.ndarray) -> list[list[Any]]:
-    """All messages of each track but those of some notes, and in the region but those of the pedal, in order."""
+    """All messages of each track but those of some notes, in order, and the metas and all else that is long.
+
+    Where the pedal is written anew, it is left out in the region, as are the releases there: a key that the old pedal
+    held is released when that was lifted.
+    """
     events, parts = song.events, song.clock.parts
     seconds = events.seconds(events.tick)
-    inside = (seconds >= request.region.start - 1e-4) & (seconds < request.region.stop)
-    pedal = (events.status & 0xF0 == 0xB0) & (events.data1 == 64)
-    keep = ~(inside & pedal & (request.pedal == "new"))
+    inside = (seconds >= request.region.start - 1e-4) & (seconds <= request.region.stop + 1e-4)
+    kind = events.status & 0xF0
+    moves = (kind == 0x80) | ((kind == 0x90) & (events.data2 == 0)) | ((kind == 0xB0) & (events.data1 == 64))
+    mine = events.status & 0x0F == place_of(request, open_song(request.data, "the song"))[1]
+    keep = ~(inside & moves & mine & (request.pedal == "new"))
     keep[song.messages_of(notes)] = False
     found = []
     for track in range(len(events.track_end)):
@@ -100,9 +111,16 @@ def events_outside(song: Song, request: FillRequest, notes: np.ndarray) -> list[
     return [*found, [[event.tick * parts, event.track, event.data] for event in events.long]]
 
 
-def end_of(notes: Performance, pitch: int, onset: float) -> float:
-    """When the note of this key and onset falls silent."""
-    found = (notes.pitch == pitch) & (np.abs(notes.onset - onset) < 1e-4)
+def sounding_in(song: Song, channel: int, but: np.ndarray | None = None) -> Performance:
+    """The notes of a channel but for some, bool[n], as its own pedal lets them sound."""
+    others = np.flatnonzero(song.events.status & 0x0F != channel)
+    left = [] if but is None else [song.messages_of(but)]
+    return apply_pedal(performance_of(song.without(np.unique(np.concatenate([others, *left])))))
+
+
+def end_of(notes: Performance, pitch: int, onset: float, velocity: int) -> float:
+    """When the note of this key, onset and velocity falls silent."""
+    found = (notes.pitch == pitch) & (np.abs(notes.onset - onset) < 1e-4) & (notes.velocity == velocity)
     assert found.sum() == 1
     return float(notes.end[found][0])
 
@@ -116,23 +134,20 @@ def assert_fits(request: FillRequest, made: Fill) -> None:
     for note in made.notes:
         ours |= (after.keys.pitch == note.pitch) & (np.abs(after.keys.onset - note.onset) < 1e-4)
     assert ours.sum() == len(made.notes)
-    if request.pedal == "keep":  # a new one moves releases of what stays
-        assert (
-            events_outside(before, request, goes)
-            == events_outside(after, request, ours)[: len(before.events.track_end) + 1]
-        )
+    assert events_outside(before, request, goes) == events_outside(after, request, ours)
     for note in made.notes:
         assert region.start <= note.onset < region.stop and region.low <= note.pitch <= region.high
         assert note.onset < note.end < region.stop + 2 + 1e-6
-    if len(np.unique(before.keys.channel)) > 1:  # one piano of two pedals: what rings there is not what is heard
-        return
-    stays = apply_pedal(performance_of(before.without(before.messages_of(goes))))
-    together = apply_pedal(performance_of(after.events))
+    _, channel = place_of(request, before)
     slack = TOGETHER if request.pedal == "new" else GRID
-    for pitch, onset, end in zip(stays.pitch.tolist(), stays.onset, stays.end, strict=True):
-        assert abs(end_of(together, pitch, onset) - end) <= slack, "what stays sounds as long as before"
+    for other in np.unique(before.keys.channel).tolist():  # each of a pedal of its own
+        stays, together = sounding_in(before, other, goes), sounding_in(after, other)
+        for pitch, onset, velocity, end in zip(stays.pitch, stays.onset, stays.velocity, stays.end, strict=True):
+            assert abs(end_of(together, pitch, onset, velocity) - end) <= slack, "what stays sounds as long as before"
+    stays = apply_pedal(performance_of(before.without(before.messages_of(goes))))  # in all channels
+    together = sounding_in(after, channel)
     for note in made.notes:
-        longer = end_of(together, note.pitch, note.onset) - note.end
+        longer = end_of(together, note.pitch, note.onset, note.velocity) - note.end
         # At the end of its time a note has to be released under a pedal that the song holds down, too.
         late = note.end >= region.stop + 2 - GRID or strikes_again(stays, note) or note.end - note.onset > 7.98
         assert abs(longer) <= slack or (longer > 0 and late)
@@ -185,7 +200,7 @@ def test_a_new_pedal_catches_no_key_released_in_the_tick_it_goes_down(fake: Modu
     strokes += [(0x90, 72, 70, 500), (0x80, 72, 64, 540), (0xB0, 64, 0, 560)]
     track = [(tick, bytes(data)) for *data, tick in sorted(strokes, key=lambda stroke: stroke[3])]
     for made in fill(ask(write_file(50, [track]), start=2, stop=3, pedal="new", seed=3), fake.fake_filler()).fills:
-        assert made.notes and 2.8 < end_of(made.music, 85, 1.5) < 2.85
+        assert made.notes and 2.8 < end_of(made.music, 85, 1.5, 70) < 2.85
 
 
 @given(st.lists(st.floats(0, 3), max_size=60))
@@ -221,6 +236,7 @@ def cli(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
     model = fake.fake_filler()
     monkeypatch.setattr(generate, "open_weights", lambda checkpoint: None)
     monkeypatch.setattr(generate, "open_model", lambda released: model)
+    monkeypatch.setattr(novelty, "find_index", lambda checkpoint: None)  # reading it takes a second
     return lambda *words: main([str(word) for word in words])
 
 
@@ -262,15 +278,49 @@ def test_the_likeliest_comes_first(cli: Callable[..., int], tmp_path: Path, caps
 
 
 def test_copies_of_training_pieces_are_drawn_again(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first fills that are looked at share too much; each of those that stay knows its own seed."""
-    lengths = iter([40, 3, 40, 5])
-    monkeypatch.setattr(novelty, "nearest", lambda notes, index: {"length": next(lengths)})
+    """The first of two shares too much: it is drawn again with a seed of its own, which its file knows, as it does what
+    was found; then both do, ten times."""
+    lengths = iter([40, 3, 5, 40])
+    monkeypatch.setattr(filling, "nearest", lambda notes, index: {"length": next(lengths)})
     request = ask(BACH, start=3, stop=5, seed=5, settings=Settings(num_samples=2))
-    made = novelty.fill_avoiding_copies(request, fake.fake_filler(), None, 32, fill)  # type: ignore[arg-type]
-    assert [one.provenance.seed for one in made.fills] == [5, novelty.next_seed(5, 1)]
-    monkeypatch.setattr(novelty, "nearest", lambda notes, index: {"length": 40})
-    with pytest.raises(BadInput, match="--avoid-copies 32"):
-        novelty.fill_avoiding_copies(request, fake.fake_filler(), None, 32, fill)  # type: ignore[arg-type]
+    make = functools.partial(fill, model=fake.fake_filler(), index=build_index([]))
+    made = novelty.fill_avoiding_copies(request, 32, make)
+    told = {one.provenance.sample: (one.provenance.seed, one.provenance.memorisation) for one in made.fills}
+    assert told == {1: (novelty.next_seed(5, 1), {"length": 5}), 2: (5, {"length": 3})}
+    assert b'"memorisation":{"length":5}' in next(one.midi for one in made.fills if one.provenance.sample == 1)
+    monkeypatch.setattr(filling, "nearest", lambda notes, index: {"length": 40})
+    with pytest.raises(BadInput, match="--avoid-copies 32: 2 of 2 fills"):
+        novelty.fill_avoiding_copies(request, 32, make)
+
+
+def test_a_fill_says_what_it_shares_with_training(
+    cli: Callable[..., int], fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Found out and written down without being asked; it is told, and the file can be made again."""
+    again = ask(BACH, start=3, stop=11, seed=5)
+    copied = fill(again, fake.fake_filler()).fills[0]
+    onset, end, pitch, velocity = np.array(copied.notes).T
+    music = Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL)
+    index = build_index([("piece.mid", "Somebody: Something", music)])
+    monkeypatch.setattr(novelty, "find_index", lambda checkpoint: tmp_path)
+    monkeypatch.setattr(novelty, "open_index", lambda path, checkpoint: index)
+    assert cli("fill", "bach", "--from", 3, "--to", 11, "--seed", 5, "--json", "--out", tmp_path / "new.mid") == 0
+    out, error = capsys.readouterr()
+    (found,) = json.loads(out)["memorisation"]
+    assert found["length"] >= 32 and found["title"] == "Somebody: Something"
+    assert f"shares {found['length']} notes with Somebody: Something: --avoid-copies 32 avoids that" in error
+    assert read_generated(tmp_path / "new.mid").provenance.memorisation == found
+    assert cli("replay", tmp_path / "new.mid") == 0
+
+
+def test_an_unusual_seam_is_told(cli: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, with where it is; nothing is said of a border that is as most are."""
+    soft = [(tick, bytes([0x90, 60, 10 if tick % 480 == 0 else 0])) for tick in range(0, 9600, 240)]
+    (tmp_path / "soft.mid").write_bytes(write_file(480, [soft]))
+    words = ["fill", tmp_path / "soft.mid", "--from", 4, "--to", 6, "--seed", 5, "--out", tmp_path / "new.mid"]
+    assert cli(*words) == 0
+    assert re.search(r"new.mid has a jump of \+\d+ in loudness .* where the passage begins", capsys.readouterr().err)
+    assert unusual((Seam(0.1, 0.0, 0.0), None)) == []
 
 
 def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:

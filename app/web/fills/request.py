@@ -10,9 +10,11 @@
     amount      0 to 1: the share of the passage's notes that is new
     pedal       "keep" or "new"
 
+    apart       true: a fill that is too near to a training piece is made again with another seed
     track       of an accompaniment: the track that is accompanied, the others go
 
-Those before `track` are for a passage, `hand` is for both.  A fill is made exactly once more from its `recipe`.
+Those before `apart` are for a passage, `hand` and `apart` are for both.  A fill is made exactly once more from its
+`recipe`.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from musicgen.app import fill
 from musicgen.app.errors import BadInput
 from musicgen.app.fill_request import from_facts, mask_of, open_song
 from musicgen.app.prime import unpack_bytes
 from musicgen.app.settings import Settings
-from musicgen.app.web.checks import Plain, number, plain_object, seconds_of, whole
+from musicgen.app.web.checks import Plain, number, plain_object, seconds_of, truth, whole
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes.request import parse_facts, parse_midi, parse_source
@@ -35,7 +37,10 @@ from musicgen.app.web.settings import parse_common
 from musicgen.data_prep import Performance
 from musicgen.data_prep.song import performance_of
 
-BOTH = ("piece", "start", "stop", "hand", "settings", "takes", "seed")
+if TYPE_CHECKING:
+    from musicgen.data_prep.evaluation.memorisation_index import Index
+
+BOTH = ("piece", "start", "stop", "hand", "settings", "takes", "seed", "apart")
 PASSAGE = (*BOTH, "pitches", "keep_track", "amount", "pedal")
 ACCOMPANIMENT = (*BOTH, "track")
 HANDS, PEDALS = ("left", "right"), ("keep", "new")
@@ -48,6 +53,7 @@ class FillAsked:
     wish: what is asked of the core.  kept: the piece without the notes that go.  seconds: its length.
     data: its MIDI file, if that was not sent.
     again: which row of the batch, from 1, is made exactly once more.
+    apart, index: whether fills are compared with the training set, and that; as in `GenerateRequest`.
     """
 
     kind: ClassVar[str] = "fill"
@@ -56,6 +62,8 @@ class FillAsked:
     seconds: float
     data: bytes | None
     again: int | None = None
+    apart: bool = False
+    index: Index | None = None
 
     @property
     def takes(self) -> int:
@@ -114,7 +122,8 @@ def _parse_recipe(recipe: Plain, sha256: str, limits: Limits) -> FillAsked:
         raise BadInput("this take is of a larger batch than is made here: use musicgen replay")
     data = unpack_bytes(packed)
     wish = from_facts(facts.fill, data, facts.settings, facts.seed)
-    return dataclasses.replace(_checked(wish, data, parse_midi(data, limits)[0], limits), again=facts.sample)
+    asked = _checked(wish, data, parse_midi(data, limits)[0], limits)
+    return dataclasses.replace(asked, again=facts.sample, apart=facts.memorisation is not None)
 
 
 def _asked(
@@ -134,7 +143,7 @@ def _asked(
         wish = ask(data, **part, **more, settings=settings, seed=seed, name="this piece")
     except BadInput as error:
         raise BadInput(_by_fields(str(error))) from None
-    asked = _checked(wish, data, whole, limits)
+    asked = dataclasses.replace(_checked(wish, data, whole, limits), apart=truth("apart", body.get("apart", False)))
     return dataclasses.replace(asked, data=None) if "midi" in body["piece"] else asked
 
 

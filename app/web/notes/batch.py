@@ -118,7 +118,7 @@ class Batch:
         """
         for row in self.rows:
             if row.near is not None and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
-                shares, title = _nearest_piece(row.near)
+                shares, title = novelty.nearest_piece(row.near)
                 row.ticket.emit(
                     "error",
                     take=row.take,
@@ -134,7 +134,7 @@ class Batch:
         self.draws += 1
         for row in near:
             assert row.near is not None
-            shares, title = _nearest_piece(row.near)
+            shares, title = novelty.nearest_piece(row.near)
             row.ticket.emit("again", take=row.take, shares=shares, title=title)
             request = row.ticket.request
             row.decoder = _decoder_of(request, take.opening(request.prime) if request.prime is not None else None)
@@ -220,12 +220,6 @@ class Batch:
 def batch_size(rows: int) -> int:
     """The size of batch that so many rows run in: 1, 2, 4, 8."""
     return 1 << (rows - 1).bit_length()
-
-
-def _nearest_piece(sample: Sample) -> tuple[int, str]:
-    """How many notes a compared take shares with a training piece, and with which."""
-    match = sample.provenance.memorisation or {}
-    return novelty.length(sample), str(match.get("title") or match.get("name"))
 
 
 def _decoder_of(request: GenerateRequest, shown: dict[str, Any] | None) -> NoteStream:

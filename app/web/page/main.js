@@ -18,9 +18,10 @@ const STORE = "musicgen-takes";
 
 /**
  * Where a take comes from: the take it continues, and from which second; or the take it has a passage of anew, or in its place
- * a piece that is not on the list yet. What is found on the way: whether it `edits`, and `remarks` on what has come.
+ * a piece that is not on the list yet. What is found on the way: whether it `edits`, `remarks` on what has come, and whether
+ * takes came `ranked`, the likeliest first.
  * @typedef {{parent?: number, branched_at?: number | null, original?: {name: string, music: object, piece: any},
- *            edits?: boolean, remarks?: string[]}} Family
+ *            edits?: boolean, remarks?: string[], ranked?: boolean}} Family
  */
 
 class Page extends Tab {
@@ -163,10 +164,10 @@ class Page extends Tab {
   /** Write a passage of what is shown anew, or accompany it: `path` of the server. */
   async edit(path, body, family) {
     try {
-      const { settings, takes, seed } = this.settings(this.values);
+      const { settings, takes, seed, apart } = this.settings(this.values);
       const { seconds: _, end: __, latents, context, ...chosen } = settings; // a passage has its own length
       if (this.apart(this.values)) Object.assign(chosen, { latents, context }); // else as many as it needs
-      await this.perform({ ...body, settings: chosen, takes, ...(seed === undefined ? {} : { seed }) }, family, path);
+      await this.perform({ ...body, settings: chosen, takes, apart, ...(seed === undefined ? {} : { seed }) }, family, path);
     } catch (error) {
       this.fail(error);
     }
@@ -191,7 +192,7 @@ class Page extends Tab {
     try {
       for await (const event of events(sent, this.aborter.signal, path)) this.#hear(event, made, family, journal);
       const remarks = (family.remarks ?? []).map((remark) => ` ${remark}, which is rare in real music.`).join("");
-      if (!this.alert.textContent) this.tell(this.summary(made) + remarks); // what went wrong on the way stays to be read
+      if (!this.alert.textContent) this.tell(this.summary(made, family.ranked) + remarks); // what went wrong on the way stays to be read
     } catch (error) {
       this.#broken(error, family);
     }
@@ -238,6 +239,7 @@ class Page extends Tab {
       if (id === null) journal.needed = true;
       else journal.add({ event: "take", take: event.take });
       if (id !== null) made.push(this.store.get(id).name);
+      family.ranked = "rank" in event;
       if (id !== null && event.unusual?.length) family.remarks = [...(family.remarks ?? []), `${this.store.get(id).name} has ${event.unusual.join(" and ")}`];
       const shown = run.finish(event.take, this.stopped);
       if (shown) this.#finished(id, event.music);
@@ -375,8 +377,8 @@ class Page extends Tab {
   // ---- words
 
   /** What has come of a run, and which takes had to go for it. */
-  summary(names) {
-    const told = super.summary(names);
+  summary(names, ranked = false) {
+    const told = super.summary(names) + (ranked && names.length > 1 ? ` The model finds ${names[0]} the likeliest.` : "");
     const gone = this.store.dropped.splice(0);
     return gone.length ? `${told} To make room, ${gone.join(", ")} left the list: press Keep on takes that must stay.` : told;
   }

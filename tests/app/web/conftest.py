@@ -31,7 +31,7 @@ class Gated:
     """The fake engine, whose blocks come when the test lets them: by a gate, or one every ``pause`` seconds."""
 
     def __init__(self, engine: Any, pause: float = 0.0) -> None:
-        self.engine, self.pause, self.nats = engine, pause, engine.nats
+        self.engine, self.pause, self.nats, self.nats_of_last = engine, pause, engine.nats, engine.nats_of_last
         self.gate = threading.Event()
         self.gate.set()
         self.started: list[dict[str, Any]] = []

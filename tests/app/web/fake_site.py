@@ -57,6 +57,7 @@ class Paused:
         self.engine, self.pause = engine, pause
         self.config = getattr(engine, "config", None)  # of an engine for sound
         self.nats = getattr(engine, "nats", None)  # of one for notes
+        self.nats_of_last = getattr(engine, "nats_of_last", None)
 
     def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
         for block in self.engine.start(primes, **settings):

