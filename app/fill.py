@@ -49,7 +49,7 @@ from musicgen.app.settings import Settings, derive_seed
 from musicgen.app.styles import told
 from musicgen.app.version import version
 from musicgen.data_prep import PAD, STEPS_PER_SECOND, Performance, decode, read_midi
-from musicgen.data_prep.dataset.gaps import FillReader
+from musicgen.data_prep.dataset.gaps import BEFORE, FillReader
 from musicgen.data_prep.events import NoteDecoder
 from musicgen.data_prep.performance import cut, empty, merge, shift_time
 from musicgen.data_prep.rules.fills import Fills
@@ -313,6 +313,10 @@ class Filling:
             row.passage.window(row.begins, row.stop, row.written, most) for row in self.rows[: 1 if alike else None]
         ]
         prompts, scripts = [prompt for prompt, _ in read], tuple(script for _, script in read)
+        heads = [
+            np.append(prompt[: np.flatnonzero(prompt == BEFORE)[0] + 1], row.passage.style).astype(np.int16)
+            for prompt, row in zip(prompts, self.rows, strict=False)
+        ]
         seed = derive_seed(self.seed, self.windows) if self.windows else self.seed
         self.stream = self.model.engine.start(
             prompts,
@@ -322,6 +326,7 @@ class Filling:
             seed=seed,
             rules=Fills(scripts),
             copies=len(self.rows) if alike else 1,
+            heads=heads,  # of a fill denser than was planned, what follows stays in sight
         )
         self.windows += 1
 

@@ -215,6 +215,7 @@ class Engine(Generic[Array, Cache]):
         rules: Rules | None = None,
         copies: int = 1,
         told: Sequence[int] = (),
+        heads: Sequence[np.ndarray] = (),
     ) -> Stream[Array, Cache]:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
 
@@ -222,6 +223,8 @@ class Engine(Generic[Array, Cache]):
         copies: how many rows there are to be of the one prime, which is read once.
         told: tokens that the model sees, and the rules do not, after the first of every prime (BOS); where that is
             out of its sight, in place of the first tokens it sees.
+        heads: int [H] for each prime, what the model is to see first when a row has become too long and its last tokens
+            are read again; so many fewer of these are.
 
         Raises ValueError unless 2 <= latents <= context and every prime has a token, or if several are to be copied.
         """
@@ -230,7 +233,7 @@ class Engine(Generic[Array, Cache]):
         if copies > 1 and len(primes) > 1:
             raise ValueError("only a single prime can be copied")
         rows = [np.asarray(prime, np.int16) for prime in primes]
-        return Stream(self, self.rules if rules is None else rules, rows, M, N, sampling, seed, copies, told)
+        return Stream(self, self.rules if rules is None else rules, rows, M, N, sampling, seed, copies, told, heads)
 
 
 class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
@@ -250,25 +253,34 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         seed: int,
         copies: int,
         told: Sequence[int],
+        heads: Sequence[np.ndarray],
     ):
         self.engine, self.rules, self.M, self.N, self.seed = engine, rules, M, N, seed
         self.sampling = dataclasses.asdict(sampling)
         self.told = np.asarray(told, np.int16).reshape(-1, *engine.config.token_shape)
         parts = [(engine.preamble, prime[:1], self.told, prime[1:]) for prime in primes]
         self.history = [np.concatenate(row) for row in parts]
+        self.heads = [np.concatenate([engine.preamble, head]).astype(np.int16) for head in heads]
+        self.heads = self.heads or [row[:0] for row in primes]
         self.limits = np.full(len(primes), NO_LIMIT)  # how many of its last tokens each row may see
         self.carried_latents = max(1, int(M * CARRIED))
         outputs, cache = self.prefill()
         if copies > 1:
             outputs, cache = engine.repeat_rows(outputs, cache, copies)
-            self.history, self.limits = self.history * copies, np.tile(self.limits, copies)
+            self.history, self.heads = self.history * copies, self.heads * copies
+            self.limits = np.tile(self.limits, copies)
         state = rules.start(primes * copies, engine.xp)
         self.state = SamplingState(outputs, cache, state, engine.xp.int32(0))
 
     def prefill(self) -> tuple[Array, Cache]:
         """Read the last tokens of every row in one pass, with a few of the latents."""
         reserved = reserve(self.N, self.M)
-        tokens, start = last_tokens(self.history, max(self.N - reserved, self.carried_latents))
+        most = max(self.N - reserved, self.carried_latents)
+        rows = [
+            row if len(row) <= most else np.concatenate([head, row[len(row) - most + len(head) :]])
+            for row, head in zip(self.history, self.heads, strict=True)
+        ]
+        tokens, start = last_tokens(rows, most)
         length = tokens.shape[1]
         start = np.maximum(start, length - self.limits).astype(np.int32)
         for row, first in zip(tokens, start, strict=True):

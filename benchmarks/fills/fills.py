@@ -89,29 +89,32 @@ def drawn(requests: Sequence[FillRequest], model: Model, draws: int, seed: int) 
 
 
 def make(arguments: argparse.Namespace) -> None:
-    """Draw, and write each fill's MIDI file and a line about it."""
-    model = open_model(open_weights("piano"))
-    out = Path(arguments.out)
+    """Write each fill and a line about it; kinds and corpora in turn, so that it can be stopped at any time."""
+    out, draws = Path(arguments.out), arguments.draws
     out.mkdir(parents=True, exist_ok=True)
+    model = open_model(open_weights("piano"))
+    size = 8 if draws == 1 else 1  # of one place the song is read once for all
+    chosen = {
+        (kind, corpus): places(Path(corpus), arguments.places, kind, 1)
+        for kind in arguments.kinds
+        for corpus in arguments.corpora
+    }
+    began = time.process_time()
     with (out / "fills.jsonl").open("a", encoding="utf-8") as lines:
-        for kind in arguments.kinds:
-            draws = arguments.draws
-            for corpus in arguments.corpora:
-                began = time.process_time()
-                chosen = places(Path(corpus), arguments.places, kind, 1)
-                size = max(1, 8 // draws)
-                for at in range(0, len(chosen), size):
-                    batch = chosen[at : at + size]
-                    fills = drawn([request for _, request in batch], model, draws, at)
-                    for number, ((name, request), made) in enumerate(zip(batch, fills, strict=True), at):
-                        about = told(name, kind, request, made, model)
-                        for sample, one in enumerate(made):
-                            stem = f"{Path(corpus).name}-{kind.replace(' ', '-')}-{draws}-{number}-{sample}"
-                            (out / f"{stem}.mid").write_bytes(one.midi)
-                            (out / f"{stem}.real").write_bytes(request.data)
-                            lines.write(json.dumps({"file": stem, **about[sample]}) + "\n")
-                    lines.flush()
-                print(f"{kind}, {corpus}: {len(chosen)} places, {time.process_time() - began:.0f} CPU s", flush=True)
+        for at in range(0, arguments.places, size):
+            for (kind, corpus), found in chosen.items():
+                batch = found[at : at + size]
+                if not batch:
+                    continue
+                fills = drawn([request for _, request in batch], model, draws, at)
+                for number, ((name, request), made) in enumerate(zip(batch, fills, strict=True), at):
+                    for sample, about in enumerate(told(name, kind, request, made, model)):
+                        stem = f"{Path(corpus).name}-{kind.replace(' ', '-')}-{draws}-{number}-{sample}"
+                        (out / f"{stem}.mid").write_bytes(made[sample].midi)
+                        (out / f"{stem}.real").write_bytes(request.data)
+                        lines.write(json.dumps({"file": stem, **about}) + "\n")
+                lines.flush()
+                print(f"{time.process_time() - began:.0f} CPU s: {kind}, {corpus}: {at + len(batch)}", flush=True)
 
 
 def told(name: str, kind: str, request: FillRequest, made: Sequence[Fill], model: Model) -> list[dict[str, Any]]:

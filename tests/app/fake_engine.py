@@ -45,6 +45,7 @@ class FakeEngine:
         rules: object = None,
         copies: int = 1,
         told: Sequence[int] = (),
+        heads: Sequence[np.ndarray] = (),
     ) -> Iterator[np.ndarray]:
         if isinstance(rules, Fills):
             yield from FakeFiller().start(primes, rules=rules, seed=seed, copies=copies)

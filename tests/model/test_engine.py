@@ -197,6 +197,31 @@ def test_what_is_told_is_never_out_of_sight(one_by_one: Engine, monkeypatch: pyt
     assert begun == [[prime.tolist() for prime in primes]]
 
 
+def test_a_head_stands_first_when_a_row_is_read_again(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In front of so many fewer of its last tokens; copies of a row have the same."""
+    primes, heads = [random_tokens(n, seed=n) for n in (6, 14)], [random_tokens(n, seed=9) for n in (2, 3)]
+    read: list[list[list[int]]] = []
+    prefill = one_by_one.prefill
+
+    def watched(tokens: np.ndarray, start: np.ndarray, **more: Any) -> Any:
+        read.append([row[first:].tolist() for row, first in zip(tokens, start.tolist(), strict=True)])
+        return prefill(tokens, start, **more)
+
+    monkeypatch.setattr(one_by_one, "prefill", watched)
+    for chosen, copies in ((2, 1), (1, 2)):
+        read.clear()
+        stream = one_by_one.start(primes[:chosen], latents=8, context=24, seed=3, heads=heads[:chosen], copies=copies)
+        rows = [prime.tolist() for prime in primes[:chosen]] * copies
+        assert read == [rows[:chosen]]
+        for _ in range(40):
+            seen, rows = rows, [[*row, int(new[0])] for row, new in zip(rows, next(stream), strict=True)]
+            if len(read) > 1:
+                for last, row, head in zip(read.pop(), seen, heads[:chosen] * copies, strict=True):
+                    kept = head.tolist() + row[len(row) - len(last) + len(head) :]
+                    assert last == (kept if len(last) < len(row) else row)
+        assert len(seen[0]) > 40
+
+
 def test_passes_of_several_lengths(one_by_one: Engine) -> None:
     """A short prime is read in a short pass; what comes of it grows into a longer one, as long as fits."""
     prime = random_tokens(60)
