@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
 
 CHOSEN = (*SAMPLING, *(control(name) for name in ("style", "latents", "context", "num_samples")), SEED, AVOID_COPIES)
+KEYS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d*)?)")
 
 
@@ -213,8 +214,9 @@ def _report(
     if not arguments.quiet:
         names = ", ".join(map(str, outs))
         stopped = "stopped; " if first.asked is not None else ""
+        upto = region.start + first.settings.seconds  # less than was asked if it was stopped
         print(
-            f"musicgen: {stopped}{names}: {region.start:g} to {region.stop:g} s,"
+            f"musicgen: {stopped}{names}: {region.start:g} to {upto:g} s,"
             f" {counted(notes, 'new note')} for {len(result.request.removed):,}, seed {result.seed},"
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
@@ -249,6 +251,8 @@ def moment(text: str) -> float:
 
 
 def keys(text: str) -> tuple[int, int]:
-    """The lowest and the highest key of 21-59."""
-    low, dash, high = text.partition("-")
-    return whole(low), whole(high if dash else low)
+    """The lowest and the highest key of 21-59, or of 60 alone."""
+    found = KEYS.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no range of keys: write 21-59, the lower one first")
+    return int(found[1]), int(found[2] or found[1])

@@ -343,6 +343,22 @@ def test_an_accompaniment_goes_on_under_a_last_long_note(fake: ModuleType) -> No
     assert max(note.onset for note in made.notes) > 3 and max(note.pitch for note in made.notes) < 64
 
 
+def test_a_melody_of_ten_thousand_notes_is_done_window_by_window(fake: ModuleType) -> None:
+    """However dense: nothing is ever read that has more than the context, and it stops where it is told to."""
+    for apart, windows in ((0.1, 60), (0.001, 8)):
+        onset = np.arange(10_000) * apart
+        melody = Performance(onset, onset + 0.9 * apart, 60 + np.arange(10_000) * 7 % 24, np.full(10_000, 80), NO_PEDAL)
+        filling = Filling([ask_accompaniment(write_midi(melody), hand="left", seed=1)], fake.fake_filler())
+        (row,) = filling.rows
+        assert (row.passage.stop - row.begins) / row.window > windows
+        prompt, script = row.passage.window(row.begins, row.stop, row.written, 1_200)
+        assert len(prompt) <= 1_200 and len(script.tokens) < 3_000
+        filling.step()
+        filling.stop(0)
+        made = filling.result().fills[0]
+        assert made.provenance.asked is not None and len(Song.read(made.midi).keys.pitch) >= 10_000
+
+
 def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> None:
     melody = Performance(np.arange(90.0), np.arange(90.0) + 0.9, np.full(90, 72), np.full(90, 80), NO_PEDAL)
     request = ask_accompaniment(write_midi(melody), hand="left", seed=1)
@@ -364,7 +380,12 @@ def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> 
         (["fill", "bach", "--from", "5", "--to", "5"], "--to must come after --from"),
         (["fill", "bach", "--from", "soon"], "is no time"),
         (["fill", "bach", "--pitches", "60-50"], "holds no key"),
-        (["fill", "bach", "--pitches", "low"], "not a whole number"),
+        (["fill", "bach", "--pitches", "low"], "is no range of keys: write 21-59"),
+        (["fill", "bach", "--pitches", "60-"], "is no range of keys: write 21-59"),
+        (["fill", "drums.mid"], "no piano notes (8 drum notes dropped)"),
+        (["accompany", "drums.mid"], "no piano notes"),
+        (["fill", "bach", "--from", "3", "--to", "5", "--keep", "drums.mid"], "no piano notes"),
+        (["fill", "long.mid"], "149 minutes are too long, 60 are the most"),
         (["fill", "bach", "--keep-track", "violin"], "no track of that name"),
         (["fill", "bach", "--keep", "satie"], "no such MIDI file"),
         (["fill", "nothing.mid"], "nothing.mid"),
@@ -374,8 +395,17 @@ def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> 
     ],
 )
 def test_bad_input_is_one_line(
-    cli: Callable[..., int], tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    cli: Callable[..., int],
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "drums.mid").write_bytes(write_file(480, [[(480 * at, bytes([0x99, 36, 90])) for at in range(8)]]))
+    far = [(960 * 60 * at + off, bytes([0x90, 60, 80 - off])) for at in range(150) for off in (0, 80)]
+    (tmp_path / "long.mid").write_bytes(write_file(480, [far]))
+    monkeypatch.chdir(tmp_path)
     assert cli(*words, "--out", tmp_path / "new.mid") == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "new.mid").exists()
