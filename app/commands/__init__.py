@@ -29,6 +29,7 @@ COMMANDS = {
     "render": "turn a MIDI file into sound",
     "codec": "turn sound into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",
+    "score": "write a MIDI file down as sheet music",
     "prep": "turn a folder of MIDI files or recordings into a data set",
     "duplicates": "find training pieces that play what validation and test hold",
     "train": "train a model",
