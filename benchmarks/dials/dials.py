@@ -50,14 +50,17 @@ def chosen_blocks(targets: int, blocks: int) -> np.ndarray:
     return np.repeat(wanted, BLOCK)[:targets]
 
 
-def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inputs: int) -> list[tuple[float, int]]:
-    """(sum of the nats, targets scored) of each piece [T + 1], at the setting of a cell."""
+def measure(
+    config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inputs: int, engine: Any = None
+) -> list[tuple[float, int]]:
+    """(sum of the nats, targets scored) of each piece [T + 1], at the setting of a cell; by a CPU's engine if given."""
     from musicgen.data_prep.rules.preamble import preamble
+    from musicgen.data_prep.vocabulary import VOCABULARY
     from musicgen.model import evaluate
 
     blocks, N = cell["blocks"], cell["context"]
-    setting = {"latents": cell["latents"], "context": N, "stride": cell["stride"], "dtype": cell["dtype"]}
-    setting |= {"preamble": preamble(), "batch": max(1, inputs // N)}
+    setting = {"latents": cell["latents"], "context": N, "stride": cell["stride"], "preamble": preamble()}
+    by_jax = {"dtype": cell["dtype"], "batch": max(1, inputs // N)}
 
     def needed(targets: int, N: int, M: int, S: int) -> Iterator[evaluate.Window]:
         wanted = chosen_blocks(targets, blocks)
@@ -66,10 +69,18 @@ def measure(config: Any, params: Any, pieces: list[np.ndarray], cell: Cell, inpu
                 yield window
 
     told = []
-    nats_of_pieces: Any = evaluate.nats_of_pieces
-    if cell.get("once"):
-        from once import nats_of_pieces
-    scored = nats_of_pieces(config, params, pieces, windows=needed, **setting)
+    scored: Iterator[np.ndarray]
+    if engine is not None:
+        from musicgen.model.cpu import scoring
+
+        scored = scoring.nats_of_pieces(engine, pieces, windows=needed, ids=VOCABULARY.size, **setting)
+    elif cell.get("once"):
+        import once
+
+        scored = once.nats_of_pieces(config, params, pieces, windows=needed, **setting, **by_jax)
+    else:
+        setting |= {"ids": VOCABULARY.size, "windows": needed}
+        scored = evaluate.nats_of_pieces(config, params, pieces, **setting, **by_jax)
     for piece, nats in zip(pieces, scored, strict=True):
         wanted = chosen_blocks(len(piece) - 1, blocks)
         told.append((float(nats[wanted].astype(np.float64).sum()), int(wanted.sum())))
@@ -91,7 +102,13 @@ def missing(arguments: argparse.Namespace) -> None:
     released = checkpoints.load(arguments.checkpoint or checkpoints.DEFAULT)
     pieces = [tokens for _, tokens in evaluation_pieces(arguments.shards, arguments.split)][:: arguments.every]
     backend = jax.default_backend()
-    dtype = arguments.dtype or ("float32" if backend == "cpu" else "bfloat16")
+    dtype, engine = arguments.dtype or "bfloat16", None
+    if backend == "cpu" and not (arguments.once or arguments.dtype):
+        from musicgen.model.cpu.engine import OnnxEngine
+        from musicgen.model.cpu.tiles import best_dtype
+
+        engine = OnnxEngine(released.config, released.params)
+        dtype = "float32" if best_dtype() == np.float32 else "bfloat16"
     params = {name: jax.numpy.asarray(x) for name, x in released.params.items()}
     about = {
         "checkpoint": released.name,
@@ -110,7 +127,7 @@ def missing(arguments: argparse.Namespace) -> None:
             continue
         cell |= {"once": True} if arguments.once else {}
         began = time.perf_counter()
-        scored = measure(released.config, params, pieces, cell, arguments.inputs)
+        scored = measure(released.config, params, pieces, cell, arguments.inputs, engine)
         cell |= {
             "seconds": round(time.perf_counter() - began, 2),
             "device": jax.devices()[0].device_kind,
@@ -229,7 +246,7 @@ def arguments_of() -> argparse.Namespace:
     add("--stride", type=int, metavar="S", help="no more targets than this in a window (half of the latents)")
     add("--once", action="store_true", help="read each piece once: see once.py (each window anew, as evaluate)")
     add("--inputs", type=int, default=131_072, help="inputs in one call of the model (%(default)s)")
-    add("--dtype", help="bfloat16, or float32 (bfloat16, on a CPU float32)")
+    add("--dtype", help="bfloat16 or float32, by JAX (bfloat16; on a CPU what `musicgen evaluate` takes)")
     return parser.parse_args()
 
 

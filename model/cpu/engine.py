@@ -92,7 +92,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
 
     @property
     def matrices(self) -> StackedWeights:
-        """What graphs are made of, for model/cpu/scoring.py."""
+        """For model/cpu/scoring.py."""
         return self._matrices
 
     @functools.cached_property

@@ -57,8 +57,6 @@ def check(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
 class Layers:
     """The parts of a block as nodes of a graph."""
 
-    accuracy = 4  # of `MatMulNBits`: activations to int8, by which the processor's dot products of bytes can be used
-
     def __init__(self, config: ModelConfig, weights: CpuWeights, graph: Graph):
         self.config, self.matrices, self.graph = config, weights, graph
         self.weights = weights.weights
@@ -92,7 +90,7 @@ class Layers:
             N=outputs,
             bits=bits,
             block_size=kernel.shape[-1] * 8 // bits,
-            accuracy_level=self.accuracy,
+            accuracy_level=4,  # activations to int8, by which the processor's dot products of bytes can be used
         )[0]
 
     def split(self, x: str, *sizes: int) -> list[str]:

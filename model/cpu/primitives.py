@@ -71,6 +71,30 @@ def atomic_load(typing: Any, barrier: Any) -> Any:
     return types.int64(barrier), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def greater(typing: Any, a: Any, b: Any) -> Any:
+    """The greater of two float32; unlike Python's max, LLVM finds that of a whole array in vectors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.maxnum.f32")
+        return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def power_of_two(typing: Any, exponent: Any) -> Any:
+    """2**exponent of a whole float32 from -126 to 127."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = ir.IntType(32)
+        biased = builder.add(builder.fptosi(arguments[0], whole), ir.Constant(whole, 127))
+        return builder.bitcast(builder.shl(biased, ir.Constant(whole, 23)), ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
 if sys.platform == "win32":  # which has another name for it
 
     @compiled
