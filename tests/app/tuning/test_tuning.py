@@ -16,6 +16,7 @@ import mido
 import numpy as np
 import pytest
 
+import musicgen
 from musicgen import checkpoints
 from musicgen.app import cli
 from musicgen.app.evaluation.memorisation_report import open_index
@@ -180,6 +181,9 @@ def test_a_kill_and_the_same_seed(
     assert code == 0 and len(calls) == 9
     assert weights_of(out) == weights_of(taught)
     assert checkpoints.load(out).sha256 == checkpoints.load(taught).sha256
+    lines: list[str] = []
+    model = musicgen.load("toy").tune(folder, tmp_path / "again", seed=3, say=lines.append)
+    assert (model.name, model.sha256) == ("again", checkpoints.load(taught).sha256) and "done in" in lines[-1]
     state = tune.read_state(out / "none", fresh := tune.State(0, {}, (), {}, 1.0, 0))
     assert state == fresh
 
