@@ -107,7 +107,7 @@ def tune(
     fresh = State(0, begin, update_rule(config).init(begin), begin, float("inf"), 0)
     state = read_state(path, fresh)
     if state.step == 0 and len(held_out):  # nothing counts as learnt that is worse than the base
-        state, nats = check(state, nats_of, weights, held_out)
+        state, nats = stop.wait_for(check, state, nats_of, weights, held_out, patience=AT_ONCE)
         on_check(0, nats)
     saved = time.monotonic()
     patience = AT_ONCE  # with the first step, which is compiled
@@ -130,7 +130,10 @@ def tune(
         state = state._replace(step=state.step + 1, trained=new, moments=moments)
         on_step(state.step, float(nats))
         if state.step in config.checked_at:
-            state, nats = check(state, nats_of, weights, held_out)
+            try:
+                state, nats = stop.wait_for(check, state, nats_of, weights, held_out)
+            except Left:  # it is made again by the run that goes on
+                return state
             on_check(state.step, nats)
         if time.monotonic() - saved > SAVE_EVERY or state.step in config.checked_at:
             write_state(path, state)
