@@ -66,7 +66,7 @@ class Scorer:
         self.engine, self.config, self.M, self.N = engine, engine.config, latents, context
         self.blocks = Blocks(engine.config, engine.matrices, engine.threads)
         self.reach = self.config.local_layers * self.config.local_window  # before it nothing matters to the encoded
-        self.cos, self.sin = rotations(self.config, whole_tiles(max(context, self.config.context) + TILE))
+        self.cos, self.sin = rotations(self.config, whole_tiles(max(context + self.reach, self.config.context) + TILE))
 
     def begin(self, stream: Int[np.ndarray, " T"]) -> None:
         """Take up a new stream, whose windows are then asked for in order."""
@@ -86,7 +86,8 @@ class Scorer:
     def window(self, first: int, stop: int) -> Float[np.ndarray, "T D"]:
         """The encoded inputs first..stop of the stream, before which there is nothing."""
         if stop > self.end:
-            new = self.encode(self.stream[max(0, self.end - self.reach) : stop])[self.end - stop :]
+            begin = max(self.end, stop - self.N)  # later than the end, where windows are left out
+            new = self.encode(self.stream[max(0, begin - self.reach) : stop])[begin - stop :]
             self.encoded, self.end = np.concatenate([self.encoded, new])[-self.N :], stop
         found = self.encoded[first - stop :].copy()
         if first and self.reach:

@@ -14,6 +14,7 @@ from musicgen.model import evaluate
 from musicgen.model.config import PAD
 from musicgen.model.cpu import blocks, scoring, tiles
 from musicgen.model.cpu.engine import OnnxEngine
+from musicgen.model.windows import windows
 
 PREAMBLE = random_tokens(5, seed=99)
 # latents, context, stride: a few windows; one latent; all of them; more than the trained context; several tiles, and
@@ -77,6 +78,25 @@ def test_every_window_is_told_of(score: Callable[..., Any] | None) -> None:
     targets, nats = (np.concatenate(parts) for parts in zip(*told, strict=True))
     np.testing.assert_array_equal(targets, np.concatenate([piece[1:] for piece in music]))
     np.testing.assert_array_equal(nats, np.concatenate(found))
+
+
+@pytest.mark.parametrize(("latents", "context", "stride"), [(6, 14, 2), (100, 100, 100)])
+def test_windows_may_be_left_out(latents: int, context: int, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As benchmarks/dials does: those that are scored have the nats that they have among all."""
+    monkeypatch.setattr(blocks, "best_dtype", lambda: np.float32)
+    engine = OnnxEngine(TOY, stored(32))
+    (music,) = pieces(1000)
+    sizes: dict[str, Any] = {"latents": latents, "context": context, "stride": stride, "preamble": PREAMBLE}
+
+    def some(*lengths: int) -> list[Any]:
+        return list(windows(*lengths))[1::3]
+
+    (expected,), (found,) = (
+        list(scoring.nats_of_pieces(engine, [music], windows=which, **sizes)) for which in (windows, some)
+    )
+    scored = found != 0
+    assert 300 <= scored.sum() <= 400
+    np.testing.assert_allclose(found[scored], expected[scored], atol=5e-5)
 
 
 def test_what_is_encoded_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
