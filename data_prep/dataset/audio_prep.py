@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.data_prep import files
-from musicgen.data_prep.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
+from musicgen.data_prep.audio import AUDIO_SUFFIXES, OTHER_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
 from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, hash_file, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards, reject_copies
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
+RECORDINGS = AUDIO_SUFFIXES + OTHER_SUFFIXES
 RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
 SETTINGS = {"sample_rate": SAMPLE_RATE, "chunk": CHUNK, "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
 
@@ -47,7 +48,7 @@ def plan(
 ) -> tuple[list[ShardPlan[Recording]], tuple[str, ...]]:
     """The shards of a folder, and the names of files that the csv does not list.  Raises PrepError."""
     root = Path(source).absolute()
-    names = splits.find_files(root, AUDIO_SUFFIXES, "audio")
+    names = splits.find_files(root, RECORDINGS, "audio")
     assigned, unlisted = splits.assign(names, table, "audio_filename")
     recordings = [Recording(name, assigned[name], str(root / name)) for name in sorted(assigned)]
     return plan_shards(recordings, RECORDINGS_PER_SHARD), unlisted
@@ -91,7 +92,7 @@ def run(
         items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
         rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
         rejected.sort(key=lambda entry: str(entry["name"]))
-        rejected += splits.find_others(audio_dir, AUDIO_SUFFIXES, (csv, out))
+        rejected += splits.find_others(audio_dir, RECORDINGS, (csv, out))
         job.write_manifest(in_plan, items, rejected, totals(items))
         return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 

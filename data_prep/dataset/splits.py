@@ -23,6 +23,7 @@ from musicgen.data_prep.files import open_regular, read_regular
 SPLITS = ("train", "validation", "test")
 SPLIT_ORDER = ("test", "validation", "train")  # of a data set: of equal pieces the first stays, see `prep`
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
+MOST_NAMED = 6  # of them, in a line
 VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
 
@@ -74,6 +75,8 @@ def _is_meant(name: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _either(suffixes: tuple[str, ...]) -> str:
+    if len(suffixes) > MOST_NAMED:
+        return f"{', '.join(suffixes[:MOST_NAMED])} ..."
     return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
 
 

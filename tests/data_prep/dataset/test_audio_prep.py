@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from other_files import other
 
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio, to_int16
 from musicgen.data_prep.dataset import audio_prep
@@ -123,9 +125,21 @@ def test_bad_files_and_copies_are_listed_and_the_rest_goes_on(music: Path, tmp_p
     assert len(report.rejected) == 4
 
 
+def test_a_phones_recordings_are_meant_too(tmp_path: Path) -> None:
+    """Those that only FFmpeg reads; without PyAV each is listed with what would help."""
+    av = importlib.util.find_spec("av") is not None
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.m4a").write_bytes(other("m4a", 4.0) if av else b"\0\0\0\x20ftypM4A \0\0\0\0")
+    (tmp_path / "in/notes.txt").touch()
+    report = audio_prep.run(tmp_path / "in", tmp_path / "out", workers=0)
+    told = {entry["name"]: entry["reason"] for entry in report.rejected}
+    assert told.pop("notes.txt") == "its name does not end in .wav, .flac, .mp3, .ogg, .oga, .opus ..."
+    assert told == {} if av else "pip install av" in told["a.m4a"]
+
+
 def test_the_job_refuses_what_it_cannot_do(music: Path, undisturbed: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PrepError, match=r"no .wav, .flac, .mp3, .ogg,.* or .bw64 file"):
+    with pytest.raises(PrepError, match=r"no .wav, .flac, .mp3, .ogg,.* .opus ... file"):
         audio_prep.run(tmp_path / "empty", tmp_path / "set")
     (tmp_path / "empty" / "notes.txt").touch()
     with pytest.raises(PrepError, match="is not empty and holds no data set"):
