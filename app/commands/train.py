@@ -9,6 +9,7 @@ import argparse
 import atexit
 import dataclasses
 import errno
+import logging
 import math
 import os
 import sys
@@ -194,6 +195,8 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
     from musicgen.data_prep.dataset.shards import ShardError
     from musicgen.model.training.stop import Left, StopRun
 
+    for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax logs what it also raises, with pages of its code
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
     _join_others(arguments.distributed)

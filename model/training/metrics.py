@@ -26,10 +26,13 @@ class Metrics:
         self.show = show
         self.writes = jax.process_index() == 0
         if self.writes:
-            from tensorboardX import SummaryWriter  # only a run needs it: a machine with a GPU may lack it
+            # Only a run needs it: a machine with a GPU may lack it.  Its SummaryWriter writes from a thread, which a
+            # full disk ends with a traceback, and then hangs.
+            from tensorboardX.event_file_writer import EventsWriter
 
             self.lines = (folder / "metrics.jsonl").open("a")
-            self.board = SummaryWriter(str(folder / "tensorboard"))
+            (folder / "tensorboard").mkdir(exist_ok=True)
+            self.board = EventsWriter(str(folder / "tensorboard/events"))
         self.began = time.monotonic()
 
     def write(self, step: int, **values: float) -> None:
@@ -39,8 +42,15 @@ class Metrics:
         record = {"step": step, "seconds": round(time.monotonic() - self.began, 2), **values}
         print(json.dumps(record), file=self.lines, flush=True)
         self.show(" ".join(f"{name} {value:.4g}" for name, value in record.items()), record)
+        self._write_events(step, values)
+
+    def _write_events(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in values.items():
-            self.board.add_scalar(name, value, step)
+            self.board.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self.board.flush()
 
     def close(self) -> None:
         """Flush and close both."""

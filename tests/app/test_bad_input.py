@@ -27,6 +27,7 @@ import os, resource, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 if limit := int(sys.argv[1]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # it would keep the first bytes for the next run
 os.execv(sys.argv[2], sys.argv[2:])
 """
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,18 @@ def test_stopped_by_a_signal(
     code, said = run(capsys, *train)
     assert code == 143 and told in said and "run the same command again to" in said
     assert (tmp_path / "checkpoints" / "5").is_dir() == (when == "step 5")
+
+
+def test_what_cannot_be_written_is_one_line(shards: Path, tmp_path: Path) -> None:
+    """A checkpoint for which there is no room: Orbax and TensorBoard have pages of their own for that."""
+    train = f"-m musicgen.app train --preset toy --data {shards} --no-samples --steps 5 --out {tmp_path / 'run'}"
+    command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} {train}"]  # no file may have more than 4 kB
+    # Neither may leave a part of what it keeps for later runs.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    *before, last = done.stderr.splitlines()
+    assert done.returncode in (1, 2) and last.startswith("musicgen: error: "), done.stderr
+    assert all(line.startswith(("musicgen: ", "step ")) for line in before), done.stderr
 
 
 def test_no_validation_piece(
