@@ -179,6 +179,9 @@ class FillBatch:
                 shares, title = novelty.nearest_piece(row.fill)
                 row.ticket.emit(
                     "error",
+                    take=row.take,
+                    shares=shares,
+                    title=title,
                     message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
                     " is not kept: make another, or choose another passage",
                 )

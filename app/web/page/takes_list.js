@@ -69,7 +69,7 @@ export class TakesList {
     for (const [parent, members] of [...groups].reverse()) {
       const edits = members.every(({ id }) => store.region(id));
       const name = parent === null ? "Takes" : `${edits ? "Passages of" : "After"} ${store.get(parent).name}`;
-      parts.push(this.#group(name, (edits ? members : members.reverse()).map((take) => this.#card(store, take, selected))));
+      parts.push(this.#group(name, members.reverse().map((take) => this.#card(store, take, selected))));
     }
     const focused = /** @type {HTMLElement} */ (document.activeElement?.closest("[data-take]"))?.dataset.take;
     const label = document.activeElement?.textContent;

@@ -109,7 +109,7 @@ def test_fills_that_stay_too_near_are_not_kept(make_scheduler: Any, monkeypatch:
     asked = dataclasses.replace(fixture.passage(**PASSAGE, takes=2, apart=True), index=build_index([]))
     events = events_of(fixture.scheduler.submit(asked, "a"))
     assert len(only(events, "again")) == 4 and not only(events, "take") and len(fixture.engine.started) == 3
-    assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"]
+    assert events[-1]["event"] == "error" and "take 1 shares" in events[-1]["message"] and events[-1]["take"] == 1
     until(lambda: fixture.scheduler.load().batches == 0)
 
 
