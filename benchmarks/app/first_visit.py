@@ -65,9 +65,9 @@ def main() -> int:
         found = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         command = [sys.executable, "-m", "musicgen", "app", "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = next(word for word in server.stdout.readline().split() if word.startswith("http"))
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+            assert server.stderr is not None
+            url = next(word for word in server.stderr.readline().split() if word.startswith("http"))
             printed = time.monotonic()
             visits = {f"{WIDTHS[0]} px, just started": visit(browser, url, printed, WIDTHS[0])}
             time.sleep(5)
