@@ -9,7 +9,9 @@ Two tables say what fits:
   the same key, or because the fill may ring no longer.  If that is no later than the step, the key cannot be struck:
   something that stays sounds there, or it is none of the region's keys.
 * `free`, of each step: whether a key that is released there falls silent, which under a pedal that is down none does:
-  there it can only be let go to be struck again in the same step.
+  there it can only be let go to be struck again in the same step.  A model that lets a key go mostly means it to fall
+  silent, so there this is made less likely, and once it has happened nothing but those keys may be struck: else all
+  that is left to draw, while time may not go on, are keys that nobody would play.
 
 No shift leads beyond a note's time, nor to a step where nothing could happen; at its time a note's end is all that may
 come; a mark waits for notes whose time comes before it.  So an END finds nothing sounding, and something is always
@@ -39,6 +41,7 @@ from musicgen.data_prep.vocabulary import (
 
 FILL = VOCABULARY_2.first("fill")
 NEVER = 2**14  # steps: after any region
+STRUCK_AGAIN = -3.0  # nats: about one release in twenty is of a key that is struck again at once
 SIZES = {"script": 256, "steps": 512}  # arrays are as long as a multiple of these, so that few functions are compiled
 
 
@@ -158,18 +161,22 @@ class Fills:
         music = grammar.for_all_ids(xp.where(stuck, only_shifts, music), logits)
         is_next = xp.arange(logits.shape[1], dtype=xp.int32)[None, :] == mark[:, None]
         drawable = music | (is_next & (marks | (stuck & closes)))
+        ids = xp.arange(logits.shape[1], dtype=xp.int32)[None, :]
+        rings = ~here(state, state.free)[:, None] & (ids >= NOTE_OFF) & (ids < NOTE_OFF + PITCHES)
+        logits = xp.where(rings & drawing[:, None], logits + xp.float32(STRUCK_AGAIN), logits)
         return xp.where(xp.where(drawing[:, None], drawable, is_next), logits, -xp.inf)
 
     def _music(self, state: FillState, shifts: Any) -> Any:
         """bool[B, plain]: what the grammar and the tables allow of a fill's notes; shifts: bool[B, 100]."""
         xp = state.now.__array_namespace__()
         allowed = grammar.allowed(state.grammar)
-        strikes = here(state, state.until) > state.now[:, None]
+        can = here(state, state.until) > state.now[:, None]
+        strikes = can & (state.owed | ~xp.any(state.owed, axis=1, keepdims=True))
         sounding = state.grammar.sounding
         due = (sounding >= 0) & (state.deadline <= state.now[:, None])
         oldest = xp.min(xp.where(due, sounding, NEVER), axis=1, keepdims=True)
         some_due = oldest < NEVER
-        ends = xp.where(some_due, sounding == oldest, here(state, state.free)[:, None] | strikes)
+        ends = xp.where(some_due, sounding == oldest, here(state, state.free)[:, None] | can)
         some_strike = xp.any(strikes & (sounding < 0), axis=1, keepdims=True)
         bins = xp.broadcast_to(some_strike, (len(state.now), VOCABULARY.velocity_bins))
         fits = {"note_on": strikes, "note_off": ends, "time_shift": shifts, "velocity": bins}

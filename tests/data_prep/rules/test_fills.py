@@ -60,6 +60,7 @@ def assert_fits(row: list[int], asked: Script) -> None:
         elif NOTE_ON <= token < NOTE_OFF:
             key = token - NOTE_ON
             assert asked.until[now, key] > now and key not in sounding
+            assert not owed or key in owed, "what has to be struck again comes before all else"
             owed.discard(key)
             sounding[key] = (now, int(asked.until[now, key]))
         elif NOTE_OFF <= token < TIME_SHIFT:
