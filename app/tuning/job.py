@@ -37,6 +37,7 @@ from musicgen.data_prep.dataset.own_music import OwnRows, scored_pieces
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 from musicgen.data_prep.files import locked
 from musicgen.data_prep.vocabulary import STYLES
+from musicgen.model.storage import dequantize
 from musicgen.model.training import adapters
 from musicgen.model.training.stop import Left, StopRun
 from musicgen.model.training.tune import State, TuneConfig, tune
@@ -222,16 +223,16 @@ def run(job: Teaching, base: Released, music: Music, config: TuneConfig, path: P
     """Train, from where it was stopped."""
     if config.style_token is not None:
         first = VOCABULARY_2.first("style")
-        trained = adapters.initial_style(base.params, slice(first, first + len(STYLES)))
+        trained = adapters.initial_style(base.weights, slice(first, first + len(STYLES)))
     else:
-        trained = adapters.initial(config.model, base.params, config.rank, job.seed)
+        trained = adapters.initial(config.model, base.weights, config.rank, job.seed)
     context = config.model.context
     rows = OwnRows(music.train, context, job.seed, MILD, config.style_token)
     held_out = OwnRows(music.held_out, context, job.seed, None, config.style_token).spread(CHECKED_ROWS)
     job.say("musicgen: compiling a step, which takes half a minute ...")
     return tune(
         config,
-        base.params,
+        dequantize(base.weights),  # nobody else keeps them: 300 MB of piano
         trained,
         functools.partial(rows, batch=config.batch),
         held_out,

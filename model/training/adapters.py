@@ -47,7 +47,10 @@ def adapt(model: PerceiverAR, factors: Mapping[str, jax.Array]) -> PerceiverAR:
 
 
 def initial(config: ModelConfig, base: Mapping[str, np.ndarray], rank: int, seed: int) -> dict[str, np.ndarray]:
-    """What is trained, f32 by name, as it begins: the products are 0, what is no matrix is as in the base."""
+    """What is trained, f32 by name, as it begins: the products are 0, what is no matrix is as in the base.
+
+    base: its parameters, also as they are stored.
+    """
     rng, trained = np.random.default_rng(seed), dict[str, np.ndarray]()
     for name, shape in sorted(parameters.shapes(config).items()):
         if is_matrix(name, shape):
@@ -61,4 +64,4 @@ def initial(config: ModelConfig, base: Mapping[str, np.ndarray], rank: int, seed
 
 def initial_style(base: Mapping[str, np.ndarray], styles: slice) -> dict[str, np.ndarray]:
     """A new style's embedding as it begins: the mean of the tokens of the old ones."""
-    return {f"embedding{STYLE}": base["embedding"][styles].mean(axis=0).astype(np.float32)}
+    return {f"embedding{STYLE}": base["embedding"][styles].astype(np.float32).mean(axis=0)}

@@ -102,6 +102,7 @@ def tune(
     Raises ValueError if the file is of another run, or the loss is no number; Left for a signal before the first step.
     """
     weights = {name: jnp.asarray(x) for name, x in base.items()}
+    del base
     step_of, nats_of = make_functions(config)
     begin = {name: jnp.asarray(x) for name, x in trained.items()}
     fresh = State(0, begin, update_rule(config).init(begin), begin, float("inf"), 0)
