@@ -23,6 +23,7 @@ from musicgen.data_prep.files import open_regular, read_regular
 SPLITS = ("train", "validation", "test")
 SPLIT_ORDER = ("test", "validation", "train")  # of a data set: of equal pieces the first stays, see `prep`
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
+TABLES = "*.[cC][sS][vV]"
 MOST_NAMED = 6  # of them, in a line
 VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
@@ -102,7 +103,7 @@ def read_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> 
         raise PrepError(f"{table} does not exist: give the csv that names the splits, or leave --csv out") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PrepError(f"{table} cannot be read as text: {error}") from None
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text), delimiter=_delimiter(text))
     missing = {column, "split"} - set(rows.fieldnames or ())
     if missing:
         raise PrepError(f"{table} has no column {' or '.join(sorted(missing))}: is it the csv of the data set?")
@@ -127,12 +128,12 @@ def find_table(folder: str | os.PathLike[str], column: str = "midi_filename") ->
     root = Path(folder)
     if not root.is_dir():
         return None
-    here = [path for path in sorted(root.glob("*.csv")) if _has_splits(path, column)]
+    here = [path for path in sorted(root.glob(TABLES)) if _has_splits(path, column)]
     if len(here) > 1:
         raise PrepError(f"{root} holds several csv with splits ({', '.join(p.name for p in here)}): choose with --csv")
     if here:
         return here[0]
-    elsewhere = [*sorted(root.absolute().parent.glob("*.csv")), *sorted(root.glob("*/*.csv"))]
+    elsewhere = [*sorted(root.absolute().parent.glob(TABLES)), *sorted(root.glob(f"*/{TABLES}"))]
     for path in elsewhere:
         if _has_splits(path, column) and _names_files_of(path, column, root):
             raise PrepError(f"{path} says which of these files are in which split: give its folder, {path.parent}")
@@ -142,10 +143,15 @@ def find_table(folder: str | os.PathLike[str], column: str = "midi_filename") ->
 def _has_splits(path: Path, column: str) -> bool:
     try:
         with open_regular(path) as file:
-            first = io.StringIO(file.readline(limits.TABLE_LINE_BYTES).decode("utf-8-sig"))
-            return {column, "split"} <= set(next(csv.reader(first), ()))
+            first = file.readline(limits.TABLE_LINE_BYTES).decode("utf-8-sig")
+            return {column, "split"} <= set(next(csv.reader(io.StringIO(first), delimiter=_delimiter(first)), ()))
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
+
+
+def _delimiter(text: str) -> str:
+    """What stands between the columns: a comma, or what spreadsheets of other countries write."""
+    return max(",;\t", key=text.partition("\n")[0].count)
 
 
 def _names_files_of(path: Path, column: str, root: Path) -> bool:

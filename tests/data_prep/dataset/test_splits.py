@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen.data_prep.dataset.splits import MIDI_SUFFIXES, assign, find_midi, find_others, read_splits, split_by_hash
+from musicgen.data_prep.dataset.splits import (
+    MIDI_SUFFIXES,
+    assign,
+    find_midi,
+    find_others,
+    find_table,
+    read_splits,
+    split_by_hash,
+)
 from musicgen.data_prep.errors import PrepError
 
 
@@ -72,6 +80,17 @@ def test_other_files_do_not_move_a_piece() -> None:
 def test_a_csv_decides_and_reports_what_it_does_not_name(tmp_path: Path) -> None:
     path = table(tmp_path, '\ufefftitle,split,midi_filename\n"Two\nlines, a comma",test,a.mid\nX,train,b.mid\n')
     assert assign(("a.mid", "b.mid", "c.mid"), path) == ({"a.mid": "test", "b.mid": "train"}, ("c.mid",))
+
+
+@pytest.mark.parametrize("name", ["splits.csv", "MAESTRO.CSV"])
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_the_csv_of_a_folder_is_found_as_spreadsheets_save_it(name: str, between: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.mid", "b.mid")
+    text = "title|split|midi_filename\nA|test|a.mid\nX|train|b.mid\n"
+    (tmp_path / name).write_text(text.replace("|", between), encoding="utf-8")
+    found = find_table(tmp_path)
+    assert found == tmp_path / name
+    assert read_splits(found) == {"a.mid": "test", "b.mid": "train"}
 
 
 @pytest.mark.parametrize(
