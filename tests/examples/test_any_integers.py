@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import sys
@@ -44,7 +45,10 @@ def test_from_a_text_to_more_text(
     text.write_text("abcdefg " * 200)
     sizes = ["--steps", "12", "--rows", "4", "--context", "32", "--latents", "16", "--sample", "20"]
     monkeypatch.setattr(sys, "argv", ["any_integers", str(text), "--run", str(tmp_path / "run"), *sizes])
-    imported().main()
+    example = imported()
+    small = dataclasses.replace(example.PRESETS["tiny"], width=16, heads=1, kv_heads=1, layers=1)
+    monkeypatch.setitem(example.PRESETS, "tiny", small)
+    example.main()
     told = re.match(r"([\d.]+) bits a byte of (\d+) held-out bytes\n", capsys.readouterr().out)
     assert told is not None and float(told[1]) < 8 and int(told[2]) == 79
 

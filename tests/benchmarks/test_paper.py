@@ -1,0 +1,103 @@
+"""The programs for the paper's claims: each walks its whole way at toy size, and its parts are what they are called."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicgen.model.config import EOS, ModelConfig
+
+from .conftest import ROOT
+
+FOLDER = ROOT / "benchmarks" / "paper"
+PROGRAMS = {"copying": 3, "images": 4, "books": 3, "latents": 4}  # and how many results each has
+PARTS = ("stacks", "loop", *PROGRAMS)
+CONFIG = ModelConfig(
+    vocab_size=40,
+    width=16,
+    heads=2,
+    kv_heads=1,
+    local_layers=1,
+    local_window=3,
+    cross_attends=1,
+    layers=2,
+    context=12,
+    latents=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The programs import one another from their folder, as when they are started."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in PARTS:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_toy_from_end_to_end(
+    name: str, program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results and a picture."""
+    monkeypatch.setattr(
+        sys, "argv", [name, str(tmp_path), "--toy", *(["--seconds", "0.05"] if name != "latents" else [])]
+    )
+    program(f"benchmarks/paper/{name}.py").main()
+    lines = [json.loads(line) for line in (tmp_path / "result.jsonl").read_text().splitlines()]
+    assert len({line["name"] for line in lines}) == len(lines) == PROGRAMS[name]
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", ["perceiver-ar", "plain", "transformer-xl"])
+def test_no_output_sees_what_comes_later(kind: str, program: Callable[[str], ModuleType]) -> None:
+    """The last input moves the last output alone, the first one moves it, too; all kinds have the same parameters."""
+    stacks = program("benchmarks/paper/stacks.py")
+    stack = stacks.Stack(CONFIG, kind, compute="float32")
+    key = jax.random.key(0)
+    params = {name: x + 0.1 * jax.random.normal(key, x.shape) for name, x in stack.initial(0).items()}
+    memory, length = stack.memory(1), 4 if kind == "transformer-xl" else 12
+    inputs = jax.random.randint(key, (1, length), 3, 40)
+
+    @jax.jit
+    def logits(inputs: jax.Array) -> jax.Array:
+        return stack.logits(params, inputs, jnp.zeros((1, length, 0), jnp.int32), memory)[0][0]
+
+    moved = jnp.abs(logits(inputs.at[:, -1].set(3)) - logits(inputs.at[:, -1].set(9))).max(axis=1)
+    assert (moved[:-1] == 0).all() and moved[-1] > 0
+    first = jnp.abs(logits(inputs.at[:, 0].set(3)) - logits(inputs.at[:, 0].set(9))).max(axis=1)
+    assert first[-1] > 0
+
+
+def test_the_image_mirrors_what_comes_before_the_sign(program: Callable[[str], ModuleType]) -> None:
+    """Also where it leaves out its first bytes; the targets that are scored are those behind the sign, each once."""
+    copying, stacks = (program(f"benchmarks/paper/{name}.py") for name in ("copying", "stacks"))
+    (row,) = copying.sequences(np.random.default_rng(0), 1, 64)
+    assert row[32] == EOS and (row[33:] == row[:32][::-1]).all() and len(row) == 65
+    (moved,) = copying.sequences(np.random.default_rng(0), 1, 64, left_out=16)
+    assert (moved[33:49] == moved[:16][::-1]).all() and len(moved) == 65
+    for kind, M in (("perceiver-ar", 8), ("plain", 64), ("transformer-xl", 8)):
+        stack = stacks.Stack(CONFIG, kind).resized(64, M)
+        targets = [batch.targets[batch.targets > 0] for batch in copying.whole(stack, row[None])]
+        assert (np.concatenate(targets) == row[33:]).all()
+
+
+@pytest.mark.parametrize("order", ["raster", "channels", "reversed", "random", "coarse"])
+def test_an_order_tells_every_value_once(order: str, program: Callable[[str], ModuleType]) -> None:
+    images = program("benchmarks/paper/images.py")
+    coordinates = images.order_of(order, 4)
+    assert len({tuple(one) for one in coordinates.tolist()}) == 48
+    made = images.made_up(2, 4)
+    told = images.Told(made, coordinates, places=True)
+    assert (images.as_images(told.tokens, coordinates, 4) == made).all()
+    # Row i + 1 of the table: where input i lies, and where the value lies that follows it.
+    assert (told.table[2:-1, :3] - 1 == coordinates[:-1]).all() and (told.table[1:-1, 3:] - 1 == coordinates).all()
