@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate (%(default)s)")
     given = parser.parse_args()
     if given.toy:
-        given.runs, given.steps, given.rows, given.images = "perceiver-ar:48:16,plain:16:16", 3, 2, 2
+        given.runs, given.steps, given.rows, given.images = "perceiver-ar:48:16", 3, 2, 2
         given.orders, given.width, given.layers, given.window = "raster,coarse", 16, 1, 4
     elif given.data is None:
         parser.error("--data says where the images are; --toy needs none")
