@@ -20,6 +20,7 @@ from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.rules.note_limits import NoteLimits
 from musicgen.model.config import EOS
 from musicgen.model.cpu.engine import OnnxEngine
+from musicgen.model.cpu.tiles import best_dtype
 from musicgen.model.engine import ContextLimit, Engine, Stream, pass_lengths
 from musicgen.model.jax_engine import JaxEngine
 from musicgen.model.sampler import Sampling
@@ -367,7 +368,8 @@ def test_nats_of_the_last_tokens(one_by_one: Engine) -> None:
         most = logits.max(axis=1)
         own = logits[np.arange(20), stream[-20:]]
         expected = np.log(np.exp(logits - most[:, None]).sum(axis=1)) + most - own
-        np.testing.assert_allclose(one_by_one.nats_of_last(stream, 20, ids), expected, atol=1e-4)
+        rounded = isinstance(one_by_one, OnnxEngine) and best_dtype() != np.float32
+        np.testing.assert_allclose(one_by_one.nats_of_last(stream, 20, ids), expected, atol=0.5 if rounded else 1e-4)
 
 
 def test_primes_are_kept_as_they_are(one_by_one: Engine) -> None:

@@ -12,7 +12,7 @@ from toys import TOY, random_parameters, random_tokens
 from musicgen import checkpoints
 from musicgen.model import evaluate
 from musicgen.model.config import PAD
-from musicgen.model.cpu import blocks, scoring, tiles
+from musicgen.model.cpu import blocks, scorer, scoring, tiles
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.windows import windows
 
@@ -103,14 +103,14 @@ def test_what_is_encoded_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """Inputs go through the local blocks a few times at most, and not in every window that sees them."""
     engine = OnnxEngine(TOY, stored(32))
     seen = 0
-    encode = scoring.Scorer.encode
+    encode = scorer.Scorer.encode
 
-    def count(self: scoring.Scorer, tokens: np.ndarray) -> np.ndarray:
+    def count(self: scorer.Scorer, tokens: np.ndarray) -> np.ndarray:
         nonlocal seen
         seen += len(tokens)
         return encode(self, tokens)
 
-    monkeypatch.setattr(scoring.Scorer, "encode", count)
+    monkeypatch.setattr(scorer.Scorer, "encode", count)
     (music,) = pieces(1000)
     list(scoring.nats_of_pieces(engine, [music], latents=64, context=512, stride=32))
     windows = 1 + (1000 - 64) / 32
