@@ -8,6 +8,7 @@ trusted.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import warnings
 from dataclasses import dataclass
@@ -318,6 +319,11 @@ def _stack(pages: list[str]) -> bytes:
     width = max(width for width, _ in sizes)
     whole = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {y:g}">'
     return (whole + "".join(parts) + "</svg>").encode()
+
+
+def installed() -> bool:
+    """Whether what writes and draws sheet music is there."""
+    return all(importlib.util.find_spec(name) is not None for name in ("partitura", "verovio"))
 
 
 def _import(name: str) -> Any:

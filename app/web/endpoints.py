@@ -7,6 +7,7 @@
     read      what is in a MIDI file, or in an opening
     sound     a MIDI file as WAV, FLAC, OGG or MP3
     picture   a MIDI file as a piano roll, PNG or SVG
+    score     a MIDI file as sheet music, MusicXML or SVG
     surprise  how little the model expected each note
     about     openings, limits, dials
     continue_sound   a recording that goes on, or sound from nothing; only where there is a model of sound
@@ -26,11 +27,11 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.events import api
 
 from musicgen.app.controls import SAMPLING
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.settings import ANY
+from musicgen.app.web.describe import add_endpoint
 from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import SoundRequest
@@ -85,7 +86,7 @@ def add_endpoints(service: Service) -> None:
     """Add the endpoints to the page that is being built."""
     sound = [_continue_sound(service.sounds)] if service.sounds is not None else []
     for endpoint in (*_that_make(service), _fill(service), _accompany(service), *_that_answer(service), *sound):
-        api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+        add_endpoint(endpoint)
 
 
 MADE = ("take", "midi", "recipe", "notes", "tokens", "unusual", "rank", "nats_per_note")
@@ -128,9 +129,7 @@ def _that_make(service: Service) -> list[Callable[..., Any]]:
         style: str = ANY,
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Make piano music. prime: "" for none, the name of an opening, or a MIDI file in base64. end: let it
-        end by itself near `seconds`. apart: make a take again that is too near to a training piece.
-        style: the kind of music, one of those that `about` names. Gives takes with `midi` (base64) and `recipe`."""
+        """Make piano music, from nothing or going on with a piece. Gives takes with `midi` (base64) and `recipe`."""
         settings: dict[str, Any] = {"seconds": seconds, "latents": latents, "context": context, **sampling}
         settings |= {"end": end, "style": style}
         with clear_messages():
@@ -207,9 +206,7 @@ def _accompany(service: Service) -> Callable[..., Any]:
         style: str = ANY,
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Accompany what is played; every note of it stays. piece: the name of an opening, or a MIDI file in base64.
-        hand: the one that is written, left or right; none for both. track: of a file with several, the one that is
-        accompanied. start, stop: seconds between which it is. Gives takes as `fill` does."""
+        """Accompany what is played between two times; every note of it stays. Gives takes as `fill` does."""
         settings = {"latents": latents, "context": context, "style": style, **sampling}
         with clear_messages():
             body: dict[str, Any] = {"piece": _source(piece), "hand": hand, "track": track, "start": start, "stop": stop}
@@ -222,30 +219,37 @@ def _accompany(service: Service) -> Callable[..., Any]:
 
 def _that_answer(service: Service) -> list[Callable[..., Any]]:
     async def read(prime: str) -> dict[str, Any]:
-        """The notes, the pedal and the length of an opening by its name, or of a MIDI file in base64."""
+        """Tell the notes, the pedal and the length of a piece."""
         with clear_messages():
             return await service.read(_source(prime))
 
     async def sound(midi: str, form: str = "wav") -> str:
-        """A MIDI file (base64) as sound (base64). form: wav, flac, ogg or mp3."""
+        """Turn a MIDI file into sound; gives it as base64 text."""
         with clear_messages():
             return base64.b64encode(await service.sound(midi, form)).decode("ascii")
 
     async def picture(midi: str, form: str = "svg") -> str:
-        """A MIDI file (base64) as a piano roll (base64). form: png or svg."""
+        """Draw a MIDI file as a piano roll; gives the picture as base64 text."""
         with clear_messages():
             return base64.b64encode(await service.picture(midi, form)).decode("ascii")
 
+    async def score(midi: str, form: str = "musicxml") -> dict[str, str]:
+        """Write a MIDI file down as sheet music. Gives it as `score` (base64), and as `remark` how far it is to be
+        trusted: it is a reading aid."""
+        with clear_messages():
+            data, remark = await service.score(midi, form)
+            return {"score": base64.b64encode(data).decode("ascii"), "remark": remark}
+
     async def surprise(midi: str) -> list[list[float]]:
-        """[onset, pitch, nats] of every note of an opening, or of a MIDI file (base64)."""
+        """Tell how little the model expected each note of a piece: [onset in seconds, pitch, nats]."""
         with clear_messages():
             return await service.surprise(_source(midi))
 
     async def about() -> dict[str, Any]:
-        """Openings, limits, the dials' settings, the weights."""
+        """Tell the names of openings and kinds of music, the limits, the dials' settings and the weights."""
         return service.about()
 
-    return [read, sound, picture, surprise, about]
+    return [read, sound, picture, score, surprise, about]
 
 
 def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
@@ -289,8 +293,7 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
         form: str = "wav",
         **sampling: float | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Continue a recording. recording: "" for none, or a WAV, FLAC, MP3, Ogg or AIFF file in base64. latents,
-        context: in codes. form: wav, flac, ogg or mp3. Gives takes with `sound` (base64: the recording and what
+        """Continue a recording, or make sound from nothing. Gives takes with `sound` (base64: the recording and what
         follows) and `facts`."""
         settings = {"seconds": seconds, "latents": latents, "context": context, **sampling}
         prime = {"sound": recording} if recording else None

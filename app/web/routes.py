@@ -32,9 +32,10 @@ TYPES = {
     "mp3": "audio/mpeg",
     "png": "image/png",
     "svg": "image/svg+xml",
+    "musicxml": "application/vnd.recordare.musicxml+xml",
 }
 BYTES = "application/octet-stream"
-REMARKS = "X-Musicgen-Remarks"  # on a recording that was read
+REMARKS = "X-Musicgen-Remarks"  # on a recording that was read, and on a score
 FRESH = {"Cache-Control": "no-store"}
 UNBUFFERED = {**FRESH, "X-Accel-Buffering": "no"}
 
@@ -111,6 +112,8 @@ class Notes:
             Route("/surprise", self.surprise, methods=["POST"]),
             Route("/sound/{form:str}", self.sound, methods=["POST"]),
             Route("/picture/{form:str}", self.picture, methods=["POST"]),
+            Route("/score/{form:str}", self.score, methods=["POST"]),
+            Route("/new-part", self.new_part, methods=["POST"]),
         ]
 
     async def about(self, request: Request) -> Response:
@@ -165,6 +168,16 @@ class Notes:
         form = request.path_params["form"]
         data = await self.service.picture((await self._body(request)).get("midi"), form)
         return Response(data, media_type=TYPES[form])
+
+    @guarded
+    async def score(self, request: Request) -> Response:
+        form = request.path_params["form"]
+        data, remark = await self.service.score((await self._body(request)).get("midi"), form)
+        return Response(data, media_type=TYPES[form], headers={REMARKS: remark})
+
+    @guarded
+    async def new_part(self, request: Request) -> Response:
+        return Response(await self.service.new_part((await self._body(request)).get("midi")), media_type="audio/midi")
 
     async def _body(self, request: Request) -> dict[str, Any]:
         return await _json(request)

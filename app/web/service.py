@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app import provenance, roll
+from musicgen.app import provenance, roll, sheet
 from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.fill_request import open_song
@@ -33,7 +33,8 @@ from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.service import SoundService
 from musicgen.app.web.ticket import Event
 from musicgen.data_prep import MidiError, Performance, encode
-from musicgen.data_prep.midi import read_text
+from musicgen.data_prep.midi import read_text, write_midi
+from musicgen.data_prep.performance import cut, shift_time
 
 if TYPE_CHECKING:
     from musicgen.data_prep.evaluation.memorisation_index import Index
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 PICTURES = ("png", "svg")
+SCORES = ("musicxml", "svg")
 
 
 class Service:
@@ -176,6 +178,18 @@ class Service:
         performance, events = await self._performance(midi)
         return await self._parsing.run(_draw_roll, performance, events, form)
 
+    async def score(self, midi: object, form: str) -> tuple[bytes, str]:
+        """A piece as sheet music, and how far it is to be trusted.  midi: base64; form: musicxml or svg."""
+        if form not in SCORES:
+            raise BadInput(f"there is no score format {str(form)[:20]!r}: choose one of {', '.join(SCORES)}")
+        data = decode_midi(midi, self.limits)
+        await self._parsing.run(parse_midi, data, self.limits)  # its bounds
+        return await self._rendering.run(_write_score, data, form)
+
+    async def new_part(self, midi: object) -> bytes:
+        """What is new in a piece that continues another, as a MIDI file.  midi: base64."""
+        return await self._parsing.run(_new_part, decode_midi(midi, self.limits), self.limits)
+
     async def surprise(self, source: object) -> list[list[float]]:
         """[onset, pitch, nats] of each note of a prime: how little the model expected it."""
         if self.scorer is None:
@@ -198,6 +212,7 @@ class Service:
                 "seconds": self.limits.seconds,
                 "takes": self.limits.takes,
             },
+            "scores": sheet.installed(),
             "apart": self.open_index is not None,
             "styles": list(self.styles),
             "waiting": self.scheduler.load().waiting,
@@ -225,6 +240,23 @@ class Service:
             return parse_midi(data, self.limits)[0], read_text(data)
 
         return await self._parsing.run(read)
+
+
+def _write_score(data: bytes, form: str) -> tuple[bytes, str]:
+    written = sheet.write_down(data)
+    xml = sheet.musicxml(written)
+    return (sheet.svg(xml) if form == "svg" else xml), written.remark
+
+
+def _new_part(data: bytes, limits: Limits) -> bytes:
+    music, _ = parse_midi(data, limits)
+    facts = provenance.read(read_text(data))
+    if facts is None or not facts.join_seconds:
+        raise BadInput("this piece continues nothing: all of it is new")
+    new = cut(music, facts.join_seconds, np.inf)
+    if not len(new):
+        raise BadInput("there is no note in the new part")
+    return write_midi(shift_time(new, -facts.join_seconds))
 
 
 def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> bytes:

@@ -1,17 +1,21 @@
 // Taking a take away: files of every kind, and a link that makes it again.
 
+import { MidiOutput } from "../player/midi_output.js";
 import { make } from "../player/theme.js";
-import { blob, json, Refusal, unbase64 } from "./server.js";
+import { ask, blob, json, Refusal, unbase64 } from "./server.js";
+import { zip } from "./zip.js";
 
 const LONGEST_LINK = 12_000; // letters; longer ones break on their way through mail and chat
 
 const KINDS = [
-  ["MIDI", "mid", "notes, for any music program"],
+  ["MIDI", "mid", "notes, for any music program: press, or drag it there"],
+  ["New part", "part.mid", "the new notes alone, without what they continue"],
   ["MP3", "mp3", "sound, small"],
   ["WAV", "wav", "sound, as it is"],
   ["FLAC", "flac", "sound, as it is but smaller"],
   ["PNG", "png", "a picture of the notes"],
   ["SVG", "svg", "a picture of the notes, sharp at every size"],
+  ["MusicXML", "musicxml", "sheet music for MuseScore, Finale, Dorico, Sibelius: a reading aid"],
   ["Recipe", "json", "the settings that make exactly this take again"],
 ];
 
@@ -26,6 +30,8 @@ export function save(data, name) {
 }
 
 async function file(kind, midi) {
+  if (kind === "part.mid") return blob("new-part", { midi });
+  if (kind === "musicxml") return blob("score/musicxml", { midi });
   if (kind === "mid") return new Blob([unbase64(midi)], { type: "audio/midi" });
   if (kind === "png" || kind === "svg") return blob(`picture/${kind}`, { midi });
   if (kind === "json") {
@@ -66,20 +72,80 @@ async function copy(address) {
   }
 }
 
-/** The row of buttons for one take. */
-export function downloads(take, { failed, told }) {
+const nameOf = ({ name, settings: { facts } }) => `musicgen-${name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}${facts ? `-seed-${facts.seed}` : ""}`;
+
+/** Whether a kind of file can be had of a take. */
+function offered(kind, facts, about) {
+  if (kind === "json") return Boolean(facts); // a person's own piece has no recipe
+  if (kind === "part.mid") return Boolean(facts?.join_seconds) && !facts.fill;
+  return kind !== "musicxml" || Boolean(about?.scores);
+}
+
+/** Give the person all takes that they keep, as one archive. */
+export function saveKept(store) {
+  const kept = store.list().filter((take) => take.kept);
+  save(zip(kept.map((take) => [`${nameOf(take)}.mid`, unbase64(take.settings.midi)])), "musicgen-kept.zip");
+}
+
+/** Let a button be dragged to the desktop or into a music program as the MIDI file that it gives. */
+function draggable(button, midi, name) {
+  button.draggable = true;
+  button.addEventListener("dragstart", ({ dataTransfer }) => {
+    dataTransfer.effectAllowed = "copy";
+    dataTransfer.setData("DownloadURL", `audio/midi:${name}:data:audio/midi;base64,${midi}`);
+  });
+}
+
+/** Show the sheet music below the buttons, or put it away again. */
+async function score(midi, row) {
+  if (row.score) {
+    row.score.remove();
+    row.score = null;
+    return;
+  }
+  const answer = await ask("score/svg", { midi });
+  const source = URL.createObjectURL(await answer.blob());
+  const picture = make("img", { src: source, alt: "The take as sheet music" });
+  picture.addEventListener("load", () => URL.revokeObjectURL(source));
+  const said = make("figcaption", {}, `A reading aid: ${answer.headers.get("X-Musicgen-Remarks")}.`);
+  row.score = make("figure", { class: "mg-score", tabindex: "0", "aria-label": "Sheet music" }, said, picture);
+  row.after(row.score);
+}
+
+/** Send what plays to a connected piano, or no longer. @returns in words what has been done */
+async function connect(sound) {
+  if (sound.out) {
+    sound.out.silence();
+    sound.out = null;
+    return "What plays is no longer sent to your piano.";
+  }
+  if (!navigator.requestMIDIAccess) throw new Refusal("This browser cannot reach a piano by MIDI: use Chrome, Edge or Firefox, on this machine or over https.");
+  const out = await MidiOutput.connect(sound.context).catch(() => {
+    throw new Refusal("The browser was not allowed to use MIDI: allow it in the page's settings.");
+  });
+  if (!out) throw new Refusal("No MIDI piano is connected: plug one in, switch it on, then press the button again.");
+  sound.out = out;
+  return `What plays is sent to ${out.name}, too: turn the volume down here to hear only that.`;
+}
+
+/** The row of buttons for one take. `about`: what the server can do. `sound`: what a connected piano plays along with. */
+export function downloads(take, { failed, told, about, sound }) {
   const { midi, facts } = take.settings;
-  const name = `musicgen-${take.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}${facts ? `-seed-${facts.seed}` : ""}`;
-  const kinds = facts ? KINDS : KINDS.filter(([, kind]) => kind !== "json"); // a person's own piece has no recipe
+  const name = nameOf(take);
+  const kinds = KINDS.filter(([, kind]) => offered(kind, facts, about));
   const busy = (button, work) => async () => {
     button.disabled = true;
     const label = button.textContent;
+    const began = performance.now();
+    const show = () => (button.textContent = `${label} … ${Math.round((performance.now() - began) / 1000)} s`);
     button.textContent = `${label} …`;
+    const timer = setInterval(show, 1000);
     try {
       await work();
     } catch (error) {
       failed(error);
     }
+    clearInterval(timer);
     button.disabled = false;
     button.textContent = label;
   };
@@ -97,5 +163,13 @@ export function downloads(take, { failed, told }) {
     location.hash = hash;
     return told("The link is in the address bar now.");
   });
-  return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, ...(facts ? [link] : []));
+  draggable(files[0], midi, `${name}.mid`);
+  const piano = plain("To my piano", "send what plays to a piano that is connected by MIDI", async () => {
+    told(await connect(sound));
+    piano.setAttribute("aria-pressed", String(Boolean(sound.out)));
+  });
+  piano.setAttribute("aria-pressed", String(Boolean(sound.out)));
+  const sheet = about?.scores ? [plain("Score", "sheet music, to read along", () => score(midi, row))] : [];
+  const row = make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, ...(facts ? [link] : []), ...sheet, piano);
+  return row;
 }

@@ -4,7 +4,7 @@ import { RollPlayer } from "../player/roll_player.js";
 import { Takes } from "../player/takes.js";
 import { calm, make, watchTheme } from "../player/theme.js";
 import { PrimeSource } from "./prime_source.js";
-import { downloads, linked } from "./download.js";
+import { downloads, linked, saveKept } from "./download.js";
 import { Passages } from "./passages.js";
 import { Journal, recover } from "./journal.js";
 import { found, rescue, rescued } from "./rescue.js";
@@ -60,6 +60,7 @@ class Page extends Tab {
       go: (id, where) => this.go(id, where),
       remove: (id) => this.#change(() => this.store.remove(id)),
       undo: () => this.#change(() => this.store.undo()),
+      carry: () => saveKept(this.store),
     });
     // A browser lets sound begin in a press or a key only: the first one anywhere will do.
     const wake = () => this.rollPlayer.sound.resume();
@@ -97,6 +98,7 @@ class Page extends Tab {
     this.about = about;
     this.primeSource.largest = about.limits.upload_bytes;
     this.passages.learned(about);
+    this.downloadsOf = null;
   }
 
   /** A setting in the table of the dials. @param {HTMLElement | null} cell */
@@ -347,7 +349,7 @@ class Page extends Tab {
     if (this.downloadsOf === id && this.downloads.childElementCount) return undefined;
     this.downloadsOf = id;
     const failed = (error) => this.fail(error, this.downloads);
-    this.downloads.replaceChildren(downloads(take, { failed, told: (text) => this.tell(text) }));
+    this.downloads.replaceChildren(downloads(take, { failed, told: (text) => this.tell(text), about: this.about, sound: this.rollPlayer.sound }));
     return undefined;
   }
 

@@ -90,7 +90,9 @@ export class TakesList {
     if (!takes.length && !store.canUndo) return null;
     this.undo = button("Undo", "Bring back what was removed last, or change Keep back", this.act.undo);
     this.undo.disabled = !store.canUndo;
-    return make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes stay in this browser, and nowhere else."), this.undo);
+    const carry = button("Download kept", "All takes that you keep, as MIDI files in one zip archive", this.act.carry);
+    carry.disabled = !takes.some((take) => take.kept);
+    return make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes stay in this browser, and nowhere else."), carry, this.undo);
   }
 
   #group(name, cards) {

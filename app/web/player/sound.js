@@ -54,6 +54,7 @@ class Voice {
     const at = Math.max(when, this.sound.context.currentTime, this.start);
     if (this.over || at >= this.releasedAt) return;
     this.releasedAt = at;
+    this.sound.out?.release(this, this.pitch, at);
     const fade = this.pitch >= UNDAMPED ? 0.6 : 0.09 + (0.14 * Math.max(0, 60 - this.pitch)) / 39;
     this.#fade(at, fade);
   }
@@ -62,6 +63,7 @@ class Voice {
   cut() {
     if (this.over) return;
     this.releasedAt = this.sound.context.currentTime;
+    this.sound.out?.release(this, this.pitch, this.releasedAt);
     this.#fade(this.releasedAt, 0.02);
   }
 
@@ -95,6 +97,8 @@ export class Sound {
     this.live = new Map(); // pitch -> voice of a key that a person holds
     this.caught = new Set(); // voices that only the live pedal holds
     this.pedalDown = false;
+    /** @type {import("./midi_output.js").MidiOutput | null} */
+    this.out = null; // a connected piano that plays along
     this.#build(context ?? new AudioContext({ latencyHint: "interactive" }));
     this.#unlock();
   }
@@ -283,6 +287,7 @@ export class Sound {
     source.start(at, Math.min(sample.from + into * source.playbackRate.value, sample.buffer.duration));
     const voice = new Voice(this, source, gain, at, pitch);
     this.voices.add(voice);
+    if (when) this.out?.strike(voice, pitch, velocity, at); // what a person plays comes from there
     this.#spare();
     return voice;
   }
@@ -307,6 +312,7 @@ export class Sound {
     }
     this.live.clear();
     this.caught.clear();
+    this.out?.silence();
   }
 
   /** A person presses a key. */

@@ -102,6 +102,9 @@ def test_stop(site: Any) -> None:
         ("sound/wav", {"midi": 3}, "sent as base64"),
         ("sound/exe", {"midi": text(BACH)}, "no sound format 'exe'"),
         ("picture/gif", {"midi": text(BACH)}, "no picture format 'gif'"),
+        ("score/pdf", {"midi": text(BACH)}, "no score format 'pdf'"),
+        ("score/svg", {"midi": text(b"MThd")}, "this file cannot be used"),
+        ("new-part", {"midi": text(BACH)}, "continues nothing"),
         ("surprise", {"prime": {"shipped": "mozart"}}, "no opening 'mozart'"),
     ],
 )
@@ -314,3 +317,51 @@ def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
         for folder in tmp_path.glob("musicgen-*"):  # what was being made: there is nobody left to remove it
             shutil.rmtree(folder)
+
+
+def test_every_parameter_of_the_api_is_explained(site: Any) -> None:
+    told = site.ask("gradio_api/info").json["named_endpoints"]
+    assert {"/make", "/fill", "/accompany", "/score", "/about"} <= told.keys()
+    for name, endpoint in told.items():
+        assert len(endpoint["description"]) > 20, name
+        for one in endpoint["parameters"]:
+            assert one["label"] == one["parameter_name"], name
+            assert len(one["type"]["description"]) > 15, (name, one["parameter_name"])
+    assert site.ask("gradio_api/openapi.json").status == 200
+
+
+@pytest.mark.slow
+def test_a_score_over_the_api(site: Any) -> None:
+    from gradio_client import Client
+
+    client = Client(site.url, verbose=False)
+    told = client.predict(text(BACH), "musicxml", api_name="/score")
+    assert b"<score-partwise" in base64.b64decode(told["score"])
+    assert "estimated" in told["remark"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"seconds": -1},
+        {"seconds": 1e9},
+        {"takes": 0},
+        {"takes": 1000},
+        {"temperature": -1},
+        {"top_p": 1.5},
+        {"seed": -1},
+        {"latents": 0},
+        {"context": 10**9},
+        {"prime_to": -3, "prime": "bach"},
+        {"style": "polka"},
+    ],
+)
+def test_values_out_of_range_are_refused(site: Any, wish: dict[str, Any]) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(site.url, verbose=False)
+    with pytest.raises(AppError) as refused:
+        client.predict(**{"seconds": 3, **wish}, api_name="/make")
+    assert 10 < len(str(refused.value)) < 300 and "\n" not in str(refused.value)
