@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name by which people or pages may ask this server, such as that of a proxy in front; * for any",
     )
     add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
+    add("--mcp", action="store_true", help="let agents call it, too, by the Model Context Protocol: see docs/api.md")
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")
 
@@ -50,6 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         from musicgen.data_prep.extras import install_command
 
         raise EnvironmentProblem(f"the page needs Gradio: {install_command('app')}")
+    if arguments.mcp and importlib.util.find_spec("mcp") is None:
+        from musicgen.data_prep.extras import install_command
+
+        raise EnvironmentProblem(f"--mcp needs the package mcp: {install_command('mcp')}")
     logging.basicConfig(format="musicgen: %(message)s", level=logging.WARNING)
     from musicgen.app.web.serve import serve
 
@@ -58,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         address = f"http://{shown}:{port}"
         if not arguments.quiet:
             print(f"musicgen: open {address} in a browser; Ctrl-C stops", file=sys.stderr, flush=True)
+            if arguments.mcp:
+                print(f"musicgen: agents call {address}/gradio_api/mcp", file=sys.stderr, flush=True)
         if arguments.open:
             threading.Timer(1.0, webbrowser.open, [address]).start()
 
@@ -69,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         codec=arguments.codec,
         root_path=arguments.root_path,
         allow_hosts=arguments.allow_host,
+        agents=arguments.mcp,
         on_listening=listening,
     )
     return 0

@@ -36,6 +36,7 @@ READ = re.compile(
     r"|/gradio_api/call/(v2/)?[^/]+/[^/]+"
 )
 WRITTEN = re.compile(r"/gradio_api/(queue/join|cancel|reset|call/(v2/)?[^/]+)/?")
+AGENTS = re.compile(r"/gradio_api/mcp(/http)?/?")  # the Model Context Protocol
 ROUTES = {"GET": READ, "HEAD": READ, "POST": WRITTEN, "OPTIONS": WRITTEN}
 REFUSAL = "this server takes no files: send MIDI as base64 text to the API"
 LATE = "the request did not arrive in time: try again over a quicker connection"
@@ -108,9 +109,9 @@ class OwnHosts:
 class OwnRoutes:
     """Refuses all routes but ours and those of Gradio's that are needed, before a byte of the body is read."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """app: what comes behind."""
-        self.app = app
+    def __init__(self, app: ASGIApp, agents: bool = False) -> None:
+        """app: what comes behind.  agents: whether it is asked by MCP, too."""
+        self.app, self.agents = app, agents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """There are no web sockets."""
@@ -119,7 +120,8 @@ class OwnRoutes:
             return
         if scope["type"] == "http" and not scope["path"].startswith(OURS):
             known = ROUTES.get(scope["method"])
-            if known is None or known.fullmatch(scope["path"]) is None:
+            by_agent = self.agents and AGENTS.fullmatch(scope["path"]) is not None
+            if not by_agent and (known is None or known.fullmatch(scope["path"]) is None):
                 await refuse(REFUSAL, 403, scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -32,8 +32,13 @@ SPACE = "SPACE_HOST"  # by this variable Hugging Face tells a Space its own name
 SPACES = "https://huggingface.co"  # whose pages show a Space in a frame
 
 
-def application(service: Service, dials: Dials, hosts: Hosts, root_path: str | None = None) -> FastAPI:
-    """The whole site: /musicgen/... is ours, everything else Gradio's.  hosts: by which names it is asked."""
+def application(
+    service: Service, dials: Dials, hosts: Hosts, root_path: str | None = None, agents: bool = False
+) -> FastAPI:
+    """The whole site: /musicgen/... is ours, everything else Gradio's.
+
+    hosts: by which names it is asked.  agents: whether they may call the endpoints by MCP.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio as gr
     from fastapi import FastAPI
@@ -65,12 +70,13 @@ def application(service: Service, dials: Dials, hosts: Hosts, root_path: str | N
         enable_monitoring=False,
         run_history=False,
         pwa=False,
+        mcp_server=agents,
     )
     # The last one is the first that a request meets.
     largest = largest_body(service)
     app.add_middleware(Calls, page=page, limits=limits, too_large=largest(""))
     app.add_middleware(OwnBodies, limits=limits, most=largest)
-    app.add_middleware(OwnRoutes)
+    app.add_middleware(OwnRoutes, agents=agents)
     app.add_middleware(OwnHosts, hosts=hosts)
     app.add_middleware(OwnErrors)
     app.add_middleware(Policy, framed_by=SPACES if os.environ.get(SPACE) else None)
@@ -87,12 +93,14 @@ def serve(
     limits: Limits = LIMITS,
     root_path: str | None = None,
     allow_hosts: Sequence[str] = (),
+    agents: bool = False,
     on_listening: Callable[[str, int], None] = lambda host, port: None,
 ) -> None:
     """Load the weights, listen, and serve until the process is told to stop.
 
     audio_checkpoint, codec: weights for the Audio tab; if neither is named, those that are installed, or no such tab.
     allow_hosts: names by which a proxy or other sites' pages ask this server; see `Hosts`.
+    agents: whether they may call the endpoints by the Model Context Protocol.
     on_listening: called with the host and the port, once browsers can come.
 
     Raises:
@@ -134,7 +142,7 @@ def serve(
         credits=credits,
         styles=styles_of(released.tokenizer, released.about),
     )
-    app = application(service, dials, hosts, root_path)
+    app = application(service, dials, hosts, root_path, agents)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
     return_memory()
     try:

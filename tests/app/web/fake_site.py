@@ -119,6 +119,7 @@ def main(pause: float, sound: str | None = None) -> None:
             codec=f"{sound}/codec" if sound else None,
             limits=limits,
             allow_hosts=["music.example.org"],
+            agents=True,
             on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
         )
         return 0
