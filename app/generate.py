@@ -340,6 +340,7 @@ def finish(
         version=version(),
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
         trimmed=trimmed,
+        own_ticks=shown is not None and shown.performance.source is not None,
         asked=asked,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
@@ -348,7 +349,9 @@ def finish(
 
 def midi_file(sample: Sample, packed_prime: str | None) -> bytes:
     """A whole MIDI file: the music, its provenance and, if there is one, the packed prime."""
-    return write_midi(sample.music, None, text=texts(sample.provenance, packed_prime))
+    facts = sample.provenance
+    loose_from = facts.join_seconds if facts.own_ticks else None
+    return write_midi(sample.music, None, text=texts(facts, packed_prime), loose_from=loose_from)
 
 
 def to_pieces(result: Result, prime: Prime | None) -> list[Piece]:

@@ -49,6 +49,8 @@ class Provenance:
     memorisation: the longest match with the training set as `evaluate --memorisation` tells it, or only length 0 if
     there is none; None if it was not looked for.  It follows from the notes and is not needed to make them again.
     trimmed: whether silence before the first note was left out; only then it is written, since older files kept it.
+    own_ticks: whether the new music lies on the ticks of the prime's file where it can; only then it is written, since
+        older files have finer ones.
     asked: the seconds of new music that were asked for, if it was stopped before; else it is not written.
     fill: of a passage written anew, where it is and what stayed in it (app/fill_request.py); else it is not written.
         What was continued is then the song.
@@ -67,14 +69,16 @@ class Provenance:
     ended: float | None = None
     memorisation: dict[str, Any] | None = None
     trimmed: bool = False
+    own_ticks: bool = False
     asked: float | None = None
     fill: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
-        if not self.trimmed:
-            del values["trimmed"]
+        for name in ("trimmed", "own_ticks"):
+            if not values[name]:
+                del values[name]
         for name in ("asked", "fill"):
             if values[name] is None:
                 del values[name]
@@ -127,8 +131,9 @@ def _check(facts: Provenance) -> None:
         _check_fill(facts.fill)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
-    if not isinstance(facts.trimmed, bool):
-        raise ValueError("trimmed is true or false")
+    for name in ("trimmed", "own_ticks"):
+        if not isinstance(getattr(facts, name), bool):
+            raise ValueError(f"{name} is true or false")
 
 
 def _check_fill(fill: object) -> None:

@@ -29,11 +29,13 @@ from musicgen.data_prep.score import LONGEST_NAME, NAME, PIANO, SET_TEMPO, Score
 from musicgen.data_prep.smf import MidiError
 from musicgen.data_prep.smf_writer import Event, write_file
 from musicgen.data_prep.source import END_PLACE, no_source, rank
-from musicgen.data_prep.time_base import DEFAULT_TEMPO, Clock
+from musicgen.data_prep.time_base import DEFAULT_TEMPO, ROUNDED, Clock
 
 __all__ = ["MidiError", "read_midi", "read_text", "write_midi"]
 
 MAX_SECONDS = 24 * 3600.0
+LOOSE = 0.004  # seconds that new music may be moved: less than half a step, so that its tokens stay what they are
+FEW_PARTS = (1, 2, 3, 4, 6, 8, 12, 16)  # of a file's own ticks
 
 
 def read_midi(source: str | Path | bytes) -> tuple[Performance, tuple[str, ...]]:
@@ -143,7 +145,12 @@ def _names(names: Iterable[bytes]) -> bytes:
 
 
 def write_midi(
-    performance: Performance, path: str | Path | None = None, *, text: Sequence[str] = (), name: str = "Piano"
+    performance: Performance,
+    path: str | Path | None = None,
+    *,
+    text: Sequence[str] = (),
+    name: str = "Piano",
+    loose_from: float | None = None,
 ) -> bytes:
     """The performance as a Standard MIDI File (type 1, one piano track), written to `path` if there is one; returns
     its bytes.
@@ -152,10 +159,13 @@ def write_midi(
     microseconds; that of a file on its own ticks, or parts of them, and with its tempo map, metre, keys and names. A
     note lasts a tick at the least, a repeated pitch ends the earlier note (MIDI knows one note per key). `text` goes in
     as text events before the music. The file appears whole or not at all. Raises OSError if it cannot be written.
+
+    loose_from: from this second on times may be moved by up to four milliseconds, so that the file's own ticks, or few
+        parts of them, will do; None moves nothing.
     """
     source = performance.source
     score = (source and source.score) or Score(name=name.encode())
-    clock = Clock.of(score.time_base())
+    clock = _clock_of(performance, score, loose_from)
     channel = source.channel if source is not None else 0
     conductor = _conductor(score, clock, text)
     head = [(0, bytes([smf.META, NAME]) + score.name), (0, bytes([0xC0 | channel, 0]))]
@@ -164,6 +174,25 @@ def write_midi(
     if path is not None:
         write_atomically(Path(path), content)
     return content
+
+
+def _clock_of(performance: Performance, score: Score, loose_from: float | None) -> Clock:
+    """The finest ticks, or the fewest that hold the music."""
+    finest = Clock.of(score.time_base())
+    if loose_from is None or performance.source is None or performance.source.score is None:
+        return finest
+    fewer = (Clock(finest.base, parts) for parts in FEW_PARTS if parts < finest.parts)
+    return next((clock for clock in fewer if _holds(performance, clock, loose_from)), finest)
+
+
+def _holds(performance: Performance, clock: Clock, loose_from: float) -> bool:
+    """Whether nothing is moved before this second, and little from there on."""
+    notes, other_ticks, _ = _in_ticks(performance, clock)
+    source = performance.source or no_source(len(performance), len(performance.pedal))
+    times = np.concatenate([performance.onset, performance.end, performance.pedal[:, 0], source.time])
+    ticks = np.concatenate([notes.onset, notes.end, notes.pedal[:, 0], other_ticks])
+    moved = np.abs(clock.base.seconds(ticks / clock.parts) - times)
+    return bool(np.all(moved <= np.where(times < loose_from - ROUNDED, 2 * ROUNDED, LOOSE)))
 
 
 def _conductor(score: Score, clock: Clock, text: Sequence[str]) -> list[Event]:

@@ -102,15 +102,37 @@ def test_a_shorter_prime_has_the_tempo_of_its_own_end() -> None:
     assert [tick for tick, mark in marks if mark.type == "set_tempo"] == [0, 4 * division]
 
 
+@pytest.mark.parametrize("division", [24, 96, 480, 960])
+def test_new_music_lies_on_the_ticks_of_the_file(division: int) -> None:
+    """Where they are fine enough: here a 24th of a quarter lasts 29 ms, a 96th 7."""
+    prime = prime_of(waltz(division))
+    found, _, _ = marks_of(write_midi(join(prime, NEW), loose_from=prime.seconds))
+    assert found % division == 0
+    assert (found == division) == (division > 24)
+
+
+def test_old_files_replay_on_their_old_ticks() -> None:
+    """They do not say that they are on the file's own."""
+    from musicgen.app.provenance import Provenance
+    from musicgen.app.settings import Settings
+
+    about = ("toy", "0" * 64, "1" * 64, 12, 1.0, "cpu", "0.1.0")
+    old = Provenance(Settings(), 1, 1, *about)
+    assert "own_ticks" not in old.to_json() and not Provenance.from_json(old.to_json()).own_ticks
+    new = dataclasses.replace(old, own_ticks=True)
+    assert Provenance.from_json(new.to_json()) == new
+
+
 @pytest.mark.slow
 @given(
     st.sampled_from([24, 96, 120, 480, 1024, 15_360]),
     st.sampled_from([250_000, 700_000, 1_500_000, 4_000_000]),
     st.one_of(st.none(), st.floats(0.3, 7.0)),
     st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
 def test_the_file_says_what_the_model_was_given_and_drew(
-    division: int, end: int, seconds: float | None, seed: int
+    division: int, end: int, seconds: float | None, seed: int, loose: bool
 ) -> None:
     """Also on the ticks of the prime's file, however long they last, and the prime's events at their very ticks."""
     content = waltz(division, end)
@@ -118,7 +140,8 @@ def test_the_file_says_what_the_model_was_given_and_drew(
     assume(prime.performance.onset[-1] < prime.seconds + 0.003)
     tokens = drawn(prime.tokens, 40, seed)
     limit = float(steps(tokens)[-1] + 1) / 100
-    written = write_midi(join(prime, close_at(tokens, prime.tokens, limit)))
+    loose_from = prime.seconds if loose else None
+    written = write_midi(join(prime, close_at(tokens, prime.tokens, limit)), loose_from=loose_from)
     last = np.flatnonzero(VOCABULARY.mask("note_on", "note_off")[tokens])[-1]
     expected = np.concatenate([prime.tokens, tokens[: last + 1]])
     assert np.array_equal(prime_of(written).tokens[: len(expected)], expected)
