@@ -340,11 +340,16 @@ def finish(
         version=version(),
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
         trimmed=trimmed,
-        own_ticks=shown is not None and shown.performance.source is not None,
+        own_ticks=_has_score(shown),
         asked=asked,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
     return Sample(music, tokens, provenance, notes)
+
+
+def _has_score(prime: Prime | None) -> bool:
+    source = prime.performance.source if prime is not None else None
+    return source is not None and source.score is not None
 
 
 def midi_file(sample: Sample, packed_prime: str | None) -> bytes:

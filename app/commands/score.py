@@ -8,7 +8,7 @@ import sys
 from musicgen.app.bundled import find_prime
 from musicgen.app.output import check_output, write_bytes
 
-SUFFIXES = (".musicxml", ".svg")
+SUFFIXES = (".musicxml", ".svg", ".mid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="piece.musicxml",
-        help="where the score goes: .musicxml for notation programs, .svg for a picture",
+        help="where the score goes: .musicxml for notation programs, .svg for a picture, .mid for the same music with"
+        " an estimated beat",
     )
     add("--quiet", action="store_true", help="no summary")
 
@@ -29,18 +30,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, write down, write."""
     source = find_prime(arguments.piece)
     out = check_output(arguments.out, SUFFIXES, "--out")
-    from musicgen.app import sheet
+    from musicgen.app import bars, sheet
     from musicgen.app.errors import BadInput
     from musicgen.app.prime import read_bytes
     from musicgen.data_prep import MidiError
 
     try:
-        written = sheet.write_down(read_bytes(source), source.stem)
+        data = read_bytes(source)
+        if out.suffix.lower() == ".mid":
+            data, remark = bars.add_bars(data)
+            write_bytes(out, data)
+            if not arguments.quiet:
+                print(f"musicgen: {out}: {remark}", file=sys.stderr)
+            return 0
+        written = sheet.write_down(data, source.stem)
     except MidiError as error:
         raise BadInput(f"{source}: {error}") from None
     xml = sheet.musicxml(written)
     write_bytes(out, sheet.svg(xml) if out.suffix.lower() == ".svg" else xml)
     if not arguments.quiet:
-        bars = len(written.notation.bars)
-        print(f"musicgen: {out}: {bars} bars, a reading aid: {written.remark}", file=sys.stderr)
+        count = len(written.notation.bars)
+        print(f"musicgen: {out}: {count} bars, a reading aid: {written.remark}", file=sys.stderr)
     return 0

@@ -41,7 +41,10 @@ PARAMETERS = {
     "form": "The type of file: wav, flac, ogg or mp3",
     **{one.name: f"{one.help[:1].upper()}{one.help[1:]}; none for {one.default:g}" for one in SAMPLING if one.slider},
 }
-FORMS = {"picture": "The type of file: svg or png", "score": "musicxml for notation programs, svg for a picture"}
+FORMS = {
+    "picture": "The type of file: svg or png",
+    "score": "musicxml for notation programs, svg for a picture, mid for the same music with an estimated beat",
+}
 
 
 def add_endpoint(endpoint: Callable[..., Any]) -> None:

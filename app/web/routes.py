@@ -32,6 +32,7 @@ TYPES = {
     "mp3": "audio/mpeg",
     "png": "image/png",
     "svg": "image/svg+xml",
+    "mid": "audio/midi",
     "musicxml": "application/vnd.recordare.musicxml+xml",
 }
 BYTES = "application/octet-stream"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen.app import provenance, roll, sheet
+from musicgen.app import bars, provenance, roll, sheet
 from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.fill_request import open_song
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Score = Callable[[Performance], list[list[float]]]
 SOUNDS = tuple(suffix[1:] for suffix in SUBTYPES)  # wav, flac, ogg, mp3
 PICTURES = ("png", "svg")
-SCORES = ("musicxml", "svg")
+SCORES = ("musicxml", "svg", "mid")
 
 
 class Service:
@@ -179,7 +179,8 @@ class Service:
         return await self._parsing.run(_draw_roll, performance, events, form)
 
     async def score(self, midi: object, form: str) -> tuple[bytes, str]:
-        """A piece as sheet music, and how far it is to be trusted.  midi: base64; form: musicxml or svg."""
+        """A piece as sheet music, and how far it is to be trusted.  midi: base64; form: musicxml, svg, or mid for the
+        same music with an estimated beat."""
         if form not in SCORES:
             raise BadInput(f"there is no score format {str(form)[:20]!r}: choose one of {', '.join(SCORES)}")
         data = decode_midi(midi, self.limits)
@@ -243,6 +244,8 @@ class Service:
 
 
 def _write_score(data: bytes, form: str) -> tuple[bytes, str]:
+    if form == "mid":
+        return bars.add_bars(data)
     written = sheet.write_down(data)
     xml = sheet.musicxml(written)
     return (sheet.svg(xml) if form == "svg" else xml), written.remark

@@ -156,7 +156,7 @@ def test_what_cannot_be_written_down_is_one_line(
 
 def test_other_kinds_of_files_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["score", "bach", "--out", str(tmp_path / "bach.pdf")]) == 2
-    assert ".musicxml or .svg" in capsys.readouterr().err
+    assert ".musicxml, .svg or .mid" in capsys.readouterr().err
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

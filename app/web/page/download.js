@@ -9,6 +9,7 @@ const LONGEST_LINK = 12_000; // letters; longer ones break on their way through 
 
 const KINDS = [
   ["MIDI", "mid", "notes, for any music program: press, or drag it there"],
+  ["MIDI with bars", "bars.mid", "the same music with an estimated beat, for programs that count bars"],
   ["New part", "part.mid", "the new notes alone, without what they continue"],
   ["MP3", "mp3", "sound, small"],
   ["WAV", "wav", "sound, as it is"],
@@ -31,6 +32,7 @@ export function save(data, name) {
 
 async function file(kind, midi) {
   if (kind === "part.mid") return blob("new-part", { midi });
+  if (kind === "bars.mid") return blob("score/mid", { midi });
   if (kind === "musicxml") return blob("score/musicxml", { midi });
   if (kind === "mid") return new Blob([unbase64(midi)], { type: "audio/midi" });
   if (kind === "png" || kind === "svg") return blob(`picture/${kind}`, { midi });
