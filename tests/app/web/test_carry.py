@@ -49,7 +49,7 @@ def test_the_new_part_begins_at_once(visit: Visit) -> None:
 def test_a_take_is_dragged_as_its_midi_file(visit: Visit) -> None:
     told = visit.page.evaluate("""() => {
         const data = new DataTransfer();
-        const [button] = document.querySelectorAll(".mg-carry button");
+        const button = [...document.querySelectorAll(".mg-carry button")].find((one) => one.textContent === "MIDI");
         button.dispatchEvent(new DragEvent("dragstart", {dataTransfer: data, bubbles: true}));
         return data.getData("DownloadURL");
     }""")
