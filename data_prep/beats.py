@@ -23,7 +23,7 @@ LIKELY = 0.6  # seconds: the beat that people prefer
 SPREAD = 0.9  # octaves
 WITHIN = 0.07  # seconds: what counts as the same beat
 PLACES = (2, 3, 4, 6)  # into which a beat may be divided
-CLEAR = 0.45  # of what random strokes reach 0.4 of
+CLEAR = 0.45  # random strokes reach 0.4; see benchmarks/beats
 
 
 @dataclass(frozen=True)
