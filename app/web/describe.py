@@ -61,7 +61,7 @@ def add_endpoint(endpoint: Callable[..., Any]) -> None:
     api(endpoint, api_name=name, concurrency_limit=None)
     page = get_blocks_context()
     assert page is not None
-    added = page.fns[max(page.fns)]
+    added: Any = page.fns[max(page.fns)]
     for component, (one, text) in zip(added.inputs, told.items(), strict=True):
         component.label = one
         component._api_info = {**component._api_info, "description": text, "additional_description": text}
