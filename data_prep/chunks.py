@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from musicgen.data_prep import limits
-from musicgen.data_prep.errors import MidiError
+from musicgen.data_prep.errors import MidiError, counted
 
 HEADER, TRACK = b"MThd", b"MTrk"
 _PACKED = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
@@ -153,7 +153,7 @@ def read_tracks(data: bytes, header: Header, read: Callable[[int, int], T]) -> t
             found = found._replace(stray=found.stray + following - position)
             position = following
     if position >= 0 and data[position:].strip(b"\0") and not remarks:
-        remarks.append(f"{len(data) - position:,} bytes behind the last track passed over")
+        remarks.append(f"{counted(len(data) - position, 'byte')} behind the last track passed over")
     if not tracks and header.promised:
         raise MidiError(
             f"the file is truncated at byte {len(data)}: it promises {header.promised} tracks and holds none; "
