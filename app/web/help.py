@@ -12,6 +12,8 @@ KEYS = {
         ("+ − 0", "zoom in, zoom out, the whole piece"),
         ("[ ]", "the part that is continued begins or ends here"),
         ("R", "choose a passage; arrows move it, Enter writes it anew"),
+        ("L", "play the chosen part, or what comes, again and again"),
+        ("F", "falling notes, or the roll"),
         ("S", "colour the notes by how unexpected they are"),
     ],
     "Passages": [

@@ -43,6 +43,7 @@ SHEETS = (
     "page/form.css",
     "page/takes.css",
     "player/stage.css",
+    "player/dock.css",
     "player/keyboard.css",
 )
 

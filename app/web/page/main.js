@@ -1,29 +1,22 @@
 // Joins Gradio's controls to the roll player, the takes and the server.
 
 import { RollPlayer } from "../player/roll_player.js";
-import { Takes } from "../player/takes.js";
+import { huedAs } from "../player/music.js";
 import { calm, make, watchTheme } from "../player/theme.js";
 import { PrimeSource } from "./prime_source.js";
+import { listenToTable, markInTable } from "./dials_table.js";
 import { downloads, linked, saveKept } from "./download.js";
 import { Passages } from "./passages.js";
 import { Journal, recover } from "./journal.js";
-import { found, rescue, rescued } from "./rescue.js";
+import { found, notKept, rescue, rescued } from "./rescue.js";
 import { Run, unfinished } from "./run.js";
 import { events, json, Refusal, SAMPLES } from "./server.js";
+import { keep, keptElsewhere, stored } from "./storage.js";
 import { TakesList } from "./takes_list.js";
 import { keepForResearchers, listen } from "./shell.js";
 import { drawn, place, Tab } from "./tab.js";
 
-const STORE = "musicgen-takes";
-
-/**
- * Where a take comes from: the take it continues, and from which second; or the take it has a passage of anew, or in its place
- * a piece that is not on the list yet. What is found on the way: whether it `edits`, `remarks` on what has come, and whether
- * takes came `ranked`, the likeliest first.
- * @typedef {{parent?: number, branched_at?: number | null, original?: {name: string, music: object, piece: any},
- *            edits?: boolean, remarks?: string[], ranked?: boolean}} Family
- */
-
+/** @import { Family } from "./rescue.js" */
 class Page extends Tab {
   constructor() {
     super("mg", "music");
@@ -31,9 +24,11 @@ class Page extends Tab {
     this.downloads = make("div", { class: "mg-carried" });
     const element = make("div");
     this.frame.replaceChildren(element, this.downloads);
-    this.rollPlayer = new RollPlayer(element, { sounds: SAMPLES, surprises: (music) => this.#surprises(music) });
+    this.rollPlayer = new RollPlayer(element, { sounds: SAMPLES, dock: place("mg-player"), surprises: (music) => this.#surprises(music) });
     keepForResearchers(this.rollPlayer.controls);
-    this.store = Takes.restore(this.#stored());
+    this.rollPlayer.dock.words.append(place("mg-message"));
+    document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-notes" && this.rollPlayer.dock.front());
+    this.store = stored();
     this.selected = null;
     this.showing = null; // the take that the roll player shows
     const places = { file: place("mg-file"), keys: place("mg-keys") };
@@ -54,8 +49,8 @@ class Page extends Tab {
     this.downloads.before(this.passages.element);
     this.takesList = new TakesList(place("mg-shelf"), {
       choose: (id) => this.choose(id),
-      play: (id) => this.choose(id) ?? this.rollPlayer.play(),
-      see: (number) => this.see(number),
+      play: (id) => (this.showing === id ? this.rollPlayer.toggle() : (this.choose(id) ?? this.rollPlayer.play())),
+      see: (number) => (this.run?.live && this.run.seen === number ? this.rollPlayer.toggle() : this.see(number)),
       keep: (id, kept) => this.#change(() => this.store.keep(id, kept)),
       go: (id, where) => this.go(id, where),
       remove: (id) => this.#change(() => this.store.remove(id)),
@@ -65,9 +60,13 @@ class Page extends Tab {
     // A browser lets sound begin in a press or a key only: the first one anywhere will do.
     const wake = () => this.rollPlayer.sound.resume();
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
-    addEventListener("storage", ({ key, newValue }) => key === STORE && this.#changedElsewhere(newValue));
+    keptElsewhere((takes) => this.#changedElsewhere(takes));
+    this.rollPlayer.element.addEventListener("musicgen-state", () => this.takesList.playing(this.#heard));
     watchTheme(() => this.draw());
-    addEventListener("click", ({ target }) => this.#chooseCell(/** @type {Element} */ (target).closest?.(".mg-cell")));
+    listenToTable((pair) => {
+      this.form.set(pair);
+      this.changed("latents");
+    });
     this.draw();
     this.#ready();
   }
@@ -101,22 +100,12 @@ class Page extends Tab {
     this.downloadsOf = null;
   }
 
-  /** A setting in the table of the dials. @param {HTMLElement | null} cell */
-  #chooseCell(cell) {
-    if (!cell) return;
-    this.form.set({ latents: cell.dataset.latents, context: cell.dataset.context });
-    this.changed("latents");
-  }
-
   /** Show in the table where the dials stand, too. */
   changed(name) {
     super.changed(name);
     if (name === "start") this.tell(""); // what was said was of another beginning
     if (name === "start" || name === "opening") this.#start();
-    const { latents, context } = this.chosen;
-    for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".mg-cell"))) {
-      cell.setAttribute("aria-pressed", String(cell.dataset.latents === String(latents) && cell.dataset.context === String(context)));
-    }
+    markInTable(this.chosen);
   }
 
   #start() {
@@ -160,7 +149,6 @@ class Page extends Tab {
   #askWhere(id) {
     this.choose(id);
     this.tell(`${this.store.get(id).name} is on the stage: put the playhead where the new music is to begin, then press From here again.`);
-    place("mg-message").scrollIntoView({ block: "nearest" }); // at once: whoever presses again would end a glide half way
   }
 
   /** Write a passage of what is shown anew, or accompany it: `path` of the server. */
@@ -214,7 +202,7 @@ class Page extends Tab {
     const unlike = run.takes.get(take);
     try {
       const names = rescue(this.store, run.growing.filter(({ number }) => number !== take), family, run.seed);
-      const told = unlike ? `${unlike.name} shares ${shares} notes with ${title}, which the model was trained on, and is not kept: make another, or begin with something else.` : error.message;
+      const told = unlike ? notKept(unlike.name, shares, title) : error.message;
       const seen = run.growing.find(({ number, begun }) => run.live && number === run.seen && begun && number !== take);
       this.fail(names.length || unlike ? new Refusal(told + rescued(names)) : error);
       if (seen && names.length) this.#finished(seen.id, this.store.get(seen.id).music);
@@ -256,7 +244,8 @@ class Page extends Tab {
     this.selected = this.showing = null;
     this.downloads.replaceChildren();
     const { parent = null, branched_at = null } = family;
-    const known = { ...event, ids: this.store.reserve(event.takes), family: { parent, branched_at } };
+    const music = event.music && this.#hued(event.music, family);
+    const known = { ...event, music, ids: this.store.reserve(event.takes), family: { parent, branched_at } };
     this.#save(); // so that no other tab gives these names
     journal.add(known);
     run.begin(known);
@@ -268,7 +257,7 @@ class Page extends Tab {
   /** The take that is heard has become one of the list. */
   #finished(id, music) {
     this.selected = this.showing = id;
-    this.rollPlayer.show(music, { keep: true });
+    this.rollPlayer.show({ ...music, label: id === null ? "" : this.store.get(id).name }, { keep: true });
   }
 
   /** The piece before an edit stands on the list beside what comes of it. */
@@ -281,8 +270,17 @@ class Page extends Tab {
     family.parent = known?.id ?? this.store.add({ music, settings, seed: 0, name });
   }
 
-  #keepTake(event, { parent = null, branched_at = null }) {
-    const { midi, recipe, music } = event;
+  /** What is new in the take that another one goes on from stays new in that. */
+  #hued(music, { parent, edits }) {
+    if (edits || parent === undefined || !this.store.has(parent)) return music;
+    return huedAs(music, this.store.get(parent).music);
+  }
+
+  #keepTake(event, family) {
+    const { parent = null, branched_at = null } = family;
+    const { midi, recipe } = event;
+    event.music = this.#hued(event.music, family); // as the stage shows it from now on
+    const { music } = event;
     const known = parent !== null && this.store.has(parent) ? parent : null;
     try {
       const settings = { midi, facts: recipe.facts };
@@ -298,13 +296,21 @@ class Page extends Tab {
 
   // ---- takes
 
+  /** Which take plays or is about to: its id, on the list or to come. */
+  get #heard() {
+    const { state } = this.rollPlayer;
+    if (state === "stopped") return null;
+    return this.run?.live ? this.run.takes.get(this.run.seen).id : this.showing;
+  }
+
   /** Put a take on the stage. `keep`: position and view stay, as it is a version of what is there. */
   choose(id, keep = false) {
     if (this.showing === id) return;
     this.run?.unsee();
     this.primeSource.hidden();
     this.selected = this.showing = id;
-    this.rollPlayer.show(this.store.get(id).music, { keep });
+    const { music, name } = this.store.get(id);
+    this.rollPlayer.show({ ...music, label: name }, { keep });
     this.draw();
   }
 
@@ -323,25 +329,23 @@ class Page extends Tab {
     this.draw();
   }
 
-  async #surprises(music) {
-    try {
-      return await json("surprise", { prime: { music } });
-    } catch (error) {
+  #surprises(music) {
+    return json("surprise", { prime: { music } }).catch((error) => {
       this.fail(error);
       return [];
-    }
+    });
   }
 
   /** What a person does to the list; `act` gives it in words. */
   #change(act) {
     this.tell(act());
     this.#save();
-    if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
-    this.draw();
+    this.#unselect();
   }
 
   draw() {
     this.takesList.draw(this.store, this.selected, this.run);
+    this.takesList.playing(this.#heard);
     this.passages.draw();
     if (this.selected === null) return this.downloads.replaceChildren();
     const take = this.store.get(this.selected);
@@ -353,25 +357,21 @@ class Page extends Tab {
     return undefined;
   }
 
-  #stored() {
-    try {
-      return localStorage.getItem(STORE);
-    } catch {
-      return null; // a browser that keeps nothing
-    }
-  }
-
   #save() {
     try {
-      localStorage.setItem(STORE, this.store.serialise());
-    } catch {
-      this.fail(new Refusal("This browser keeps no takes (private window, or no room): download what you want to keep."));
+      keep(this.store);
+    } catch (error) {
+      this.fail(error);
     }
   }
 
-  #changedElsewhere(text) {
-    keepForResearchers(this.rollPlayer.controls);
-    this.store = Takes.restore(text);
+  #changedElsewhere(takes) {
+    this.store = takes;
+    this.#unselect();
+  }
+
+  /** What is shown may have gone. */
+  #unselect() {
     if (this.selected !== null && !this.store.has(this.selected)) this.selected = this.showing = null;
     this.draw();
   }

@@ -23,7 +23,9 @@ class SoundPage extends Tab {
     const element = make("div");
     this.downloads = make("div", { class: "mg-carried" });
     place("mg-sound-stage").replaceChildren(element, this.downloads);
-    this.soundPlayer = new SoundPlayer(element);
+    this.soundPlayer = new SoundPlayer(element, place("mg-player"));
+    this.soundPlayer.dock.words.append(place("mg-sound-message"));
+    this.soundPlayer.dock.element.hidden = place("mg-audio").hidden;
     this.recordings = new Recordings(place("mg-sound-source"), this.soundPlayer, {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
@@ -35,6 +37,7 @@ class SoundPage extends Tab {
     this.selected = null;
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
     document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
+    document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.soundPlayer.dock.front());
     document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.#example(), { once: true });
     this.learn(300); // the speed of sound is measured after that of notes
   }
@@ -114,7 +117,7 @@ class SoundPage extends Tab {
     }
     this.tell("Asking for your turn …");
     const seconds = request.settings.seconds ?? 30;
-    const run = { name: null, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
+    const run = { name: null, count: 0, takes: new Map(), made: [], seen: 1, source, seconds, most: this.about?.heard_seconds ?? 60 };
     this.started(run);
     try {
       const sent = source ? { ...request, prime: prime(source.samples, run.most) } : request;
@@ -146,6 +149,8 @@ class SoundPage extends Tab {
   #begin({ takes, name, at, join }) {
     const { run } = this;
     run.name = name;
+    run.count = this.count; // its takes have their names from the beginning
+    this.count += takes;
     // Only the end of a long recording was sent: what is told of it counts from there.
     const samples = run.source?.samples ?? new Int16Array(0);
     const sent = Math.min(samples.length, Math.ceil(run.most * RATE));
@@ -173,11 +178,10 @@ class SoundPage extends Tab {
 
   #finish({ take: number, facts: told, label }) {
     const { run } = this;
-    this.count += 1;
     const { name, from, to } = run.source ?? {};
     const pcm = run.takes.get(number);
     const facts = { ...told, join_seconds: pcm.join / RATE }; // the server knows of the end that was sent
-    const take = { name: `Take ${this.count}`, pcm, facts, label, recording: run.source ? { name, from, to } : null };
+    const take = { name: `Take ${run.count + number}`, pcm, facts, label, recording: run.source ? { name, from, to } : null };
     this.takes.unshift(take);
     run.made.push(take);
     run.takes.delete(number);
@@ -228,12 +232,13 @@ class SoundPage extends Tab {
   }
 
   #making(number) {
+    const name = `Take ${this.run.count + number}`;
     const live = this.soundPlayer.pcm === this.run.takes.get(number);
-    const meter = make("progress", { max: "1", value: "0", "aria-label": `Take ${number} of these is being made` });
+    const meter = make("progress", { max: "1", value: "0", "aria-label": `${name} is being made` });
     this.meters.set(number, meter);
     const listen = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.see(number));
     listen.disabled = live;
-    return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, `Being made: ${number}`), meter, make("div", { class: "mg-acts" }, listen));
+    return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, name), meter, make("div", { class: "mg-acts" }, listen));
   }
 
   #card(take) {
@@ -274,13 +279,6 @@ class SoundPage extends Tab {
       save(new Blob([JSON.stringify({ ...facts, recording: take.recording }, null, 1)], { type: "application/json" }), `${name}.json`),
     );
     return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, settings);
-  }
-
-  // ---- words
-
-  fail(error) {
-    super.fail(error);
-    if (this.alert.textContent) this.alert.scrollIntoView({ block: "nearest" }); // on a phone it is far below the button
   }
 }
 

@@ -53,6 +53,16 @@ export class TakesList {
     this.pictures = new Map();
     this.meters = new Map();
     this.undo = null;
+    this.players = new Map(); // id -> the button that plays it
+  }
+
+  /** Which take plays: its button pauses it. @param {number | null} id */
+  playing(id) {
+    for (const [take, [one, name]] of this.players) {
+      const label = take === id ? "Pause" : "Play";
+      if (one.textContent !== label) one.textContent = label;
+      one.setAttribute("aria-label", `${label} ${name}`);
+    }
   }
 
   /** Draw everything anew. */
@@ -60,6 +70,7 @@ export class TakesList {
     const dark = Boolean(this.element.closest(".dark"));
     if (this.dark !== dark) this.pictures.clear();
     this.dark = dark;
+    this.players.clear();
     const takes = store.list();
     const undoing = this.undo !== null && document.activeElement === this.undo;
     const parts = [this.#head(store, takes)];
@@ -104,8 +115,8 @@ export class TakesList {
     const meter = make("progress", { max: "1", value: String(take.share), "aria-label": `${take.name} is being made` });
     this.meters.set(take.number, meter);
     const live = run.live && run.seen === take.number;
-    const hear = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.act.see(take.number), take.name);
-    hear.disabled = live;
+    const hear = button("Play", "Listen while it is being made", () => this.act.see(take.number), take.name);
+    this.players.set(take.id, [hear, take.name]);
     return make("li", { class: `mg-card${live ? " mg-chosen" : ""}` }, make("h3", {}, take.name), meter, make("div", { class: "mg-acts" }, hear));
   }
 
@@ -118,8 +129,10 @@ export class TakesList {
     const about = [clock(take.seconds), `${take.notes} notes`, facts ? `seed ${facts.seed}` : "", take.settings.early ? "stopped early" : ""].filter(Boolean).join(" · ");
     const keep = button(take.kept ? "★ Kept" : "☆ Keep", "Kept takes are never dropped when room is short", () => act.keep(id, !take.kept), name);
     keep.setAttribute("aria-pressed", String(take.kept));
+    const play = button("Play", "Hear this take", () => act.play(id), name, "mg-main");
+    this.players.set(id, [play, name]);
     const buttons = [
-      button("Play", "Hear this take", () => act.play(id), name, "mg-main"),
+      play,
       keep,
       button("Continue", "Continue from its end", () => act.go(id, null), name),
       button("From here", "Continue from the playhead", () => act.go(id, "playhead"), name),

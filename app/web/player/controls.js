@@ -1,8 +1,7 @@
-// The bar above the roll, and the lines below it: buttons, time, legend, and what is said to people who hear the page.
+// The bar above the roll and the legend below it, and parts of it that other bars have, too.
 
 import { css, MOST_SURPRISE, THEMES } from "./palette.js";
 import { make } from "./theme.js";
-import { volumeSlider } from "./volume.js";
 
 /** @import { RollPlayer } from "./roll_player.js" */
 
@@ -54,59 +53,38 @@ export class PlayButton {
   }
 }
 
+/** A button that is on or off. @param {(on: boolean) => void} press */
+export function toggle(label, title, press) {
+  const element = make("button", { type: "button", class: "mg-button mg-toggle", "aria-pressed": "false", title }, label);
+  element.addEventListener("click", () => {
+    const on = element.getAttribute("aria-pressed") !== "true";
+    element.setAttribute("aria-pressed", String(on));
+    press(on);
+  });
+  return element;
+}
+
+/** What turns the view of a roll player, and the legend below it. */
 export class Controls {
   /** @param {RollPlayer} rollPlayer whose buttons these are. */
   constructor(rollPlayer) {
-    this.play = new PlayButton(() => rollPlayer.toggle());
-    this.now = make("span");
-    this.total = make("span", { class: "mg-total" });
-    this.time = make("span", { class: "mg-time", "aria-hidden": "true" }, this.now, this.total);
     this.surprise = make("button", { type: "button", class: "mg-button mg-toggle", "aria-pressed": "false", hidden: "" });
     this.surprise.append("Surprise");
     this.surprise.title = "Colour each note by how unexpected it was to the model, in nats";
     this.surprise.addEventListener("click", () => rollPlayer.surprise.show(!rollPlayer.surprise.on));
-    this.volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(rollPlayer.sound));
-    this.anyway = make("button", { type: "button", class: "mg-button mg-anyway", hidden: "" }, "Play now anyway");
-    this.anyway.title = "Do not wait: it stops where the music is not made yet, and goes on by itself";
-    this.anyway.addEventListener("click", () => rollPlayer.player.playAnyway());
+    this.falling = toggle("Falling notes", "Let the notes fall onto the keys that play them", (on) => rollPlayer.fall(on));
     this.bar = make(
       "div",
-      { class: "mg-bar", role: "group", "aria-label": "Playback and view" },
-      this.play.element,
-      this.anyway,
-      this.time,
-      make("span", { class: "mg-space" }),
-      this.volume,
+      { class: "mg-bar", role: "group", "aria-label": "View" },
+      this.falling,
       this.surprise,
+      make("span", { class: "mg-space" }),
       button("out", "Zoom out", () => rollPlayer.zoom(0.5)),
       button("whole", "Show the whole piece", () => rollPlayer.zoom("whole")),
       button("in", "Zoom in", () => rollPlayer.zoom(2)),
     );
     this.legend = make("div", { class: "mg-legend", "aria-hidden": "true" });
-    this.status = make("p", { class: "mg-status" });
-    this.live = make("p", { class: "mg-live", role: "status", "aria-live": "polite" });
-    this.foot = make("div", { class: "mg-foot" }, this.status, this.legend, this.live);
-    this.spoken = "";
-  }
-
-  /** Show what the player does. */
-  show(state, seconds, total) {
-    this.play.show(state);
-    this.play.element.classList.toggle("mg-waits", state === "buffering");
-    const [now, whole] = [minutes(seconds), ` / ${minutes(Math.round(total))}`];
-    if (this.now.textContent !== now) this.now.textContent = now;
-    if (this.total.textContent !== whole) this.total.textContent = whole;
-  }
-
-  /** Whether there is something to hear for those who do not want to wait. */
-  offerAnyway(on) {
-    this.anyway.hidden = !on;
-  }
-
-  /** Write the line below the roll; say it aloud too if `aloud`. */
-  say(text, aloud = false) {
-    if (this.status.textContent !== text) this.status.textContent = text;
-    if (aloud && this.spoken !== text) this.live.textContent = this.spoken = text;
+    this.foot = make("div", { class: "mg-foot" }, this.legend);
   }
 
   /** Draw the legend for the hues that the notes have. @param {Set<string>} hues see huesOf() in roll.js @param {string} old what the old ones are */

@@ -1,5 +1,6 @@
 // Keys, wheel and pointer on the roll.
 
+import { fallingPlace } from "./falling.js";
 import { GUTTER } from "./roll.js";
 import { hover } from "./tooltip.js";
 
@@ -11,6 +12,7 @@ export function listen(rollPlayer) {
   scroller.addEventListener("keydown", (event) => key(rollPlayer, event));
   scroller.addEventListener("wheel", (event) => wheel(rollPlayer, event), { passive: false });
   scroller.addEventListener("pointerdown", (event) => press(rollPlayer, event));
+  scroller.addEventListener("dblclick", (event) => event.clientX - scroller.getBoundingClientRect().left >= GUTTER && rollPlayer.play());
   pinch(rollPlayer, scroller);
   hover(rollPlayer);
 }
@@ -57,6 +59,8 @@ function key(rollPlayer, event) {
     "[": () => rollPlayer.trim.put("from", rollPlayer.position),
     "]": () => rollPlayer.trim.put("to", rollPlayer.position),
     r: () => rollPlayer.region.begin(),
+    f: () => rollPlayer.fall(!rollPlayer.falling),
+    l: () => rollPlayer.loop.set(!rollPlayer.loop.on),
     s: () => !rollPlayer.controls.surprise.hidden && rollPlayer.surprise.show(!rollPlayer.surprise.on),
   }[event.key];
   if (!act) return;
@@ -77,6 +81,7 @@ function press(rollPlayer, down) {
   const box = scroller.getBoundingClientRect();
   const y = down.clientY - box.top;
   if (down.button !== 0 || y > rollPlayer.view.height) return; // below lies the scroll bar
+  if (rollPlayer.falling) return pressFalling(rollPlayer, down.clientX - box.left, y);
   if (down.clientX - box.left < GUTTER) return strike(rollPlayer, y);
   const scrolled = scroller.scrollLeft;
   rollPlayer.region.press(down);
@@ -91,10 +96,22 @@ function press(rollPlayer, down) {
   window.addEventListener("pointercancel", up);
 }
 
+/** A press on a falling note goes there; on a key it strikes it. */
+function pressFalling(rollPlayer, x, y) {
+  const { view, range, position } = rollPlayer;
+  const place = fallingPlace(view.width, view.height, range, position);
+  const pitch = place.pitchAt(x, y);
+  if (pitch === null) rollPlayer.seek(place.time(y));
+  else sound(rollPlayer, pitch);
+}
+
 function strike(rollPlayer, y) {
   const place = rollPlayer.place();
   const pitch = Math.floor(place.low + (place.floor - y) / place.row);
-  if (pitch < place.low || pitch > place.high) return;
+  if (pitch >= place.low && pitch <= place.high) sound(rollPlayer, pitch);
+}
+
+function sound(rollPlayer, pitch) {
   rollPlayer.sound.resume();
   rollPlayer.sound.down(pitch, 80);
   setTimeout(() => rollPlayer.sound.up(pitch), 400);

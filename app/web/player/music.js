@@ -222,6 +222,19 @@ export class Music {
     return this.notes[index][5] !== 1 && this.notes[index][0] < this.primeSeconds - 1e-6;
   }
 
+  /** What is new in another piece that this one goes on from stays new in this one. @param {Music} before */
+  keepHues(before) {
+    const fresh = new Set();
+    const place = (onset) => Math.round(onset * 100); // the server rounds to hundredths
+    for (const [index, [onset, , pitch]] of before.notes.entries()) {
+      if (!before.isPrime(index)) for (const near of [-1, 0, 1]) fresh.add(`${place(onset) + near} ${pitch}`);
+    }
+    for (const [index, note] of this.notes.entries()) {
+      if (this.isPrime(index) && fresh.has(`${place(note[0])} ${note[2]}`)) note[5] = 1;
+    }
+    return this;
+  }
+
   /** The plain object again. @returns {PlainMusic} */
   plain() {
     return {
@@ -233,6 +246,9 @@ export class Music {
     };
   }
 }
+
+/** A piece whose new notes are those that are new in it, or were in the one it goes on from. @param {PlainMusic} music @param {PlainMusic} before */
+export const huedAs = (music, before) => ({ ...music, notes: new Music(music).keepHues(new Music(before)).notes });
 
 /** How many values of a sorted list are not greater than `value`. */
 export function upTo(sorted, value) {

@@ -21,15 +21,16 @@
 // other music is there, or it is no longer made,
 // "musicgen-playing" {seconds, since_begin_ms, prime}, "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
 
-import { Controls } from "./controls.js";
+import { Controls, toggle } from "./controls.js";
 import { listen } from "./input.js";
 import { clock, Music } from "./music.js";
-import { drawOverlay } from "./overlay.js";
-import { palette } from "./palette.js";
-import { CanvasPen } from "./canvas.js";
+import { Dock } from "./dock.js";
+import { drawStage } from "./drawing.js";
+import { Loop } from "./loop.js";
+import { Minimap } from "./minimap.js";
 import { Pace } from "./pace.js";
 import { Player } from "./player.js";
-import { drawRoll, GUTTER, huesOf, layout, pitchRange } from "./roll.js";
+import { GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { describePassage, Region } from "./region.js";
 import { sharedSound } from "./sound.js";
 import { Surprise } from "./surprise.js";
@@ -43,26 +44,32 @@ import { statusText } from "./status_text.js";
 const LEAD_IN = 4; // seconds of the prime heard before new music
 const FIRST_NOTES = 16; // whose samples are fetched before anybody wants to hear them: a page is to be light
 const MOST_GLIDING = 1500; // notes in sight above which the roll turns pages
+const LEGIBLE = 12; // pixels a second from which all of a piece is worth seeing at once
 const EDGE = 16; // pixels from the side of the roll in which dragging scrolls
 const SPEAK_EVERY = 10; // seconds between two spoken positions
 
 export class RollPlayer {
   /**
    * @param {HTMLElement} element becomes the roll player.
-   * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string}} [options]
+   * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string, dock?: HTMLElement}} [options]
+   *   `dock`: where the player goes, if not below the roll.
    */
   constructor(element, options = {}) {
-    style("stage.css");
+    for (const sheet of ["stage.css", "dock.css"]) style(sheet);
     this.element = element;
     this.options = options;
     this.sound = options.sound ?? sharedSound(options.sounds ?? "");
     this.player = new Player(this.sound, (kind, detail) => this.#heard(kind, detail));
     this.music = new Music();
     this.making = false;
+    this.falling = false;
+    this.drawn = 0; // notes in sight
     this.surprise = new Surprise(this, options.surprises);
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
     this.trim = new Trim(this, () => this.#chosen());
+    this.loop = new Loop(this);
+    this.dock.more.prepend(this.loop.button);
     this.region = new Region(this, () => this.#emit("musicgen-region", { region: this.region.value }));
     this.roll.append(this.region.element, ...this.trim.elements);
     this.sizes = new ResizeObserver(() => this.#resized());
@@ -75,6 +82,13 @@ export class RollPlayer {
   #build() {
     const { element, options } = this;
     this.controls = new Controls(this);
+    this.minimap = new Minimap(this);
+    this.anyway = make("button", { type: "button", class: "mg-button mg-anyway", hidden: "" }, "Play now anyway");
+    this.anyway.title = "Do not wait: it stops where the music is not made yet, and goes on by itself";
+    this.anyway.addEventListener("click", () => this.player.playAnyway());
+    const slow = toggle("½ speed", "Play at half the speed", (on) => this.player.setTempo(on ? 0.5 : 1));
+    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.sound, label: "Playback" }, [slow]);
+    this.dock.words.after(this.anyway);
     this.canvas = make("canvas", { class: "mg-notes", "aria-hidden": "true" });
     this.overlay = make("canvas", { class: "mg-overlay", "aria-hidden": "true" });
     this.spacer = make("div", { class: "mg-spacer" }, this.canvas);
@@ -88,7 +102,9 @@ export class RollPlayer {
     if (options.controls === false) element.classList.add("mg-bare");
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", options.label ?? "Piano roll and player");
-    element.replaceChildren(this.controls.bar, this.roll, this.controls.foot);
+    element.replaceChildren(this.controls.bar, this.roll, this.minimap.element, this.controls.foot);
+    if (options.dock) options.dock.prepend(this.dock.element);
+    else element.append(this.dock.element);
     listen(this);
   }
 
@@ -156,6 +172,7 @@ export class RollPlayer {
     this.stopped = false;
     this.player.load(music, !pace, from, pace ?? undefined);
     this.trim.reset(music.seconds);
+    this.loop.set(false);
     this.region.allow(false);
     if (!keep) {
       this.view.scale = null;
@@ -178,6 +195,8 @@ export class RollPlayer {
     const unknown = this.making && !music.expectedSeconds ? Math.ceil((music.seconds + 5) / 15) * 15 : 0;
     this.view.length(Math.max(music.seconds, this.making ? music.expectedSeconds : 0, unknown));
     this.surprise.offer();
+    this.loop.offer();
+    this.dock.call(music.label);
     this.scroller.setAttribute("aria-valuemax", music.seconds.toFixed(1));
     const begun = huesOf(music).has("old") ? `, the first ${clock(music.primeSeconds)} of it given` : "";
     const prime = music.region ? `, new from ${describePassage(music.region)}` : begun;
@@ -251,7 +270,7 @@ export class RollPlayer {
   }
 
   set selectable(on) {
-    if (on && !this.trim.on) this.zoom("whole"); // both handles are in sight
+    if (on && !this.trim.on && this.view.whole >= LEGIBLE) this.zoom("whole"); // both handles are in sight
     this.trim.on = Boolean(on);
     this.redraw();
   }
@@ -268,6 +287,7 @@ export class RollPlayer {
 
   #chosen() {
     if (this.player.until < Infinity) this.player.until = this.selection.to;
+    if (this.loop.on) this.loop.changed();
     this.#emit("musicgen-select", this.selection);
   }
 
@@ -278,6 +298,14 @@ export class RollPlayer {
     const whole = factor === "whole" || factor === null;
     const inSight = this.position >= this.view.from && this.position <= this.view.to;
     this.view.zoom(whole ? null : factor, inSight ? this.position : undefined);
+  }
+
+  /** Show falling notes, or the roll. */
+  fall(on) {
+    this.falling = Boolean(on);
+    this.controls.falling.setAttribute("aria-pressed", String(this.falling));
+    this.element.classList.toggle("mg-falls", this.falling);
+    this.redraw();
   }
 
   /** Bring a time into sight. */
@@ -313,13 +341,13 @@ export class RollPlayer {
   }
 
   #resized() {
-    fit(this.element);
+    for (const part of [this.element, this.dock.element]) fit(part);
     this.view.resize(this.scroller.clientWidth, this.scroller.clientHeight);
   }
 
   #themed() {
     this.theme = themeOf(this.element, this.options.theme);
-    this.element.dataset.theme = this.theme;
+    for (const part of [this.element, this.dock.element]) part.dataset.theme = this.theme;
     this.redraw();
   }
 
@@ -335,23 +363,11 @@ export class RollPlayer {
     const moving = this.player.state === "playing";
     const position = Math.max(0, this.position - (moving ? this.sound.latency : 0));
     if (moving) this.view.follow(position, this.drawn <= MOST_GLIDING && !calm());
-    const place = this.place();
-    const colours = palette(this.theme);
-    const scale = window.devicePixelRatio || 1;
-    if (this.stale) {
-      this.stale = false;
-      const pen = new CanvasPen(this.canvas, place.width, place.height, scale);
-      this.canvas.style.width = `${place.width}px`;
-      this.canvas.style.height = `${place.height}px`;
-      drawRoll(pen, this.music, place, colours, this.making ? this.music.certain : null);
-      this.drawn = this.music.after(place.to) - this.music.after(place.from);
-      this.controls.explain(this.theme, huesOf(this.music, place.surprise), this.music.region ? "kept" : "given");
-    }
-    if (this.trim.on || !this.trim.elements[0].hidden) this.trim.place(place.x, place.gutter, place.width);
-    this.region.place(place);
-    drawOverlay(this, place, colours, scale, position);
-    this.controls.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
-    this.controls.offerAnyway(this.player.offersAnyway);
+    const { stale } = this;
+    this.stale = false;
+    drawStage(this, position, stale);
+    this.dock.show(this.player.state, position, Math.max(this.music.seconds, this.making ? this.music.expectedSeconds : 0));
+    this.anyway.hidden = !this.player.offersAnyway;
     this.speak(false);
     if (moving) this.redraw(false);
   }
@@ -364,7 +380,7 @@ export class RollPlayer {
     const tens = Math.floor(position / SPEAK_EVERY);
     const far = this.player.state === "playing" && tens !== this.spokenTens;
     this.spokenTens = tens;
-    this.controls.say(statusText(this, position), aloud || far);
+    this.dock.say(statusText(this, position), aloud || far);
     const value = `${clock(position)} of ${clock(this.music.seconds)}`;
     if (this.scroller.getAttribute("aria-valuetext") === value) return;
     this.scroller.setAttribute("aria-valuenow", position.toFixed(1));
@@ -378,5 +394,7 @@ export class RollPlayer {
     this.unwatch();
     if (this.frame) cancelAnimationFrame(this.frame);
     this.element.replaceChildren();
+    this.element.classList.remove("mg-falls");
+    this.dock.gone();
   }
 }

@@ -7,19 +7,21 @@
 // Events on the element, bubbling: "musicgen-playing" {seconds, since_begin_ms}, "musicgen-underrun" {seconds},
 // "musicgen-part" {from, to}.
 
-import { icon, minutes, PlayButton } from "./controls.js";
+import { minutes } from "./controls.js";
+import { Dock } from "./dock.js";
 import { fit, make, style, themeOf, watchTheme } from "./theme.js";
 import { RATE } from "./pcm.js";
 import { Stream } from "./stream.js";
-import { volumeSlider } from "./volume.js";
 import { Wave } from "./wave.js";
 import { silenced } from "./status_text.js";
 
 /** @import { Pcm } from "./pcm.js" */
 
 export class SoundPlayer {
-  constructor(element) {
-    style("stage.css");
+  /** @param {HTMLElement} element @param {HTMLElement} [place] where the player goes, if not below the picture */
+  constructor(element, place = element) {
+    for (const sheet of ["stage.css", "dock.css"]) style(sheet);
+    this.place = place;
     this.element = element;
     this.pcm = null;
     this.making = false;
@@ -32,21 +34,15 @@ export class SoundPlayer {
   }
 
   #build() {
-    this.playButton = new PlayButton(() => this.toggle());
-    this.time = make("span", { class: "mg-time", "aria-hidden": "true" });
-    const volume = make("span", { class: "mg-volume" }, icon("sound"), volumeSlider(this.stream));
-    const bar = make("div", { class: "mg-bar", role: "group", "aria-label": "Playback of the sound" }, this.playButton.element, this.time);
-    bar.append(make("span", { class: "mg-space" }), volume);
-    this.status = make("p", { class: "mg-status" });
-    this.live = make("p", { class: "mg-live", role: "status", "aria-live": "polite" });
+    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.stream, label: "Playback of the sound" });
     this.handles = ["from", "to"].map((name) => this.#handle(name));
     this.part = make("div", { class: "mg-part", role: "group", "aria-label": "Which part is continued", hidden: "" });
     this.part.append(...this.handles.map(({ row }) => row));
-    const foot = make("div", { class: "mg-foot" }, this.status, this.live);
     this.element.classList.add("mg-stage", "mg-sound-stage");
     this.element.setAttribute("role", "group");
     this.element.setAttribute("aria-label", "The sound and its player");
-    this.element.replaceChildren(bar, this.wave.element, this.part, foot);
+    this.element.replaceChildren(this.wave.element, this.part);
+    this.place.append(this.dock.element);
   }
 
   #handle(name) {
@@ -164,16 +160,15 @@ export class SoundPlayer {
   redraw(aloud = false) {
     const { pcm, stream } = this;
     const theme = themeOf(this.element);
-    this.element.dataset.theme = theme;
-    fit(this.element);
+    for (const part of [this.element, this.dock.element]) {
+      part.dataset.theme = theme;
+      fit(part);
+    }
     const whole = pcm ? Math.max(pcm.seconds, this.making ? stream.expected : 0) : 0;
     this.wave.draw({ pcm, whole, position: stream.position, part: this.selection, theme });
-    this.playButton.show(stream.state);
-    this.playButton.element.disabled = !pcm;
-    this.time.textContent = pcm ? `${minutes(stream.position)} / ${minutes(Math.round(whole))}` : "";
-    const text = this.#words();
-    if (this.status.textContent !== text) this.status.textContent = text;
-    if (aloud && stream.state !== "buffering") this.live.textContent = text;
+    this.dock.show(stream.state, stream.position, whole);
+    this.dock.play.element.disabled = !pcm;
+    this.dock.say(this.#words(), aloud && stream.state !== "buffering");
   }
 
   #words() {

@@ -31,7 +31,7 @@ export function hover(rollPlayer) {
   rollPlayer.scroller.addEventListener("pointerleave", hide);
   rollPlayer.scroller.addEventListener("scroll", hide, { passive: true });
   rollPlayer.scroller.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "mouse" || event.buttons) return hide();
+    if (event.pointerType !== "mouse" || event.buttons || rollPlayer.falling) return hide();
     const place = rollPlayer.place();
     const box = rollPlayer.scroller.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];

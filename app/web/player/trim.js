@@ -4,13 +4,20 @@ import { make } from "./theme.js";
 
 /** @import { RollPlayer } from "./roll_player.js" */
 
+const NAMES = {
+  from: "Beginning of the part that is used; on the roll, [ puts it at the playhead",
+  to: "End of the part that is used; on the roll, ] puts it at the playhead",
+};
 const SHORTEST = 0.5; // seconds
 const FINE = 0.1;
 const COARSE = 1;
 
 export class Trim {
-  /** @param {RollPlayer} rollPlayer on whose roll the handles lie; @param {() => void} chosen called after each change. */
-  constructor(rollPlayer, chosen) {
+  /**
+   * @param {RollPlayer} rollPlayer on whose roll the handles lie; @param {() => void} chosen called after each change.
+   * @param {{from: string, to: string}} [names] of the handles
+   */
+  constructor(rollPlayer, chosen, names = NAMES) {
     this.rollPlayer = rollPlayer;
     this.chosen = chosen;
     this.from = 0;
@@ -18,8 +25,8 @@ export class Trim {
     this.length = 0;
     this.on = false;
     this.handles = {
-      from: this.#handle("from", "Beginning of the part that is used; on the roll, [ puts it at the playhead"),
-      to: this.#handle("to", "End of the part that is used; on the roll, ] puts it at the playhead"),
+      from: this.#handle("from", names.from),
+      to: this.#handle("to", names.to),
     };
   }
 

@@ -3,7 +3,7 @@
 import { GUTTER } from "./roll.js";
 
 const CLOSEST = 400; // pixels a second
-const READABLE = 8; // pixels a second below which a piece is not squeezed unasked
+const READABLE = 60; // pixels a second below which a piece is not squeezed unasked: a quick note is still seen as one
 const WIDEST = 8_000_000; // pixels that every browser can scroll
 const AT_LEAST = 2; // seconds
 const RIGHT = 14; // pixels after the end, for the handle there

@@ -76,7 +76,7 @@ def test_every_state_is_accessible(browser: Any, both: Site, width: int, scheme:
     look("take, passage")
     page.get_by_role("tab", name="Audio").click()
     page.locator("#mg-sound-message").get_by_text("Press Play to hear an example").wait_for()
-    assert page.is_enabled("#mg-sound-stage .mg-play")
+    assert page.is_enabled("#mg-player .mg-dock:not([hidden]) .mg-play")
     for way in ("file", "microphone", "nothing"):
         visit.begin(way, "mg-sound")
         look(f"sound: {way}")

@@ -162,6 +162,7 @@ def test_a_musicians_visit(browser: Any, slow_site: Site, width: int, scheme: st
         page.wait_for_timeout(100)
         if float(handle.get_attribute("aria-valuenow")) < whole - 7.5:
             break
+    visit.fill("seconds", 90)  # long enough to be stopped, however slow whoever stops it
     page.focus("#mg-make")
     page.keyboard.press("Enter")
     page.wait_for_function("globalThis.firstSound")
@@ -214,7 +215,7 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     visit.unfold("#mg-fine")
     page.get_by_label("Seed").fill("7")
     page.click("#mg-make")
-    page.locator(".mg-card >> button:text-is('Listen')").evaluate("button => button.click()")
+    page.locator(".mg-card >> button:text-is('Play')").evaluate("button => button.click()")
     visit.finished()
     assert page.locator("[data-take]").count() == 2
     page.click("[data-take='2']")

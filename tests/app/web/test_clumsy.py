@@ -93,7 +93,7 @@ def test_the_stage_shows_what_is_begun_with(visit: Visit) -> None:
         visit.made(100)
         visit.begin(way)
         visit.emptied()
-        page.locator(".mg-stage .mg-status").filter(has_text="No music yet.").wait_for()
+        page.locator("#mg-player .mg-status").filter(has_text="No music yet.").wait_for()
         assert not page.is_visible(".mg-handle-to")
     visit.begin("opening")
     visit.made(100)

@@ -17,8 +17,8 @@ LISTEN = """async () => {
   const { rollPlayer } = await musicgen.page;
   globalThis.said = [];
   globalThis.stops = [];
-  new MutationObserver(() => said.push(rollPlayer.controls.status.textContent))
-    .observe(rollPlayer.controls.status, { childList: true });
+  new MutationObserver(() => said.push(rollPlayer.dock.status.textContent))
+    .observe(rollPlayer.dock.status, { childList: true });
   document.addEventListener("musicgen-underrun", () => stops.push(said.length));
 }"""
 

@@ -58,11 +58,18 @@ def test_the_pedal_shows_as_a_lane_and_as_tails(stage: Any) -> None:
 
 def test_zoom_and_scroll_show_another_part(stage: Any) -> None:
     page = stage({**stage.steady, "seconds": 120.0})
-    assert page.evaluate("stage.view.to") > 110
+    assert 10 < page.evaluate("stage.view.to") < 20, "notes can be read from the beginning"
+    page.evaluate("stage.zoom('whole')")
+    page.settle()
+    assert page.evaluate("stage.view.to") > 119 and not page.locator(".mg-minimap").is_visible()
     page.evaluate("() => { stage.seek(2); stage.zoom(16); }")
     page.settle()
     seen = page.evaluate("[stage.view.from, stage.view.to]")
     assert seen[0] < 2 < seen[1] < 12
+    strip = page.locator(".mg-minimap").bounding_box()
+    page.mouse.click(strip["x"] + strip["width"] / 2, strip["y"] + 5)
+    page.settle()
+    assert page.evaluate("(stage.view.from + stage.view.to) / 2") == pytest.approx(60, abs=1)
     page.evaluate("stage.scroller.scrollLeft = 1e7")
     page.wait_for_function("stage.view.to > 119")
     page.evaluate("stage.zoom('whole')")
@@ -107,6 +114,70 @@ def test_surprise_is_asked_for_when_it_is_wanted(stage: Any) -> None:
     page.evaluate("stage.surprise.show(true)")
     button = page.get_by_role("button", name="Surprise")
     assert button.get_attribute("aria-pressed") == "false", "there is nothing to show"
+
+
+def test_notes_fall_onto_keys_that_light(stage: Any) -> None:
+    """A note reaches its key as it sounds; a press on a key strikes it, a press above goes there."""
+    page = stage({**stage.one, "notes": [[1, 3, 60, 100, None]]})
+    page.evaluate("stage.seek(0.5)")
+    page.get_by_role("button", name="Falling notes").click()
+    page.settle()
+    look = """([seconds, pitch]) => import("/player/falling.js").then(({ fallingPlace }) => {
+        const place = fallingPlace(stage.view.width, stage.view.height, stage.range, stage.position);
+        const [x, wide] = place.key(pitch), scale = devicePixelRatio;
+        const y = seconds === null ? place.height - 30 : place.y(seconds);
+        const pixel = stage.canvas.getContext("2d").getImageData((x + wide / 2) * scale, y * scale, 1, 1).data;
+        const { left, top } = stage.scroller.getBoundingClientRect();
+        return { pixel: [...pixel].slice(0, 3), at: [left + x + wide / 2, top + y] };
+    })"""
+    look_at = lambda *where: page.evaluate(look, where)  # noqa: E731
+    assert look_at(2, 60)["pixel"] not in (look_at(2.5, 62)["pixel"], look_at(3.5, 60)["pixel"])
+    resting = look_at(None, 60)["pixel"]
+    page.evaluate("() => { stage.seek(1.2); return stage.play(); }")
+    page.wait_for_function("stage.position > 1.4")
+    page.settle()
+    assert look_at(None, 60)["pixel"] != resting == look_at(None, 62)["pixel"], "its key is lit, and no other"
+    page.evaluate("stage.pause()")
+    page.mouse.click(*look_at(None, 65)["at"])
+    assert page.loudest(0.2) > 0.01
+    page.mouse.click(*look_at(2.5, 65)["at"])
+    assert page.evaluate("stage.position") == pytest.approx(2.5, abs=0.1)
+    page.get_by_role("button", name="Falling notes").click()
+    page.settle()
+    assert page.pixel(2, 60) != page.pixel(2, 64), "the roll is back"
+
+
+def test_a_part_is_played_again_and_again_and_slowly(stage: Any) -> None:
+    """A loop goes back without a gap, as often as it is wanted; half speed takes twice as long."""
+    page = stage(stage.steady)
+    page.evaluate("stage.region.allow(true), stage.region.set({ from: 1, to: 1.6, low: 21, high: 108 })")
+    page.get_by_role("button", name="Loop").click()
+    page.evaluate("""() => {
+        window.seen = [];
+        const at = setInterval(() => seen.push(stage.position), 20);
+        return stage.seek(1), stage.play();
+    }""")
+    page.wait_for_function("seen.filter((at, number) => at < seen[number - 1] - 0.3).length >= 3")
+    assert page.evaluate("stage.state") == "playing" and page.evaluate("Math.max(...seen)") < 1.7
+    assert min(page.evaluate("listen(1.2)")) > 0.002, "never a silent moment"
+    assert page.evaluate("stage.sound.late") == 0
+    page.get_by_role("button", name="Loop").click()
+    page.wait_for_function("stage.state === 'stopped'")
+    page.get_by_role("button", name="½ speed").click()
+    page.evaluate("() => { stage.seek(0); window.began = performance.now(); return stage.play(); }")
+    page.wait_for_function("stage.position > 1")
+    assert page.evaluate("performance.now() - began") > 1900
+    page.evaluate("stage.pause()")
+
+
+def test_what_is_new_stays_new_when_it_is_gone_on_with(stage: Any) -> None:
+    kept = """([music, before]) => import("/player/music.js").then(({ huedAs, Music }) => {
+        const hued = new Music(huedAs(music, before));
+        return hued.notes.map((_, index) => hued.isPrime(index));
+    })"""
+    branch = {**stage.steady, "notes": [[n[0] + 0.004, *n[1:]] for n in stage.steady["notes"]], "prime_seconds": 2.0}
+    was = stage().evaluate(kept, [branch, stage.steady])
+    assert was == [True] * 4 + [False] * 8, "only the first second was there before"
 
 
 def test_nothing_is_drawn_while_nothing_moves(stage: Any) -> None:
@@ -181,7 +252,7 @@ def test_what_happens_is_said_aloud_but_not_all_the_time(stage: Any) -> None:
     page = stage({**stage.steady, "seconds": 30.0})
     page.evaluate(
         """() => {
-            const { live } = stage.controls;
+            const { live } = stage.dock;
             window.spoken = [];
             new MutationObserver(() => spoken.push(live.textContent)).observe(live, { childList: true });
         }"""
@@ -261,7 +332,7 @@ def test_less_motion_turns_pages(stage: Any) -> None:
         page = stage({**stage.steady, "seconds": 60.0}, calm=calm)
         page.evaluate("() => { stage.zoom(16); stage.seek(3); return stage.play(); }")
         seen = set()
-        for _ in range(8):
+        for _ in range(20):
             page.wait_for_timeout(50)
             seen.add(round(page.evaluate("stage.view.from"), 3))
         places.append(len(seen))
