@@ -31,6 +31,8 @@ EXTRAS = {
     "beam": (("apache_beam", "apache-beam"),),
     "live": (("rtmidi", "python-rtmidi"),),
     "audio": (("soxr", "soxr"), ("av", "av")),
+    "score": (("partitura", "partitura"), ("verovio", "verovio")),
+    "mcp": (("mcp", "mcp"),),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 
