@@ -38,4 +38,4 @@ def _accent(notes: slice, pitch: np.ndarray, velocity: np.ndarray) -> float:
     struck = pitch[notes]
     if not len(struck):
         return 0.0
-    return float(max(0, 60 - struck.min()) / 12 + 0.5 * min(len(struck), 4) + velocity[notes].max() / 64)
+    return float(max(0, 60 - int(struck.min())) / 12 + 0.5 * min(len(struck), 4) + velocity[notes].max() / 64)
