@@ -68,8 +68,9 @@ def test_the_harness_is_patient_until_the_first_input(monkeypatch: pytest.Monkey
     spec.loader.exec_module(harness)
     monkeypatch.setattr(harness, "SECONDS", 0.1)
     for lines, said in ((["{}", '{"number": 1}'], None), (['{"begins": true}', '{"number": 1}'], "it hangs")):
-        child = subprocess.Popen(["sh", "-c", f"echo '{lines[0]}'; sleep 1; echo '{lines[1]}'"], stdout=subprocess.PIPE)
-        why, _ = harness._watch(child)
+        command = ["sh", "-c", f"echo '{lines[0]}'; sleep 1; echo '{lines[1]}'"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            why, _ = harness._watch(child)
         assert (why is None) if said is None else why.startswith(said)
 
 

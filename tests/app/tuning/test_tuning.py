@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mido
@@ -64,16 +66,18 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def toys(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def toys(shipped: Path) -> Iterator[None]:
     """Those weights come with the package; runs are short."""
-    monkeypatch.setattr(checkpoints, "FOLDER", shipped)
-    monkeypatch.setattr(plan, "DEVICES", {"cpu": plan.Device(2, 20, 64, "float32")})
-    monkeypatch.setattr(report, "SAMPLE_SECONDS", 2.0)
-    monkeypatch.setattr(report, "PIECES", 2)
-    monkeypatch.setattr(report, "AT_ONCE", 2)
-    monkeypatch.setattr(report, "PIECE_SECONDS", 2.0)
-    monkeypatch.setattr(report, "maestro_sample", lambda: [np.array([1, 60, 259, 188, 2], np.int16)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "FOLDER", shipped)
+        patch.setattr(plan, "DEVICES", {"cpu": plan.Device(2, 20, 64, "float32")})
+        patch.setattr(report, "SAMPLE_SECONDS", 2.0)
+        patch.setattr(report, "PIECES", 2)
+        patch.setattr(report, "AT_ONCE", 2)
+        patch.setattr(report, "PIECE_SECONDS", 2.0)
+        patch.setattr(report, "maestro_sample", lambda: [np.array([1, 60, 259, 188, 2], np.int16)])
+        yield
 
 
 @pytest.fixture
@@ -119,17 +123,20 @@ def weights_of(out: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test leaves what was taught."""
-    return tmp_path_factory.mktemp("taught") / "mine"
+def taught(toys: None, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was taught with seed 3; beside it, in `said`, what the command said."""
+    out = tmp_path_factory.mktemp("taught") / "mine"
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert cli.main([str(argument) for argument in teach(folder, out, "--seed", 3)]) == 0, said.getvalue()
+    out.with_name("said").write_text(said.getvalue())
+    return out
 
 
 def test_from_a_folder_to_weights(
     folder: Path, taught: Path, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is used and dropped is told, own music is learnt, and what comes of it is used like any other weights."""
-    code, said = run(capsys, *teach(folder, taught, "--seed", 3))
-    assert code == 0, said
+    said = taught.with_name("said").read_text()
     assert "11 pieces" in said and "held out: 1 piece (" in said
     assert "broken.mid: " in said and "drums.mid: " in said and "notes.txt: " in said and "the same music as" in said
     assert "done in " in said and f"musicgen --checkpoint {taught} --out new.mid" in said

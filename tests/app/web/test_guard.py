@@ -547,7 +547,7 @@ asyncio.run(main())
     kept = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     ).stdout
-    assert int(kept) < 50_000_000
+    assert int(kept) < 75_000_000
 
 
 def test_as_many_connections_as_there_are_files() -> None:

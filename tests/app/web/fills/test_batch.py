@@ -115,7 +115,7 @@ def test_fills_that_stay_too_near_are_not_kept(make_scheduler: Any, monkeypatch:
 
 def test_people_share_a_batch_and_leave_it_alone(make_scheduler: Any) -> None:
     """Two passages of two pieces are drawn together; who leaves or stops takes nothing from the other."""
-    fixture = make_scheduler(streams=1)
+    fixture = make_scheduler(0.05, streams=1)
     hold(fixture)
     asked = [fixture.passage(**PASSAGE), fixture.passage(piece={"shipped": "satie"}, start=2.0, stop=5.0)]
     tickets = [fixture.scheduler.submit(one, name) for one, name in zip(asked, "ab", strict=True)]
