@@ -111,7 +111,7 @@ def test_a_page_that_goes_leaves_what_was_heard(browser: Any, site: Site) -> Non
         page = visit.page = visit.context.new_page()
         page.goto(site.url)
         page.wait_for_selector("[data-take='2']")
-        assert page.evaluate("async () => (await musicgen.page).store.get(2).music.notes.length") > 5
+        assert page.evaluate("async () => (await musicgen.page).store.get(2).music.notes.length") > 0
     page.reload()
     page.wait_for_selector("[data-take='2']")
     page.wait_for_timeout(300)

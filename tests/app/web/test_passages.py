@@ -35,13 +35,23 @@ class Editor(Visit):
         """With the mouse, from a time and a pitch to others."""
         self.page.locator(".mg-stage").scroll_into_view_if_needed()
         for press, (time, pitch) in ((self.page.mouse.down, begin), (self.page.mouse.up, end)):
-            at = self.page.evaluate(
-                """([time, pitch]) => [stage.xOf(time), stage.scroller.getBoundingClientRect().top
-                  + stage.place().y(pitch) + stage.place().row / 2]""",
-                [time, pitch],
-            )
-            self.page.mouse.move(*at, steps=3)
+            self.page.mouse.move(*self.place_of(time, pitch), steps=3)
             press()
+
+    def place_of(self, time: float, pitch: int) -> list[float]:
+        """Where on the screen that is, once nothing moves any more."""
+        before, at = [0.0], [1.0]
+        while before != at:
+            self.page.wait_for_timeout(100)
+            before, at = (
+                at,
+                self.page.evaluate(
+                    """([time, pitch]) => [stage.xOf(time), stage.scroller.getBoundingClientRect().top
+                      + stage.place().y(pitch) + stage.place().row / 2]""",
+                    [time, pitch],
+                ),
+            )
+        return at
 
     def written(self, take: int) -> None:
         """Wait for a take."""
