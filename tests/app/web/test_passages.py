@@ -132,8 +132,8 @@ def test_a_passage_is_chosen_with_the_keys(browser: Any, site: Site) -> None:
     page.keyboard.press("r")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowLeft")
-    spoken = page.inner_text("#mg-player [aria-live]")
-    assert spoken == "Passage: 9.8 s to 13.5 s, all keys."
+    spoken = page.locator("#mg-player [aria-live]").filter(has_text="Passage: 9.8 s to 13.5 s, all keys.")
+    spoken.wait_for(state="attached")
     page.keyboard.press("Enter")
     visit.written(2)
     assert not visit.overflowing()
