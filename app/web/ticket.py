@@ -57,6 +57,17 @@ class Ticket(Generic[Asked]):
         self.there.set()
         self.on_event()
 
+    def refuse_copy(self, take: int, shares: int, title: str, otherwise: str) -> None:
+        """Say that a take is not kept, and what to do but to make another."""
+        self.emit(
+            "error",
+            take=take,
+            shares=shares,
+            title=title,
+            message=f"take {take} shares {shares} notes with {title}, which the model was trained on, and"
+            f" is not kept: make another, or {otherwise}",
+        )
+
     def drain(self) -> list[Event]:
         """The events since the last call."""
         self.there.clear()

@@ -176,15 +176,7 @@ class FillBatch:
         for row in self.rows:
             if row.near and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
                 assert row.fill is not None
-                shares, title = novelty.nearest_piece(row.fill)
-                row.ticket.emit(
-                    "error",
-                    take=row.take,
-                    shares=shares,
-                    title=title,
-                    message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
-                    " is not kept: make another, or choose another passage",
-                )
+                row.ticket.refuse_copy(row.take, *novelty.nearest_piece(row.fill), "choose another passage")
         near = [row for row in self.rows if row.near and row.wanted]
         for row in near:
             assert row.fill is not None

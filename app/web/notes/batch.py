@@ -118,15 +118,7 @@ class Batch:
         """
         for row in self.rows:
             if row.near is not None and (row.ticket.stopping or self._late or self.draws == ATTEMPTS):
-                shares, title = novelty.nearest_piece(row.near)
-                row.ticket.emit(
-                    "error",
-                    take=row.take,
-                    shares=shares,
-                    title=title,
-                    message=f"take {row.take} shares {shares} notes with {title}, which the model was trained on, and"
-                    " is not kept: make another, or begin with something else",
-                )
+                row.ticket.refuse_copy(row.take, *novelty.nearest_piece(row.near), "begin with something else")
         near = [row for row in self.rows if row.near is not None and not (row.ticket.over or row.ticket.cancelled)]
         if not near:
             return
