@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-EXTRAS = "dev,cuda"
+EXTRAS = "dev,cuda,transcribe"
 HEADER = """\
 # Exact versions of everything the project can install, for every extra, on Python 3.11 and 3.12.
 # Made by `make constraints`; used by the Makefile, CI and the Dockerfile: pip install -c constraints.txt .

@@ -31,6 +31,7 @@ EXTRAS = {
     "beam": (("apache_beam", "apache-beam"),),
     "live": (("rtmidi", "python-rtmidi"),),
     "audio": (("soxr", "soxr"), ("av", "av")),
+    "transcribe": (("torch", "torch"), ("transkun", "transkun")),
     "score": (("partitura", "partitura"), ("verovio", "verovio")),
     "mcp": (("mcp", "mcp"),),
 }

@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "make a generated piece again, byte for byte",
     "app": "make and hear music on a page in the browser",
     "live": "play on a MIDI keyboard; the model answers",
+    "transcribe": "turn a recording of a piano into a MIDI file",
     "render": "turn a MIDI file into sound",
     "codec": "turn sound into codes, and codes into sound",
     "roll": "draw a MIDI file as a piano roll",

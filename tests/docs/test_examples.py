@@ -13,11 +13,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
 from musicgen import checkpoints
-from musicgen.app import generate
+from musicgen.app import generate, transcription
 from musicgen.app.audio import model as audio_model
 from musicgen.app.cli import main
 from musicgen.app.commands import COMMANDS
@@ -65,12 +66,18 @@ def folder(fake: ModuleType, toy: ModuleType, loud: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     toy.write_sound(tmp_path / "prime.wav", 1.0)
     toy.write_sound(tmp_path / "piano.flac", 1.0)
+    toy.write_sound(tmp_path / "recording.flac", 1.0)
+    monkeypatch.setattr(transcription, "open_transcriber", lambda: hear_two_notes)
     (tmp_path / "recordings").mkdir()
     toy.write_sound(tmp_path / "recordings" / "one.wav", 1.0)
     for name in ("prime.mid", "any.mid"):
         shutil.copyfile(PRIMES / "satie.mid", tmp_path / name)
     shutil.copytree(PRIMES, tmp_path / "my-music")
     return tmp_path
+
+
+def hear_two_notes(samples: np.ndarray, on_progress: transcription.Report) -> transcription.Heard:
+    return transcription.Heard(np.array([[0.1, 0.4, 60, 70], [0.5, 0.9, 64, 70]]), np.zeros((0, 2)))
 
 
 def can_be_run(command: Command) -> bool:

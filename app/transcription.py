@@ -1,0 +1,187 @@
+"""A recording becomes notes: played keys with their force, and the pedal, as a transcriber of piano music hears them.
+
+What hears is a function from sound to `Heard`; `open_transcriber` gives the installed one, Transkun 2 by Yujia Yan,
+whose weights lie in its wheel (benchmarks/transcription says why it).  It hears a section of a recording at a time, so
+that memory does not grow with the recording: of a section those notes count that are struck in it, and as much is heard
+before and after it as it takes to hear how they begin and end.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.data_prep import Performance, write_midi
+from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
+from musicgen.data_prep.extras import install_command
+
+SECTION = 240.0  # seconds of a recording that are heard at once
+BEFORE, AFTER = 4.0, 16.0  # seconds around it that are heard, too
+WINDOW, STEP = 16.0, 12.0  # seconds the transcriber looks at, and by which it moves on (benchmarks/transcription)
+SUSTAIN = -64  # how the transcriber calls the sustain pedal; the soft pedal, -67, makes no difference here
+
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard in some sound, in seconds from its beginning.
+
+    notes: f64 [n, 4], onset, end, pitch and velocity (1..127) of each.  pedal: f64 [p, 2], when it goes down and up.
+    """
+
+    notes: np.ndarray
+    pedal: np.ndarray
+
+
+Hear = Callable[[np.ndarray, Report], Heard]
+"""Sound f32 [n], one channel at `SAMPLE_RATE`, to what is heard in it; reports the seconds that are done."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A recording as music.  midi: the same as a MIDI file.  seconds: of the recording, as far as it was heard.
+    remarks: what is worth knowing."""
+
+    music: Performance
+    midi: bytes
+    seconds: float
+    remarks: tuple[str, ...] = ()
+
+
+def survey(path: Path, seconds: float | None = None) -> Level:
+    """How long and how loud a recording is, or its first ``seconds``; quick beside hearing it.
+
+    Raises BadInput if it cannot be read, wherever in it the reason lies.
+    """
+    level = Level()
+    try:
+        for _ in _first(read_blocks(path, level), seconds):
+            pass
+    except AudioError as error:
+        raise BadInput(str(error)) from None
+    return level
+
+
+def transcribe(
+    path: Path, hear: Hear, seconds: float | None = None, on_progress: Report = lambda seconds: None
+) -> Transcript:
+    """The music of a recording, or of its first ``seconds`` and a moment more, at the recording's own times.
+
+    on_progress: gets the seconds that have been heard.
+
+    Raises BadInput if it cannot be read or no piano is heard in it.
+    """
+    level, notes, pedal = Level(), [], []
+    try:
+        for sound, at, start, stop in sections(_first(read_blocks(path, level), seconds)):
+            heard = hear(sound, lambda done, at=at, start=start: on_progress(max(start, at + done)))  # type: ignore[misc]
+            notes.append(_struck(heard.notes, at, start, stop))
+            pedal.append(_struck(heard.pedal, at, start, stop))
+    except AudioError as error:
+        raise BadInput(str(error)) from None
+    if not any(map(len, notes)):
+        raise BadInput(f"no piano is heard in {path.name}: give a recording of one")
+    music = _performance(np.concatenate(notes), np.concatenate(pedal))
+    return Transcript(music, write_midi(music), level.seconds, level.remarks())
+
+
+def sections(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, float, float, float]]:
+    """Overlapping parts of a recording, from blocks f32 [n] of it: (sound f32 [m], when it begins, from when to when
+    the notes in it count), in seconds."""
+    held, first, start = np.zeros(0, np.float32), 0, 0
+    section, before, after = (round(SAMPLE_RATE * seconds) for seconds in (SECTION, BEFORE, AFTER))
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while first + len(held) >= start + section + after:
+            whole = start + section + after - first
+            yield held[:whole], first / SAMPLE_RATE, start / SAMPLE_RATE, (start + section) / SAMPLE_RATE
+            start += section
+            held, first = held[start - before - first :], start - before
+    yield held, first / SAMPLE_RATE, start / SAMPLE_RATE, np.inf
+
+
+def open_transcriber() -> Hear:
+    """What hears the piano here.  Raises EnvironmentProblem if it is not installed, or not as it should be."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Torch's, of parts of itself that it means to give up
+            model, torch = _load()
+            import soxr
+    except ImportError as error:
+        why = f"{error.name or error} is not installed"
+        raise EnvironmentProblem(f"to hear the notes of a recording: {install_command('transcribe')} ({why})") from None
+
+    def hear(samples: np.ndarray, on_progress: Report) -> Heard:
+        windows = 0
+
+        def count(*_: Any) -> None:
+            nonlocal windows
+            windows += 1
+            on_progress(min(windows * STEP, len(samples) / SAMPLE_RATE))
+
+        sound = np.ascontiguousarray(soxr.resample(samples, SAMPLE_RATE, model.fs), np.float32)
+        counted = model.backbone.register_forward_hook(count)
+        try:
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Torch's, of training
+                events = model.transcribe(torch.from_numpy(sound)[:, None], STEP, WINDOW)
+        finally:
+            counted.remove()
+        notes = [(event.start, event.end, event.pitch, event.velocity) for event in events if event.pitch > 0]
+        pedal = [(event.start, event.end) for event in events if event.pitch == SUSTAIN]
+        return Heard(np.array(notes, np.float64).reshape(-1, 4), np.array(pedal, np.float64).reshape(-1, 2))
+
+    return hear
+
+
+def _load() -> tuple[Any, Any]:
+    """The model with its weights, and the library it computes with.  Raises ImportError."""
+    import importlib.resources
+
+    import torch
+    from transkun.ModelTransformer import ModelConfig, TransKun
+
+    folder = importlib.resources.files("transkun") / "pretrained"
+    config = ModelConfig()
+    vars(config).update(json.loads((folder / "2.0.conf").read_text(encoding="utf-8"))["Model"]["config"])
+    model = TransKun(config)
+    with (folder / "2.0.pt").open("rb") as file:
+        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["state_dict"])
+    return model.eval(), torch
+
+
+def _first(blocks: Iterator[np.ndarray], seconds: float | None) -> Iterator[np.ndarray]:
+    """The blocks f32 [n] up to this second of the recording, and as much more as tells how the notes end."""
+    left = np.inf if seconds is None else round((seconds + AFTER) * SAMPLE_RATE)
+    for block in blocks:
+        yield block[: int(min(left, len(block)))]
+        left -= len(block)
+        if left <= 0:
+            return
+
+
+def _struck(events: np.ndarray, at: float, start: float, stop: float) -> np.ndarray:
+    """Events f64 [n, 2 or more] that begin in [start, stop), whose first two columns are times from ``at`` on."""
+    moved = events.copy()
+    moved[:, :2] += at
+    return moved[(moved[:, 0] >= start) & (moved[:, 0] < stop)]
+
+
+def _performance(notes: np.ndarray, pedal: np.ndarray) -> Performance:
+    """Notes f64 [n, 4] and pedal f64 [p, 2] as music: where the pedal is down twice, it is down once and longer."""
+    pedal = pedal[np.argsort(pedal[:, 0], kind="stable")]
+    ups = np.maximum.accumulate(pedal[:, 1]) if len(pedal) else pedal[:, 1]
+    new = np.append(True, pedal[1:, 0] > ups[:-1]) if len(pedal) else np.zeros(0, bool)
+    downs, ups = pedal[new, 0], ups[np.append(new[1:], True)] if len(pedal) else ups
+    times = np.stack([np.stack([downs, np.full(len(downs), 127.0)], 1), np.stack([ups, np.zeros(len(ups))], 1)], 1)
+    onset, end = notes[:, 0], np.maximum(notes[:, 1], notes[:, 0])
+    velocity = np.clip(notes[:, 3], 1, 127).astype(np.uint8)
+    return Performance(onset, end, notes[:, 2].astype(np.uint8), velocity, times.reshape(-1, 2))

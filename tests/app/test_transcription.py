@@ -1,0 +1,141 @@
+"""Recordings to notes, with a transcriber that hears clicks; the real one at the end, where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen.app import cli, transcription
+from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.transcription import Heard, Report, transcribe
+from musicgen.data_prep import Performance, read_midi
+from musicgen.data_prep.audio import SAMPLE_RATE
+
+INSTALLED = importlib.util.find_spec("transkun") is not None
+LOUD = 0.5
+
+
+def clicks(path: Path, times: np.ndarray, seconds: float) -> Path:
+    """A recording with a click at each of these times."""
+    sound = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    sound[np.round(times * SAMPLE_RATE).astype(int)] = LOUD
+    soundfile.write(path, sound, SAMPLE_RATE)
+    return path
+
+
+def hear_clicks(samples: np.ndarray, on_progress: Report) -> Heard:
+    """Each click is a note of a second, with the pedal down for half of it."""
+    at = np.flatnonzero(samples > LOUD / 2) / SAMPLE_RATE
+    on_progress(len(samples) / SAMPLE_RATE)
+    notes = np.stack([at, at + 1.0, np.full(len(at), 60.0), np.full(len(at), 70.0)], axis=1)
+    return Heard(notes, np.stack([at, at + 0.5], axis=1))
+
+
+def hear_nothing(samples: np.ndarray, on_progress: Report) -> Heard:
+    return Heard(np.zeros((0, 4)), np.zeros((0, 2)))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command hears clicks."""
+    monkeypatch.setattr(transcription, "open_transcriber", lambda: hear_clicks)
+
+
+def test_a_recording_longer_than_a_section_is_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcription, "SECTION", 10.0)
+    lengths: list[int] = []
+    done: list[float] = []
+
+    def hear(samples: np.ndarray, on_progress: Report) -> Heard:
+        lengths.append(len(samples))
+        return hear_clicks(samples, on_progress)
+
+    times = np.arange(0.5, 71.0, 0.75)
+    made = transcribe(clicks(tmp_path / "long.wav", times, 72.0), hear, None, done.append)
+    assert made.music.onset == pytest.approx(times, abs=1e-3)
+    assert made.seconds == pytest.approx(72.0)
+    assert len(lengths) > 3 and max(lengths) <= (4 + 10 + 16) * SAMPLE_RATE
+    assert done == sorted(done) and done[-1] == pytest.approx(72.0)
+    again = read_midi(made.midi)[0]
+    assert again.onset == pytest.approx(times, abs=1e-3) and (again.pitch == 60).all()
+    assert again.pedal[::2, 0] == pytest.approx(times, abs=1e-3) and (again.pedal[:, 1] == [127, 0] * len(times)).all()
+
+
+def test_no_more_is_heard_than_was_asked_for(tmp_path: Path) -> None:
+    path = clicks(tmp_path / "long.wav", np.arange(1.0, 60.0), 60.0)
+    made = transcribe(path, hear_clicks, 5.0)
+    assert made.seconds < 60.0 and 5 <= len(made.music) < 30
+    assert transcription.survey(path, 5.0).seconds == made.seconds
+
+
+def test_a_pedal_that_is_down_twice_is_down_once() -> None:
+    notes = np.array([[0.0, 1.0, 60.0, 200.0], [0.5, 0.4, 62.0, 0.0]])
+    made = transcription._performance(notes, np.array([[2.0, 3.0], [0.0, 1.5], [1.0, 1.25], [3.5, 4.0]]))
+    assert made.pedal.tolist() == [[0.0, 127.0], [1.5, 0.0], [2.0, 127.0], [3.0, 0.0], [3.5, 127.0], [4.0, 0.0]]
+    assert made.velocity.tolist() == [127, 1] and made.end.tolist() == [1.0, 0.5]
+
+
+def test_the_command_writes_the_notes(
+    tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 3.0)
+    assert cli.main(["transcribe", "two.wav", "--out", "two.mid", "--json"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (report["out"], report["seconds"], report["notes"]) == ("two.mid", 3.0, 2)
+    assert "two.mid: 2 notes in 3.0 s of two.wav" in err
+    assert len(read_midi((tmp_path / "two.mid").read_bytes())[0]) == 2
+
+
+def test_a_stopped_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(samples: np.ndarray, on_progress: Report) -> Heard:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transcription, "open_transcriber", lambda: stop)
+    monkeypatch.chdir(tmp_path)
+    clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 3.0)
+    assert cli.main(["transcribe", "two.wav", "--out", "two.mid", "--quiet"]) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["two.wav"]
+
+
+def test_what_cannot_be_heard_is_one_line(tmp_path: Path) -> None:
+    path = clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 3.0)
+    with pytest.raises(BadInput, match="no piano is heard in two.wav"):
+        transcribe(path, hear_nothing)
+    soundfile.write(path, np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    with pytest.raises(BadInput, match="two.wav is silent"):
+        transcription.survey(path)
+    with pytest.raises(BadInput, match="cannot be read"):
+        transcription.survey(tmp_path / "none.wav")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        raise ImportError("no", name="transkun")
+
+    monkeypatch.setattr(transcription, "_load", load)
+    with pytest.raises(EnvironmentProblem, match="pip install .*transkun"):
+        transcription.open_transcriber()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INSTALLED, reason="needs the extra transcribe")
+@pytest.mark.filterwarnings("default")  # of Torch
+def test_the_real_one_hears_what_was_played(tmp_path: Path) -> None:
+    from musicgen.app.render import render
+
+    onset = np.arange(8) * 0.5
+    pitch = np.array([60, 64, 67, 72, 48, 55, 76, 79])
+    played = Performance(onset, onset + 0.45, pitch, np.full(8, 80), np.array([[2.0, 127.0], [3.9, 0.0]]))
+    render(played, tmp_path / "piano.wav")
+    made = transcribe(tmp_path / "piano.wav", transcription.open_transcriber()).music
+    assert made.pitch.tolist() == pitch.tolist()
+    assert made.onset == pytest.approx(onset, abs=0.05)
+    assert abs(made.velocity.astype(float) - 80).mean() < 20
+    assert len(made.pedal) >= 2 and made.pedal[0, 0] == pytest.approx(2.0, abs=0.3)
