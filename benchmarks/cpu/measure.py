@@ -35,7 +35,7 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.memory import Shared, Weights
 from musicgen.model.cpu.primitives import compiled, wait
-from musicgen.model.cpu.step import product
+from musicgen.model.cpu.products import product
 from musicgen.model.cpu.threads import thread_team
 from musicgen.model.engine import CARRIED, reserve
 

@@ -16,71 +16,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32, int8, int32, types, uint8
-from numba.extending import overload
+from numba import float32, int32
 
-from musicgen.model.cpu.four_bits import AHEAD, product_of_halves
 from musicgen.model.cpu.memory import CHUNK, CROSS, LATENT, LOCAL, Caches, Shared, Weights
 from musicgen.model.cpu.primitives import compiled, prefetch, wait
+from musicgen.model.cpu.products import product
 from musicgen.model.cpu.weights import EPSILON
 
 ROWS_AHEAD = 8  # of a chunk: the same for keys and values
-AT_ONCE = 640  # weights between two such questions: a core has few open at a time
 LOG2_E = 1.4426950408889634
 # 2**f for |f| <= 0.5, the Taylor series: 1e-8 at its ends.
 SERIES = tuple(float32(math.log(2) ** i / math.factorial(i)) for i in range(8))
-
-
-def number(weight):  # type: ignore[no-untyped-def]  # Numba compares the two signatures
-    """A weight of a matrix as float32, without its scale; bytes have 128 for zero (model/cpu/weights.py)."""
-    raise NotImplementedError
-
-
-@overload(number, inline="always")
-def _number(weight):  # type: ignore[no-untyped-def]
-    if weight == types.uint8:
-        return lambda weight: float32(int8(weight ^ uint8(128)))
-    return lambda weight: weight
-
-
-@compiled
-def product(kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, part: int, parts: int) -> None:
-    """out [B, O] = x [B, D] @ (kernel [O, D] * scale [O]).T, this part's outputs of it; or of a matrix in four bits."""
-    if scale.ndim == 2:  # known when this is compiled
-        product_of_halves(kernel, scale, x, out, part, parts)
-    else:
-        product_of_rows(kernel, scale, x, out, part, parts)
-
-
-@compiled
-def product_of_rows(
-    kernel: np.ndarray, scale: np.ndarray, x: np.ndarray, out: np.ndarray, part: int, parts: int
-) -> None:
-    """The same of a matrix of bytes or floats."""
-    outputs, D = kernel.shape
-    flat, floats = kernel.reshape(-1), np.empty(AT_ONCE, np.float32)
-    for o in range(outputs * part // parts, outputs * (part + 1) // parts):
-        for at in range(0, x.shape[1], AT_ONCE):
-            for i in range(o * D + at, o * D + at + AT_ONCE, 64 // kernel.itemsize):
-                prefetch(flat, i + AHEAD // kernel.itemsize)
-            weights = kernel[o, at : min(at + AT_ONCE, x.shape[1])]
-            if x.shape[0] == 1:
-                values = x[0, at:]
-                total = float32(0)
-                for i in range(weights.shape[0]):
-                    total += number(weights[i]) * values[i]
-                out[0, o] = total if at == 0 else out[0, o] + total
-            else:  # bytes become floats once for all rows
-                for i in range(weights.shape[0]):
-                    floats[i] = number(weights[i])
-                for row in range(x.shape[0]):
-                    values = x[row, at:]
-                    total = float32(0)
-                    for i in range(weights.shape[0]):
-                        total += floats[i] * values[i]
-                    out[row, o] = total if at == 0 else out[row, o] + total
-        for row in range(x.shape[0]):
-            out[row, o] *= scale[o]
 
 
 @compiled
