@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
+END_OF_HEAD = b"</head>"
 NOBODY = "'none'"
 RULES = {
     "default-src": "'self'",
@@ -39,9 +40,13 @@ class Policy:
     hashes, and no others are.
     """
 
-    def __init__(self, app: ASGIApp, framed_by: str | None = None) -> None:
-        """framed_by: the only site that may show the page in a frame; None: no site."""
-        self.app, self.framed_by = app, framed_by
+    def __init__(self, app: ASGIApp, framed_by: str | None = None, head: str = "") -> None:
+        """framed_by: the only site that may show the page in a frame; None: no site.
+
+        head: HTML for the head of the page, where a browser begins to load what it names before it runs any script;
+        what Gradio is given for that it adds by a script of its own, a second later.
+        """
+        self.app, self.framed_by, self.head = app, framed_by, head.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Only pages of HTML are held back until they are whole."""
@@ -65,7 +70,11 @@ class Policy:
                 page.extend(message.get("body", b""))
                 if message.get("more_body", False):
                     return
-                self._add(MutableHeaders(scope=start), [_hash(script) for script in INLINE.findall(page)])
+                if scope["path"] == "/":
+                    page[:] = page.replace(END_OF_HEAD, self.head + END_OF_HEAD, 1)
+                headers = MutableHeaders(scope=start)
+                headers["Content-Length"] = str(len(page))
+                self._add(headers, [_hash(script) for script in INLINE.findall(page)])
                 await send(start)
                 message = {**message, "body": bytes(page)}
             await send(message)

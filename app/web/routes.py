@@ -14,10 +14,10 @@ import anyio
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from musicgen.app.errors import BadInput, Busy, MusicgenError
+from musicgen.app.web.files import Files
 from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import too_large
@@ -49,8 +49,7 @@ def site(service: Service) -> Starlette:
         routes=[
             *Notes(service).routes(),
             *(Sounds(service.sounds).routes() if service.sounds is not None else []),
-            Mount("/player", StaticFiles(directory=HERE / "player")),
-            Mount("/page", StaticFiles(directory=HERE / "page")),
+            *(Route(f"/{folder}/{{name}}", Files(HERE / folder).get) for folder in ("player", "page")),
         ]
     )
 
@@ -118,6 +117,7 @@ class Notes:
         ]
 
     async def about(self, request: Request) -> Response:
+        self.service.visited.set()
         return JSONResponse(self.service.about(), headers=FRESH)
 
     async def health(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Service:
             styles: the kinds of music that the model of notes can be told to make.
         """
         self.scheduler, self.notes = scheduler, notes
+        self.visited = threading.Event()  # a page is up, or a program asks
         self.quality = quality
         self.scorer = scorer
         self.open_index = open_index

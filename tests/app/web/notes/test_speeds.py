@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -120,5 +121,10 @@ def test_the_piano_comes_first(broken: bool) -> None:
         SimpleNamespace(prepare=samples, closed=False),
         SimpleNamespace(prepare=lambda: done.append("speed")),
     )
-    serve._prepare(SimpleNamespace(renderer=renderer, scheduler=scheduler))  # type: ignore[arg-type]
+    service = SimpleNamespace(renderer=renderer, scheduler=scheduler, visited=threading.Event())
+    preparing = threading.Thread(target=serve._prepare, args=[service])
+    preparing.start()
+    assert not done, "the first page comes before it"
+    service.visited.set()
+    preparing.join(60)
     assert done == ["samples", "speed"]
