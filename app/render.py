@@ -87,6 +87,21 @@ def render(
         raise BadInput(str(error)) from None
 
 
+def sound_of(
+    performance: Performance, soundfont: str | os.PathLike[str] | None = None
+) -> tuple[int, Iterator[np.ndarray]]:
+    """Samples per second, and the music as float32[T, 2] pieces in order, at the soundfont's own level.
+
+    Raises BadInput, also later, if the soundfont is missing, none or damaged.
+    """
+    data = find_soundfont(soundfont).read_bytes()
+    try:
+        rate, _ = _play(data, _silence())
+    except Unplayable as error:
+        raise BadInput(str(error)) from None
+    return rate, _segments(performance, data, rate)
+
+
 def check_sound(synth: str, out: Path) -> None:
     """Raise EnvironmentProblem if such sound cannot be made or written here, before any work is done for it."""
     import shutil

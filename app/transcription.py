@@ -8,6 +8,8 @@ before and after it as it takes to hear how they begin and end.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.data_prep import Performance, write_midi
+from musicgen.app.prime import Prime, make_prime
+from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.extras import install_command
 
@@ -54,6 +57,18 @@ class Transcript:
     midi: bytes
     seconds: float
     remarks: tuple[str, ...] = ()
+
+    def as_prime(self, seconds: float | None) -> Prime:
+        """What is continued: all of it, or the first ``seconds`` of the recording; as if its MIDI file were given.
+
+        Raises BadInput if nothing is played there.
+        """
+        music, _ = read_midi(self.midi)
+        first = float(music.onset[0])
+        if seconds is not None and seconds <= first:
+            raise BadInput(f"nothing is played in the first {seconds:g} seconds: the first note comes at {first:.1f}")
+        length = None if seconds is None else seconds - first
+        return make_prime(music, length, hashlib.sha256(self.midi).hexdigest())
 
 
 def survey(path: Path, seconds: float | None = None) -> Level:
@@ -106,6 +121,11 @@ def sections(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, float, 
             start += section
             held, first = held[start - before - first :], start - before
     yield held, first / SAMPLE_RATE, start / SAMPLE_RATE, np.inf
+
+
+def is_installed() -> bool:
+    """Whether there is a transcriber here; quick."""
+    return importlib.util.find_spec("transkun") is not None
 
 
 def open_transcriber() -> Hear:

@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_flags(parser, *CONTROLS)
     add_checkpoint(parser)
+    add(
+        "--as",
+        dest="way",
+        choices=(recording_command.NOTES, recording_command.SOUND),
+        help="how a recording goes on: notes are heard in it and continued, or its sound is (default: notes, where the"
+        " extra transcribe is installed)",
+    )
     add("--audio-model", action="store_true", help="use the audio model; an audio prime implies it")
     add("--codec", metavar="NAME", help="the codec of the audio model (default: piano)")
     add("--soundfont", metavar="FILE.sf2", help="the piano for --audio (default: the installed one)")
@@ -123,7 +130,7 @@ def _make(
 
         check_sound("midirenderer", audios[0])
         find_soundfont(arguments.soundfont)
-    prime = _read(source, settings, arguments.quiet) if source is not None else None
+    prime = _read(source, settings, arguments) if source is not None else None
     from musicgen.app.generate import Request
 
     with Stop() as stop:
@@ -145,21 +152,36 @@ def _prime_path(arguments: argparse.Namespace, settings: Settings) -> Path | Non
 
 def _outputs(arguments: argparse.Namespace, settings: Settings, source: Path | None) -> tuple[list[Path], list[Path]]:
     """Where the pieces and their sound go, after all checks."""
-    outs = numbered(Path(arguments.out), settings.num_samples)
+    sound, out = arguments.audio, arguments.out
+    if _hears_notes(arguments) and Path(out).suffix.lower() in AUDIO_SUFFIXES:
+        if sound is not None:
+            raise BadInput(f"--out {out} is sound already: leave --audio out, or give --out new.mid")
+        sound, out = out, None
+    outs = numbered(Path(out), settings.num_samples) if out is not None else []
     outs = [check_output(out, MIDI_SUFFIXES, "--out") for out in outs]
     if STDOUT in outs and (arguments.json or arguments.audio is not None):
         raise BadInput("--out - writes the piece to standard output: --json and --audio need --out new.mid")
-    audios = numbered(Path(arguments.audio), settings.num_samples) if arguments.audio is not None else []
-    audios = [check_output(audio, AUDIO_SUFFIXES, "--audio") for audio in audios]
-    for out in outs:
-        if source is not None and source.exists() and out.exists() and out.samefile(source):
-            raise BadInput(f"--out {out} is the prime itself: choose another name")
+    audios = numbered(Path(sound), settings.num_samples) if sound is not None else []
+    audios = [check_output(audio, AUDIO_SUFFIXES, "--audio" if outs else "--out") for audio in audios]
+    for target in [*outs, *audios]:
+        if source is not None and source.exists() and target.exists() and target.samefile(source):
+            raise BadInput(f"--out {target} is the prime itself: choose another name")
     return outs, audios
 
 
-def _read(source: Path, settings: Settings, quiet: bool) -> Prime:
+def _hears_notes(arguments: argparse.Namespace) -> bool:
+    """Whether the prime is a recording whose notes go on: as sound it has gone another way (see `_make`)."""
+    return arguments.prime is not None and recording_command.is_recording(arguments.prime)
+
+
+def _read(source: Path, settings: Settings, arguments: argparse.Namespace) -> Prime:
     from musicgen.app.prime import read_prime
 
+    quiet = arguments.quiet
+    if _hears_notes(arguments):
+        from musicgen.app.commands.transcribe import listen
+
+        return listen(source, settings.prime_seconds, quiet).as_prime(settings.prime_seconds)
     prime, remarks = read_prime(source, settings.prime_seconds)
     if remarks and not quiet:
         print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)
@@ -223,7 +245,7 @@ def _write(
         )
     written: list[Path] = []
     try:
-        for sample, out in zip(result.samples, outs, strict=True):
+        for sample, out in zip(result.samples, outs, strict=False):
             write_bytes(out, midi_file(sample, packed))
             written.append(out)
         for sample, audio in zip(result.samples, audios, strict=False):
@@ -239,9 +261,16 @@ def _render(sample: Sample, audio: Path, arguments: argparse.Namespace) -> None:
     from musicgen.app.provenance import summary_line
     from musicgen.app.render import render
 
-    more = {"soundfont": arguments.soundfont, "comment": summary_line(dataclasses.asdict(sample.provenance))}
+    facts = sample.provenance
+    more = {"soundfont": arguments.soundfont, "comment": summary_line(dataclasses.asdict(facts))}
     with Progress(sample.music.duration, "s of sound", quiet=arguments.quiet, realtime=True) as progress:
-        render(sample.music, audio, on_progress=progress.update, **more)
+        if _hears_notes(arguments) and facts.settings.keep_prime:
+            from musicgen.app.crossfade import continue_sound
+
+            joined = Path(arguments.prime), sample.music, facts.join_seconds, audio
+            continue_sound(*joined, on_progress=progress.update, **more)
+        else:
+            render(sample.music, audio, on_progress=progress.update, **more)
 
 
 def _report(
@@ -291,14 +320,14 @@ def _report(
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )
-        _warn(result, outs)
+        _warn(result, outs or audios)
 
 
-def _warn(result: Result, outs: list[Path]) -> None:
+def _warn(result: Result, names: list[Path]) -> None:
     """A line for every piece that has too much in common with a training piece."""
     from musicgen.app.evaluation.memorisation_report import THRESHOLD
 
-    for sample, out in zip(result.samples, outs, strict=True):
+    for sample, out in zip(result.samples, names, strict=True):
         match = sample.provenance.memorisation
         if match is not None and match["length"] >= THRESHOLD:
             print(

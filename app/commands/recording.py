@@ -1,4 +1,4 @@
-"""`musicgen prime.wav --out new.wav`: the part of the main command that continues recordings."""
+"""`musicgen prime.wav --out new.wav --as sound`: the part of the main command that continues recordings as sound."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, check_output, num
 from musicgen.app.settings import ANY, Settings
 from musicgen.model.stop import Stop
 
+NOTES, SOUND = "notes", "sound"  # the two ways in which a recording goes on
+
 
 def asked_for(arguments: argparse.Namespace) -> bool:
-    """Whether the prime is a recording, or the model for recordings is asked for."""
-    return bool(arguments.audio_model or (arguments.prime is not None and _is_recording(arguments.prime)))
+    """Whether sound is asked for that continues a recording as sound, or comes from nothing.
+
+    Raises BadInput for a way to go on that does not fit the rest.
+    """
+    way, prime = arguments.way, arguments.prime
+    recording = prime is not None and is_recording(prime)
+    if way is not None and not recording:
+        raise BadInput("--as says how a recording goes on: musicgen recording.wav --out new.wav --as notes")
+    by_codes = arguments.audio_model or (recording and arguments.codec is not None)
+    if by_codes and way == NOTES:
+        raise BadInput("--audio-model and --codec go on as sound: leave them out, or --as notes")
+    if not recording or by_codes:
+        return bool(arguments.audio_model or by_codes)
+    from musicgen.app.transcription import is_installed
+
+    return (way or (NOTES if is_installed() else SOUND)) == SOUND
 
 
-def _is_recording(prime: str) -> bool:
+def is_recording(prime: str) -> bool:
     """By its name, also where nothing here reads it: its reader says so better than that of MIDI."""
     suffix = Path(prime).suffix.lower()
     if suffix in ("", *MIDI_SUFFIXES):  # nearly always: a complaint about a mistyped path needs no NumPy
@@ -84,7 +100,7 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
 def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
     """Raise BadInput for what makes no sense with a recording."""
     prime = arguments.prime
-    if prime is not None and not _is_recording(prime):
+    if prime is not None and not is_recording(prime):
         raise BadInput(
             f"--audio-model continues recordings, and {prime} is not one: leave --audio-model out, or make audio of it"
             " with musicgen render first"
@@ -99,16 +115,19 @@ def _refuse(arguments: argparse.Namespace, settings: Settings) -> None:
         "--avoid-copies": arguments.avoid_copies is not None,
     }.items():
         if given:
-            raise BadInput(f"{option} is for MIDI only: leave it out when continuing a recording")
+            raise BadInput(f"{option} is for MIDI only: leave it out when continuing a recording as sound")
 
 
 def _outputs(arguments: argparse.Namespace, settings: Settings) -> list[Path]:
     from musicgen.app.sound_file import check_writable
 
     if Path(arguments.out).suffix.lower() in MIDI_SUFFIXES:
+        from musicgen.data_prep.extras import install_command
+
         raise BadInput(
-            f"a recording continues as audio, not as MIDI: --out {arguments.out} must end in"
-            f" {', '.join(AUDIO_SUFFIXES[:-1])} or {AUDIO_SUFFIXES[-1]}"
+            f"as sound, a recording continues as audio, not as MIDI: --out {arguments.out} must end in"
+            f" {', '.join(AUDIO_SUFFIXES[:-1])} or {AUDIO_SUFFIXES[-1]}; as notes it may be MIDI: --as notes, after"
+            f" {install_command('transcribe')}"
         )
     outs = [check_output(out, AUDIO_SUFFIXES, "--out") for out in numbered(Path(arguments.out), settings.num_samples)]
     source = Path(arguments.prime) if arguments.prime is not None else None

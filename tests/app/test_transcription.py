@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
-from musicgen.app import cli, transcription
+from musicgen import checkpoints
+from musicgen.app import cli, generate, transcription
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.provenance import prime_notes
 from musicgen.app.transcription import Heard, Report, transcribe
 from musicgen.data_prep import Performance, read_midi
 from musicgen.data_prep.audio import SAMPLE_RATE
+from musicgen.data_prep.midi import read_text
 
 INSTALLED = importlib.util.find_spec("transkun") is not None
 LOUD = 0.5
@@ -41,7 +46,7 @@ def hear_nothing(samples: np.ndarray, on_progress: Report) -> Heard:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+def hears(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command hears clicks."""
     monkeypatch.setattr(transcription, "open_transcriber", lambda: hear_clicks)
 
@@ -81,7 +86,7 @@ def test_a_pedal_that_is_down_twice_is_down_once() -> None:
 
 
 def test_the_command_writes_the_notes(
-    tmp_path: Path, fake: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, hears: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 3.0)
@@ -91,6 +96,69 @@ def test_the_command_writes_the_notes(
     assert (report["out"], report["seconds"], report["notes"]) == ("two.mid", 3.0, 2)
     assert "two.mid: 2 notes in 3.0 s of two.wav" in err
     assert len(read_midi((tmp_path / "two.mid").read_bytes())[0]) == 2
+
+
+class TestGoingOn:
+    """`musicgen recording.wav --out new.mid|new.wav --as notes`, with a made-up engine."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, fake: ModuleType, hears: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+        model = dataclasses.replace(fake.fake_model(), latents=2048, context=4096)
+        weights = SimpleNamespace(config=model, name="fake", sha256=model.sha256, folder=checkpoints.find("piano"))
+        monkeypatch.setattr(generate, "open_weights", lambda checkpoint: weights)
+        monkeypatch.setattr(generate, "open_model", lambda released: model)
+        monkeypatch.chdir(tmp_path)
+        clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 4.0)
+        return tmp_path
+
+    def run(self, *words: str) -> int:
+        return cli.main(["two.wav", "--seconds", "2", "--seed", "1", "--as", "notes", *words])
+
+    def test_as_if_its_midi_file_were_given(self, folder: Path) -> None:
+        assert self.run("--out", "new.mid") == 0
+        assert cli.main(["transcribe", "two.wav", "--out", "two.mid"]) == 0
+        assert cli.main(["two.mid", "--seconds", "2", "--seed", "1", "--out", "other.mid"]) == 0
+        assert (folder / "new.mid").read_bytes() == (folder / "other.mid").read_bytes()
+        assert cli.main(["replay", "new.mid", "--out", "again.mid"]) == 0
+
+    def test_the_recording_itself_goes_over_into_sound(self, folder: Path) -> None:
+        assert self.run("--out", "new.wav") == 0
+        made, rate = soundfile.read(folder / "new.wav", dtype="float32")
+        old = soundfile.read(folder / "two.wav", dtype="float32")[0]
+        join = round(2.5 * rate)  # where the second click's note ends
+        assert rate == SAMPLE_RATE and made.ndim == 1 and len(made) > join + 2 * rate
+        assert np.array_equal(made[: join - rate // 5], old[: join - rate // 5])
+        assert sorted(path.name for path in folder.iterdir()) == ["new.wav", "two.wav"]
+
+    def test_both_and_several(self, folder: Path) -> None:
+        assert self.run("--out", "new.mid", "--audio", "new.flac", "--num-samples", "2") == 0
+        assert len(list(folder.glob("new-?.*"))) == 4
+
+    def test_only_its_beginning(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.run("--out", "new.mid", "--prime-seconds", "1") == 0
+        assert prime_notes(read_text((folder / "new.mid").read_bytes())) == 1
+        assert self.run("--out", "none.mid", "--prime-seconds", "0.3") == 2
+        assert "nothing is played in the first 0.3 seconds" in capsys.readouterr().err
+
+    def test_what_does_not_fit_is_refused(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for words, told in (
+            (("--out", "new.wav", "--audio", "other.wav"), "--out new.wav is sound already"),
+            (("--out", "two.wav"), "two.wav is the prime itself"),
+            (("--out", "new.mid", "--audio-model"), "leave them out, or --as notes"),
+        ):
+            assert self.run(*words) == 2
+            assert told in capsys.readouterr().err
+        assert cli.main(["bach", "--out", "new.mid", "--as", "sound"]) == 2
+        assert "--as says how a recording goes on" in capsys.readouterr().err
+        assert [path.name for path in folder.iterdir()] == ["two.wav"]
+
+    @pytest.mark.parametrize("installed", [True, False])
+    def test_notes_are_the_default_where_they_can_be_heard(
+        self, installed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(transcription, "is_installed", lambda: installed)
+        assert cli.main(["two.wav", "--out", "new.mid", "--seconds", "2"]) == (0 if installed else 2)
+        assert installed or "as notes it may be MIDI: --as notes, after pip install" in capsys.readouterr().err
 
 
 def test_a_stopped_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
