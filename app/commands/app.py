@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import math
 import sys
 import threading
 import webbrowser
@@ -13,6 +14,7 @@ from musicgen.app.arguments import add_checkpoint, whole
 from musicgen.app.errors import BadInput, EnvironmentProblem
 
 PORT = 7860
+DRAIN = 20.0  # seconds: orchestrators kill what is not gone after 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--root-path", metavar="/PATH", help="the path at which a proxy in front serves the page")
     add("--mcp", action="store_true", help="let agents call it, too, by the Model Context Protocol: see docs/api.md")
+    add(
+        "--workers",
+        type=whole,
+        default=1,
+        metavar="K",
+        help="processes that make music behind one queue, with equal shares of this machine's cores and GPUs"
+        " (default: the server's own)",
+    )
+    add(
+        "--drain",
+        type=float,
+        default=DRAIN,
+        metavar="SECONDS",
+        help="how long SIGTERM leaves the pieces that are being made; then what there is of them is kept"
+        " (default: %(default)g)",
+    )
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")
 
@@ -47,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until stopped."""
     if not 0 <= arguments.port <= 65535:
         raise BadInput(f"--port must be between 0 and 65535, not {arguments.port}")
+    if arguments.workers < 1:
+        raise BadInput(f"--workers must be at least 1, not {arguments.workers}")
+    if not arguments.drain >= 0 or math.isinf(arguments.drain):
+        raise BadInput(f"--drain must be a number of seconds, 0 or more, not {arguments.drain}")
     if importlib.util.find_spec("gradio") is None:
         from musicgen.data_prep.extras import install_command
 
@@ -77,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         root_path=arguments.root_path,
         allow_hosts=arguments.allow_host,
         agents=arguments.mcp,
+        workers=arguments.workers,
+        drain=arguments.drain,
         on_listening=listening,
     )
     return 0

@@ -11,7 +11,9 @@ from musicgen.app.web.ticket import Ticket
 class Row(Protocol):
     """One take in a batch."""
 
-    done: bool
+    @property
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
 
 
 class Batch(Protocol):
@@ -43,6 +45,15 @@ class Maker(Protocol):
 
     def open(self) -> None:
         """Load what has to be there before anybody is served.  Raises MusicgenError."""
+
+    def close(self) -> None:
+        """Give back what `open` took."""
+
+    def facts(self) -> Any:
+        """What the page has to know of what is open, which can be told to another process."""
+
+    def learn(self, facts: Any) -> None:
+        """Know this of what is open in another process."""
 
     def batch_key(self, request: Any) -> Hashable | None:
         """Requests of one key can share a batch and still be made again exactly; None: only ever alone."""

@@ -36,6 +36,7 @@ TYPES = {
     "musicxml": "application/vnd.recordare.musicxml+xml",
 }
 BYTES = "application/octet-stream"
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 REMARKS = "X-Musicgen-Remarks"  # on a recording that was read, and on a score
 FRESH = {"Cache-Control": "no-store"}
 UNBUFFERED = {**FRESH, "X-Accel-Buffering": "no"}
@@ -103,6 +104,8 @@ class Notes:
         return [
             Route("/about", self.about),
             Route("/health", self.health),
+            Route("/ready", self.ready),
+            *([Route("/metrics", self.metrics)] if self.service.metrics is not None else []),
             Route("/samples/{pitch:int}.mp3", self.sample),
             Route("/make", self.make, methods=["POST"]),
             Route("/fill", self.fill, methods=["POST"]),
@@ -121,12 +124,30 @@ class Notes:
         return JSONResponse(self.service.about(), headers=FRESH)
 
     async def health(self, request: Request) -> Response:
-        """200 while the model loads and when it is there, 503 when it never will be."""
-        scheduler = self.service.scheduler
-        load = scheduler.load()
-        state = "broken" if scheduler.problem else "ready" if self.service.notes.model is not None else "loading"
+        """Whether the process is worth keeping: 503 when the model will never be there."""
+        state = self.state
+        load = self.service.scheduler.load()
         about = {"state": state, "waiting": load.waiting, "batches": load.batches, "finished": load.finished}
         return JSONResponse(about, 503 if state == "broken" else 200, headers=FRESH)
+
+    async def ready(self, request: Request) -> Response:
+        """Whether people may be sent here: 503 as long as the model loads, and as soon as the server is to stop."""
+        state = self.state
+        return JSONResponse({"state": state}, 200 if state == "ready" else 503, headers=FRESH)
+
+    @property
+    def state(self) -> str:
+        """Of the server, in a word."""
+        scheduler = self.service.scheduler
+        if scheduler.problem is not None:
+            return "stopping" if scheduler.draining else "broken"
+        return "ready" if scheduler.ready.is_set() else "loading"
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        assert self.service.metrics is not None
+        text = self.service.metrics.text(self.service.scheduler.load)
+        return Response(text, media_type=PROMETHEUS, headers=FRESH)
 
     @guarded
     async def sample(self, request: Request) -> Response:

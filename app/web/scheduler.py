@@ -3,8 +3,10 @@
 Fair means: everybody's first click comes before anybody's second.  A click is given a round, one later than the same
 person's last one and never earlier than the round now played; rounds are served in order.  In a round addresses take
 turns, since one can call itself many persons, and clicks from one address are served in the order they came.  A few
-batches are at work at once and draw their blocks in turn, so that a long piece does not keep everybody waiting.  The
-thread that does all this is the only one that touches the makers, and so the engines.
+batches are at work at once and draw their blocks in turn, so that a long piece does not keep everybody waiting.
+
+Lanes share one queue.  Each has makers, and so engines, of its own, which only its thread touches: one lane makes music
+in this process, more of them have a process each (see `remote`).
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from typing import Any
 from musicgen.app.errors import BadInput, Busy, EnvironmentProblem, MusicgenError
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.maker import Batch, Maker
-from musicgen.app.web.ticket import Asked, Event, Ticket
+from musicgen.app.web.ticket import Asked, Event, Ticket, Watch, unwatched
 
 LOG = logging.getLogger("musicgen")
 LAST_BLOCK = 2.0  # seconds; what takes longer, such as compiling, ends with the process
+STOPPING = "the server is being stopped: try again later"
 WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
 
 
@@ -37,34 +40,55 @@ class Load:
     finished: int
 
 
+class Lane:
+    """Makers of its own, the batches they have begun, and what they do while nobody waits, a little at a time."""
+
+    def __init__(self, makers: Sequence[Maker], wanted: Callable[[], bool]) -> None:
+        """makers: one of each kind.  wanted: whether there is something better to do than to prepare."""
+        self.makers = {maker.kind: maker for maker in makers}
+        self.batches: list[Batch] = []
+        self.preparations = itertools.chain(
+            *(maker.measure(wanted) for maker in makers), *(maker.warm(wanted) for maker in makers)
+        )
+        self.preparing = False
+
+    def prepare(self) -> None:
+        """Nobody waits: do a little of what will be needed."""
+        try:
+            self.preparing = next(self.preparations, self) is not self
+        except Exception:
+            LOG.exception("not everything could be prepared")
+
+
 class Scheduler:
     """Takes requests, gives tickets."""
 
-    def __init__(self, makers: Sequence[Maker], limits: Limits = LIMITS) -> None:
-        """Start the thread.
+    def __init__(self, *lanes: Sequence[Maker], limits: Limits = LIMITS, watch: Watch = unwatched) -> None:
+        """Start a thread for each lane.
 
         Args:
-            makers: one of each kind, opened in the scheduler's own thread, so that a page is there before them.
+            lanes: makers, one of each kind and in each lane the same kinds; opened in the lane's own thread, so that a
+                page is there before them.
             limits: what may be asked.
+            watch: see `Ticket`.
         """
-        self.limits = limits
-        self.ready = threading.Event()  # set when the makers are open, or never will be
+        self.limits, self._watch = limits, watch
+        self.ready = threading.Event()  # set when all makers are open, or never will be
         self.problem: str | None = None
-        self._makers = {maker.kind: maker for maker in makers}
-        # What is done while nobody waits, a little at a time.
-        self._preparations = itertools.chain(
-            *(maker.measure(self._wanted) for maker in makers), *(maker.warm(self._wanted) for maker in makers)
-        )
-        self._preparing = False
+        self.draining = False
+        self._lanes = [Lane(makers, self._wanted) for makers in lanes]
+        self._open = 0  # lanes
         self._change = threading.Condition()
         self._waiting: list[Ticket[Any]] = []
         self._tickets: dict[str, Ticket[Any]] = {}  # those that somebody listens to, by name
-        self._batches: list[Batch] = []
         self._rounds: dict[str, int] = {}
         self._round = self._number = self._finished = 0
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="scheduler", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=[lane], name="scheduler", daemon=True) for lane in self._lanes
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def events(self, request: Asked, client: str) -> AsyncIterator[Event]:
         """The events of a request (see `Ticket`), until it has ended; whoever stops reading gives the place back."""
@@ -97,20 +121,16 @@ class Scheduler:
             Busy: this client, its address, or everybody together, waits for too much already.
             EnvironmentProblem: there is nothing that makes it.
         """
-        if request.kind not in self._makers:
+        if request.kind not in self._lanes[0].makers:
             raise EnvironmentProblem(f"no weights for {request.kind} are installed here")
-        ticket = Ticket(request, client, on_event)
+        ticket = Ticket(request, client, on_event, self._watch)
         with self._change:
             if self.problem is not None:
                 raise EnvironmentProblem(self.problem)
-            mine = sum(other.client == client for other in self._waiting)
-            if mine >= self.limits.waiting_each:
-                raise Busy(f"you have {mine} requests waiting already: let one of them finish first")
             near = [other for other in self._waiting if other.address == ticket.address]
-            if len(near) >= self.limits.waiting_address:
-                raise Busy(f"{len(near)} requests from your address are waiting already: try again in a few minutes")
-            if len(self._waiting) >= self.limits.waiting:
-                raise Busy(f"{len(self._waiting)} people are waiting already: try again in a few minutes")
+            if (refusal := self._refusal(client, near)) is not None:
+                self._watch(ticket, {"event": "refused"})
+                raise Busy(refusal)
             self._number += 1
             ticket.number = self._number
             ticket.round = max(self._round, self._rounds.get(client, -1) + 1)
@@ -121,6 +141,17 @@ class Scheduler:
             self._emit_places()
             self._change.notify_all()
         return ticket
+
+    def _refusal(self, client: str, near: Sequence[Ticket[Any]]) -> str | None:
+        """Why one more cannot wait.  near: those from the same address that do."""
+        mine = sum(other.client == client for other in near)
+        if mine >= self.limits.waiting_each:
+            return f"you have {mine} requests waiting already: let one of them finish first"
+        if len(near) >= self.limits.waiting_address:
+            return f"{len(near)} requests from your address are waiting already: try again in a few minutes"
+        if len(self._waiting) >= self.limits.waiting:
+            return f"{len(self._waiting)} people are waiting already: try again in a few minutes"
+        return None
 
     def stop(self, name: str) -> bool:
         """Let the ticket of this name keep what there is of its piece.  Returns whether there is such a ticket."""
@@ -148,26 +179,44 @@ class Scheduler:
     def load(self) -> Load:
         """How busy it is."""
         with self._change:
-            rows = sum(not row.done for batch in self._batches for row in batch.rows)
-            return Load(len(self._waiting), len(self._batches), rows, self._finished)
+            batches = [batch for lane in self._lanes for batch in lane.batches]
+            rows = sum(not row.done for batch in batches for row in batch.rows)
+            return Load(len(self._waiting), len(batches), rows, self._finished)
 
     def prepare(self) -> None:
         """From now on measure and compile what will be needed, while nobody waits; nothing else of ours is to keep the
         machine busy by then."""
         with self._change:
-            self._preparing = True
+            for lane in self._lanes:
+                lane.preparing = True
             self._change.notify_all()
 
+    def drain(self) -> None:
+        """Take nothing more, and tell whoever waits; what is being made goes on."""
+        with self._change:
+            self.draining, self.problem = True, STOPPING
+            self._end_waiting(STOPPING)
+
+    def stop_all(self) -> None:
+        """Let everybody keep what there is of their pieces."""
+        with self._change:
+            for ticket in self._tickets.values():
+                ticket.stopping = True
+
     def close(self) -> None:
-        """Stop the thread, and wait for the block that it draws; whoever waits is told."""
+        """Stop the threads, and wait for the blocks that they draw; whoever waits is told."""
         with self._change:
             self._closing = True
             self._change.notify_all()
-        self._thread.join(LAST_BLOCK)
+        for thread in self._threads:
+            thread.join(LAST_BLOCK)
+        for lane in self._lanes:
+            for maker in lane.makers.values():
+                maker.close()
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
         try:
-            for maker in self._makers.values():
+            for maker in lane.makers.values():
                 maker.open()
         except MusicgenError as error:
             self._refuse(str(error))
@@ -176,32 +225,28 @@ class Scheduler:
             LOG.exception("the model could not be loaded")
             self._refuse("the model could not be loaded: see musicgen doctor")
             return
-        self.ready.set()
+        with self._change:
+            self._open += 1
+            if self._open == len(self._lanes):
+                self.ready.set()
         while True:
             with self._change:
-                while not (self._waiting or self._batches or self._closing or self._preparing):
+                while not (self._waiting or lane.batches or self._closing or lane.preparing):
                     self._change.wait()
                 if self._closing:
                     break
-                chosen = self._choose() if len(self._batches) < self.limits.streams else []
+                chosen = self._choose() if len(lane.batches) < self.limits.streams else []
             if chosen:
-                self._start(chosen)
-            elif not self._batches:
-                self._prepare()
-            for batch in list(self._batches):
+                self._start(lane, chosen)
+            elif not lane.batches:
+                lane.prepare()
+            for batch in list(lane.batches):
                 self._step(batch)
                 if batch.over:
                     with self._change:
-                        self._batches.remove(batch)
+                        lane.batches.remove(batch)
                         self._finished += sum(ticket.over for ticket in batch.tickets)
-        self._refuse("the server is being stopped: try again later")
-
-    def _prepare(self) -> None:
-        """Nobody waits: do a little of what will be needed."""
-        try:
-            self._preparing = next(self._preparations, self) is not self
-        except Exception:
-            LOG.exception("not everything could be prepared")
+        self._refuse(STOPPING)
 
     def _wanted(self) -> bool:
         """Whether there is something better to do than to prepare."""
@@ -210,13 +255,17 @@ class Scheduler:
     def _refuse(self, problem: str) -> None:
         with self._change:
             self.problem = problem
-            for ticket in self._waiting:
-                ticket.emit("error", message=problem)
-            self._waiting.clear()
-            for batch in self._batches:
-                batch.fail(problem)
-            self._batches.clear()
+            self._end_waiting(problem)
+            for lane in self._lanes:
+                for batch in lane.batches:
+                    batch.fail(problem)
+                lane.batches.clear()
         self.ready.set()
+
+    def _end_waiting(self, problem: str) -> None:
+        for ticket in self._waiting:
+            ticket.emit("error", message=problem)
+        self._waiting.clear()
 
     def _choose(self) -> list[Ticket[Any]]:
         """Take the next ticket off the queue, and those that can share its batch."""
@@ -239,19 +288,19 @@ class Scheduler:
     def _key(self, ticket: Ticket[Any]) -> tuple[Any, ...] | None:
         """Tickets of one key can share a batch; None: only ever alone."""
         request = ticket.request
-        key = self._makers[request.kind].batch_key(request)
+        key = self._lanes[0].makers[request.kind].batch_key(request)
         return None if key is None else (request.kind, key)
 
-    def _start(self, tickets: list[Ticket[Any]]) -> None:
+    def _start(self, lane: Lane, tickets: list[Ticket[Any]]) -> None:
         try:
-            batch = self._makers[tickets[0].request.kind].start(tickets)
+            batch = lane.makers[tickets[0].request.kind].start(tickets)
         except Exception as error:
             message, yours = complaint(error), isinstance(error, BadInput)
             for ticket in tickets:
                 ticket.emit("error", message=message, yours=yours)
             return
         with self._change:
-            self._batches.append(batch)
+            lane.batches.append(batch)
 
     def _step(self, batch: Batch) -> None:
         try:

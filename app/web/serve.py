@@ -8,10 +8,13 @@ import ctypes
 import functools
 import logging
 import os
+import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
 from musicgen.app.web.hosts import Hosts
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
 
     from musicgen.app.audio.model import AudioModel
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.maker import Maker
+    from musicgen.app.web.notes.maker import NoteMaker
+    from musicgen.app.web.scheduler import Scheduler
     from musicgen.app.web.service import Service
+    from musicgen.app.web.sound.maker import SoundMaker
 
 LOG = logging.getLogger("musicgen")
 BACKLOG = 1024  # connections that the system keeps until they are taken
+LAST_WORDS = 5.0  # seconds in which pieces that are stopped come to their ends
 MMAP_THRESHOLD, LARGE = -3, 2**22  # of mallopt, in bytes
 VISIT = 15.0  # seconds in which somebody who has just started the server opens its page
 SPACE = "SPACE_HOST"  # by this variable Hugging Face tells a Space its own name
@@ -94,6 +102,8 @@ def serve(
     root_path: str | None = None,
     allow_hosts: Sequence[str] = (),
     agents: bool = False,
+    workers: int = 1,
+    drain: float = 0.0,
     on_listening: Callable[[str, int], None] = lambda host, port: None,
 ) -> None:
     """Load the weights, listen, and serve until the process is told to stop.
@@ -101,6 +111,8 @@ def serve(
     audio_checkpoint, codec: weights for the Audio tab; if neither is named, those that are installed, or no such tab.
     allow_hosts: names by which a proxy or other sites' pages ask this server; see `Hosts`.
     agents: whether they may call the endpoints by the Model Context Protocol.
+    workers: processes that make music behind one queue; 1: this one does.
+    drain: seconds that SIGTERM leaves the pieces that are being made; then what there is of them is kept.
     on_listening: called with the host and the port, once browsers can come.
 
     Raises:
@@ -112,11 +124,11 @@ def serve(
     from musicgen.app.styles import styles_of
     from musicgen.app.web.credits import credit
     from musicgen.app.web.dials import Dials
-    from musicgen.app.web.fills.maker import FillMaker
-    from musicgen.app.web.maker import Maker
+    from musicgen.app.web.metrics import Metrics
     from musicgen.app.web.notes.maker import NoteMaker
     from musicgen.app.web.notes.quality import quality_of
     from musicgen.app.web.notes.surprise import Scorer
+    from musicgen.app.web.remote import remote_lanes
     from musicgen.app.web.scheduler import Scheduler
     from musicgen.app.web.service import Service
     from musicgen.app.web.sound.maker import SoundMaker
@@ -126,11 +138,15 @@ def serve(
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
     sound = sound_weights(audio_checkpoint, codec)
+    origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
     notes = NoteMaker(lambda: open_model(released), limits)
     sound_maker = SoundMaker(sound, limits) if sound is not None else None
-    makers: list[Maker] = [notes, FillMaker(notes, limits), *([sound_maker] if sound_maker is not None else [])]
-    scheduler = Scheduler(makers, limits)
-    origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
+    lanes = [lane_of(notes, sound_maker)]
+    if workers > 1:
+        again = functools.partial(open_lane, checkpoint, audio_checkpoint, codec, limits)
+        lanes = remote_lanes(lanes[0], again, origins, workers)
+    metrics = Metrics()
+    scheduler = Scheduler(*lanes, limits=limits, watch=metrics.watch)
     credits = [credit(weights) for weights in (released, *([sound.released] if sound is not None else []))]
     service = Service(
         scheduler,
@@ -141,29 +157,84 @@ def serve(
         open_index=origins,
         credits=credits,
         styles=styles_of(released.tokenizer, released.about),
+        metrics=metrics,
     )
     app = application(service, dials, hosts, root_path, agents)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
     return_memory()
     try:
         with bounded_output(limits.log_bytes):
-            answer(app, listening, limits, lambda: on_listening(host, listening.getsockname()[1]))
+            ready = functools.partial(on_listening, host, listening.getsockname()[1])
+            answer(app, listening, limits, ready, functools.partial(drained, scheduler, drain))
     finally:
         service.renderer.close()
         scheduler.close()
 
 
-def answer(app: FastAPI, listening: socket.socket, limits: Limits, on_listening: Callable[[], None]) -> None:
-    """Answer what comes to a socket until the process is told to stop."""
+def lane_of(notes: NoteMaker, sound: SoundMaker | None) -> list[Maker]:
+    """All that can be made with these."""
+    from musicgen.app.web.fills.maker import FillMaker
+
+    return [notes, FillMaker(notes, notes.limits), *([sound] if sound is not None else [])]
+
+
+def open_lane(checkpoint: str | None, audio_checkpoint: str | None, codec: str | None, limits: Limits) -> list[Maker]:
+    """The same in a process of its own, which finds the weights by their names."""
+    from musicgen.app.generate import open_model, open_weights
+    from musicgen.app.web.notes.maker import NoteMaker
+    from musicgen.app.web.sound.maker import SoundMaker
+
+    sound = sound_weights(audio_checkpoint, codec)
+    notes = NoteMaker(lambda: open_model(open_weights(checkpoint)), limits)
+    return lane_of(notes, SoundMaker(sound, limits) if sound is not None else None)
+
+
+async def drained(scheduler: Scheduler, seconds: float) -> None:
+    """Take nothing more, and wait until everybody has what is being made for them, or, after so many seconds, what
+    there is of it."""
+    scheduler.drain()
+    end = time.monotonic() + seconds
+    while scheduler.load().batches and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+    scheduler.stop_all()
+    end = time.monotonic() + LAST_WORDS
+    while scheduler.load().batches and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+
+
+def answer(
+    app: FastAPI,
+    listening: socket.socket,
+    limits: Limits,
+    on_listening: Callable[[], None],
+    drained: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """Answer what comes to a socket until the process is told to stop.
+
+    drained: what SIGTERM waits for; a second signal, or Ctrl-C, ends it at once.
+    """
     import uvicorn
 
     from musicgen.app.web.connections import ACCEPTED, protocol
 
     class Server(uvicorn.Server):
+        draining: asyncio.Task[None] | None = None
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
+            self.loop = asyncio.get_running_loop()
             listening.listen(BACKLOG)  # asyncio wants one number for this and for how many it takes at once
             on_listening()  # not before: from now on a signal ends it in order
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig == signal.SIGTERM and self.draining is None:
+                self.loop.call_soon_threadsafe(self._drain, sig, frame)
+            else:
+                super().handle_exit(sig, frame)
+
+        def _drain(self, sig: int, frame: FrameType | None) -> None:
+            self.draining = self.loop.create_task(drained())
+            self.draining.add_done_callback(lambda done: super(Server, self).handle_exit(sig, frame))
 
     logging.basicConfig(format="musicgen: %(message)s", level=logging.WARNING, force=True)  # to the bounded output
     config = uvicorn.Config(

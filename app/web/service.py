@@ -22,6 +22,7 @@ from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.fills.request import FillAsked, parse_accompaniment, parse_fill, wants_fill
 from musicgen.app.web.limits import Limits
+from musicgen.app.web.metrics import Metrics
 from musicgen.app.web.notes import take
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.quality import Quality
@@ -60,6 +61,7 @@ class Service:
         open_index: Callable[[], Index] | None = None,
         credits: Sequence[str] = (),
         styles: Sequence[str] = (),
+        metrics: Metrics | None = None,
     ) -> None:
         """Wait for requests.
 
@@ -71,8 +73,9 @@ class Service:
             open_index: reads what the model was trained on, if that is known; called when it is first needed.
             credits: a line about each model's weights.
             styles: the kinds of music that the model of notes can be told to make.
+            metrics: what the scheduler's tickets are counted by.
         """
-        self.scheduler, self.notes = scheduler, notes
+        self.scheduler, self.notes, self.metrics = scheduler, notes, metrics
         self.visited = threading.Event()  # a page is up, or a program asks
         self.quality = quality
         self.scorer = scorer

@@ -5,10 +5,12 @@ from __future__ import annotations
 import collections
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 Event = dict[str, Any]
+Watch = Callable[["Ticket[Any]", Event], None]
 
 
 class Request(Protocol):
@@ -24,6 +26,10 @@ class Request(Protocol):
 Asked = TypeVar("Asked", bound=Request)
 
 
+def unwatched(ticket: Ticket[Any], event: Event) -> None:
+    """Nobody counts."""
+
+
 class Ticket(Generic[Asked]):
     """One click that is waited for.  The scheduler writes events into it, one listener reads them.
 
@@ -36,9 +42,16 @@ class Ticket(Generic[Asked]):
     Those of sound are listed in `SoundBatch`.
     """
 
-    def __init__(self, request: Asked, client: str, on_event: Callable[[], None] = lambda: None) -> None:
-        """on_event: called from the scheduler's thread after every event."""
-        self.request, self.client = request, client
+    def __init__(
+        self,
+        request: Asked,
+        client: str,
+        on_event: Callable[[], None] = lambda: None,
+        watch: Watch = unwatched,
+    ) -> None:
+        """on_event: called from the scheduler's thread after every event.  watch: likewise, of whoever counts."""
+        self.request, self.client, self.watch = request, client, watch
+        self.asked_at = time.monotonic()
         self.name = secrets.token_urlsafe(16)  # whoever knows it may stop it
         self.on_event = on_event
         self.events: collections.deque[Event] = collections.deque()
@@ -53,7 +66,9 @@ class Ticket(Generic[Asked]):
         if self.over or self.cancelled:
             return
         self.over = event in ("end", "error")
-        self.events.append({"event": event, **fields})
+        told = {"event": event, **fields}
+        self.watch(self, told)
+        self.events.append(told)
         self.there.set()
         self.on_event()
 

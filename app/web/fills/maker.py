@@ -29,6 +29,15 @@ class FillMaker:
     def open(self) -> None:
         """Nothing: the model is that of notes."""
 
+    def close(self) -> None:
+        """Nothing."""
+
+    def facts(self) -> None:
+        """Nothing: what there is to know is known of the model."""
+
+    def learn(self, facts: None) -> None:
+        """Nothing."""
+
     def batch_key(self, request: FillAsked) -> Hashable | None:
         """All settings but those that each row has for itself.  A seed that somebody chose means a batch of its own."""
         if request.seed is not None:

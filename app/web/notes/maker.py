@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.generate import Model
@@ -14,6 +15,9 @@ from musicgen.app.web.notes.batch import Batch
 from musicgen.app.web.notes.request import GenerateRequest
 from musicgen.app.web.notes.speeds import Speeds, measuring, warm
 from musicgen.app.web.ticket import Ticket
+
+if TYPE_CHECKING:
+    from musicgen.model.engine import Engine
 
 LOG = logging.getLogger("musicgen")
 
@@ -35,6 +39,18 @@ class NoteMaker:
     def open(self) -> None:
         """Load the model.  Raises MusicgenError."""
         self.model = self._open_model()
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def facts(self) -> tuple[Model | None, Speeds | None]:
+        """The model without its engine, and the speeds."""
+        model = self.model
+        return (None if model is None else dataclasses.replace(model, engine=cast("Engine", None))), self.speeds
+
+    def learn(self, facts: tuple[Model | None, Speeds | None]) -> None:
+        """Of a model in another process."""
+        self.model, self.speeds = facts
 
     @property
     def opened(self) -> Model:

@@ -31,6 +31,17 @@ class SoundMaker:
     def open(self) -> None:
         """Nothing yet: notes are served also where sound cannot be made."""
 
+    def close(self) -> None:
+        """Nothing."""
+
+    def facts(self) -> dict[tuple[int, int], float]:
+        """The speeds."""
+        return self.speeds
+
+    def learn(self, facts: dict[tuple[int, int], float]) -> None:
+        """Of a model in another process."""
+        self.speeds = facts
+
     @property
     def ready(self) -> SoundModel:
         """The model, ready to generate.  Raises MusicgenError if it cannot be had."""

@@ -61,7 +61,7 @@ class Fixture:
         self.dials = Dials(model.latents, model.context)
         self.limits = limits
         self.notes = NoteMaker(lambda: model, limits)
-        self.scheduler = Scheduler([self.notes, FillMaker(self.notes, limits)], limits)
+        self.scheduler = Scheduler([self.notes, FillMaker(self.notes, limits)], limits=limits)
         assert self.scheduler.ready.wait(10)
 
     def request(self, **body: Any) -> GenerateRequest:

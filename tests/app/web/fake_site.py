@@ -47,6 +47,7 @@ def fake_engine() -> ModuleType:
 HOLD = Path(tempfile.gettempdir()) / "hold"
 SLOW = Path(tempfile.gettempdir()) / "slow"
 SMALL_MACHINE = 0.15  # seconds before each block
+DRAIN = 6.0  # seconds: enough for a test to look in between
 FREE = 20  # blocks that come in spite of it
 
 
@@ -120,6 +121,7 @@ def main(pause: float, sound: str | None = None) -> None:
             limits=limits,
             allow_hosts=["music.example.org"],
             agents=True,
+            drain=DRAIN,
             on_listening=lambda host, port: print(f"http://{host}:{port}", flush=True),
         )
         return 0

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,28 @@ def test_told_to_stop_it_goes_and_leaves_nothing(
         assert served.process.wait(20) == code
     assert (tmp_path / "log").read_text() == said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "log"]
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_keeps_what_is_being_made(tmp_path: Path) -> None:
+    """Nobody new is taken, and a balancer is told; whoever has begun gets what there is."""
+    with serving(tmp_path, 0.01) as served, ThreadPoolExecutor() as pool, served.held():
+        assert served.ask("musicgen/ready").status == 200
+        made = pool.submit(served.ask, "musicgen/make", {"seed": 1, "settings": {"seconds": 120.0}})
+        while not served.ask("musicgen/health").json["batches"]:
+            time.sleep(0.05)
+        figures = served.ask("musicgen/metrics")
+        assert figures.headers["content-type"].startswith("text/plain; version=")
+        assert b"musicgen_batches 1.0\n" in figures.body and b'wait_seconds_count{kind="notes"} 1.0' in figures.body
+        served.process.send_signal(signal.SIGTERM)
+        while (ready := served.ask("musicgen/ready")).status == 200:
+            time.sleep(0.05)
+        assert ready.status == 503 and ready.json == {"state": "stopping"}
+        assert served.ask("musicgen/health").status == 200
+        refused = served.ask("musicgen/make", {"seed": 1})
+        assert refused.status == 503 and "being stopped" in refused.json["error"]
+        assert [event["event"] for event in made.result().events[-2:]] == ["take", "end"]
+        assert served.process.wait(30) == 143
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def model(loud: Path) -> AudioModel:
 
 @pytest.fixture(scope="module")
 def scheduler(fake: ModuleType, model: AudioModel) -> Iterator[Scheduler]:
-    made = Scheduler([NoteMaker(fake.fake_model, LIMITS), SoundMaker(model, LIMITS)], LIMITS)
+    made = Scheduler([NoteMaker(fake.fake_model, LIMITS), SoundMaker(model, LIMITS)], limits=LIMITS)
     assert made.ready.wait(10)
     yield made
     made.close()
@@ -167,7 +167,7 @@ def test_the_dials_count_codes(model: AudioModel) -> None:
 
 def test_no_weights_for_sound(fake: ModuleType, model: AudioModel) -> None:
     """A request that should not have come is told why nothing comes of it."""
-    scheduler = Scheduler([NoteMaker(fake.fake_model, LIMITS)], LIMITS)
+    scheduler = Scheduler([NoteMaker(fake.fake_model, LIMITS)], limits=LIMITS)
     with pytest.raises(EnvironmentProblem, match="no weights for sound"):
         scheduler.submit(request(model), "me")
     scheduler.close()
