@@ -24,13 +24,13 @@ from musicgen.app.errors import (
     TERMINATED,
     BadInput,
     MusicgenError,
-    is_disk_full,
+    cannot_write,
+    no_room,
 )
 from musicgen.app.terminal import plain_output
 from musicgen.model.stop import heard
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
-DISK_FULL = "the disk is full: free some space, then run the same command again"
 MOMENT = 0.02  # seconds
 NO_PATHS = ("root_path", "allow_host", "distributed", "input", "output")  # names of paths, hosts and ports
 # With one slash or none, too; a drive of Windows has one letter.
@@ -72,8 +72,8 @@ def _main(arguments: list[str]) -> int:
     except Exception as error:  # the last resort; a person gets a line, a developer gets the traceback on request
         if os.environ.get("MUSICGEN_TRACEBACK"):
             raise
-        if is_disk_full(error):
-            return _complain(DISK_FULL, ENVIRONMENT)
+        if lack := no_room(error):
+            return _complain(str(cannot_write("a file", lack)), ENVIRONMENT)
         if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it
             return _complain(OUT_OF_MEMORY, ENVIRONMENT)
         kind = type(error).__name__

@@ -76,15 +76,17 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> EnvironmentPro
     return EnvironmentProblem(f"cannot write {os.fspath(path)}: {advice}")
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error, also where a library says so in words of its own."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_room(error: BaseException | None) -> OSError | None:
+    """The lack of room that is behind an error, also where a library says so in words of its own; None if none is."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if os.strerror(errno.ENOSPC) in str(error):
-            return True
+        for number in _NO_ROOM:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return OSError(number, os.strerror(number))
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file") -> MusicgenError:

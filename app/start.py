@@ -12,6 +12,8 @@ _codes = [1]
 def main() -> int:
     """Run the command of `sys.argv`; returns its exit code, which the process will have."""
     atexit.register(_leave)  # the first to be registered is the last to be called
+    if not os.environ.get("MUSICGEN_TRACEBACK"):
+        sys.unraisablehook = _pass_over
     try:
         # Here, since Ctrl-C can come while they are read.
         from musicgen.app.cli import main as command
@@ -26,6 +28,13 @@ def main() -> int:
         print(f"musicgen: error: {STOPPED}", file=sys.stderr)
         _codes[0] = INTERRUPTED
     return _codes[0]
+
+
+def _pass_over(lost: object) -> None:
+    """Print nothing of what no code can catch: the command has its own line for what went wrong.
+
+    Such as TensorStore's threads which, when a write has failed, come back to an event loop that is closed by then.
+    """
 
 
 def _leave() -> None:

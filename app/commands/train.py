@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import dataclasses
-import errno
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import number, whole
-from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write, is_disk_full
+from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write, no_room
 from musicgen.app.progress import Progress
 
 if TYPE_CHECKING:
@@ -219,8 +218,8 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         show("musicgen: stopped before the first step; run the same command again to begin", {})
         return job.stop.exit_code
     except Exception as error:
-        if is_disk_full(error):  # whoever found it out
-            raise cannot_write(job.out, OSError(errno.ENOSPC, "")) from None
+        if lack := no_room(error):  # whoever found it out
+            raise cannot_write(job.out, lack) from None
         if isinstance(error, ShardError | ValueError):
             raise BadInput(str(error)) from None
         if isinstance(error, OSError):
