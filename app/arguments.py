@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+from collections.abc import Iterator
 
 from musicgen.model.control import Control
 
 METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T", "style": "KIND"}
 
+NO_PATHS = ("root_path", "allow_host", "distributed", "input", "output")  # names of paths, hosts and ports
+# With one slash or none, too; a drive of Windows has one letter.
+ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
 OWN = ", or one that weights of your own were taught"
 
 
@@ -67,3 +72,11 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
+
+
+def addressed(parsed: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """The options, and their words, that name an address such as s3://bucket/x where a path may belong."""
+    for name, value in vars(parsed).items():
+        for word in value if isinstance(value, list) else [value]:
+            if name not in NO_PATHS and isinstance(word, str) and ADDRESS.fullmatch(word):
+                yield name, word

@@ -5,16 +5,15 @@ Without the name of a command, `generate` is meant.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
 
+from musicgen.app.arguments import addressed
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
 from musicgen.app.errors import (
     BAD_INPUT,
@@ -32,9 +31,6 @@ from musicgen.model.stop import heard
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
 MOMENT = 0.02  # seconds
-NO_PATHS = ("root_path", "allow_host", "distributed", "input", "output")  # names of paths, hosts and ports
-# With one slash or none, too; a drive of Windows has one letter.
-ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,18 +114,12 @@ def _run(arguments: list[str]) -> int:
         if stop.code == TERMINATED:
             raise
         return int(stop.code or 0)
-    _refuse_addresses(parsed)
-    return int(module_of(name).run(parsed))
+    if not any(addressed(parsed)):
+        return int(module_of(name).run(parsed))
+    from musicgen.app.addresses import as_files
 
-
-def _refuse_addresses(parsed: argparse.Namespace) -> None:
-    """Raise BadInput for `gs://bucket/x` where a path belongs: it would be taken for a folder of that name."""
-    for name, value in vars(parsed).items():
-        for word in value if isinstance(value, list) else [value]:
-            if name not in NO_PATHS and isinstance(word, str) and ADDRESS.fullmatch(word):
-                raise BadInput(
-                    f"{word[:200]} is an address, and only files of this machine are used: copy or mount it here"
-                )
+    with as_files(name or "generate", parsed):
+        return int(module_of(name).run(parsed))
 
 
 def _complain(message: str, code: int) -> int:

@@ -34,6 +34,7 @@ EXTRAS = {
     "transcribe": (("torch", "torch"), ("transkun", "transkun")),
     "score": (("partitura", "partitura"), ("verovio", "verovio")),
     "mcp": (("mcp", "mcp"),),
+    "cloud": (("s3fs", "s3fs"), ("gcsfs", "gcsfs"), ("adlfs", "adlfs"), ("aiohttp", "aiohttp")),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 

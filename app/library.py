@@ -20,10 +20,12 @@ from musicgen.app.controls import AVOID_COPIES
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation.likelihood import Score, score
 from musicgen.app.generate import Request, to_pieces
+from musicgen.app.output import cache_folder
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, make_prime, parse_midi, read_bytes, read_prime
 from musicgen.app.settings import NAMES, Settings, check_seed, complaints
 from musicgen.data_prep import BOS, EOS, Performance, apply_pedal, encode, write_midi
+from musicgen.data_prep.stores import StoreError, is_address
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -36,27 +38,39 @@ def load(checkpoint: str | Path | None = None) -> Model:
     """Load and verify weights that write notes.
 
     Args:
-        checkpoint: released weights by name, such as "piano" or "maestro-tiny", or a folder of weights; None
-            for the default ones.
+        checkpoint: released weights by name, such as "piano" or "maestro-tiny", a folder of weights or its address
+            (s3://, gs://, az://, https://); None for the default ones.
 
     Raises:
         BadInput: there are no such weights, or they make sound (see `load_audio`).
         EnvironmentProblem: they are damaged.
     """
-    return Model(generation.open_weights(str(checkpoint) if checkpoint is not None else None))
+    return Model(generation.open_weights(_on_this_machine(checkpoint)))
 
 
 def load_audio(checkpoint: str | Path | None = None, codec: str | Path | None = None) -> SoundModel:
     """Load and verify weights that continue recordings, and their codec.
 
     Args:
-        checkpoint, codec: released ones by name, or folders; None for the default ones.
+        checkpoint, codec: released ones by name, folders or their addresses; None for the default ones.
 
     Raises:
         BadInput: there are no such weights, or the two do not belong together.
         EnvironmentProblem: they are damaged or not installed.
     """
-    return SoundModel(open_audio_model(*(str(name) if name is not None else None for name in (checkpoint, codec))))
+    return SoundModel(open_audio_model(_on_this_machine(checkpoint), _on_this_machine(codec)))
+
+
+def _on_this_machine(weights: str | Path | None) -> str | None:
+    """Their name or folder; those at an address are brought.  Raises BadInput."""
+    if not is_address(weights):
+        return str(weights) if weights is not None else None
+    from musicgen.checkpoints.remote import fetch
+
+    try:
+        return str(fetch(str(weights), cache_folder("stores") / "weights"))
+    except StoreError as error:
+        raise BadInput(str(error)) from None
 
 
 class Model:

@@ -27,6 +27,7 @@ except ImportError:  # Windows
 
 LEFT_FILE = re.compile(r"\..{1,40}\.musicgen-[0-9a-f]{8}(\.\w*)?(\.new)?", re.DOTALL)
 LEFT_FOLDER = re.compile(r"musicgen-temporary-\w{8}")
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 ABANDONED = 60.0  # seconds without a change
 NPZ_MEMBERS = 100
 # What NumPy writes before an array of numbers, and all that is read: its own reader evaluates what stands there.
@@ -211,7 +212,8 @@ def _held(handle: int) -> Iterator[None]:
 def locked(path: Path) -> Iterator[bool]:
     """Hold the lock of this file, which is made if it is not there, and give whether it was free.
 
-    The system lets go of it when the process ends, however it ends; the file stays. Raises OSError.
+    The system lets go of it when the process ends, however it ends; the file stays, and who removes it holds it. A file
+    system without locks has it always free. Raises OSError.
     """
     with path.open("ab") as file:
         try:
@@ -222,11 +224,19 @@ def locked(path: Path) -> Iterator[bool]:
             else:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK, *NO_LOCKS):
                 raise
-            yield False
+            yield error.errno in NO_LOCKS
             return
-        yield True
+        yield _is_there(file, path)
+
+
+def _is_there(file: io.BufferedWriter, path: Path) -> bool:
+    """Whether the path still leads to this file: its last holder may have removed it meanwhile."""
+    try:
+        return os.name == "nt" or os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_atomically(path: Path, data: bytes) -> None:

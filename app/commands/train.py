@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import dataclasses
 import logging
 import math
@@ -190,7 +191,7 @@ def _leave(code: int) -> None:
 def _run(arguments: argparse.Namespace, show: Shown) -> int:
     _need_extra("grain", "optax")  # nothing here works without them
     from musicgen.app.recipes import RECIPES
-    from musicgen.app.training.job import Job
+    from musicgen.app.training.job import Job, alone
     from musicgen.data_prep.dataset.shards import ShardError
     from musicgen.model.training.stop import Left, StopRun
 
@@ -212,8 +213,11 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         stop=StopRun(float("inf") if arguments.stop_after is None else arguments.stop_after),
         show=show,
     )
+    import jax
+
     try:
-        return _train(recipe, job)
+        with alone(job.out) if jax.process_index() == 0 else contextlib.nullcontext():
+            return _train(recipe, job)
     except Left:
         show("musicgen: stopped before the first step; run the same command again to begin", {})
         return job.stop.exit_code

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.errors import cannot_use
+from musicgen.app.errors import BadInput, cannot_use
+from musicgen.app.terminal import shown
+from musicgen.data_prep.files import locked
 from musicgen.model.training.metrics import Show, print_figures
 from musicgen.model.training.stop import StopRun
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 WEIGHTS = "weights"  # the folder of a run that `musicgen --checkpoint` or `--codec` takes
+LOCK = ".lock"  # in the folder of a run: held while it is written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,27 @@ class Job:
 
     def card(self, kind: str, step: int) -> str:
         """A card for weights of this run, as Markdown."""
-        start = f" --start {self.start}" if self.start else ""
+        start = f" --start {shown(self.start)}" if self.start else ""
         return f"# {kind} of your own\n\nTrained with `musicgen train --preset {self.preset}{start}`, step {step}.\n"
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Make the folder of a run and keep other runs out of it.  Raises BadInput if one is writing there, OSError."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is a file: give a folder")
+    there = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / LOCK) as free:
+        if not free:
+            raise BadInput(f"another run is writing {out}: wait for its end, or give another --out")
+        try:
+            yield
+        finally:
+            if [path.name for path in out.iterdir()] == [LOCK]:  # nothing came of it
+                (out / LOCK).unlink()
+                if not there:
+                    out.rmdir()
 
 
 def warn_of_no_validation(job: Job) -> None:

@@ -83,7 +83,9 @@ def run(
                 tally.add_record(record)
             records |= made
         entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
-        rejected += [_reject(entry, f"left out by {leave_out}") for entry in entries if entry["name"] in apart]
+        rejected += [
+            _reject(entry, f"left out by {Path(leave_out or '').name}") for entry in entries if entry["name"] in apart
+        ]
         entries = [entry for entry in entries if entry["name"] not in apart]
         rejected += [vars(entry) for entry in unlisted]
         for source in sources:

@@ -52,7 +52,7 @@ def test_they_are_found_and_left_out(corpora: list[str], tmp_path: Path, capsys:
     told = json.loads(capsys.readouterr().out)
     assert told["shards_kept"] == told["shards"] and told["splits"]["train"]["pieces"] == 2
     reasons = {entry["name"]: entry["reason"] for entry in told["rejected"]}
-    assert reasons == dict.fromkeys(("b/played.mid", "b/two.mid"), f"left out by {listed}")
+    assert reasons == dict.fromkeys(("b/played.mid", "b/two.mid"), f"left out by {listed.name}")
     training = ShardSet(tmp_path / "set", "train")
     assert [training.name(i) for i in range(len(training))] == ["a/one.mid", "b/alone.mid"]
 

@@ -230,14 +230,14 @@ def test_two_jobs_do_not_share_a_folder(folder: Path, tmp_path: Path, capsys: py
     assert prepared(capsys, "--midi-dir", folder, "--out", out)[0] == 0
 
 
-ADDRESSES = ("gs://bucket/set", "https://host/set", "HDFS://host/set", "gs:/bucket", "s3:", "s3:set", "swift:/set")
+ADDRESSES = ("hdfs://host/set", "HDFS://host/set", "gs:/bucket", "s3:", "s3:set", "s3:///set", "swift:/set")
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_addresses_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """As source and as target, in one line; no folder of that name is made."""
+    """Those that no store has, as source and as target, in one line; no folder of that name is made."""
     monkeypatch.chdir(tmp_path)
     for arguments in (("--midi-dir", folder, "--out", address), ("--midi-dir", address, "--out", "data")):
         code, said = prepared(capsys, *arguments)
