@@ -36,8 +36,8 @@ def nats_a_note(engine: Engine, music: Performance, start: float, stop: float) -
 USUAL = {"gap": (0.0, 3.6), "velocity": (-26.0, 23.0), "density": (-13.0, 13.0)}
 SAID = {
     "gap": "a silence of {:.1f} s",
-    "velocity": "a jump of {:+.0f} in loudness (of 127)",
-    "density": "a jump of {:+.0f} notes a second",
+    "velocity": "a jump in loudness from {:.0f} to {:.0f} (of 127)",
+    "density": "a jump from {:.0f} to {:.0f} notes a second",
 }
 
 
@@ -71,8 +71,9 @@ def seam(music: Performance, border: float) -> Seam | None:
         "velocity": loud[1] - loud[0] if all(side.size for side in sides) else 0.0,
         "density": float(sides[1].size - sides[0].size),
     }
+    told = {"gap": [figures["gap"]], "velocity": loud, "density": [float(side.size) for side in sides]}
     odd = [name for name, value in figures.items() if not USUAL[name][0] <= value <= USUAL[name][1]]
-    return Seam(**figures, unusual=tuple(SAID[name].format(figures[name]) for name in odd))
+    return Seam(**figures, unusual=tuple(SAID[name].format(*told[name]) for name in odd))
 
 
 def unusual(seams: tuple[Seam | None, Seam | None]) -> list[str]:

@@ -207,6 +207,7 @@ def _loader(arguments: argparse.Namespace, settings: Settings) -> Callable[[], t
 def _generate(
     arguments: argparse.Namespace, request: Request, load: Callable[[], tuple[Model, Index | None]], stop: Stop
 ) -> Result:
+    from musicgen.app.evaluation.memorisation_report import find_index
     from musicgen.app.generate import generate
     from musicgen.app.novelty import compare_with_training, generate_avoiding_copies
     from musicgen.app.progress import Progress
@@ -224,7 +225,8 @@ def _generate(
             return generate_avoiding_copies(request, model, index, limit, progress.update, on_again, stop.asked)
         result = generate(request, model, progress.update, stop.asked)
         # The index is read only now: it takes a second, for which the first note need not wait.
-        progress.note("comparing with the training set ...")
+        if find_index(arguments.checkpoint) is not None:
+            progress.note("comparing with the training set ...")
         result, remark = compare_with_training(result, arguments.checkpoint)
     if remark is not None and not quiet:
         print(f"musicgen: {remark}", file=sys.stderr)

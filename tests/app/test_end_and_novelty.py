@@ -16,6 +16,7 @@ from musicgen.app import provenance as facts
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report
 from musicgen.app.prime import make_prime
+from musicgen.app.progress import Progress
 from musicgen.app.settings import Settings
 from musicgen.data_prep import Performance, read_midi
 from musicgen.data_prep.evaluation.memorisation_index import Index, build_index, index_bytes
@@ -175,9 +176,14 @@ def test_a_limit_that_nothing_meets(
     assert len(set(again)) == apart.ATTEMPTS and not Path("new.mid").exists()
 
 
-def test_without_an_index(command: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_index(
+    command: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One line, and null; an error only if --avoid-copies was asked for, before the work."""
+    notes: list[str] = []
+    monkeypatch.setattr(Progress, "note", lambda self, text: notes.append(text))
     assert command.run("--out", "new.mid", "--seconds", 3, "--json") == 0
+    assert notes == ["loading the model ...", "starting ..."]  # and no word of comparing
     captured = capsys.readouterr()
     assert json.loads(captured.out)["memorisation"] == [None] and sidecar("new.mid").memorisation is None
     assert captured.err.count("without an index of their training set") == 1

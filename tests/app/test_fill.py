@@ -25,7 +25,7 @@ from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment
 from musicgen.app.fill_pedal import TOGETHER as LIFT
 from musicgen.app.fill_pedal import presses
 from musicgen.app.fill_request import canonical, mask_of, open_song, place_of
-from musicgen.app.fill_score import Seam, unusual
+from musicgen.app.fill_score import Seam, seam, unusual
 from musicgen.app.library import Model
 from musicgen.app.piece import Note
 from musicgen.app.replay import read_generated, replay, song_of
@@ -319,8 +319,13 @@ def test_an_unusual_seam_is_told(cli: Callable[..., int], tmp_path: Path, capsys
     (tmp_path / "soft.mid").write_bytes(write_file(480, [soft]))
     words = ["fill", tmp_path / "soft.mid", "--from", 4, "--to", 6, "--seed", 5, "--out", tmp_path / "new.mid"]
     assert cli(*words) == 0
-    assert re.search(r"new.mid has a jump of \+\d+ in loudness .* where the passage begins", capsys.readouterr().err)
+    assert re.search(
+        r"new.mid has a jump in loudness from 10 to \d+ .* where the passage begins", capsys.readouterr().err
+    )
     assert unusual((Seam(0.1, 0.0, 0.0), None)) == []
+    onset = np.append(np.arange(40) / 40, 1.5)
+    thinner = Performance(onset, onset + 0.01, np.full(41, 60), np.full(41, 64), NO_PEDAL)
+    assert unusual((None, seam(thinner, 1.0))) == ["a jump from 40 to 1 notes a second where the passage ends"]
 
 
 def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:

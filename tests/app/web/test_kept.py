@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,13 +62,32 @@ def line(site: Site) -> Iterator[Line]:
     line.cut()
 
 
+# How many notes of what is being made the browser has kept for whoever opens the page next.
+KEPT = """() => new Promise((resolve, reject) => {
+  const opening = indexedDB.open("musicgen-growing");
+  opening.onerror = reject;
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("events").objectStore("events").getAll();
+    reading.onerror = reject;
+    reading.onsuccess = () => {
+      opening.result.close();
+      resolve(reading.result.flatMap(({ event, notes }) => (event === "notes" ? notes : [])).length);
+    };
+  };
+})"""
+
+
 def begin(visit: Visit, name: str) -> None:
-    """Make two minutes of music, and hear the first seconds."""
+    """Make two minutes of music, and hear the first seconds, of which more than five notes are kept."""
     page = visit.page
     visit.fill("seconds", 120)
     page.click("#mg-make")
     page.wait_for_selector(f".mg-card:has-text('{name}') progress")
     page.wait_for_function("document.querySelector('.mg-card progress')?.value > 0.03")
+    deadline = time.monotonic() + 60
+    while page.evaluate(KEPT) <= 5:
+        assert time.monotonic() < deadline, "hardly anything is kept"
+        page.wait_for_timeout(50)
 
 
 def test_a_server_that_dies_leaves_what_was_heard(browser: Any, site: Site, line: Line) -> None:
@@ -111,7 +131,7 @@ def test_a_page_that_goes_leaves_what_was_heard(browser: Any, site: Site) -> Non
         page = visit.page = visit.context.new_page()
         page.goto(site.url)
         page.wait_for_selector("[data-take='2']")
-        assert page.evaluate("async () => (await musicgen.page).store.get(2).music.notes.length") > 0
+        assert page.evaluate("async () => (await musicgen.page).store.get(2).music.notes.length") > 5
     page.reload()
     page.wait_for_selector("[data-take='2']")
     page.wait_for_timeout(300)
