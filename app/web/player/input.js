@@ -5,6 +5,8 @@ import { GUTTER } from "./roll.js";
 import { hover } from "./tooltip.js";
 
 const STILL = 6; // pixels: a press that moves less is a click
+const TWICE = 500; // ms from a click to the second of a double click
+const clicked = new WeakMap(); // roll player -> its last click
 
 /** Let a roll player's roll answer to the keyboard and the pointer. */
 export function listen(rollPlayer) {
@@ -12,7 +14,7 @@ export function listen(rollPlayer) {
   scroller.addEventListener("keydown", (event) => key(rollPlayer, event));
   scroller.addEventListener("wheel", (event) => wheel(rollPlayer, event), { passive: false });
   scroller.addEventListener("pointerdown", (event) => press(rollPlayer, event));
-  scroller.addEventListener("dblclick", (event) => event.clientX - scroller.getBoundingClientRect().left >= GUTTER && rollPlayer.play());
+  scroller.addEventListener("dblclick", (event) => isTime(rollPlayer, event) && rollPlayer.play());
   pinch(rollPlayer, scroller);
   hover(rollPlayer);
 }
@@ -75,6 +77,14 @@ function wheel(rollPlayer, event) {
   rollPlayer.view.zoom(2 ** (-event.deltaY / 200), rollPlayer.timeAt(event.clientX));
 }
 
+/** Whether a press there means a time, and not a key. */
+function isTime(rollPlayer, { clientX, clientY }) {
+  const { view, range, position, scroller } = rollPlayer;
+  const box = scroller.getBoundingClientRect();
+  if (!rollPlayer.falling) return clientX - box.left >= GUTTER;
+  return fallingPlace(view.width, view.height, range, position).pitchAt(clientX - box.left, clientY - box.top) === null;
+}
+
 /** A click goes there; on the keys at the left it strikes one. */
 function press(rollPlayer, down) {
   const { scroller } = rollPlayer;
@@ -90,7 +100,12 @@ function press(rollPlayer, down) {
     window.removeEventListener("pointercancel", up);
     const moved = Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY);
     const still = moved < STILL && Math.abs(scroller.scrollLeft - scrolled) < STILL;
-    if (event.type === "pointerup" && still) rollPlayer.seek(rollPlayer.timeAt(event.clientX));
+    if (event.type !== "pointerup" || !still) return;
+    // The second of a double click goes nowhere else: what plays would begin there twice.
+    const { clientX = -STILL, timeStamp = -TWICE } = clicked.get(rollPlayer) ?? {};
+    const again = event.timeStamp - timeStamp < TWICE && Math.abs(event.clientX - clientX) < STILL;
+    clicked.set(rollPlayer, again ? {} : event);
+    if (!again) rollPlayer.seek(rollPlayer.timeAt(event.clientX));
   };
   window.addEventListener("pointerup", up);
   window.addEventListener("pointercancel", up);

@@ -21,6 +21,23 @@ def test_seek_and_pause(stage: Any) -> None:
     assert page.evaluate("stage.position") == pytest.approx(1, abs=0.02)
 
 
+def test_a_double_click_plays_from_there(stage: Any) -> None:
+    """Once, though it is two clicks; on a key that falling notes fall onto, it plays nothing but that."""
+    page = stage({**stage.steady, "seconds": 60.0})
+    page.evaluate("""() => {
+      globalThis.sought = [];
+      const seek = stage.seek.bind(stage);
+      stage.seek = (seconds) => (sought.push(seconds), seek(seconds));
+    }""")
+    box = page.locator("#stage .mg-scroller").bounding_box()
+    page.mouse.dblclick(page.evaluate("stage.xOf(1)"), box["y"] + 60)
+    page.wait_for_function("stage.state === 'playing'")
+    assert page.evaluate("sought") == pytest.approx([1], abs=0.02)
+    page.evaluate("stage.pause(); stage.fall(true)")
+    page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + page.evaluate("stage.view.height") - 8)
+    assert page.evaluate("[stage.state, sought.length]") == ["stopped", 1]
+
+
 def test_the_roll_answers_to_the_computer_keys(stage: Any) -> None:
     page = stage({**stage.steady, "seconds": 60.0})
     page.locator("#before").focus()
