@@ -130,17 +130,35 @@ async function connect(sound) {
   return `What plays is sent to ${out.name}, too: turn the volume down here to hear only that.`;
 }
 
+/** A button that opens and closes a list of others, which close it. @param {(button: HTMLElement) => HTMLElement[]} filled with what */
+function folded(label, filled) {
+  const button = make("button", { type: "button", class: "mg-plain", "aria-expanded": "false", "aria-controls": "mg-files" }, label);
+  const list = make("div", { class: "mg-files", id: "mg-files", role: "group", "aria-label": label, hidden: "" }, ...filled(button));
+  const open = (on) => {
+    list.hidden = !on;
+    button.setAttribute("aria-expanded", String(on));
+  };
+  const close = () => {
+    open(false);
+    button.focus();
+  };
+  button.addEventListener("click", () => open(list.hidden));
+  list.addEventListener("click", ({ target }) => /** @type {Element} */ (target).closest("button") && close());
+  for (const one of [button, list]) one.addEventListener("keydown", ({ key }) => key === "Escape" && !list.hidden && close());
+  return { button, list };
+}
+
 /** The row of buttons for one take. `about`: what the server can do. `sound`: what a connected piano plays along with. */
 export function downloads(take, { failed, told, about, sound }) {
   const { midi, facts } = take.settings;
   const name = nameOf(take);
   const kinds = KINDS.filter(([, kind]) => offered(kind, facts, about));
-  const busy = (button, work) => async () => {
+  const busy = (button, work, doing = button.textContent) => async () => {
     button.disabled = true;
     const label = button.textContent;
     const began = performance.now();
-    const show = () => (button.textContent = `${label} … ${Math.round((performance.now() - began) / 1000)} s`);
-    button.textContent = `${label} …`;
+    const show = () => (button.textContent = `${doing} … ${Math.round((performance.now() - began) / 1000)} s`);
+    button.textContent = `${doing} …`;
     const timer = setInterval(show, 1000);
     try {
       await work();
@@ -156,7 +174,15 @@ export function downloads(take, { failed, told, about, sound }) {
     button.addEventListener("click", busy(button, work));
     return button;
   };
-  const files = kinds.map(([label, kind, title]) => plain(label, title, async () => save(await file(kind, midi), `${name}.${kind}`)));
+  const given = (kind) => async () => save(await file(kind, midi), `${name}.${kind}`);
+  const first = plain(...kinds[0].toSpliced(1, 1), given("mid"));
+  const { button: others, list } = folded("Other files", (shown) =>
+    kinds.slice(1).map(([label, kind, title]) => {
+      const one = make("button", { type: "button", class: "mg-plain" }, make("b", {}, label), make("small", {}, title));
+      one.addEventListener("click", busy(shown, given(kind), label));
+      return one;
+    }),
+  );
   const link = plain("Copy link", "a link that makes exactly this take again", async () => {
     const address = linkTo(midi);
     const copied = copy(address);
@@ -165,13 +191,13 @@ export function downloads(take, { failed, told, about, sound }) {
     location.hash = hash;
     return told("The link is in the address bar now.");
   });
-  draggable(files[0], midi, `${name}.mid`);
+  draggable(first, midi, `${name}.mid`);
   const piano = plain("To my piano", "send what plays to a piano that is connected by MIDI", async () => {
     told(await connect(sound));
     piano.setAttribute("aria-pressed", String(Boolean(sound.out)));
   });
   piano.setAttribute("aria-pressed", String(Boolean(sound.out)));
   const sheet = about?.scores ? [plain("Score", "sheet music, to read along", () => score(midi, row))] : [];
-  const row = make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, ...(facts ? [link] : []), ...sheet, piano);
+  const row = make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), first, ...(facts ? [link] : []), ...sheet, piano, others, list);
   return row;
 }

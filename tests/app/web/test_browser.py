@@ -134,8 +134,10 @@ class Visit:
         return str(self.page.inner_text(".mg-failed"))
 
     def download(self, label: str) -> bytes:
+        if not self.page.is_visible(one := f".mg-carry button:is(:text-is('{label}'), :has(b:text-is('{label}')))"):
+            self.page.click(".mg-carry button:has-text('Other files')")
         with self.page.expect_download() as waiting:
-            self.page.click(f".mg-carry button:text-is('{label}')")
+            self.page.click(one)
         return Path(waiting.value.path()).read_bytes()
 
     def facts(self) -> facts.Provenance:

@@ -59,6 +59,22 @@ def test_a_take_is_dragged_as_its_midi_file(visit: Visit) -> None:
     assert data == visit.download("MIDI")
 
 
+def test_other_files_fold_away(visit: Visit) -> None:
+    """One button opens them, Escape or a choice closes them, and the keys are where they were."""
+    page = visit.page
+    button, files = page.get_by_role("button", name="Other files"), page.get_by_role("group", name="Other files")
+    assert not files.is_visible()
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    assert 8 <= files.get_by_role("button").count() <= 9
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    assert not files.is_visible()
+    assert page.evaluate("document.activeElement.textContent") == "Other files"
+    assert b"<svg" in visit.download("SVG") and not files.is_visible()
+
+
 def test_kept_takes_come_as_one_archive(visit: Visit) -> None:
     page = visit.page
     assert page.is_disabled("button:text-is('Download kept')")
