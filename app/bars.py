@@ -8,7 +8,7 @@ import numpy as np
 
 from musicgen.app.errors import BadInput
 from musicgen.app.sheet import lies_on_beat
-from musicgen.data_prep import read_midi, write_midi
+from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.beats import find_beats
 from musicgen.data_prep.metre import find_bars
 from musicgen.data_prep.midi import read_text
@@ -44,6 +44,14 @@ def add_bars(data: bytes) -> tuple[bytes, str]:
     tempo = 60 / float(np.median(np.diff(beats.seconds)))
     remark = f"a beat was estimated: about {tempo:.0f} a minute, {bars.beats} in a bar, {beats.clarity:.0%} clear"
     return write_midi(written, text=read_text(data)), remark
+
+
+def heard_beat(music: Performance) -> int | None:
+    """How many beats a minute can be heard in music that does not say so; None if that is not clear."""
+    beats = find_beats(music.onset, music.pitch, music.velocity)
+    if beats is None or not beats.heard:
+        return None
+    return round(60 / float(np.median(np.diff(beats.seconds))))
 
 
 def _score(beats: np.ndarray, count: int, first: int) -> Score:

@@ -322,7 +322,22 @@ def _report(
             f" {first.checkpoint}, {wall:.1f} s",
             file=sys.stderr,
         )
+        if prime is None:
+            _tell_beat(result, outs)
         _warn(result, outs or audios)
+
+
+def _tell_beat(result: Result, outs: list[Path]) -> None:
+    """A line for every MIDI file from nothing, as music programs show its tempo as if it meant something."""
+    from musicgen.app.bars import heard_beat
+
+    for sample, out in zip(result.samples, [out for out in outs if out != STDOUT], strict=False):
+        beat = heard_beat(sample.music)
+        if beat is None:
+            told = "no clear beat can be heard in it"
+        else:
+            told = f"about {beat} can be heard: musicgen score {out} --out bars.mid writes them in"
+        print(f"musicgen: {out} says 120 beats a minute, which means nothing; {told}", file=sys.stderr)
 
 
 def _warn(result: Result, names: list[Path]) -> None:

@@ -9,7 +9,7 @@ import mido
 import numpy as np
 import pytest
 
-from musicgen.app.bars import add_bars
+from musicgen.app.bars import add_bars, heard_beat
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
 from musicgen.data_prep import Performance, read_midi, write_midi
@@ -22,6 +22,11 @@ def steady(begin: float = 0.0) -> Performance:
     onset = begin + np.arange(120) * 30 / 92 + np.random.default_rng(3).uniform(0, 0.02, 120)
     pitch = np.array([(48, 64, 60, 64)[n % 4] for n in range(120)])
     return Performance(onset, onset + 0.3, pitch, np.full(120, 80), NO_PEDAL)
+
+
+def test_the_beat_that_is_heard() -> None:
+    """As many a minute as a musician might count."""
+    assert min(abs((heard_beat(steady()) or 0) / at - 1) for at in (46, 92, 184)) < 0.04
 
 
 @pytest.mark.parametrize("begin", [0.0, 0.4, 3.1])
@@ -49,6 +54,7 @@ def test_where_no_beat_is_heard_that_is_said(tmp_path: Path, capsys: pytest.Capt
     chance = np.random.default_rng(2)
     onset = np.cumsum(chance.exponential(0.2, 400))
     music = Performance(onset, onset + 0.2, chance.integers(40, 90, 400), chance.integers(30, 100, 400), NO_PEDAL)
+    assert heard_beat(music) is None
     with pytest.raises(BadInput, match="no clear beat"):
         add_bars(write_midi(music))
     write_midi(music, tmp_path / "in.mid")

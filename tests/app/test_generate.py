@@ -60,9 +60,12 @@ def test_generate_is_the_same_command(command: SimpleNamespace, prime_file: Path
     assert Path("a.mid").read_bytes() == Path("b.mid").read_bytes() != Path("c.mid").read_bytes()
 
 
-def test_from_nothing(command: SimpleNamespace) -> None:
-    """No prime: the piece is as long as asked, and its notes are all closed."""
-    assert command.run("--out", "new.mid", "--seconds", 7, "--quiet") == 0
+def test_from_nothing(command: SimpleNamespace, prime_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No prime: the piece is as long as asked, its notes are all closed, and its tempo is said to mean nothing."""
+    assert command.run("--out", "new.mid", "--seconds", 7) == 0
+    assert "new.mid says 120 beats a minute, which means nothing; " in capsys.readouterr().err
+    assert command.run(prime_file, "--out", "more.mid", "--seconds", 1) == 0
+    assert "beats" not in capsys.readouterr().err
     music, remarks = read_midi(Path("new.mid"))
     assert remarks == ()
     assert 5 < music.duration <= 7.001
