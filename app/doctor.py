@@ -28,6 +28,7 @@ EXTRAS = {
     "app": (("gradio", "gradio"),),
     "train": (("optax", "optax"), ("grain", "grain"), ("orbax.checkpoint", "orbax-checkpoint")),
     "data": (("note_seq", "note-seq"),),
+    "dask": (("distributed", "distributed"),),
     "beam": (("apache_beam", "apache-beam"),),
     "live": (("rtmidi", "python-rtmidi"),),
     "audio": (("soxr", "soxr"), ("av", "av")),

@@ -9,6 +9,11 @@ class PrepError(ValueError):
     """The job as a whole cannot start or finish: one line that says what is wrong and what to do."""
 
 
+class EngineError(PrepError):
+    """What should do the work cannot: it is not installed, does not answer, or broke down; one line that says how to
+    mend it."""
+
+
 def counted(number: int, noun: str) -> str:
     """'1 note', '2 notes' or '1,204 notes'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

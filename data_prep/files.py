@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -241,5 +242,10 @@ def _is_there(file: io.BufferedWriter, path: Path) -> bool:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all; what a killed process leaves ends in .tmp."""
-    with replacing(path, f"{path.name}.{os.getpid()}.tmp") as temporary:
+    with replacing(path, unfinished(path)) as temporary:
         temporary.write_bytes(data)
+
+
+def unfinished(path: Path) -> str:
+    """The name of a file while this process writes it; those of other hosts, which may share the folder, differ."""
+    return f"{path.name}.{platform.node()[:40]}-{os.getpid()}.tmp"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen.app.arguments import whole
 from musicgen.app.errors import INTERRUPTED, TERMINATED, BadInput, EnvironmentProblem, cannot_write
 from musicgen.app.progress import Progress
-from musicgen.data_prep.errors import counted
+from musicgen.data_prep.errors import EngineError, counted
 from musicgen.data_prep.vocabulary import STYLES
 
 if TYPE_CHECKING:
@@ -64,7 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--runner",
         default="local",
-        help="local, or a runner of Apache Beam: direct, flink, spark, dataflow ... (default: local)",
+        help="local, dask, or a runner of Apache Beam: direct, flink, spark, dataflow, or its full name"
+        " (default: local)",
+    )
+    add(
+        "--cluster",
+        metavar="tcp://HOST:PORT",
+        help="with --runner dask: the scheduler of a running cluster (default: a cluster of --workers on this machine)",
     )
     add(
         "--runner-option",
@@ -97,14 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
                 f"there are {counted(len(folders), 'folder')}, and {option} is given {counted(len(given), 'time')}:"
                 " give one for each folder, in the same order, or none"
             )
-    if arguments.runner != "local" and importlib.util.find_spec("apache_beam") is None:
-        from musicgen.data_prep.extras import install_command
-
-        raise EnvironmentProblem(
-            f"--runner {arguments.runner} needs Apache Beam: {install_command('beam')}, or leave it out"
-        )
     try:
         report = _prepare_midi(arguments) if arguments.midi_dir is not None else _prepare_audio(arguments)
+    except EngineError as error:
+        raise EnvironmentProblem(str(error)) from None
     except (PrepError, ShardError) as error:
         raise BadInput(str(error)) from None
     except OSError as error:
@@ -180,6 +181,7 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "workers": arguments.workers,
         "runner": arguments.runner,
+        "cluster": arguments.cluster,
         "runner_options": arguments.runner_option,
     }
 

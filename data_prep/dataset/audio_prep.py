@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from musicgen.data_prep.audio import AUDIO_SUFFIXES, OTHER_SUFFIXES, SAMPLE_RATE
 from musicgen.data_prep.dataset import splits
 from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, hash_file, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards, reject_copies
+from musicgen.data_prep.dataset.runners import LOCAL, Runner, make_shards
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
 
@@ -61,33 +62,31 @@ def run(
     csv: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     runner: str = "local",
+    cluster: str | None = None,
     runner_options: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> JobReport:
     """Prepare a folder of audio into the data set `out`; started again, it makes only what is missing.
 
-    `workers` processes (None: one per core, 0: this process) or, with another `runner` than "local", Apache Beam's.
-    `on_progress` gets (shards done, shards).  Raises PrepError if the job cannot start, OSError if the disk refuses.
+    `workers`, `runner`, `cluster` and `runner_options` are those of `prep.run`.  `on_progress` gets (shards done,
+    shards).  Raises PrepError if the job cannot start, EngineError if the runner cannot do it, OSError if the disk
+    refuses.
     """
     began = time.perf_counter()
+    where = Runner(runner, cluster, workers, tuple(runner_options))
+    where.check()
     job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
     plans, unlisted = plan(audio_dir, csv)
     with job.alone():
         records = job.resume(plans, _digest)
         kept, missing = len(records), [shard for shard in plans if shard.name not in records]
         on_progress(len(records), len(plans))
-        if runner != "local" and missing:
-            from musicgen.data_prep.dataset import beam  # the `beam` extra
-
-            records |= beam.make_shards(job, make_shard, missing, runner, runner_options)
-        else:
-            count = (os.cpu_count() or 1) if workers is None else workers
-            with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:
-                for shard, record in zip(missing, made, strict=True):
-                    if record is None:
-                        raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
-                    records[shard.name] = record
-                    on_progress(len(records), len(plans))
+        with contextlib.closing(_make(job, missing, where)) as made:
+            for shard, record in made:
+                if record is None:
+                    raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
+                records[shard.name] = record
+                on_progress(len(records), len(plans))
         in_plan = [records[shard.name] for shard in plans]
         items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
         rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
@@ -97,12 +96,24 @@ def run(
         return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
 
 
+def _make(
+    job: JobState, missing: Sequence[ShardPlan[Recording]], where: Runner
+) -> Generator[tuple[ShardPlan[Recording], Entry | None], None, None]:
+    """The missing shards and their records; None where that killed its process."""
+    if where.name != LOCAL:
+        yield from make_shards(job, make_shard, missing, where)
+        return
+    count = (os.cpu_count() or 1) if where.workers is None else where.workers
+    with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:
+        yield from zip(missing, made, strict=True)
+
+
 def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
     """Write one shard and then its record, which is returned.  Memory does not grow with the recordings."""
     target = job.out / f"{shard.name}.npy"
     items: list[Entry] = []
     rejected: list[Entry] = []
-    with files.replacing(target, f"{target.name}.{os.getpid()}.tmp") as beside:
+    with files.replacing(target, files.unfinished(target)) as beside:
         with beside.open("w+b") as file:
             writer = RowWriter(file)
             for recording in shard.items:

@@ -1,8 +1,9 @@
 """The job that turns a folder of MIDI files into shards: ``run``.
 
-Every runner (processes on this machine, Apache Beam) calls the same pure ``prepare`` and the same ``write_shard``, and
-which piece goes into which shard depends on the sorted list of pieces alone. So the bytes of a data set do not depend
-on who made it, on how many workers there were, or on how often the job was killed and started again.
+Every runner (processes on this machine, a Dask cluster, Apache Beam) calls the same pure ``prepare`` and the same
+``write_shard``, and which piece goes into which shard depends on the sorted list of pieces alone. So the bytes of a
+data set do not depend on who made it, on how many workers there were, or on how often the job was killed and started
+again.
 
 Two files with the same music (the same token stream) would be one piece twice, or worse a test piece in the training
 set: the first in the order test, validation, train, then name, stays in the manifest and the other is rejected.
@@ -24,6 +25,7 @@ from musicgen.data_prep import files, limits
 from musicgen.data_prep.dataset import manifest, shards, splits
 from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, reject_copies
 from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, Source, find_all, find_items, prepare
+from musicgen.data_prep.dataset.runners import LOCAL, Runner, make_shards
 from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
@@ -50,18 +52,22 @@ def run(
     leave_out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     runner: str = "local",
+    cluster: str | None = None,
     runner_options: Sequence[str] = (),
     on_progress: Callable[[PrepProgress], None] | None = None,
 ) -> JobReport:
     """Prepare a folder of MIDI files (or a TFRecord file of NoteSequences), or several corpora, into the set ``out``.
 
     ``csv`` names the official splits of a folder; without it hashes of the names decide. The runner "local" takes
-    ``workers`` processes (None: one per core, 0: this process); "direct", "FlinkRunner" and so on are Apache Beam's,
-    with their ``runner_options`` ("--flink_master=..."). The pieces that a file ``leave_out`` names, one a line, lie in
-    shards, but no item of the manifest leads there. Started again after a kill, it keeps the finished shards whose
-    input files have not changed. Raises PrepError if the job cannot start, OSError if the disk refuses.
+    ``workers`` processes (None: one per core, 0: this process), and so does "dask" unless ``cluster`` is the address of
+    a scheduler; "direct", "flink" and so on are Apache Beam's, with their ``runner_options`` ("--flink_master=...").
+    The pieces that a file ``leave_out`` names, one a line, lie in shards, but no item of the manifest leads there.
+    Started again after a kill, it keeps the finished shards whose input files have not changed. Raises PrepError if the
+    job cannot start, EngineError if the runner cannot do it, OSError if the disk refuses.
     """
     began = time.perf_counter()
+    where = Runner(runner, cluster, workers, tuple(runner_options))
+    where.check()
     sources = [Source(midi_dir, csv)] if isinstance(midi_dir, str | os.PathLike) else list(midi_dir)
     job = JobState(Path(out), manifest.settings(_splits_of(sources)))
     items, unlisted = find_all(sources) if _several(sources) else find_items(sources[0].path, sources[0].table)
@@ -73,15 +79,15 @@ def run(
         tally = Tally(len(items), on_progress)
         for record in records.values():
             tally.add_record(record)
-        if runner == "local":
+        if runner == LOCAL:
             records |= _make_here(job, missing, tally, workers)
-        elif missing:
-            from musicgen.data_prep.dataset import beam  # the `beam` extra
-
-            made = beam.make_shards(job, make_shard, missing, runner, runner_options)
-            for record in made.values():
-                tally.add_record(record)
-            records |= made
+        else:
+            for shard, made in make_shards(job, make_shard, missing, where):
+                if made is None:  # here it is found out which of its pieces is to blame
+                    records |= _make_here(job, [shard], tally, 1)
+                else:
+                    records[shard.name] = made
+                    tally.add_record(made)
         entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
         rejected += [
             _reject(entry, f"left out by {Path(leave_out or '').name}") for entry in entries if entry["name"] in apart

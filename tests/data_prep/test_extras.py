@@ -15,7 +15,7 @@ from musicgen.data_prep import extras
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("extra", ["app", "train", "data", "beam", "live", "audio"])
+@pytest.mark.parametrize("extra", ["app", "train", "data", "dask", "beam", "live", "audio"])
 def test_the_packages_are_those_of_the_extra(extra: str) -> None:
     """With their floors, quoted for a shell."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]

@@ -20,7 +20,7 @@ from .documents import BLOCKS, MUSICGEN, OTHERS, ROOT, SHELL, TEXTS, Block, Comm
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-MADE_BY_OTHERS = {"git", "cd", "cp", "docker"}  # what is about other programs, not about this one
+MADE_BY_OTHERS = {"git", "cd", "cp", "dask", "docker"}  # what is about other programs, not about this one
 
 
 def test_there_are_commands() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,16 @@ def test_a_foreign_folder_is_not_touched(folder: Path, tmp_path: Path, capsys: p
     assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Apache Beam is installed")
-def test_beam_is_an_extra(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_runner_is_an_extra(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asked for but absent: exit code 1 and the command that installs it."""
-    command = ["prep", "--midi-dir", str(folder), "--out", str(tmp_path / "data"), "--runner", "direct"]
-    assert cli.main(command) == 1
-    assert 'pip install "apache-beam>=' in capsys.readouterr().err
-    assert not (tmp_path / "data").exists()
+    for runner, module, package in (("direct", "apache_beam", "apache-beam"), ("dask", "distributed", "dask")):
+        monkeypatch.setitem(sys.modules, module, None)  # it cannot be imported
+        command = ["prep", "--midi-dir", str(folder), "--out", str(tmp_path / "data"), "--runner", runner]
+        assert cli.main(command) == 1
+        assert f'pip install "{package}>=' in capsys.readouterr().err
+        assert not (tmp_path / "data").exists()
 
 
 @pytest.fixture
