@@ -34,7 +34,7 @@ def best_of_n_ending(
     stream: Iterator[np.ndarray],
     primes: Sequence[np.ndarray],
     seconds: float,
-    seed: int,
+    seed: int | Sequence[int],
     start: Callable[[np.ndarray, int, int, float], Iterator[np.ndarray]],
     nats: Callable[[np.ndarray], float],
 ) -> Iterator[np.ndarray]:
@@ -46,7 +46,7 @@ def best_of_n_ending(
         stream: blocks int16[B, k] without an end.
         primes: int16[T] each, what it continues, BOS first.
         seconds: of new music.
-        seed: of the stream; those of the endings follow from it.
+        seed: of the stream, or of each row where it is one of its own; those of the endings follow from it.
         start: gives blocks of so many streams that continue one, drawn with a seed, and end near so many seconds.
         nats: what the model gives to EOS after a stream.
     """
@@ -62,11 +62,14 @@ def best_of_n_ending(
             now[row] = int(time[:kept][-1]) if kept else now[row]
         yield block
     del stream  # its memory is free before the next one takes some
-    many = candidates_per_row(len(rows))
+    if isinstance(seed, int):
+        many, seeds = candidates_per_row(len(rows)), [derive_seed(seed, row, 1) for row in range(len(rows))]
+    else:
+        many, seeds = candidates_per_row(1), [derive_seed(own, 0, 1) for own in seed]
     for row, parts in enumerate(rows):
         body, left = np.concatenate(parts), seconds - now[row] / STEPS_PER_SECOND
         drawn = np.zeros((many, 0), np.int16)
-        for block in _until_over(start(body, many, derive_seed(seed, row, 1), left), left + RINGS_ON):
+        for block in _until_over(start(body, many, seeds[row], left), left + RINGS_ON):
             drawn = np.concatenate([drawn, block], axis=1)
             yield np.full((len(rows), 1), PAD, np.int16)
         ended = [ending[: np.argmax(ending == EOS)] for ending in drawn if EOS in ending]

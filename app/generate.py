@@ -40,7 +40,7 @@ from musicgen.data_prep.rules.note_limits import NoteLimits
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
-    from musicgen.model.engine import Engine
+    from musicgen.model.engine import Engine, Seed
 
 Report = Callable[[float], None]
 JUDGED_BY = {"latents": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
@@ -75,12 +75,14 @@ class Request:
     """What is asked for.  ``seed`` None draws one; ``prime`` None begins from nothing.
 
     trimmed: leave out the silence before the first note of a piece from nothing, as all pieces do but older ones.
+    own_seeds: the rows are as in a batch in which each has a seed of its own (app/batch): here all have this one.
     """
 
     settings: Settings = Settings()
     prime: Prime | None = None
     seed: int | None = None
     trimmed: bool = True
+    own_seeds: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +188,8 @@ def generate(
     settings = request.settings.resolve(model.latents, model.context)
     seed = request.seed if request.seed is not None else new_seed()
     before = request.prime.tokens if request.prime is not None else np.array([BOS], np.int16)
-    stream = begin(model, [before] * settings.num_samples, settings, seed, request.trimmed)
+    seeds = (seed,) * settings.num_samples if request.own_seeds else seed
+    stream = begin(model, [before] * settings.num_samples, settings, seeds, request.trimmed)
     on_progress(0.0)
     longest = settings.seconds + (RINGS_ON if settings.end else 0.0)
     asked, count = settings.seconds, settings.num_samples
@@ -201,20 +204,21 @@ def generate(
 
 
 def begin(
-    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int, trimmed: bool = True
+    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: Seed, trimmed: bool = True
 ) -> Iterator[np.ndarray]:
     """Read the primes, int16[T] each, and give the stream of blocks int16[B, k] that these settings mean.
 
     It has no end, or each row an EOS; PAD in it says nothing.
 
     settings: resolved; their ``num_samples`` is not looked at.  trimmed: see `Request`.
+    seed: of all rows, or of each: a row with its own is that of a batch of one, as far as the engine rounds alike.
     """
     stream = _begin(model, primes, settings, seed)
     return _trim_silence(stream, [len(prime) == 1 for prime in primes]) if trimmed else stream
 
 
-def _begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int) -> Iterator[np.ndarray]:
-    if settings.end and candidates_per_row(len(primes)) == 1:
+def _begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: Seed) -> Iterator[np.ndarray]:
+    if settings.end and isinstance(seed, int) and candidates_per_row(len(primes)) == 1:
         return start(model, primes, settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), settings.seconds))
     stream = start(model, primes, settings, seed)
     if not settings.end:
@@ -245,7 +249,7 @@ def eos_nats(model: Model, stream: np.ndarray) -> float:
 
 
 def start(
-    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: int, **more: Any
+    model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: Seed, **more: Any
 ) -> Iterator[np.ndarray]:
     """The stream of `model.engine` with these settings; more: its ``rules`` and ``copies``."""
     assert settings.latents is not None and settings.context is not None  # resolved

@@ -52,6 +52,7 @@ class Provenance:
     own_ticks: whether the new music lies on the ticks of the prime's file where it can; only then it is written, since
         older files have finer ones.
     asked: the seconds of new music that were asked for, if it was stopped before; else it is not written.
+    own_seeds: whether each row of its batch had a seed of its own, and this one ``seed``; only then it is written.
     fill: of a passage written anew, where it is and what stayed in it (app/fill_request.py); else it is not written.
         What was continued is then the song.
     """
@@ -70,13 +71,14 @@ class Provenance:
     memorisation: dict[str, Any] | None = None
     trimmed: bool = False
     own_ticks: bool = False
+    own_seeds: bool = False
     asked: float | None = None
     fill: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
-        for name in ("trimmed", "own_ticks"):
+        for name in ("trimmed", "own_ticks", "own_seeds"):
             if not values[name]:
                 del values[name]
         for name in ("asked", "fill"):
@@ -131,7 +133,7 @@ def _check(facts: Provenance) -> None:
         _check_fill(facts.fill)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
-    for name in ("trimmed", "own_ticks"):
+    for name in ("trimmed", "own_ticks", "own_seeds"):
         if not isinstance(getattr(facts, name), bool):
             raise ValueError(f"{name} is true or false")
 

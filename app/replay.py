@@ -88,7 +88,7 @@ def _replay_fill(provenance: Provenance, song: bytes, model: Model, on_progress:
 
 def _unchanged(provenance: Provenance) -> dict[str, Any]:
     """What was written down and stays as it was, also when this machine or version is another one."""
-    names = ("backend", "version", "checkpoint", "memorisation", "asked", "own_ticks")
+    names = ("backend", "version", "checkpoint", "memorisation", "asked", "own_ticks", "own_seeds")
     return {name: getattr(provenance, name) for name in names}
 
 
@@ -110,7 +110,7 @@ def replay(
         )
     if isinstance(source, bytes):
         return _replay_fill(provenance, source, model, on_progress)
-    request = Request(provenance.settings, source, provenance.seed, provenance.trimmed)
+    request = Request(provenance.settings, source, provenance.seed, provenance.trimmed, provenance.own_seeds)
     result = generate(request, model, on_progress)
     sample = result.samples[provenance.sample - 1]
     unchanged = dataclasses.replace(sample.provenance, **_unchanged(provenance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from musicgen.app.errors import BadInput
@@ -136,6 +136,19 @@ class Settings:
         return dataclasses.replace(
             self, context=chosen, latents=self.latents if self.latents is not None else min(latents, chosen)
         )
+
+    def batch_key(self, tokens: int) -> Hashable:
+        """Pieces of one key, which continue so many tokens with these settings, resolved, can be rows of one batch.
+
+        The key is all settings but those that each row has for itself, and the length of the engine's passes.  The
+        engine reads the rows of a batch in passes of one length, which their primes' lengths decide: only primes of as
+        many tokens, or all longer than a pass, leave each other's music untouched.
+        """
+        assert self.latents is not None and self.context is not None  # resolved
+        read = min(tokens, self.context - self.latents // 2)
+        # Where a row is cut is its own; where it is to end is a rule of the whole batch.
+        seconds = self.seconds if self.end else 1.0
+        return dataclasses.replace(self, seconds=seconds, prime_seconds=None, keep_prime=True, num_samples=1), read
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, those of `sampling` side by side with the others; see IN_EVERY_FILE."""

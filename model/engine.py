@@ -38,6 +38,7 @@ Array = TypeVar("Array")  # of the backend
 Cache = TypeVar("Cache")
 RuleState = Any  # whatever a rule's `start` returns: a tree of arrays, batch first
 ContextLimit = Callable[[np.ndarray], int | None]
+Seed = int | Sequence[int]  # of all rows, or of each
 
 
 @runtime_checkable
@@ -100,6 +101,7 @@ class Engine(Generic[Array, Cache]):
     What turns tokens into outputs and these into tokens is the backend's: jax_engine.py and cpu/engine.py.
     """
 
+    rows_alike = False  # whether a row comes out to the last bit as in a batch of any other size
     block = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
     xp: ModuleType  # the namespace of the backend's arrays
     dtype: Any  # in which it computes
@@ -150,7 +152,7 @@ class Engine(Generic[Array, Cache]):
         raise NotImplementedError
 
     def draw(
-        self, state: SamplingState[Array, Cache], *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+        self, state: SamplingState[Array, Cache], *, seed: Seed, count: int, sampling: Mapping[str, float], rules: Rules
     ) -> tuple[Int16[np.ndarray, "B count *Q"], SamplingState[Array, Cache]]:
         """Draw `count` tokens, each by the seed, its number and the fields of `sampling`; and the state after them."""
         raise NotImplementedError
@@ -211,7 +213,7 @@ class Engine(Generic[Array, Cache]):
         latents: int | None = None,
         context: int | None = None,
         sampling: Sampling = Sampling(),
-        seed: int = 0,
+        seed: Seed = 0,
         rules: Rules | None = None,
         copies: int = 1,
         told: Sequence[int] = (),
@@ -219,6 +221,8 @@ class Engine(Generic[Array, Cache]):
     ) -> Stream[Array, Cache]:
         """Read the primes (each int [T], BOS first, as much of its end as the context holds) and be ready to draw.
 
+        seed: of all rows, each of which has its part of the noise; or one for each row, whose noise is then that of a
+            stream of its own.
         rules: for this stream, in place of the engine's own.
         copies: how many rows there are to be of the one prime, which is read once.
         told: tokens that the model sees, and the rules do not, after the first of every prime (BOS); where that is
@@ -250,7 +254,7 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         M: int,
         N: int,
         sampling: Sampling,
-        seed: int,
+        seed: Seed,
         copies: int,
         told: Sequence[int],
         heads: Sequence[np.ndarray],

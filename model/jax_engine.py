@@ -13,7 +13,7 @@ import numpy as np
 from musicgen.model import decoding, parameters
 from musicgen.model.config import PAD, ModelConfig
 from musicgen.model.decoding import Cache
-from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
+from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState, Seed
 from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import PerceiverAR
 from musicgen.model.sampler import sample
@@ -26,6 +26,13 @@ Choose: TypeAlias = Callable[[jax.Array | int, jax.Array], jax.Array]  # codeboo
 jax.tree_util.register_dataclass(
     SamplingState, data_fields=[field.name for field in dataclasses.fields(SamplingState)], meta_fields=[]
 )
+
+
+def gumbel(key: jax.Array, number: jax.Array, logits: Float[jax.Array, "B V"]) -> Float[jax.Array, "B V"]:
+    """Noise for draw `number`, by the key of all rows, or by one for each: then that of a stream of its own."""
+    if key.ndim:
+        return jax.vmap(lambda own, row: gumbel(own, number, row[None])[0])(key, logits)
+    return jax.random.gumbel(jax.random.fold_in(key, number), logits.shape, logits.dtype)
 
 
 class TokenHead:
@@ -130,8 +137,7 @@ class JaxEngine(Engine[jax.Array, Cache]):
             drawn, state = carry
 
             def choose(q: jax.Array | int, logits: jax.Array) -> jax.Array:
-                noise_key = jax.random.fold_in(key, state.drawn * Q + q)
-                noise = jax.random.gumbel(noise_key, logits.shape, logits.dtype)
+                noise = gumbel(key, state.drawn * Q + q, logits)
                 return sample(noise, jnp.where(q == 0, rules.apply(state.rules, logits), logits), sampling)
 
             token = self.head.draw(model, state.outputs, choose)
@@ -169,13 +175,14 @@ class JaxEngine(Engine[jax.Array, Cache]):
         return np.asarray(self.compiled_logits(self.params, outputs, token))
 
     def draw(
-        self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+        self, state: State, *, seed: Seed, count: int, sampling: Mapping[str, float], rules: Rules
     ) -> tuple[Int16[np.ndarray, "B count *Q"], State]:
         """See Engine."""
         scalars = {name: jnp.asarray(value) for name, value in sampling.items()}
         # The cache alone is donated: whoever called may still look at the rest of the state.
         rest = SamplingState(state.outputs, None, state.rules, state.drawn)
-        given = (self.params, rest, state.cache, jax.random.key(seed))
+        key = jax.random.key(seed) if isinstance(seed, int) else jax.vmap(jax.random.key)(jnp.asarray(seed))
+        given = (self.params, rest, state.cache, key)
         if count == self.block:
             drawn, state = self.compiled_block(*given, count=count, sampling=scalars, rules=rules)
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.arguments import add_checkpoint, add_flags
+from musicgen.app.commands import batch as batch_command
 from musicgen.app.commands import recording as recording_command
 from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="new.wav",
         help="also write it as sound: .wav, .flac, .ogg or .mp3; with --out-dir the type alone",
     )
+    batch_command.add_arguments(parser)
     add_flags(parser, *CONTROLS)
     add_checkpoint(parser)
     add(
@@ -70,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     with complaints():
         AVOID_COPIES.check(arguments.avoid_copies)
     seed = check_seed(arguments.seed) if arguments.seed is not None else None
+    if batch_command.asked_for(arguments):
+        return batch_command.run(arguments)
     jobs, load = _jobs(arguments), _loader(arguments, settings)
     if len(jobs) == 1:
         return _make(jobs[0], settings, seed, load)

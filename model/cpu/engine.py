@@ -29,7 +29,7 @@ from musicgen.model.cpu.step import step
 from musicgen.model.cpu.threads import thread_team
 from musicgen.model.cpu.tiles import best_dtype
 from musicgen.model.cpu.weights import BLOCKS, StackedWeights, embeddings, rename, select
-from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState
+from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState, Seed
 from musicgen.model.sampler import sample
 from musicgen.model.shapes import Float, Int, Int16
 from musicgen.model.storage import Weights, dequantize
@@ -54,7 +54,7 @@ class TokenHead:
         return self._table[tokens]
 
     def draw(
-        self, outputs: Float[np.ndarray, "B V"], rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
+        self, outputs: Float[np.ndarray, "B V"], rule: Rule, seed: Seed, number: int, sampling: Mapping[str, float]
     ) -> Int[np.ndarray, " B"]:
         """Token number `number` of a stream, from its logits."""
         return sample(gumbel(seed, number, outputs.shape), rule(outputs), sampling)
@@ -69,6 +69,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
 
     xp = np
     dtype = "float32"
+    rows_alike = True
 
     def __init__(
         self,
@@ -273,7 +274,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         return self.head.logits(outputs, token)
 
     def draw(
-        self, state: State, *, seed: int, count: int, sampling: Mapping[str, float], rules: Rules
+        self, state: State, *, seed: Seed, count: int, sampling: Mapping[str, float], rules: Rules
     ) -> tuple[Int16[np.ndarray, "B count *Q"], State]:
         """See Engine."""
         drawn = np.empty((len(state.outputs), count, *self.config.token_shape), np.int16)

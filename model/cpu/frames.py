@@ -17,6 +17,7 @@ from musicgen.model.cpu.noise import Rule, gumbel
 from musicgen.model.cpu.onnx_format import CONTRIB, Graph
 from musicgen.model.cpu.session import open_session
 from musicgen.model.cpu.weights import EPSILON, CpuWeights, select
+from musicgen.model.engine import Seed
 from musicgen.model.sampler import sample
 from musicgen.model.shapes import Float, Int
 from musicgen.model.storage import SCALE, Weights, bits_of, dequantize
@@ -60,11 +61,11 @@ class FrameHead:
         return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + EPSILON)
 
     def draw(
-        self, outputs: Float[np.ndarray, "B QW"], rule: Rule, seed: int, number: int, sampling: Mapping[str, float]
+        self, outputs: Float[np.ndarray, "B QW"], rule: Rule, seed: Seed, number: int, sampling: Mapping[str, float]
     ) -> Int[np.ndarray, "B Q"]:
         """Frame number `number` of a stream, from all codebooks' views of the last latent."""
         Q, S = self.config.channels, self.config.codes
-        noise = gumbel(seed, number, (Q, len(outputs), S))
+        noise = gumbel(seed, number, (Q, len(outputs), S), axis=1)
 
         def choose(q: int, logits: np.ndarray) -> np.ndarray:
             return sample(noise[q], rule(logits) if q == 0 else logits, sampling)

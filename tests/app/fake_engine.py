@@ -29,6 +29,8 @@ from musicgen.data_prep.vocabulary import EOS, NOTE_OFF, NOTE_ON, STYLES, TIME_S
 class FakeEngine:
     """Random chords with the grammar of real token streams; a row depends on seed, its place and all that was asked."""
 
+    rows_alike = True
+
     def __init__(self) -> None:
         self.asked: dict[str, object] = {}
         self.slowed = False
@@ -41,7 +43,7 @@ class FakeEngine:
         latents: int,
         context: int,
         sampling: object,
-        seed: int,
+        seed: int | Sequence[int],
         rules: object = None,
         copies: int = 1,
         told: Sequence[int] = (),
@@ -55,7 +57,9 @@ class FakeEngine:
         if rules is not None:
             yield from self._ruled([*primes] * copies, rules, seed)
         asked = (latents, context, sampling, *told)
-        rows = [self._row(prime, hash((seed, row, *asked))) for row, prime in enumerate(primes)]
+        alone = not isinstance(seed, int)  # then each row has a seed of its own
+        places = [(own, 0) for own in seed] if alone else [(seed, row) for row in range(len(primes))]
+        rows = [self._row(prime, hash((*place, *asked))) for prime, place in zip(primes, places, strict=True)]
         while True:
             if "FAKE_DELAY" in os.environ:
                 time.sleep(float(os.environ["FAKE_DELAY"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from musicgen.app.batch.jobs import read_jobs
 from musicgen.app.commands import COMMANDS
 from musicgen.app.controls import CONTROLS
 from musicgen.app.recipes import RECIPES
@@ -30,7 +31,14 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 def test_every_block_is_run_or_parsed(block: Block) -> None:
     """Shell is parsed here and, where it can be, run in test_examples, as Python is; nginx reads its own lines."""
-    assert block.language in ("sh", "python", "nginx")
+    assert block.language in ("sh", "python", "nginx", "json")
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "json"], ids=lambda block: block.name)
+def test_lists_of_pieces_are_read(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text(block.text)
+    found, problems = read_jobs(tmp_path / "jobs.jsonl", {}, lambda settings: settings.resolve(2048, 4096))
+    assert len(found) == len(block.text.splitlines()) and not problems
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: apt-get install nginx")

@@ -42,7 +42,8 @@ ABSENT = (
     "run/weights",
     "my-model",
     "maestro-tiny",
-)  # data sets, and weights that are trained first
+    "jobs.jsonl",
+)  # data sets, weights that are trained first, and a list of pieces
 PRIMES = ROOT / "app" / "primes"
 SERVER = "http://127.0.0.1:7860"
 SECONDS = ("--seconds", "2")

@@ -233,6 +233,21 @@ def test_passes_of_several_lengths(one_by_one: Engine) -> None:
     assert uncached.inputs == 69
 
 
+def test_a_row_with_its_own_seed_is_a_stream_of_its_own(backend: str) -> None:
+    """Through latents that restart and inputs that are read again: on a CPU to the bit, on JAX as far as it rounds."""
+    engine, seeds = of_toy(backend, 16), (3, 4, 2**31 - 1)
+    primes = [random_tokens(9, config=ONE_EACH, seed=seed).astype(np.int16) for seed in range(3)]
+
+    def drawn(primes: list[np.ndarray], seed: int | Sequence[int]) -> np.ndarray:
+        stream = engine.start(primes, latents=8, context=16, seed=seed)
+        return np.concatenate([next(stream) for _ in range(12)], axis=1)
+
+    together = drawn(primes, seeds)
+    for prime, seed, row in zip(primes, seeds, together, strict=True):
+        assert np.array_equal(drawn([prime], seed)[0], row)
+    assert not np.array_equal(together[0], drawn([primes[0]], 5)[0])
+
+
 def test_blocks_are_what_single_tokens_are(backend: str) -> None:
     """The same seed draws the same tokens, however many at once; a block ends where the room does."""
 

@@ -64,20 +64,8 @@ class NoteMaker:
         return Dials(self.opened.latents, self.opened.context).preset_pairs
 
     def batch_key(self, request: GenerateRequest) -> Hashable | None:
-        """All settings but those that each row has for itself, and the length of the engine's passes.
-
-        The engine reads the rows of a batch in passes of one length, which their primes' lengths decide: only primes
-        of as many tokens, or all longer than a pass, leave each other's music untouched.  A seed that somebody chose
-        means a batch of its own, since one seed is shared by all rows.
-        """
-        settings = request.settings
-        if request.seed is not None:
-            return None
-        assert settings.latents is not None and settings.context is not None  # resolved
-        read = min(len(request.before), settings.context - settings.latents // 2)
-        # Where a row is cut is its own; where it is to end is a rule of the whole batch.
-        seconds = settings.seconds if settings.end else 1.0
-        return dataclasses.replace(settings, seconds=seconds, prime_seconds=None, num_samples=1), read
+        """See `Settings.batch_key`.  A seed that somebody chose means a batch of its own: all rows share one here."""
+        return request.settings.batch_key(len(request.before)) if request.seed is None else None
 
     def start(self, tickets: Sequence[Ticket[GenerateRequest]]) -> Batch:
         """Begin a batch."""
