@@ -86,7 +86,9 @@ def head(service: Service) -> str:
 
 
 def _of_sound(module: str) -> bool:
-    return module.endswith(("sound_page.js", "recordings.js", "sound_player.js", "pcm.js", "stream.js", "wave.js"))
+    return module.endswith(
+        ("sound_page.js", "sound_storage.js", "recordings.js", "sound_player.js", "pcm.js", "stream.js", "wave.js")
+    )
 
 
 def whole(service: Service, dials: Dials) -> str:

@@ -3,43 +3,12 @@
 // While a run is made its page holds a lock of its name; what stands in the journal under a name whose lock is free was left
 // behind by a page that is gone.
 
-const DATABASE = "musicgen-growing";
-const STORE = "events";
-const LOCK = `${DATABASE}-`;
+import { Database } from "./database.js";
 
-const done = (request) =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-
-let opened = null;
-
-/** The database; null in a browser that keeps nothing. */
-function database() {
-  opened ??= new Promise((resolve) => {
-    try {
-      const request = indexedDB.open(DATABASE, 1);
-      request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = request.onblocked = () => resolve(null);
-    } catch {
-      resolve(null);
-    }
-  });
-  return opened;
-}
-
-/** Do something with the events; what cannot be kept is not: the music plays on. */
-async function use(mode, work) {
-  const db = await database();
-  if (!db) return null;
-  try {
-    return await done(work(db.transaction(STORE, mode, { durability: "relaxed" }).objectStore(STORE)));
-  } catch {
-    return null;
-  }
-}
+const NAME = "musicgen-growing";
+const LOCK = `${NAME}-`;
+const database = new Database(NAME, "events");
+const use = database.use.bind(database);
 
 /** All events of a run. */
 const range = (name) => IDBKeyRange.bound([name, 0], [name, Infinity]);

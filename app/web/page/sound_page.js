@@ -5,12 +5,15 @@ import { SoundPlayer } from "../player/sound_player.js";
 import { calm, make } from "../player/theme.js";
 import { save } from "./download.js";
 import { prime, Recordings } from "./recordings.js";
+import { found, rescued } from "./rescue.js";
 import { base64, blob, events, Refusal, unbase64 } from "./server.js";
+import { forget, keep, newId, stored, tooMany } from "./sound_storage.js";
 import { drawn, place, Tab } from "./tab.js";
 
 // musicgen render satie --out satie.wav; the first 7 s of it; musicgen satie.wav --seconds 9 --num-samples 2 --seed 4, the second
 const EXAMPLE = { file: new URL("example.mp3", import.meta.url), join: 7 }; // seconds of it that were a recording
 const LEAD_IN = 3; // seconds of the recording heard before new sound
+const KEPT_EVERY = 2000; // ms: how often a take that is being made is kept
 const FILES = [
   ["WAV", "wav", "sound, as it is"],
   ["FLAC", "flac", "sound, as it is but smaller"],
@@ -39,6 +42,7 @@ class SoundPage extends Tab {
     document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
     document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.soundPlayer.dock.front());
     document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.#example(), { once: true });
+    this.#restore();
     this.learn(300); // the speed of sound is measured after that of notes
   }
 
@@ -46,6 +50,16 @@ class SoundPage extends Tab {
     if (!sound) return; // another server by now, which has no sound
     this.about = sound;
     this.recordings.limits = sound.limits;
+  }
+
+  /** What was made before this page was opened. */
+  async #restore() {
+    const { takes, names } = await stored();
+    this.takes.push(...takes);
+    this.count = Math.max(this.count, ...takes.map(({ name }) => Number(name.split(" ")[1])));
+    for (const take of takes) if (names.includes(take.name)) keep(take);
+    if (names.length) this.tell(found(names));
+    this.draw();
   }
 
   /** Something to hear for whoever opens the tab, as long as there is nothing else; not fetched before. */
@@ -124,11 +138,31 @@ class SoundPage extends Tab {
       for await (const event of events(sent, this.aborter.signal, "recording/make")) this.#hear(event);
       this.tell(this.summary(run.made.map(({ name }) => name)));
     } catch (error) {
-      this.fail(error);
+      const names = this.#rescue();
+      this.fail(names.length ? new Refusal(error.message + rescued(names)) : error);
     }
     if (this.soundPlayer.making) this.soundPlayer.end();
     this.ended();
     return run.made;
+  }
+
+  /** Put on the list what there is of takes that will never be finished. @returns {string[]} their names */
+  #rescue() {
+    const rest = [...this.run.takes.values()].filter(({ pcm }) => pcm.length > pcm.join);
+    for (const take of rest) this.#add(take);
+    return rest.map(({ name }) => name);
+  }
+
+  /** Put a take on the list, and keep it; the oldest go if there is no room. */
+  #add(take) {
+    this.takes.unshift(take);
+    const gone = tooMany(this.takes);
+    for (const one of gone) this.#remove(one);
+    keep(take).then((room) => {
+      if (gone.length) this.tell(`To make room, ${gone.map(({ name }) => name).join(", ")} left the list.`);
+      if (!room) this.tell(`This browser keeps no more sound: download ${take.name} before you leave this page.`);
+    });
+    if (this.soundPlayer.pcm === take.pcm) this.selected = take;
   }
 
   #hear(event) {
@@ -137,9 +171,14 @@ class SoundPage extends Tab {
     else if (event.event === "begin") this.#begin(event);
     else if (event.event === "listening") this.tell(`Listening to the recording: ${event.seconds.toFixed(0)} s …`);
     else if (event.event === "sound") {
-      const pcm = run.takes.get(event.take);
+      const take = run.takes.get(event.take);
+      const { pcm } = take;
       if (event.take === 1 && !event.seconds) return;
       pcm.append(samplesOf(unbase64(event.sound)));
+      if (performance.now() - (take.kept ?? -KEPT_EVERY) >= KEPT_EVERY) {
+        take.kept = performance.now();
+        keep(take, true);
+      }
       if (run.seen === event.take && this.soundPlayer.pcm === pcm) this.soundPlayer.grown(event.rate);
       if (event.take === 1) this.tell("Making sound. It plays as soon as it can.");
       this.meters?.get(event.take)?.setAttribute("value", String(event.seconds / run.seconds));
@@ -157,7 +196,9 @@ class SoundPage extends Tab {
     const before = samples.length - sent;
     for (let number = 1; number <= takes; number++) {
       const pcm = new Pcm(samples.subarray(0, before + at), before + join);
-      run.takes.set(number, pcm);
+      const { name, from, to } = run.source ?? {};
+      const recording = run.source ? { name, from, to } : null;
+      run.takes.set(number, { id: newId(), name: `Take ${run.count + number}`, pcm, facts: null, label: "", recording });
     }
     this.recordings.hidden();
     this.selected = null;
@@ -171,24 +212,20 @@ class SoundPage extends Tab {
     const { run } = this;
     run.seen = number;
     this.selected = null;
-    const pcm = run.takes.get(number);
+    const { pcm } = run.takes.get(number);
     this.soundPlayer.begin(pcm, { expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
     this.draw();
   }
 
   #finish({ take: number, facts: told, label }) {
     const { run } = this;
-    const { name, from, to } = run.source ?? {};
-    const pcm = run.takes.get(number);
-    const facts = { ...told, join_seconds: pcm.join / RATE }; // the server knows of the end that was sent
-    const take = { name: `Take ${run.count + number}`, pcm, facts, label, recording: run.source ? { name, from, to } : null };
-    this.takes.unshift(take);
+    const take = run.takes.get(number);
+    take.facts = { ...told, join_seconds: take.pcm.join / RATE }; // the server knows of the end that was sent
+    take.label = label;
     run.made.push(take);
     run.takes.delete(number);
-    if (this.soundPlayer.pcm === take.pcm) {
-      this.selected = take;
-      this.soundPlayer.end();
-    }
+    this.#add(take);
+    if (this.selected === take) this.soundPlayer.end();
     this.draw();
   }
 
@@ -212,6 +249,7 @@ class SoundPage extends Tab {
   }
 
   #remove(take) {
+    forget(take);
     this.takes = this.takes.filter((other) => other !== take);
     if (this.selected === take) {
       this.selected = null;
@@ -225,15 +263,15 @@ class SoundPage extends Tab {
     this.meters = new Map();
     for (const [number] of this.run?.takes ?? []) cards.push(this.#making(number));
     for (const take of this.takes) cards.push(this.#card(take));
-    const head = make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes of sound stay until you leave this page: download what you want to keep."));
+    const head = make("div", { class: "mg-shelf-head" }, make("span", {}, "Takes stay in this browser, and nowhere else."));
     const list = make("div", { class: "mg-group" }, make("h2", {}, "Takes"), make("ul", {}, ...cards));
     place("mg-sound-shelf").replaceChildren(...(cards.length ? [head, list] : []));
     this.downloads.replaceChildren(...(this.selected ? [this.#downloads(this.selected)] : []));
   }
 
   #making(number) {
-    const name = `Take ${this.run.count + number}`;
-    const live = this.soundPlayer.pcm === this.run.takes.get(number);
+    const { name, pcm } = this.run.takes.get(number);
+    const live = this.soundPlayer.pcm === pcm;
     const meter = make("progress", { max: "1", value: "0", "aria-label": `${name} is being made` });
     this.meters.set(number, meter);
     const listen = button(live ? "Playing" : "Listen", "Listen while it is being made", () => this.see(number));
@@ -244,7 +282,7 @@ class SoundPage extends Tab {
   #card(take) {
     const { pcm, facts, name } = take;
     const chosen = take === this.selected;
-    const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · seed ${facts.seed}`;
+    const about = `${((pcm.length - pcm.join) / RATE).toFixed(1)} s new${pcm.join ? ` after ${(pcm.join / RATE).toFixed(1)} s` : ""} · ${facts ? `seed ${facts.seed}` : "stopped early"}`;
     const acts = [
       button("Play", "Hear this take", () => this.#play(take), name, "mg-main"),
       button("Continue", "Continue from its end", () => this.go(take), name),
@@ -259,7 +297,7 @@ class SoundPage extends Tab {
   /** The row of downloads for a take. */
   #downloads(take) {
     const { facts, label: said, pcm } = take;
-    const name = `musicgen-${take.name.toLowerCase().replaceAll(" ", "-")}-seed-${facts.seed}`;
+    const name = `musicgen-${take.name.toLowerCase().replaceAll(" ", "-")}${facts ? `-seed-${facts.seed}` : ""}`;
     const files = FILES.map(([label, kind, title]) => {
       const one = button(label, title, async () => {
         one.disabled = true;
@@ -278,7 +316,7 @@ class SoundPage extends Tab {
     const settings = button("Settings", "what makes this take again from the same recording", () =>
       save(new Blob([JSON.stringify({ ...facts, recording: take.recording }, null, 1)], { type: "application/json" }), `${name}.json`),
     );
-    return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, settings);
+    return make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), ...files, ...(facts ? [settings] : []));
   }
 }
 

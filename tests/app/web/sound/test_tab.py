@@ -200,6 +200,39 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     sound_site.until_idle()
 
 
+@pytest.mark.slow
+def test_sound_outlives_its_page(browser: Any, sound_site: Site) -> None:
+    """A take is there after a reload, sample by sample; one that was being made as far as it was; a removed one not."""
+    visit = AudioVisit(browser, sound_site.url, 1440, "light")
+    page = visit.page
+    page.on("dialog", lambda dialog: dialog.accept())
+    visit.begin("nothing", "mg-sound")
+    visit.fill("seconds", 1, "mg-sound")
+    page.click("#mg-sound-make")
+    visit.until("Take 1 is ready.")
+    wav = visit.saved("WAV")
+    visit.fill("seconds", 60, "mg-sound")
+    page.wait_for_timeout(650)  # or it would be a double press
+    page.click("#mg-sound-make")
+    page.wait_for_function("document.querySelector('#mg-sound-shelf progress')?.value > 0.02")
+    page.reload()
+    page.get_by_role("tab", name="Audio").click()
+    visit.until("Take 2 was being made when the page was closed: what there was is on the list.")
+    cards = page.locator("#mg-sound-shelf .mg-card")
+    assert cards.locator("h3").all_inner_texts() == ["Take 2", "Take 1"]
+    assert "stopped early" in cards.nth(0).inner_text()
+    cards.nth(1).click()
+    assert visit.saved("WAV") == wav
+    cards.nth(0).get_by_text("Remove").click()
+    page.reload()
+    page.get_by_role("tab", name="Audio").click()
+    cards.nth(0).wait_for()
+    assert cards.locator("h3").all_inner_texts() == ["Take 1"]
+    assert not visit.complaints
+    visit.context.close()
+    sound_site.until_idle()
+
+
 # A microphone that hears a tone.
 MICROPHONE = """() => {
   const context = new AudioContext();
