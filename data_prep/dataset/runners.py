@@ -70,6 +70,15 @@ class Runner:
             from musicgen.data_prep.dataset import cluster
 
             cluster.check(self.cluster)
+        elif self.name != DASK:
+            from musicgen.data_prep.dataset import beam
+
+            beam.check(self.beams_name, self.options)
+
+    @property
+    def beams_name(self) -> str:
+        """What Beam calls it."""
+        return BEAM.get(self.name, self.name)
 
 
 def make_shards(
@@ -92,7 +101,7 @@ def make_shards(
     else:
         from musicgen.data_prep.dataset import beam
 
-        beam.run(missing, make, BEAM.get(runner.name, runner.name), runner.options)
+        beam.run(missing, make, runner.beams_name, runner.options)
         for shard in missing:
             yield shard, shards.read_json(job.out / f"{shard.name}.json")
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
+from musicgen.data_prep.dataset import beam as beam_runner
 from musicgen.data_prep.dataset import manifest, prep
 from musicgen.data_prep.dataset.prep import PrepError, PrepProgress
+from musicgen.data_prep.dataset.runners import Runner
+from musicgen.data_prep.errors import EngineError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Beam warns of much, none of it ours
 
@@ -67,6 +72,7 @@ def test_options_reach_the_runner(folder: Path, tmp_path: Path, monkeypatch: pyt
         return real(runner="DirectRunner")
 
     monkeypatch.setattr(beam, "Pipeline", recording)
+    monkeypatch.setattr(beam_runner, "check", lambda runner, options: None)
     prep.run(folder, tmp_path / "beam", runner="flink", runner_options=["--flink_master=there:8081", "--parallelism=9"])
     assert (seen[0]["runner"], seen[0]["flink_master"], seen[0]["parallelism"]) == ("FlinkRunner", "there:8081", 9)
 
@@ -75,3 +81,44 @@ def test_an_unknown_runner_is_refused(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
     with pytest.raises(PrepError, match="Apache Beam: Unexpected pipeline runner: NoRunner"):
         prep.run(folder, tmp_path / "beam", runner="NoRunner")
+
+
+@pytest.mark.parametrize(
+    ("runner", "options", "message"),
+    [
+        (
+            "flink",
+            ("--flink_master=127.0.0.1:9",),
+            "nothing answers at 127.0.0.1:9 .*start it, or give --flink_master",
+        ),
+        ("spark", ("--spark_master_url=spark://127.0.0.1:9",), "nothing answers at spark://127.0.0.1:9"),
+        ("PortableRunner", ("--job_endpoint=127.0.0.1:9",), "nothing answers at 127.0.0.1:9 .* give --job_endpoint"),
+        ("flink", (), r"put beam-runners-flink-.*-job-server-.*\.jar into .*--flink_job_server_jar=FILE"),
+        ("spark", (), r"put beam-runners-spark-3-job-server-.*\.jar into .*--spark_job_server_jar=FILE"),
+    ],
+)
+def test_what_flink_and_spark_lack(
+    runner: str, options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before the job begins: a dead endpoint, or the jar that is to be put somewhere."""
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
+    server = pytest.importorskip("apache_beam.utils.subprocess_server").JavaJarServer
+
+    def offline(*where: str) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(server, "_download_jar_to_cache", offline)
+    with pytest.raises(EngineError, match=message):
+        Runner(runner, options=(*options, f"--jar_cache_dir={tmp_path}")).check()
+
+
+def test_the_jar_and_java(tmp_path: Path) -> None:
+    """A jar that is there will do if there is a Java."""
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
+    (tmp_path / "server.jar").write_bytes(b"")
+    jar = f"--flink_job_server_jar={tmp_path / 'server.jar'}"
+    Runner("flink", options=(jar, f"--job_server_java_launcher={sys.executable}")).check()
+    with pytest.raises(EngineError, match="java is missing: install it"):
+        Runner("flink", options=(jar, "--job_server_java_launcher=no-java")).check()
+    with pytest.raises(PrepError, match="Apache Beam refuses --runner-option: argument --flink_version"):
+        Runner("flink", options=("--flink_version=0",)).check()
