@@ -21,6 +21,7 @@ import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.prime import Prime, make_prime
+from musicgen.app.sureness import energy, judge
 from musicgen.data_prep import Performance, read_midi, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.extras import install_command
@@ -94,18 +95,20 @@ def transcribe(
 
     Raises BadInput if it cannot be read or no piano is heard in it.
     """
-    level, notes, pedal = Level(), [], []
+    level, notes, pedal, energies = Level(), [], [], []
     try:
         for sound, at, start, stop in sections(_first(read_blocks(path, level), seconds)):
             heard = hear(sound, lambda done, at=at, start=start: on_progress(max(start, at + done)))  # type: ignore[misc]
             notes.append(_struck(heard.notes, at, start, stop))
             pedal.append(_struck(heard.pedal, at, start, stop))
+            energies.append(energy(sound, heard.notes, start - at, stop - at))
     except AudioError as error:
         raise BadInput(str(error)) from None
     if not any(map(len, notes)):
         raise BadInput(f"no piano is heard in {path.name}: give a recording of one")
     music = _performance(np.concatenate(notes), np.concatenate(pedal))
-    return Transcript(music, write_midi(music), level.seconds, level.remarks())
+    explained, total = np.sum(energies, axis=0)
+    return Transcript(music, write_midi(music), level.seconds, (*level.remarks(), *judge(music, explained, total)))
 
 
 def sections(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, float, float, float]]:

@@ -160,7 +160,7 @@ def score_chords(path: Path) -> list[set[int]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        notes = partitura.load_score(path).note_array()
+        notes = partitura.load_score(str(path)).note_array()
     return [set(notes["pitch"][notes["onset_beat"] == at].tolist()) for at in np.unique(notes["onset_beat"])]
 
 
