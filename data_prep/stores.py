@@ -238,15 +238,18 @@ class Place:
                 return attempt()
             except StoreError:
                 raise
-            except FileNotFoundError as error:
-                raise self._missing(error, name) from None
             except Exception as error:  # each library has kinds of its own, and many of them
+                if self.scheme in ("http", "https") and isinstance(error.__cause__, Exception):
+                    error = error.__cause__  # all of them are "not found" there
+                if isinstance(error, FileNotFoundError):
+                    raise self._missing(error, name) from None
                 said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                 if _is_refused(error, said):
                     raise StoreError(
                         f"cannot {what} {self._at(name)}: access is refused ({said}): {CREDENTIALS[self.scheme]}"
                     ) from None
-                if number == TRIES or _is_of_this_disk(error):
+                tried = self.scheme == "gs" and not isinstance(error, TornError)  # by gcsfs, six times
+                if number == TRIES or tried or _is_of_this_disk(error):
                     raise StoreError(f"cannot {what} {self._at(name)}: {_advice(said)}") from None
                 time.sleep(WAIT * 2 ** (number - 1) * random.uniform(0.75, 1.25))
         raise AssertionError

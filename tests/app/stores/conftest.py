@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from musicgen.checkpoints import remote
 from musicgen.data_prep import stores
 
 BUCKETS = count(1)
@@ -85,7 +86,7 @@ def servers() -> Iterator[tuple[Any, str, list[Fault], list[tuple[str, str]]]]:
 
 @pytest.fixture
 def store(servers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """What a person's environment says, no waiting between tries, and a bucket."""
+    """What a person's environment says, two tries with no wait between them, and a bucket."""
     server, proxy, faults, asked = servers
     for name, value in {
         "AWS_ENDPOINT_URL": proxy,
@@ -98,6 +99,8 @@ def store(servers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(stores, "WAIT", 0.0)
+    for module in (stores, remote):
+        monkeypatch.setattr(module, "TRIES", 2)
     bucket = f"bucket-{next(BUCKETS)}"
     found = Store(f"s3://{bucket}", server, tmp_path / "cache" / "musicgen" / "stores", faults, asked)
     server.mkdir(bucket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,22 +21,23 @@ from musicgen.checkpoints.remote import fetch
 from musicgen.data_prep import stores
 from musicgen.data_prep.stores import StoreError
 
+SMALL = checkpoints.FOLDER / "maestro-tiny"
 LARGEST = "model-00001-of-00001.safetensors"
 
 
 @pytest.fixture
-def weights(released: Path, store: Any) -> str:
-    """A toy's folder in the store, and two files that have no sums."""
-    for path in (released / "model").iterdir():
+def weights(store: Any) -> str:
+    """Small ones that come with the package, in the store; of what has no sum they have one file."""
+    for path in SMALL.iterdir():
         store.put(f"run/weights/{path.name}", path.read_bytes())
-    store.put("run/weights/training_files.txt", b"0123\n")
     return f"{store.address}/run/weights"
 
 
-def test_brought_once(store: Any, weights: str, released: Path, tmp_path: Path) -> None:
+def test_brought_once(store: Any, weights: str, tmp_path: Path) -> None:
     folder = fetch(weights, tmp_path / "kept")
-    assert folder.name == "weights" and checkpoints.load(folder).sha256 == checkpoints.load(released / "model").sha256
-    assert (folder / "training_files.txt").read_bytes() == b"0123\n" and not (folder / "memorisation.npz").exists()
+    assert folder.name == "weights" and checkpoints.load(folder).sha256 == checkpoints.load(SMALL).sha256
+    files = "training_files.txt"
+    assert (folder / files).read_bytes() == (SMALL / files).read_bytes() and not (folder / "memorisation.npz").exists()
     store.asked.clear()
     assert fetch(weights, tmp_path / "kept") == folder
     assert not any(path.endswith(LARGEST) for _, path in store.asked)
@@ -65,10 +67,13 @@ def test_torn_or_changed_they_are_refused(store: Any, weights: str, tmp_path: Pa
 
 
 def test_replaced_while_they_are_read(
-    store: Any, weights: str, tmp_path: Path, toy: Any, monkeypatch: pytest.MonkeyPatch
+    store: Any, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the new ones are read, and not a mixture."""
-    toy.release_model(tmp_path / "new", "f" * 64)
+    shutil.copytree(SMALL, tmp_path / "new")
+    config = tmp_path / "new" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    checkpoints.write_sums(tmp_path / "new")
     bring, times = remote._bring, []
 
     def replaced(*given: Any) -> None:
@@ -91,27 +96,25 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def web(released: Path) -> Iterator[str]:
-    """The address of a web server with the toys."""
-    handler = partial(Quiet, directory=str(released))
+def web() -> Iterator[str]:
+    """The address of a web server with the weights that come with the package."""
+    handler = partial(Quiet, directory=str(SMALL.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_from_a_web_server(web: str, tmp_path: Path, released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in Python."""
+def test_from_a_web_server(web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Python, too."""
     monkeypatch.setattr(stores, "WAIT", 0.0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sound = library.load_audio(f"{web}/model", f"{web}/codec")
-    assert sound.opened.released.sha256 == checkpoints.load(released / "model").sha256
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = library.load(f"{web}/maestro-tiny/")
+    assert (model.name, model.sha256) == ("maestro-tiny", checkpoints.load(SMALL).sha256)
     with pytest.raises(BadInput, match="there is no SHA256SUMS in"):
         library.load(f"{web}/none")
-    folder = fetch(f"{web}/model/", tmp_path)
-    assert folder.name == "model" and checkpoints.load(folder).sha256 == checkpoints.load(released / "model").sha256
-    with pytest.raises(StoreError, match="there is no SHA256SUMS in"):
-        fetch(f"{web}/none", tmp_path)
+    with pytest.raises(BadInput, match=r"cannot read http://127.0.0.1:9/x/SHA256SUMS: the store cannot be reached"):
+        library.load("http://127.0.0.1:9/x")
 
 
 def test_names_in_files_are_never_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
