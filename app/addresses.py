@@ -29,7 +29,7 @@ from musicgen.data_prep.store_folder import Copy
 from musicgen.data_prep.store_lock import Lease
 from musicgen.data_prep.stores import Place, StoreError, is_address
 
-FILES = ("prime", "song", "piece", "file", "csv", "leave_out", "soundfont", "keep", "index")
+FILES = ("prime", "song", "piece", "file", "csv", "leave_out", "soundfont", "keep", "index", "batch")
 FOLDERS = ("midi_dir", "audio_dir", "data", "memorisation", "build_index", "samples")
 WEIGHTS = ("checkpoint", "audio_checkpoint", "codec", "start")
 JOBS = (("prep", "out"), ("train", "out"))  # folders that a job goes on with
@@ -50,8 +50,10 @@ def as_files(command: str, parsed: argparse.Namespace) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             # What is written comes first: whether that is possible is known at once.
-            for name in sorted(vars(parsed), key=lambda name: _kind(command, name) not in ("job", "out", "out_dir")):
-                value, kind = getattr(parsed, name), _kind(command, name)
+            for name in sorted(
+                vars(parsed), key=lambda name: _kind(parsed, command, name) not in ("job", "out", "out_dir")
+            ):
+                value, kind = getattr(parsed, name), _kind(parsed, command, name)
                 words = value if isinstance(value, list) else [value]
                 local = [
                     stack.enter_context(store.stands_for(word, kind)) if is_address(word) else word for word in words
@@ -62,16 +64,17 @@ def as_files(command: str, parsed: argparse.Namespace) -> Iterator[None]:
         raise BadInput(str(error)) from None
 
 
-def _kind(command: str, name: str) -> str:
+def _kind(parsed: argparse.Namespace, command: str, name: str) -> str:
     kinds = {"file": FILES, "folder": FOLDERS, "weights": WEIGHTS, "out_dir": WRITTEN_FOLDERS, "out": WRITTEN}
-    return "job" if (command, name) in JOBS else next((kind for kind, names in kinds.items() if name in names), "none")
+    job = (command, name) in JOBS or (name == "out_dir" and getattr(parsed, "batch", None) is not None)
+    return "job" if job else next((kind for kind, names in kinds.items() if name in names), "none")
 
 
 def _check(command: str, parsed: argparse.Namespace) -> None:
     """Raises BadInput for what is not read, would write over what it reads, or needs a folder that others see, too."""
     read: dict[str, bool] = {}
     for name, word in addressed(parsed):
-        kind = _kind(command, name)
+        kind = _kind(parsed, command, name)
         if kind == "none" or not is_address(word):
             raise BadInput(
                 f"{word[:200]} is an address that is not used here: s3://, gs://, az:// and https:// are, where a file"

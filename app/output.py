@@ -15,6 +15,7 @@ from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 MIDI_SUFFIXES = (".mid", ".midi")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 PICTURE_SUFFIXES = (".png", ".svg")
+LOCK = ".lock"  # in a folder while a job writes it
 STDIN, STDOUT = Path("<stdin>"), Path("<stdout>")  # what a person writes as -
 
 
@@ -63,6 +64,29 @@ def make_folder(path: str, option: str) -> Path:
     except OSError as error:
         raise cannot_write(folder, error) from None
     return folder
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other jobs out of a folder, also until this one was killed.
+
+    Raises BadInput if one is writing there, EnvironmentProblem if nobody can.
+    """
+    from musicgen.data_prep.files import locked
+
+    lock = folder / LOCK
+    with contextlib.ExitStack() as held:
+        try:
+            free = held.enter_context(locked(lock))
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        if not free:
+            raise BadInput(f"another job is writing {folder}: wait for its end, or give another folder")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes none that is open
+                lock.unlink()
 
 
 @contextlib.contextmanager

@@ -229,7 +229,7 @@ class Place:
             self._again(lambda: self.fs.rm_file(self.path(name)), "remove", name)
 
     def _at(self, name: str) -> str:
-        return f"{self.address}/{name}" if name else self.address
+        return f"{self.address.rstrip('/')}/{name}" if name else self.address
 
     def _again(self, attempt: Callable[[], Result], what: str, name: str = "") -> Result:
         """What it comes to, after some tries at the most."""
@@ -239,8 +239,9 @@ class Place:
             except StoreError:
                 raise
             except Exception as error:  # each library has kinds of its own, and many of them
-                if self.scheme in ("http", "https") and isinstance(error.__cause__, Exception):
-                    error = error.__cause__  # all of them are "not found" there
+                cause = error.__cause__
+                if self.scheme in ("http", "https") and isinstance(cause, Exception):
+                    error = error if getattr(cause, "status", None) == 404 else cause  # all are "not found" to fsspec
                 if isinstance(error, FileNotFoundError):
                     raise self._missing(error, name) from None
                 said = " ".join(f"{type(error).__name__}: {error}".split())[:300]

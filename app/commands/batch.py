@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import INTERRUPTED, TERMINATED, BadInput, EnvironmentProblem
-from musicgen.app.output import make_folder
+from musicgen.app.output import alone, make_folder
 from musicgen.app.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     released = open_weights(arguments.checkpoint)
     folder = make_folder(arguments.out_dir, "--out-dir").absolute()
-    jobs, left = _read(arguments, released, folder)
     made: list[Made] = []
     try:
-        for some in _make(arguments, released, folder, left):
-            made += some
+        with alone(folder):
+            jobs, left = _read(arguments, released, folder)
+            for some in _make(arguments, released, folder, left):
+                made += some
     except (KeyboardInterrupt, SystemExit) as stop:
         print("musicgen: stopped; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED

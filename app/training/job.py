@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.app.errors import BadInput, cannot_use
+from musicgen.app import output
+from musicgen.app.errors import cannot_use
+from musicgen.app.output import make_folder
 from musicgen.app.terminal import shown
-from musicgen.data_prep.files import locked
 from musicgen.model.training.metrics import Show, print_figures
 from musicgen.model.training.stop import StopRun
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 WEIGHTS = "weights"  # the folder of a run that `musicgen --checkpoint` or `--codec` takes
-LOCK = ".lock"  # in the folder of a run: held while it is written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +49,15 @@ class Job:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Make the folder of a run and keep other runs out of it.  Raises BadInput if one is writing there, OSError."""
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"--out {out} is a file: give a folder")
+    """Make the folder of a run and keep other runs out of it.  Raises BadInput if one is writing there."""
     there = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out / LOCK) as free:
-        if not free:
-            raise BadInput(f"another run is writing {out}: wait for its end, or give another --out")
-        try:
+    make_folder(str(out), "--out")
+    try:
+        with output.alone(out):
             yield
-        finally:
-            if [path.name for path in out.iterdir()] == [LOCK]:  # nothing came of it
-                (out / LOCK).unlink()
-                if not there:
-                    out.rmdir()
+    finally:
+        if not there and not any(out.iterdir()):  # nothing came of it
+            out.rmdir()
 
 
 def warn_of_no_validation(job: Job) -> None:

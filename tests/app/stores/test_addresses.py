@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,3 +144,24 @@ def test_what_is_not_possible_is_told_first(
         code, said = run(capsys, *words)
         assert code == 2 and message in said and said.count("\n") == 1, said
     assert not (tmp_path / "x").exists() and store.faults == []
+
+
+def test_a_list_of_pieces_is_gone_on_with(
+    store: Any, fake: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On another machine, too: what the store has is passed over."""
+    jobs = store.put("jobs.jsonl", b'{"out": "a", "seed": 1}\n{"out": "b", "seed": 2}\n')
+    model = fake.fake_model()
+    config = SimpleNamespace(latents=64, context=256)
+    released = SimpleNamespace(config=config, name="fake", sha256="f" * 64, tokenizer={}, about={})
+    monkeypatch.setattr("musicgen.app.generate.open_weights", lambda checkpoint: released)
+    monkeypatch.setattr("musicgen.app.batch.making._opened", lambda checkpoint: (model, None))
+    monkeypatch.setattr("musicgen.app.novelty.find_index", lambda checkpoint: None)
+    monkeypatch.setattr("musicgen.app.styles.styles_of", lambda *about: model.styles)
+    make = ("--batch", jobs, "--out-dir", f"{store.address}/new", "--seconds", 2)
+    code, said = run(capsys, *make)
+    assert code == 0 and f"{store.address}/new" in said
+    assert [name for name in store.names() if name.startswith("new/")] == ["new/a.mid", "new/b.mid"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    code, said = run(capsys, *make)
+    assert code == 0 and "2 were there already" in said

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from musicgen.app.errors import BadInput
-from musicgen.app.training.job import LOCK, alone
+from musicgen.app.output import LOCK
+from musicgen.app.training.job import alone
 from musicgen.data_prep import store_lock
 from musicgen.data_prep.store_lock import Lease
 from musicgen.data_prep.stores import Place, StoreError
@@ -91,7 +92,7 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     """The second is refused; what nothing came of leaves nothing."""
     run = tmp_path / "a" / "run"
     with alone(run):
-        with pytest.raises(BadInput, match=f"another run is writing {run}: wait for its end"), alone(run):
+        with pytest.raises(BadInput, match=f"another job is writing {run}: wait for its end"), alone(run):
             pass
         assert (run / LOCK).exists()
     assert not run.exists()
@@ -99,6 +100,6 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
         (run / "config.json").touch()
     with alone(run):
         pass
-    assert sorted(path.name for path in run.iterdir()) == [LOCK, "config.json"]
-    with pytest.raises(BadInput, match="is a file"), alone(run / LOCK):
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+    with pytest.raises(BadInput, match="is a file"), alone(run / "config.json"):
         pass
