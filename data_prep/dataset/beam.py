@@ -27,7 +27,7 @@ def check(runner: str, options: Sequence[str]) -> None:
     """
     from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions, SparkRunnerOptions
 
-    with _quiet():
+    with quiet():
         parsed = _options(runner, options)
         _pipeline(parsed)
     given = parsed.get_all_options()
@@ -54,7 +54,7 @@ def run(inputs: Sequence[In], function: Callable[[In], Any], runner: str, option
     """
     import apache_beam
 
-    with _quiet():
+    with quiet():
         pipeline = _pipeline(_options(runner, options))
         elements = pipeline | "shards" >> apache_beam.Create(list(inputs)) | apache_beam.Reshuffle()
         _ = elements | "make" >> apache_beam.Map(function)
@@ -90,7 +90,7 @@ def _options(runner: str, options: Sequence[str]) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Beam's warnings: what matters is raised."""
     logging.disable(logging.ERROR)
     try:
@@ -122,7 +122,7 @@ def _find_jar(name: str, option: str, server: Any) -> None:
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(ANSWERS)
         try:
-            with _quiet():
+            with quiet():
                 server.local_jar(jar, server._jar_cache_dir)
         finally:
             socket.setdefaulttimeout(before)

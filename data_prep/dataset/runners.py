@@ -62,7 +62,10 @@ class Runner:
             if self.name == DASK:
                 import distributed  # noqa: F401
             else:
-                import apache_beam  # noqa: F401
+                from musicgen.data_prep.dataset import beam
+
+                with beam.quiet():
+                    import apache_beam  # noqa: F401
         except ImportError as error:
             command = install_command(DASK if self.name == DASK else "beam")
             raise EngineError(f"the runner {self.name} is not installed ({error}): {command}") from None
@@ -71,8 +74,6 @@ class Runner:
 
             cluster.check(self.cluster)
         elif self.name != DASK:
-            from musicgen.data_prep.dataset import beam
-
             beam.check(self.beams_name, self.options)
 
     @property
