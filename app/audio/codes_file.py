@@ -77,7 +77,7 @@ def read_encoded(path: Path) -> Encoded:
         config = CodecConfig.from_dict(made.codec)
         if type(made.samples) is not int or re.fullmatch("[0-9a-f]{64}", made.sha256) is None:
             raise ValueError("the samples or the codec's hash are none")
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(
             f"{path} is not a {SUFFIX} file, or damaged ({str(error)[:100]}): make one with musicgen codec encode"
         ) from None

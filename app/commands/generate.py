@@ -102,6 +102,8 @@ def _jobs(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         return [argparse.Namespace(**{**vars(arguments), "prime": primes[0]})]
     if arguments.out is not None:
         raise BadInput("--out names a file and --out-dir a folder: give one of them")
+    if primes.count("-") > 1:
+        raise BadInput("- is standard input, which can be read once: give it once")
     folder = make_folder(arguments.out_dir, "--out-dir")
     names = ["new" if prime is None or prime == "-" else Path(prime).stem for prime in primes]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -316,7 +318,8 @@ def _report(
     if not arguments.quiet:
         from musicgen.data_prep.errors import counted
 
-        after = f" after {prime.seconds:.1f} s of {Path(arguments.prime).name}" if prime is not None else ""
+        source = "standard input" if arguments.prime == "-" else Path(arguments.prime or "").name
+        after = f" after {prime.seconds:.1f} s of {source}" if prime is not None else ""
         names = ", ".join(str(path) for path in [*outs, *audios])
         names = f"stopped; {names}" if first.asked is not None else names
         lengths = [sample.provenance.ended or result.settings.seconds for sample in result.samples]

@@ -66,7 +66,8 @@ def _checked(given: str) -> str:
     if name == ANY or not name:
         return name
     bare = _name_of(_after_scheme(name))
-    if not bare or any(one in bare for one in " /*,@"):
+    scheme = name.removesuffix(_after_scheme(name))
+    if not bare or scheme not in ("", "http://", "https://") or any(one in bare for one in " /*,@"):
         raise BadInput(f"--allow-host {given[:80]!r} is no name of a host: give one such as music.example.org")
     return bare
 

@@ -63,7 +63,9 @@ def test_one_bad_prime_does_not_stop_the_others(opened: list[object], capsys: py
     assert Path("new/bach.mid").is_file()
 
 
-def test_a_pipe(opened: list[object], prime_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe(
+    opened: list[object], prime_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """- is standard input and output; the bytes are those of files."""
     assert cli.main([str(prime_file), *OPTIONS, "--out", "new.mid"]) == 0
     pipe = SimpleNamespace(buffer=io.BytesIO(), write=lambda text: len(text), flush=lambda: None)
@@ -71,6 +73,9 @@ def test_a_pipe(opened: list[object], prime_file: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stdout", pipe)
     assert cli.main(["-", *OPTIONS, "--out", "-"]) == 0
     assert pipe.buffer.getvalue() == Path("new.mid").read_bytes()
+    assert "s of standard input, " in capsys.readouterr().err
+    assert cli.main(["-", "-", *OPTIONS, "--out-dir", "new"]) == 2
+    assert "can be read once" in capsys.readouterr().err and not Path("new").exists()
 
 
 def test_a_picture_through_a_pipe(prime_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

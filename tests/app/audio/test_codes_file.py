@@ -89,6 +89,24 @@ def test_what_it_says_of_itself_is_checked(changes: dict[str, object], tmp_path:
     refusal(tmp_path / "x.codes.npz", changed(**changes))
 
 
+@pytest.mark.parametrize("name", ["codes", "about"])
+def test_arrays_of_another_shape(name: str, tmp_path: Path) -> None:
+    """Such as a single number, of whatever kind."""
+    with np.load(io.BytesIO(changed())) as good:
+        arrays = dict(good)
+    for wrong in (
+        np.float32("nan"),
+        np.array("\x1b[2J"),
+        np.array(7),
+        np.zeros(0),
+        np.zeros((3, 2, 2)),
+        np.array(b"x"),
+    ):
+        file = io.BytesIO()
+        np.savez(file, **(arrays | {name: wrong}))
+        refusal(tmp_path / "x.codes.npz", file.getvalue())
+
+
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.codes.npz")
     with pytest.raises(BadInput, match=r"x.codes.npz is a pipe or a device and no .codes.npz file"):

@@ -72,7 +72,7 @@ def test_who_is_answered(hosts: Hosts, host: str | None, origin: str | None, ans
     assert problem is None or ("--allow-host" in problem and len(problem) < 300)
 
 
-@pytest.mark.parametrize("name", ["a b", "a/b", "*.example.org", "a@b", "[::", "a,b"])
+@pytest.mark.parametrize("name", ["a b", "a/b", "*.example.org", "a@b", "[::", "a,b", "s3://b"])
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(BadInput, match="is no name of a host"):
         Hosts.of("127.0.0.1", [name])
