@@ -29,7 +29,35 @@ class Adapted(nnx.Module):
         self.linear, self.left, self.right = linear, nnx.Param(left), nnx.Param(right)
 
     def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
-        return self.linear(x) + (x @ self.left[...].astype(x.dtype)) @ self.right[...].astype(x.dtype)
+        return self.linear(x) + product(x, self.left[...].astype(x.dtype), self.right[...].astype(x.dtype))
+
+
+@jax.custom_vjp
+def product(
+    x: Float[Array, "*rows D"], left: Float[Array, "D R"], right: Float[Array, "R F"]
+) -> Float[Array, "*rows F"]:
+    """x @ left @ right, whose gradient transposes nothing wider than R.
+
+    JAX's own would transpose x and what comes from above, on a CPU a fifth of a step (benchmarks/tuning).
+    """
+    return x @ left @ right
+
+
+def _product(x: Array, left: Array, right: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    narrow = x @ left
+    return narrow @ right, (x, narrow, left, right)
+
+
+def _gradients(kept: tuple[Array, Array, Array, Array], above: Array) -> tuple[Array, Array, Array]:
+    x, narrow, left, right = kept
+    of_narrow = above @ right.T
+    of_left, of_right = (
+        a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1]) for a, b in ((of_narrow, x), (narrow, above))
+    )
+    return of_narrow @ left.T, jax.lax.optimization_barrier(of_left).T, of_right
+
+
+product.defvjp(_product, _gradients)
 
 
 def adapt(model: PerceiverAR, factors: Mapping[str, jax.Array]) -> PerceiverAR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,6 +41,21 @@ def test_merged_or_beside() -> None:
     np.testing.assert_allclose(logits_in(None), beside, atol=1e-4)
     eight, four = (float(np.abs(logits_in(bits) - beside).mean()) for bits in (8, 4))
     assert eight < four / 4
+
+
+def test_gradients_of_a_product() -> None:
+    """Those that JAX finds by itself."""
+    rng = np.random.default_rng(3)
+    x, left, right, above = (jnp.asarray(rng.normal(size=shape)) for shape in ((2, 5, 8), (8, 3), (3, 6), (2, 5, 6)))
+
+    def plainly(x: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+        return x @ left @ right
+
+    value, back = jax.vjp(adapters.product, x, left, right)
+    wanted, plain_back = jax.vjp(plainly, x, left, right)
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)
+    for found, expected in zip(back(above), plain_back(above), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_untrained_changes_nothing() -> None:
