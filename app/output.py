@@ -132,6 +132,15 @@ def cache_folder(part: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "musicgen" / part
 
 
+def data_folder(part: str) -> Path:
+    """Where a part of what a person has made and nobody can make anew is kept: musicgen/PART in the user's data folder.
+
+    Raises RuntimeError if there is no home folder.
+    """
+    base = os.environ.get("XDG_DATA_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(base) if base else Path.home() / ".local" / "share") / "musicgen" / part
+
+
 def _either(suffixes: Sequence[str]) -> str:
     return " or ".join((", ".join(suffixes[:-1]), suffixes[-1])) if len(suffixes) > 1 else suffixes[0]
 

@@ -37,6 +37,11 @@ class Hosts:
         own = {machine, f"{machine}.local"} if everywhere else {bound.lower()}
         return cls(frozenset({*LOOPBACK, *own, *allowed}), allowed, everywhere)
 
+    @property
+    def only_here(self) -> bool:
+        """Whether nobody but who sits at this machine can ask, as far as names tell."""
+        return not self.addresses and not self.given and self.names <= {*LOOPBACK}
+
     def refusal(self, host: str | None, origin: str | None) -> str | None:
         """Why a request with these headers is not answered, in one line; None if it is.
 

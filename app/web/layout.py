@@ -22,6 +22,7 @@ from musicgen.app.web.endpoints import add_endpoints
 from musicgen.app.web.help import HELP
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.tab import sound_tab
+from musicgen.app.web.teach.section import teach_section
 
 FORM = "mg-form"
 OPENINGS = {
@@ -72,10 +73,17 @@ def build(service: Service, dials: Dials) -> gr.Blocks:
 
 def head(service: Service) -> str:
     """What the page loads besides Gradio: our own style and modules, all of them asked for at once."""
-    sheets = SHEETS if service.sounds is None else (*SHEETS, "page/sound.css")
-    main = ["page/main.js"] if service.sounds is None else ["page/main.js", "page/sound_page.js"]
+    sheets, main = [*SHEETS], ["page/main.js"]
     modules = [f"{path.parent.name}/{path.name}" for path in sorted(HERE.glob("p*/*.js"))]
     needed = [module for module in modules if service.sounds is not None or not _of_sound(module)]
+    if service.sounds is not None:
+        sheets.append("page/sound.css")
+        main.append("page/sound_page.js")
+    if service.teacher is not None:
+        sheets.append("page/teach.css")
+        main.append("page/teach.js")
+    else:
+        needed.remove("page/teach.js")
     return "".join(
         [
             *(f'<link rel="stylesheet" href="musicgen/{sheet}">' for sheet in sheets),
@@ -138,6 +146,7 @@ def _notes(service: Service, dials: Dials) -> str:
         )
         + '<div id="mg-message"></div><div id="mg-stage" class="mg-frame"></div>'
         + '<section id="mg-shelf" aria-label="Takes"></section>'
+        + (teach_section(service.limits) if service.teacher is not None else "")
         + parts.folded("mg-fine", "For researchers", _fine(service, dials), "mg-fine")
     )
 

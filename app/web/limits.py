@@ -26,6 +26,8 @@ class Limits:
     rendering: int = 1  # pieces turned into sound at once
     waiting_slow: int = 20  # of a kind: pieces to be turned into sound, or looked for surprises; recordings
     surprise_tokens: int = 16_000  # of one piece that is looked for surprises: six minutes of most music
+    taught_files: int = 500  # of one folder of pieces that weights are taught
+    taught_bytes: int = 100_000_000  # of all of them
     sound_bytes: int = 40_000_000  # of one recording, or of one to be written
     sound_prime_seconds: float = 600.0  # the longest recording that is read
     sound_seconds: float = 120.0  # of new sound in one take

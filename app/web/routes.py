@@ -22,6 +22,7 @@ from musicgen.app.web.scheduler import WENT_WRONG
 from musicgen.app.web.service import Service
 from musicgen.app.web.sound.request import too_large
 from musicgen.app.web.sound.service import SoundService
+from musicgen.app.web.teach.teacher import Teacher
 
 LOG = logging.getLogger("musicgen")
 HERE = Path(__file__).parent
@@ -50,6 +51,7 @@ def site(service: Service) -> Starlette:
         routes=[
             *Notes(service).routes(),
             *(Sounds(service.sounds).routes() if service.sounds is not None else []),
+            *(Teaching(service.teacher).routes() if service.teacher is not None else []),
             *(Route(f"/{folder}/{{name}}", Files(HERE / folder).get) for folder in ("player", "page")),
         ]
     )
@@ -243,6 +245,70 @@ class Sounds:
 
     async def _body(self, request: Request) -> dict[str, Any]:
         return await _json(request)
+
+
+class Teaching:
+    """What the part for one's own pieces asks for, below /musicgen/teach/."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        """teacher: who answers."""
+        self.teacher = teacher
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/teach/about", self.about),
+            Route("/teach/begin", self.begin, methods=["POST"]),
+            Route("/teach/piece", self.piece, methods=["POST"]),
+            Route("/teach/start", self.start, methods=["POST"]),
+            Route("/teach/stop", self.stop, methods=["POST"]),
+            Route("/teach/remove", self.remove, methods=["POST"]),
+            Route("/teach/use", self.use, methods=["POST"]),
+            Route("/teach/sample/{name:str}/{when:str}.{form:str}", self.sample),
+        ]
+
+    @guarded
+    async def about(self, request: Request) -> Response:
+        return self._now()
+
+    @guarded
+    async def begin(self, request: Request) -> Response:
+        self.teacher.begin((await _json(request)).get("name"))
+        return self._now()
+
+    @guarded
+    async def piece(self, request: Request) -> Response:
+        body = await _json(request)
+        return JSONResponse({"pieces": await self.teacher.add(body.get("name"), body.get("file"), body.get("midi"))})
+
+    @guarded
+    async def start(self, request: Request) -> Response:
+        self.teacher.start((await _json(request)).get("name"))
+        return self._now()
+
+    @guarded
+    async def stop(self, request: Request) -> Response:
+        await _json(request)
+        self.teacher.stop()
+        return self._now()
+
+    @guarded
+    async def remove(self, request: Request) -> Response:
+        self.teacher.remove((await _json(request)).get("name"))
+        return self._now()
+
+    @guarded
+    async def use(self, request: Request) -> Response:
+        await self.teacher.use((await _json(request)).get("name"))
+        return self._now()
+
+    @guarded
+    async def sample(self, request: Request) -> Response:
+        name, when, form = (request.path_params[part] for part in ("name", "when", "form"))
+        return Response(self.teacher.shelf.sample(name, when, form), media_type=TYPES.get(form), headers=FRESH)
+
+    def _now(self) -> Response:
+        return JSONResponse(self.teacher.about(), headers=FRESH)
 
 
 async def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:

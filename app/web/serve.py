@@ -119,46 +119,37 @@ def serve(
         BadInput: unknown weights, or an address or a name that is none.
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
-    from musicgen.app.evaluation.memorisation_report import find_index, open_index
     from musicgen.app.generate import open_model, open_weights
-    from musicgen.app.styles import styles_of
-    from musicgen.app.web.credits import credit
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.knowledge import knowledge, open_teacher
     from musicgen.app.web.metrics import Metrics
     from musicgen.app.web.notes.maker import NoteMaker
-    from musicgen.app.web.notes.quality import quality_of
-    from musicgen.app.web.notes.surprise import Scorer
     from musicgen.app.web.remote import remote_lanes
     from musicgen.app.web.scheduler import Scheduler
     from musicgen.app.web.service import Service
     from musicgen.app.web.sound.maker import SoundMaker
+    from musicgen.app.web.teach.weights import Weights
 
     hosts = Hosts.of(host, [*allow_hosts, os.environ.get(SPACE, "")])
     listening = listen(host, port)
     released = open_weights(checkpoint)
     dials = Dials(released.config.latents, released.config.context)
     sound = sound_weights(audio_checkpoint, codec)
-    origins = functools.partial(open_index, None, checkpoint) if find_index(checkpoint) is not None else None
+    known = knowledge(released, checkpoint, sound)
     notes = NoteMaker(lambda: open_model(released), limits)
     sound_maker = SoundMaker(sound, limits) if sound is not None else None
     lanes = [lane_of(notes, sound_maker)]
+    own = root_path is None and hosts.only_here and workers == 1
     if workers > 1:
         again = functools.partial(open_lane, checkpoint, audio_checkpoint, codec, limits)
-        lanes = remote_lanes(lanes[0], again, origins, workers)
+        lanes = remote_lanes(lanes[0], again, known["open_index"], workers)
+    elif own:
+        lanes[0].append(Weights(notes))
     metrics = Metrics()
     scheduler = Scheduler(*lanes, limits=limits, watch=metrics.watch)
-    credits = [credit(weights) for weights in (released, *([sound.released] if sound is not None else []))]
-    service = Service(
-        scheduler,
-        notes,
-        sound_maker,
-        quality=quality_of(released.sha256, dials),
-        scorer=Scorer(released),
-        open_index=origins,
-        credits=credits,
-        styles=styles_of(released.tokenizer, released.about),
-        metrics=metrics,
-    )
+    service = Service(scheduler, notes, sound_maker, **known, metrics=metrics)
+    if own:
+        service.teacher = open_teacher(service, released, sound)
     app = application(service, dials, hosts, root_path, agents)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
     return_memory()
@@ -167,6 +158,8 @@ def serve(
             ready = functools.partial(on_listening, host, listening.getsockname()[1])
             answer(app, listening, limits, ready, functools.partial(drained, scheduler, drain))
     finally:
+        if service.teacher is not None:
+            service.teacher.close()
         service.renderer.close()
         scheduler.close()
 

@@ -33,6 +33,8 @@ from musicgen.app.web.room import Room
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.service import SoundService
+from musicgen.app.web.teach.teacher import Teacher
+from musicgen.app.web.teach.weights import Turn
 from musicgen.app.web.ticket import Event
 from musicgen.data_prep import MidiError, Performance, encode
 from musicgen.data_prep.midi import read_text, write_midi
@@ -62,6 +64,7 @@ class Service:
         credits: Sequence[str] = (),
         styles: Sequence[str] = (),
         metrics: Metrics | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Wait for requests.
 
@@ -74,14 +77,11 @@ class Service:
             credits: a line about each model's weights.
             styles: the kinds of music that the model of notes can be told to make.
             metrics: what the scheduler's tickets are counted by.
+            teacher: on a machine of one's own, who teaches weights one's own pieces.
         """
-        self.scheduler, self.notes, self.metrics = scheduler, notes, metrics
+        self.scheduler, self.notes, self.metrics, self.teacher = scheduler, notes, metrics, teacher
         self.visited = threading.Event()  # a page is up, or a program asks
-        self.quality = quality
-        self.scorer = scorer
-        self.open_index = open_index
-        self.credits, self.styles = credits, styles
-        self._index: Index | None = None
+        self.know(quality, scorer, open_index, credits, styles)
         self._indexing = asyncio.Lock()
         self.renderer = Renderer()
         self.limits: Limits = scheduler.limits
@@ -89,6 +89,26 @@ class Service:
         self._rendering = Room(self.limits.rendering, self.limits.waiting_slow)
         self._scoring = Room(1, self.limits.waiting_slow)
         self.sounds = SoundService(scheduler, sound, self.renderer) if sound is not None else None
+
+    def know(
+        self,
+        quality: Quality | None,
+        scorer: Score | None,
+        open_index: Callable[[], Index] | None,
+        credits: Sequence[str],
+        styles: Sequence[str],
+    ) -> None:
+        """What goes with the weights of the model of notes; see `__init__`."""
+        self.quality, self.scorer, self.open_index = quality, scorer, open_index
+        self.credits, self.styles = credits, styles
+        self._index: Index | None = None
+
+    async def turn(self, turn: Turn) -> None:
+        """Have the notes made with other weights from now on.  Raises MusicgenError if that cannot be."""
+        await self.model()
+        async for event in self.scheduler.events(turn, "the page"):
+            if event["event"] == "error":
+                raise BadInput(event["message"])
 
     async def model(self) -> Model:
         """The model of notes, as soon as it is there.  Raises EnvironmentProblem if it never will be."""
@@ -221,6 +241,7 @@ class Service:
             "scores": sheet.installed(),
             "apart": self.open_index is not None,
             "styles": list(self.styles),
+            "credits": list(self.credits),
             "waiting": self.scheduler.load().waiting,
         }
         if self.sounds is not None:
