@@ -215,7 +215,7 @@ class Model:
         say: Callable[[str], None] = lambda line: None,
         on_step: Callable[[int, int, float], None] = lambda step, steps, nats: None,
     ) -> Model:
-        """Teach these weights a folder of MIDI files, in minutes: what `musicgen train --from` does.
+        """Teach these weights a folder of MIDI files: what `musicgen train --from` does.
 
         Args:
             midi_dir: the folder.

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="taught",
         metavar="NAME",
-        help="weights that come with the package, such as piano, which learn the pieces of --midi-dir in minutes",
+        help="weights that come with the package, such as piano, which learn the pieces of --midi-dir",
     )
     add("--midi-dir", metavar="DIR", help="your own MIDI files, with --from; nothing need be prepared")
     add(

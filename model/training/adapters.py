@@ -90,6 +90,22 @@ def initial(config: ModelConfig, base: Mapping[str, np.ndarray], rank: int, seed
     return trained
 
 
+def shrink(trained: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray], share: float) -> dict[str, np.ndarray]:
+    """Only this share of what was learnt: all that differs from the base, brought nearer to it (Wortsman et al., 2022).
+
+    What was there before comes back sooner than what was learnt goes (benchmarks/tuning).  The row of a new style stays
+    as it is, since nothing else is moved by it.
+    """
+
+    def nearer(name: str, x: np.ndarray) -> np.ndarray:
+        if name.endswith((LEFT, STYLE)):
+            return x
+        before = 0.0 if name.endswith(RIGHT) else np.asarray(base[name], np.float32)
+        return before + np.float32(share) * (x - before)
+
+    return {name: nearer(name, np.asarray(x, np.float32)) for name, x in trained.items()}
+
+
 def initial_style(base: Mapping[str, np.ndarray], styles: slice) -> dict[str, np.ndarray]:
     """A new style's embedding as it begins: the mean of the tokens of the old ones."""
     return {f"embedding{STYLE}": base["embedding"][styles].astype(np.float32).mean(axis=0)}

@@ -188,7 +188,7 @@ class Teach {
     (await /** @type {any} */ (globalThis).musicgen.page).learned(about);
     const kinds = /** @type {HTMLSelectElement | null} */ (document.getElementById("mg-form-style"));
     const known = new Set([...(kinds?.options ?? [])].map(({ value }) => value));
-    for (const style of about.styles) if (kinds && !known.has(style)) kinds.append(new Option(style, style));
+    for (const style of about.styles) if (kinds && !known.has(style)) kinds.append(new Option(style.charAt(0).toUpperCase() + style.slice(1), style));
     for (const option of [...(kinds?.options ?? [])].slice(1)) if (!about.styles.includes(option.value)) option.remove();
     document.querySelector(".mg-credits").replaceChildren(...about.credits.map((line) => make("p", {}, line)));
   }

@@ -37,7 +37,7 @@ class Shelf:
         path = self.weights(name)
         return path.with_name(f"{path.name}.{PIECES}")
 
-    def list(self) -> list[dict[str, Any]]:
+    def finished(self) -> list[dict[str, Any]]:
         """What is told of all that are finished, by name: their report."""
         try:
             folders = sorted(path for path in self.folder.iterdir() if NAME.fullmatch(path.name))

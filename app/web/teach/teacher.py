@@ -38,7 +38,7 @@ class Teacher:
         going_on = self.lesson.name if self.lesson is not None and self.lesson.going_on else None
         return {
             "base": self.shelf.base,
-            "weights": self.shelf.list(),
+            "weights": self.shelf.finished(),
             "unfinished": [name for name in self.shelf.unfinished() if name != going_on],
             "lesson": self.lesson.about() if self.lesson is not None else None,
             "limits": {"files": self.limits.taught_files, "bytes": self.limits.taught_bytes},

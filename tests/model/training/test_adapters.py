@@ -72,6 +72,18 @@ def test_untrained_changes_nothing() -> None:
     np.testing.assert_array_equal(np.delete(changed["embedding"], 7, 0), np.delete(base["embedding"], 7, 0))
 
 
+def test_a_share_of_what_was_learnt() -> None:
+    """All of it, none, or so far from the base to it; a new style is not shrunk."""
+    stored, trained = toy()
+    base, whole = storage.dequantize(stored), low_rank.changes(stored, trained)
+    for share in (1.0, 0.75, 0.0):
+        now = low_rank.changes(stored, adapters.shrink(trained, stored, share))
+        for name, x in whole.items():
+            np.testing.assert_allclose(now[name], base[name] + share * (x - base[name]), atol=1e-5)
+    style = {"embedding.style": np.ones(4, np.float32)}
+    np.testing.assert_array_equal(adapters.shrink(style, stored, 0.5)["embedding.style"], style["embedding.style"])
+
+
 @pytest.mark.parametrize("fault", ["another shape", "another name"])
 def test_another_base(fault: str) -> None:
     stored, trained = toy()

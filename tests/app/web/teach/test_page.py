@@ -101,7 +101,7 @@ def test_teach_it_my_pieces(browser: Any, url: str, fixture: Fixture) -> None:
     page.click("[aria-label='Remove my rags']")
     page.click("text=Really remove?")
     page.wait_for_selector("input[value='my rags']", state="detached")
-    assert not wrong and fixture.shelf.list() == []
+    assert not wrong and fixture.shelf.finished() == []
     page.close()
 
 

@@ -105,7 +105,7 @@ def test_what_cannot_be_sent_or_asked(fixture: Fixture) -> None:
     (fixture.folder / "other" / "report" / "report.json").write_text('{"asked": {"sha256": "def"}}')
     assert teacher.about()["weights"] == []
     nothing = Shelf(fixture.folder / "none", "piano", "abc")
-    assert nothing.list() == [] and nothing.unfinished() == []
+    assert nothing.finished() == [] and nothing.unfinished() == []
 
 
 def test_other_weights(make_scheduler: Any) -> None:
