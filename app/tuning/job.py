@@ -28,7 +28,7 @@ from musicgen.app.generate import open_model, open_weights
 from musicgen.app.output import write_bytes
 from musicgen.app.progress import clock
 from musicgen.app.settings import ANY
-from musicgen.app.tuning import report
+from musicgen.app.tuning import FACTS, REPORT, report
 from musicgen.app.tuning.music import Music, prepare
 from musicgen.app.tuning.plan import MILD, plan, told
 from musicgen.checkpoints.training_files import read_training_files, write_training_files
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Say = Callable[[str], None]
-REPORT, FACTS, STATE, LOCK = "report", "report.json", "state.npz", ".lock"
+STATE, LOCK = "state.npz", ".lock"
 CHECKED_ROWS = 6  # of held-out music, for the early stop
 KEPT = 0.75  # of what was learnt: a few hundredths of it are given up for nearly half of what was forgotten
 SCORED_TOKENS = 6_144  # of held-out music, before and after

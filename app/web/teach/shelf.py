@@ -10,7 +10,7 @@ from typing import Any
 
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput, cannot_read, cannot_write
-from musicgen.app.tuning.job import FACTS, REPORT
+from musicgen.app.tuning import FACTS, REPORT
 
 NAME = re.compile(r"\w[\w -]{0,38}\w|\w")
 PIECES = "pieces"  # NAME.pieces

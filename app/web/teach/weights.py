@@ -80,3 +80,12 @@ class Weights:
     def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
         """Nothing."""
         yield from ()
+
+    def close(self) -> None:
+        """Nothing: the model is that of the other maker."""
+
+    def facts(self) -> None:
+        """Nothing: what there is to know is known of the model."""
+
+    def learn(self, facts: None) -> None:
+        """Nothing."""

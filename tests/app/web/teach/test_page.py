@@ -94,10 +94,10 @@ def test_teach_it_my_pieces(browser: Any, url: str, fixture: Fixture) -> None:
     page.check("input[value='my rags']")
     page.wait_for_selector("text=Music is made by my rags now.")
     assert fixture.used == [str(fixture.folder / "my rags")] and page.evaluate("learned.checkpoint.name") == "my rags"
-    assert page.inner_text(".mg-credits") == "Weights: my rags." and "ragtime" in page.inner_text("#mg-form-style")
+    assert page.inner_text(".mg-credits") == "Weights: my rags." and "Ragtime" in page.inner_text("#mg-form-style")
     page.check("input[value='piano']")
     page.wait_for_selector("text=Music is made by piano now.")
-    assert "ragtime" not in page.inner_text("#mg-form-style")
+    assert "Ragtime" not in page.inner_text("#mg-form-style")
     page.click("[aria-label='Remove my rags']")
     page.click("text=Really remove?")
     page.wait_for_selector("input[value='my rags']", state="detached")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,6 +144,12 @@ def test_other_weights(make_scheduler: Any) -> None:
 )
 def test_a_machine_of_ones_own(bound: str, given: list[str], own: bool) -> None:
     assert Hosts.of(bound, given).only_here == own
+
+
+def test_the_server_does_not_load_what_trains() -> None:
+    """Absl, which comes with it, closes the server's stderr when that sets up its log."""
+    code = "import sys, musicgen.app.web.teach.teacher as _; sys.exit(bool({'absl.logging', 'optax'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_who_is_taught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
