@@ -39,8 +39,10 @@ export class Minimap {
   draw(colours, scale, position, stale) {
     const { music, view, range } = this.rollPlayer;
     const whole = view.to - view.from >= view.total * 0.999;
-    this.element.hidden = whole || !music.notes.length;
-    if (this.element.hidden) return;
+    const some = music.notes.length > 0;
+    this.element.hidden = whole && some;
+    this.element.style.visibility = some ? "" : "hidden"; // its place is kept: nothing moves when music comes
+    if (this.element.hidden || !some) return;
     const { clientWidth: width, clientHeight: height } = this.element;
     const share = (seconds) => `${(100 * Math.min(Math.max(seconds / view.total, 0), 1)).toFixed(3)}%`;
     this.frame.style.left = share(view.from);
