@@ -95,7 +95,7 @@ def head(service: Service) -> str:
 
 def _of_sound(module: str) -> bool:
     return module.endswith(
-        ("sound_page.js", "sound_storage.js", "recordings.js", "sound_player.js", "pcm.js", "stream.js", "wave.js")
+        ("sound_page.js", "sound_storage.js", "recordings.js", "sound_player.js", "stream.js", "wave.js")
     )
 
 

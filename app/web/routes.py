@@ -114,6 +114,7 @@ class Notes:
             Route("/accompany", self.accompany, methods=["POST"]),
             Route("/stop", self.stop, methods=["POST"]),
             Route("/read", self.read, methods=["POST"]),
+            Route("/heard", self.heard, methods=["POST"]),
             Route("/surprise", self.surprise, methods=["POST"]),
             Route("/sound/{form:str}", self.sound, methods=["POST"]),
             Route("/picture/{form:str}", self.picture, methods=["POST"]),
@@ -178,6 +179,12 @@ class Notes:
         return JSONResponse(await self.service.read((await self._body(request)).get("prime")))
 
     @guarded
+    async def heard(self, request: Request) -> Response:
+        """The notes of a recording's file as a MIDI file."""
+        midi, remarks = await self.service.hear(await _recording(request))
+        return Response(midi, headers={REMARKS: "; ".join(remarks)}, media_type=TYPES["mid"])
+
+    @guarded
     async def surprise(self, request: Request) -> Response:
         return JSONResponse(await self.service.surprise((await self._body(request)).get("prime")))
 
@@ -225,9 +232,7 @@ class Sounds:
     @guarded
     async def heard(self, request: Request) -> Response:
         """A recording's file as samples."""
-        if request.headers.get("content-type", "") != BYTES:
-            raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
-        samples, remarks = await self.service.read(await request.body())
+        samples, remarks = await self.service.read(await _recording(request))
         return Response(samples.astype("<i2").tobytes(), headers={REMARKS: "; ".join(remarks)}, media_type=BYTES)
 
     @guarded
@@ -339,7 +344,7 @@ def largest_body(service: Service) -> Callable[[str], tuple[int, str]]:
     sound = limits.sound_bytes * 4 // 3 + 10_000, too_large(limits)
 
     def largest(path: str) -> tuple[int, str]:
-        if path == "/musicgen/recording/heard":
+        if path == "/musicgen/recording/heard" or (path == "/musicgen/heard" and service.hearing is not None):
             return heard
         recordings = ("/musicgen/recording/", "/gradio_api/") if service.sounds is not None else ()
         return sound if path.startswith(recordings) else notes
@@ -361,6 +366,13 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadInput("a request is a JSON object")
     return body
+
+
+async def _recording(request: Request) -> bytes:
+    """A recording's file as a request's body, which `OwnBodies` has bounded."""
+    if request.headers.get("content-type", "") != BYTES:
+        raise BadInput(f"a recording is sent as it is: with Content-Type: {BYTES}")
+    return await request.body()
 
 
 def _client(request: Request) -> str:

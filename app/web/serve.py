@@ -119,8 +119,10 @@ def serve(
         BadInput: unknown weights, or an address or a name that is none.
         EnvironmentProblem: damaged weights, or a port that is taken.
     """
+    from musicgen.app import transcription
     from musicgen.app.generate import open_model, open_weights
     from musicgen.app.web.dials import Dials
+    from musicgen.app.web.hearing import Hearing
     from musicgen.app.web.knowledge import knowledge, open_teacher
     from musicgen.app.web.metrics import Metrics
     from musicgen.app.web.notes.maker import NoteMaker
@@ -147,7 +149,8 @@ def serve(
         lanes[0].append(Weights(notes))
     metrics = Metrics()
     scheduler = Scheduler(*lanes, limits=limits, watch=metrics.watch)
-    service = Service(scheduler, notes, sound_maker, **known, metrics=metrics)
+    hearing = Hearing(limits, transcription.open_transcriber) if transcription.is_installed() else None
+    service = Service(scheduler, notes, sound_maker, **known, metrics=metrics, hearing=hearing)
     if own:
         service.teacher = open_teacher(service, released, sound)
     app = application(service, dials, hosts, root_path, agents)
@@ -161,6 +164,8 @@ def serve(
         if service.teacher is not None:
             service.teacher.close()
         service.renderer.close()
+        if hearing is not None:
+            hearing.close()
         scheduler.close()
 
 

@@ -21,6 +21,7 @@ from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.fills.request import FillAsked, parse_accompaniment, parse_fill, wants_fill
+from musicgen.app.web.hearing import Hearing
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.metrics import Metrics
 from musicgen.app.web.notes import take
@@ -32,11 +33,13 @@ from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.room import Room
 from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.sound.maker import SoundMaker
+from musicgen.app.web.sound.request import too_large
 from musicgen.app.web.sound.service import SoundService
 from musicgen.app.web.teach.teacher import Teacher
 from musicgen.app.web.teach.weights import Turn
 from musicgen.app.web.ticket import Event
 from musicgen.data_prep import MidiError, Performance, encode
+from musicgen.data_prep.extras import install_command
 from musicgen.data_prep.midi import read_text, write_midi
 from musicgen.data_prep.performance import cut, shift_time
 
@@ -65,6 +68,7 @@ class Service:
         styles: Sequence[str] = (),
         metrics: Metrics | None = None,
         teacher: Teacher | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         """Wait for requests.
 
@@ -78,6 +82,7 @@ class Service:
             styles: the kinds of music that the model of notes can be told to make.
             metrics: what the scheduler's tickets are counted by.
             teacher: on a machine of one's own, who teaches weights one's own pieces.
+            hearing: turns recordings into notes, if that is installed.
         """
         self.scheduler, self.notes, self.metrics, self.teacher = scheduler, notes, metrics, teacher
         self.visited = threading.Event()  # a page is up, or a program asks
@@ -88,6 +93,7 @@ class Service:
         self._parsing = Room(self.limits.parsing, self.limits.waiting)
         self._rendering = Room(self.limits.rendering, self.limits.waiting_slow)
         self._scoring = Room(1, self.limits.waiting_slow)
+        self._hearing, self.hearing = Room(1, self.limits.waiting_slow), hearing
         self.sounds = SoundService(scheduler, sound, self.renderer) if sound is not None else None
 
     def know(
@@ -184,6 +190,14 @@ class Service:
         about["tracks"] = _tracks(data) if data is not None else []
         return about | ({"recipe": made} if made else {})
 
+    async def hear(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """The notes of a recording, data of its file, as a MIDI file, and remarks."""
+        if self.hearing is None:
+            raise EnvironmentProblem(f"this server cannot hear notes in recordings: {install_command('transcribe')}")
+        if len(data) > self.limits.sound_bytes:
+            raise BadInput(too_large(self.limits))
+        return await self._hearing.run(self.hearing.hear, data)
+
     async def sound(self, midi: object, form: str) -> bytes:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
         if form not in SOUNDS:
@@ -239,6 +253,9 @@ class Service:
                 "takes": self.limits.takes,
             },
             "scores": sheet.installed(),
+            "hears": {"bytes": self.limits.sound_bytes, "seconds": self.limits.sound_prime_seconds}
+            if self.hearing is not None
+            else None,
             "apart": self.open_index is not None,
             "styles": list(self.styles),
             "credits": list(self.credits),

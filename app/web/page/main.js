@@ -95,7 +95,7 @@ class Page extends Tab {
 
   learned(about) {
     this.about = about;
-    this.primeSource.largest = about.limits.upload_bytes;
+    this.primeSource.learned(about);
     this.passages.learned(about);
     this.downloadsOf = null;
   }

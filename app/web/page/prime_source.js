@@ -1,12 +1,18 @@
 // What a piece begins with: nothing, an opening, a file, or notes played here; and which part of it is continued.
 
 import { Keyboard } from "../player/keyboard.js";
+import { wavOf } from "../player/pcm.js";
 import { fileField } from "./file_field.js";
-import { base64, json, Refusal } from "./server.js";
+import { Microphone } from "./microphone.js";
+import { ask, base64, json, Refusal } from "./server.js";
 import { make } from "../player/theme.js";
 
+const MIDI = ".mid,.midi,.kar,.smf,.rmi,.json,audio/midi,audio/x-midi";
+const SOUNDS = ".wav,.flac,.mp3,.ogg,.oga,.opus,.aiff,.aif,.aifc,.caf,.au,.w64,.rf64,.bw64,.m4a,.mp4,.aac,.webm,.wma";
 const ASK = "Choose a MIDI file, or drop it here";
 const AGAIN = "Choose another MIDI file, or drop it here";
+const ASK_BOTH = "Choose a MIDI file or a recording of a piano, or drop it here";
+const DEAF = "This server hears no notes in recordings: it needs the extra transcribe (pip install transkun). Choose a MIDI file.";
 const EXAMPLE = new URL("example.json", import.meta.url); // a piece to listen to at once; it was made here
 const LARGEST = 1_000_000; // until the server has told its own limit
 
@@ -26,6 +32,8 @@ export class PrimeSource {
     this.field = this.#buildFile();
     this.kind = "nothing";
     this.largest = LARGEST;
+    /** @type {{bytes: number, seconds: number} | null} */
+    this.hears = null; // the most of a recording whose notes are heard, where they are
     this.known = new Map(); // kind -> {prime, music, name, from, to}
     this.showing = null; // the kind whose music the roll player shows
     this.asked = null; // the opening that was asked for last
@@ -34,12 +42,28 @@ export class PrimeSource {
     rollPlayer.element.addEventListener("musicgen-select", (/** @type {CustomEvent} */ { detail }) => this.#selected(detail));
   }
 
+  /** The server says what it takes. */
+  learned({ limits, hears }) {
+    this.largest = limits.upload_bytes;
+    if (!hears || this.hears) return;
+    this.hears = hears;
+    if (this.field.text.textContent === ASK) this.field.text.textContent = ASK_BOTH;
+    this.microphone = new Microphone({
+      text: "or play something near the microphone: its notes are heard.",
+      most: () => hears.seconds,
+      heard: (samples) => this.open(new File([wavOf(samples)], "What you recorded.wav")),
+      failed: (error) => this.tell.failed(error),
+    });
+    this.places.file.append(this.microphone.element);
+  }
+
   /** The page says where to begin. */
   async choose(kind, opening) {
     this.kind = kind;
     document.body.dataset.mgStart = kind;
     if (kind === "keys") this.#keyboard();
     else this.keyboard?.stop();
+    if (kind !== "file") this.microphone?.stop();
     if (kind !== "opening" || this.asked === opening) {
       if (this.showing !== kind) this.show(); // again would take the handle out of a person's hand
       return;
@@ -140,7 +164,7 @@ export class PrimeSource {
   }
 
   #buildFile() {
-    const accept = ".mid,.midi,.kar,.smf,.rmi,.json,audio/midi,audio/x-midi";
+    const accept = `${MIDI},${SOUNDS},audio/*`;
     const field = fileField({ id: "mg-file-input", accept, ask: ASK, open: (file) => this.open(file) });
     this.places.file.replaceChildren(field.drop, field.more);
     return field;
@@ -154,6 +178,10 @@ export class PrimeSource {
     this.show();
     this.field.more.replaceChildren();
     this.field.text.textContent = AGAIN;
+    if (isRecording(file)) {
+      this.loading = this.#hear(file); // Make waits for it
+      return this.loading;
+    }
     if (file.size > this.largest) {
       this.tell.failed(new Refusal(`${file.name} is too large (${this.largest / 1e6} MB are the most): choose a MIDI file of one piano piece.`).at("mg-file"));
       return;
@@ -161,13 +189,40 @@ export class PrimeSource {
     const bytes = new Uint8Array(await file.arrayBuffer());
     if (file.name.toLowerCase().endsWith(".json")) return this.#openRecipe(file, bytes);
     this.field.text.textContent = `Reading ${file.name} …`;
-    const prime = { midi: base64(bytes) };
-    const told = await this.#load("file", prime, file.name);
+    await this.#take({ midi: base64(bytes) }, file.name, []);
+  }
+
+  /** Go on with a MIDI file; `remarks`: what is said of it besides what the server finds in it. */
+  async #take(prime, name, remarks) {
+    const told = await this.#load("file", prime, name);
     if (this.reading.get("file") !== prime) return; // another file has been chosen since
-    this.field.text.textContent = told ? `${file.name}: ${told.notes} notes` : AGAIN;
+    this.field.text.textContent = told ? `${name}: ${told.notes} notes` : AGAIN;
     if (!told) return;
-    if (told.remarks.length) this.field.more.append(make("p", {}, `${told.remarks.join("; ")}.`));
+    const all = [...remarks, ...told.remarks];
+    if (all.length) this.field.more.append(make("p", {}, `${all.join("; ")}.`));
     if (told.recipe) this.field.more.append(this.#again(told.recipe));
+  }
+
+  /** The notes of a person's recording, which then are the file. */
+  async #hear(file) {
+    const mine = {};
+    this.reading.set("file", mine); // until its notes are there
+    const overtaken = () => this.reading.get("file") !== mine; // another file has been chosen since
+    try {
+      if (!this.hears) throw new Refusal(DEAF);
+      if (file.size > this.hears.bytes) {
+        throw new Refusal(`${file.name} is too large (${this.hears.bytes / 1e6} MB are the most): cut it, or save it as FLAC or MP3.`);
+      }
+      this.field.text.textContent = `Listening to ${file.name} …`;
+      const heard = await ask("heard", new Blob([file], { type: "application/octet-stream" }));
+      const bytes = new Uint8Array(await heard.arrayBuffer());
+      const remarks = heard.headers.get("X-Musicgen-Remarks");
+      if (!overtaken()) await this.#take({ midi: base64(bytes) }, file.name, remarks ? [remarks] : []);
+    } catch (error) {
+      if (overtaken()) return;
+      this.field.text.textContent = AGAIN;
+      this.tell.failed(error.at?.("mg-file") ?? error);
+    }
   }
 
   #openRecipe(file, bytes) {
@@ -198,4 +253,10 @@ export class PrimeSource {
       this.show();
     });
   }
+}
+
+/** By its name, as the server goes by what is in it; MIDI is audio to a browser, too. */
+function isRecording({ name, type }) {
+  const ending = `.${name.toLowerCase().split(".").at(-1)}`;
+  return SOUNDS.split(",").includes(ending) || (/^(audio|video)\//.test(type) && !type.includes("midi") && !MIDI.split(",").includes(ending));
 }

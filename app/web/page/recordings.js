@@ -1,13 +1,13 @@
 // What a sound begins with: a file, something recorded with the microphone, or nothing; and which part of it is continued.
 
-import { decoded, Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
+import { Pcm, RATE, samplesOf, wavOf } from "../player/pcm.js";
 import { make } from "../player/theme.js";
 import { fileField } from "./file_field.js";
+import { Microphone } from "./microphone.js";
 import { ask, base64, Refusal } from "./server.js";
 
 const KINDS = ".wav,.flac,.mp3,.ogg,.opus,.aiff,.aif,.caf,.json,audio/*";
 const ASK = "Choose a recording (WAV, FLAC, MP3, Ogg, AIFF …), or drop it here";
-const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // music is no telephone call
 
 /** @import { SoundPlayer } from "../player/sound_player.js" */
 
@@ -22,14 +22,18 @@ export class Recordings {
     this.soundPlayer = soundPlayer;
     this.tell = tell;
     this.kind = "file";
-    this.recording = null; // settled once what the microphone hears has become a beginning
     this.known = new Map(); // kind -> {pcm, name, from, to}
     this.limits = { bytes: 40e6, prime_seconds: 600 }; // until the server has told its own
     this.showing = null;
     this.field = fileField({ id: "mg-sound-input", accept: KINDS, ask: ASK, open: (file) => this.open(file) });
     this.file = make("div", {}, this.field.drop, this.field.more);
-    this.#buildMicrophone();
-    element.append(this.file, this.microphone);
+    this.microphone = new Microphone({
+      text: "Play something near the microphone; it stays in this browser until you make sound of it.",
+      most: () => this.limits.prime_seconds,
+      heard: (samples) => this.#keep("microphone", samples, "what you recorded"),
+      failed: (error) => tell.failed(error),
+    });
+    element.append(this.file, this.microphone.element);
     soundPlayer.element.addEventListener("musicgen-part", (/** @type {CustomEvent} */ { detail }) => {
       const beginning = this.known.get(this.showing);
       if (beginning) Object.assign(beginning, detail);
@@ -40,8 +44,8 @@ export class Recordings {
   choose(kind) {
     this.kind = kind;
     this.file.hidden = kind !== "file";
-    this.microphone.hidden = kind !== "microphone";
-    if (kind !== "microphone") this.recorder?.stop();
+    this.microphone.element.hidden = kind !== "microphone";
+    if (kind !== "microphone") this.microphone.stop();
     if (this.showing !== kind) this.show();
   }
 
@@ -64,8 +68,8 @@ export class Recordings {
   async chosen() {
     if (this.kind === "nothing") return null;
     if (this.kind === "microphone") {
-      this.recorder?.stop();
-      await this.recording;
+      this.microphone.stop();
+      await this.microphone.recording;
     }
     const beginning = this.known.get(this.kind);
     if (!beginning) {
@@ -121,47 +125,6 @@ export class Recordings {
     } catch {
       this.tell.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`));
     }
-  }
-
-  // ---- the microphone
-
-  #buildMicrophone() {
-    this.record = make("button", { type: "button", class: "mg-plain mg-record" }, "Record");
-    this.recorded = make("p", { role: "status" }, "Play something near the microphone; it stays in this browser until you make sound of it.");
-    this.microphone = make("div", { class: "mg-file-more" }, this.record, this.recorded);
-    this.record.addEventListener("click", () => (this.recorder ? this.recorder.stop() : this.#listen().catch((error) => this.tell.failed(error))));
-  }
-
-  async #listen() {
-    if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Refusal("The browser gives a page the microphone over https or on this machine only: choose a file instead.");
-    }
-    let voice;
-    try {
-      voice = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
-    } catch (error) {
-      throw new Refusal(`The microphone cannot be used (${error.message}): allow it in the browser, or choose a file instead.`);
-    }
-    const parts = [];
-    const recorder = new MediaRecorder(voice);
-    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
-    recorder.ondataavailable = ({ data }) => parts.push(data);
-    recorder.start();
-    this.recorder = recorder;
-    this.recording = stopped.then(() => this.#recorded(voice, parts)).finally(() => (this.recording = null));
-    this.recording.catch((error) => this.tell.failed(error));
-    this.record.textContent = "Stop recording";
-    this.recorded.textContent = "Recording …";
-    setTimeout(() => recorder.state === "recording" && recorder.stop(), this.limits.prime_seconds * 1000);
-  }
-
-  async #recorded(voice, parts) {
-    this.recorder = null;
-    this.record.textContent = "Record again";
-    for (const track of voice.getTracks()) track.stop();
-    const samples = await decoded(await new Blob(parts).arrayBuffer());
-    this.#keep("microphone", samples, "what you recorded");
-    this.recorded.textContent = `${(samples.length / RATE).toFixed(1)} s recorded.`;
   }
 }
 

@@ -1,8 +1,9 @@
 """`musicgen app` with the made-up engine, as a program: prints its address, then serves until its input is closed.
 
 python tests/app/web/fake_site.py PAUSE [FOLDER]: so many seconds pass before each block of tokens; with a folder that
-holds a model of sound and a codec there is an Audio tab, too.  As long as there is a file HOLD in the folder for
-temporary files, music made of notes gets no further than its first seconds; a file SLOW makes it slow.
+holds a model of sound and a codec there is an Audio tab, too, and notes are heard in recordings.  As long as there is a
+file HOLD in the folder for temporary files, music made of notes gets no further than its first seconds; a file SLOW
+makes it slow.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from musicgen import checkpoints
-from musicgen.app import backend, generate, start
+from musicgen.app import backend, generate, start, transcription
 from musicgen.app.audio import model as audio_model
 from musicgen.app.commands import app
 from musicgen.app.evaluation import memorisation_report
@@ -75,6 +76,14 @@ def until_let_go(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield block
 
 
+def hear_two_notes(samples: np.ndarray, on_progress: transcription.Report) -> transcription.Heard:
+    return transcription.Heard(np.array([[0.1, 0.4, 60, 70], [0.5, 0.9, 64, 70]]), np.array([[0.2, 0.8]]))
+
+
+def open_fake_transcriber() -> transcription.Hear:
+    return hear_two_notes
+
+
 def main(pause: float, sound: str | None = None) -> None:
     model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Paused(model.engine, pause))
@@ -94,6 +103,8 @@ def main(pause: float, sound: str | None = None) -> None:
     sound_batch.open_engine = lambda model: (Paused(backend.open_engine(model)[0], pause), "toy")  # type: ignore[assignment,return-value]
     if sound is None:
         audio_model.MODEL = "weights-that-do-not-ship"
+    transcription.is_installed = lambda: sound is not None
+    transcription.open_transcriber = open_fake_transcriber
     # Whoever started this holds the other end of its input: when they go, it goes.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     limits = Limits(

@@ -406,3 +406,14 @@ def test_contrast(browser: Any, slow_site: Site, scheme: str) -> None:
     page.evaluate("(text) => document.querySelector('#mg-message').insertAdjacentHTML('beforeend', text)", faint)
     assert len(page.evaluate(CONTRASTS)) == 1, "the test would not see faint text"
     visit.context.close()
+
+
+def test_without_the_extra_a_recording_is_refused_in_a_sentence(browser: Any, site: Site) -> None:
+    assert site.ask("musicgen/about").json["hears"] is None
+    answer = site.ask("musicgen/heard", raw=b"RIFF", kind="application/octet-stream")
+    assert answer.status == 503 and "cannot hear notes in recordings: pip install" in answer.json["error"]
+    visit = Visit(browser, site.url, 1440, "light")
+    visit.begin("file")
+    visit.page.set_input_files("#mg-file-input", {"name": "piano.wav", "mimeType": "audio/wav", "buffer": b"RIFF"})
+    visit.page.locator(".mg-failed").filter(has_text="hears no notes in recordings").wait_for()
+    visit.context.close()

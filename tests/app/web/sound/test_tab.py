@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from musicgen.data_prep import read_midi
+
 from ..serving import Site, serving
 from ..test_browser import CONTRASTS, Visit
 
@@ -259,6 +261,62 @@ def test_make_ends_what_is_being_recorded(browser: Any, sound_site: Site) -> Non
     visit.until("Take 1 is ready.")
     assert json.loads(visit.saved("Settings"))["join_seconds"] > 0.5
     assert page.is_visible("button:text-is('Record again')")
+    assert not visit.complaints
+    visit.context.close()
+    sound_site.until_idle()
+
+
+# ---- recordings become notes; what hears them is made up, the process it runs in is not
+
+
+def recording(seconds: float = 2.0, level: float = 0.3) -> bytes:
+    file = io.BytesIO()
+    sound = level * np.sin(np.arange(round(seconds * 24_000)) / 10)
+    soundfile.write(file, sound, 24_000, format="WAV")
+    return file.getvalue()
+
+
+def test_a_recording_comes_back_as_midi(sound_site: Site) -> None:
+    assert sound_site.ask("musicgen/about").json["hears"] == {"bytes": 2_000_000, "seconds": 30.0}
+    answer = sound_site.ask("musicgen/heard", raw=recording(), kind=BYTES)
+    assert answer.status == 200 and answer.headers["content-type"] == "audio/midi"
+    music = read_midi(answer.body)[0]
+    assert music.pitch.tolist() == [60, 64] and len(music.pedal) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "told"),
+    [
+        (recording(level=0.0), BYTES, "this recording is silent"),
+        (b"no sound", BYTES, "no audio file"),
+        (recording(35.0), BYTES, "0.5 are the most: cut it"),
+        (b"{}", "application/json", "a recording is sent as it is"),
+        (bytes(2_000_001), BYTES, "2 MB are the most"),
+    ],
+)
+def test_what_cannot_be_heard_is_one_line(sound_site: Site, data: bytes, kind: str, told: str) -> None:
+    answer = sound_site.ask("musicgen/heard", raw=data, kind=kind)
+    assert 400 <= answer.status < 500 and told in answer.json["error"]
+
+
+def drop(visit: Visit, name: str) -> None:
+    visit.page.set_input_files("#mg-file-input", {"name": name, "mimeType": "audio/wav", "buffer": recording()})
+
+
+def test_a_recording_that_is_dropped_or_made_there_is_notes_on_the_roll(browser: Any, sound_site: Site) -> None:
+    visit = Visit(browser, sound_site.url, 1440, "light")
+    page = visit.page
+    page.evaluate(MICROPHONE)
+    visit.begin("file")
+    page.get_by_text("or a recording of a piano").wait_for()
+    drop(visit, "piano.wav")
+    page.get_by_text("piano.wav: 2 notes").wait_for()
+    visit.made(1)
+    page.click("#mg-file .mg-record")
+    page.locator("#mg-file button:text-is('Stop recording')").wait_for()
+    page.wait_for_timeout(1500)
+    page.click("#mg-file .mg-record")
+    page.get_by_text("What you recorded.wav: 2 notes").wait_for()
     assert not visit.complaints
     visit.context.close()
     sound_site.until_idle()
