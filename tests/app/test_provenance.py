@@ -83,7 +83,7 @@ def test_sound(piece: Path, suffix: str) -> None:
 
 
 def test_sound_that_is_made_with_the_piece(sample: Sample, tmp_path: Path) -> None:
-    arguments = argparse.Namespace(quiet=True, soundfont=None)
+    arguments = argparse.Namespace(prime=None, quiet=True, soundfont=None)
     generate_command._render(sample, tmp_path / "new.wav", arguments)
     assert comment(tmp_path / "new.wav") == LABEL
 
