@@ -45,7 +45,7 @@ def test_in_chunks(monkeypatch: pytest.MonkeyPatch, M: int, T: int) -> None:
     shapes = [(2, M, 4, 8), (2, T, 2, 8), (2, T, 2, 8), (2, M, 4, 8)]
     q, k, v, wanted = (jnp.float32(rng.normal(size=shape)) for shape in shapes)
     expected, found = (
-        jax.value_and_grad(lambda *qkv, attend=attend: jnp.sum(attend(*qkv) * wanted), (0, 1, 2))(q, k, v)
+        jax.jit(jax.value_and_grad(lambda *qkv, attend=attend: jnp.sum(attend(*qkv) * wanted), (0, 1, 2)))(q, k, v)
         for attend in (attention.attend, attention.attend_in_chunks)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)

@@ -68,6 +68,7 @@ def test_pieces_that_the_weights_know_are_named(
     assert report["trained_on"] == 2 and "knows them" in said
 
 
+@pytest.mark.slow
 def test_on_a_terminal_every_line_begins_a_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_stopped_it_prints_the_score_so_far(tmp_path: Path, piece: Callable[...,
     assert f"stopped after {report['tokens']:,} of" in said and 1 < report["nats_per_token"] < 8
 
 
+@pytest.mark.slow
 def test_each_corpus_of_a_data_set_has_a_score(
     folder: Path, tmp_path: Path, piece: Callable[..., Performance], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_data_sets(folders: tuple[str, str], tmp_path: Path, capsys: pytest.Capt
         assert from_shards[name] == from_files[name]
 
 
+@pytest.mark.slow
 def test_plots(folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four pictures, also where measures are missing."""
     pytest.importorskip("matplotlib")

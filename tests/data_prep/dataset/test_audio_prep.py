@@ -66,6 +66,7 @@ def test_workers_do_not_change_a_byte(music: Path, undisturbed: Path, tmp_path: 
     assert contents(tmp_path / "two") == contents(undisturbed)
 
 
+@pytest.mark.slow
 def test_beam_does_not_change_a_byte(music: Path, undisturbed: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam")
     audio_prep.run(music, tmp_path / "beam", csv=music / "splits.csv", runner="direct")

@@ -16,7 +16,8 @@ from musicgen.data_prep.dataset.prep import PrepError, PrepProgress
 from musicgen.data_prep.dataset.runners import Runner
 from musicgen.data_prep.errors import EngineError
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Beam warns of much, none of it ours
+# Beam takes seconds to import, and warns of much, none of it ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)
