@@ -89,5 +89,5 @@ def test_requests_that_differ_in_a_setting_never_share_a_batch(make_scheduler: A
             continue
         changed = Settings.of(**(values | {one.name: other[one.kind](values[one.name])}))
         same = maker.batch_key(dataclasses.replace(request, settings=changed)) == key
-        assert same == (one.name == "num_samples"), one.name
+        assert same == (one.name in ("num_samples", "keep_prime")), one.name
     assert "num_samples" in ELSEWHERE

@@ -265,6 +265,7 @@ def test_playing_on_the_keys_is_recorded(stage: Any) -> None:
     page.keyboard.up("a")
     page.wait_for_timeout(100)
     page.keyboard.up(" ")
+    page.locator("[data-pitch='67']").scroll_into_view_if_needed()
     key = page.locator("[data-pitch='67']").bounding_box()
     page.mouse.move(key["x"] + key["width"] / 2, key["y"] + key["height"] - 8)
     page.mouse.down()
