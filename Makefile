@@ -1,8 +1,8 @@
-# make demo | test | quick | takes | fuzz | kills | lint | fix | docs | constraints | clean
+# make demo | test | quick | nightly | takes | fuzz | kills | lint | fix | docs | constraints | clean
 #   PYTHON=python3.11   the interpreter for a new environment (default: the first of 3.12, 3.11, 3 and 3.13 that will do)
 #   VENV=.venv          where the environment lives
 #   PRIME=song.mid      what `make demo` continues
-#   JOBS=2              test processes
+#   JOBS=3              test processes: of two cores, one would often wait
 #   SECONDS=3600        how long `make fuzz` takes; READERS="audio codes" chooses
 #   TESTS=tests/app     a part of the tests; ARGS="-k name -x" goes to pytest
 SHELL := /bin/sh
@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 VENV ?= .venv
 PYTHON ?=
-JOBS ?= 2
+JOBS ?= 3
 TESTS ?= tests
 ARGS ?=
 SECONDS ?= 3600
@@ -25,12 +25,13 @@ BIN := $(VENV)/bin
 # Most modules are never imported, and what is imported is compiled then.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: help demo test quick takes fuzz kills lint fix docs constraints clean
+.PHONY: help demo test quick nightly takes fuzz kills lint fix docs constraints clean
 
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
-	@echo "make test          an environment, then the whole test suite"
+	@echo "make test          an environment, then all tests but the nightly ones"
 	@echo "make quick         the tests that need no browser, server or training run: two minutes"
+	@echo "make nightly       whole journeys at toy size, from an archive to released weights: ten minutes"
 	@echo "make takes         recorded pieces made again, byte for byte: before and after a change of structure"
 	@echo "make kills         prep, training and generation killed a hundred times each, and begun again"
 	@echo "make fuzz          an hour of broken files for everything that reads files; .fuzz/ keeps what was found"
@@ -50,16 +51,19 @@ demo: $(VENV)/core.stamp
 	@echo "Your own: $(BIN)/musicgen prime.mid --out new.mid --audio new.wav"
 
 # Warm compilations make the second run of the tests much shorter. A size limit makes JAX lock the cache between workers.
-test quick takes: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
-test quick takes: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
-test quick takes: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
+test quick nightly takes: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test quick nightly takes: export JAX_COMPILATION_CACHE_MAX_SIZE = 2000000000
+test quick nightly takes: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.2
 # LLVM without its expensive passes: two thirds of the time that compiling takes.  Takes are of the usual compiler.
-test quick: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
+test quick nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not takes" $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not takes and not nightly" $(ARGS) $(TESTS)
 
 quick: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not takes" $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not nightly and not takes" $(ARGS) $(TESTS)
+
+nightly: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly $(ARGS) $(TESTS)
 
 # They hang on the processor and on the weights, so they are for whoever moves code, on one machine.
 takes: $(VENV)/dev.stamp

@@ -117,6 +117,7 @@ def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_p
         assert recordings.items[0]["seconds"] > 9.5
 
 
+@pytest.mark.nightly
 def test_from_recordings_to_a_table(rendered: Path, tmp_path: Path) -> None:
     """A codec of random weights beside Opus and MP3."""
     import soundfile

@@ -54,6 +54,7 @@ def test_nothing_sees_what_comes_later(figure: ModuleType, kind: str) -> None:
     assert jnp.abs(outputs(x.at[:, first].add(1.0)) - outputs(x)).max(axis=1)[-1] > 0
 
 
+@pytest.mark.nightly
 def test_a_run_from_end_to_end(figure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell is measured with the same number of parameters, and told in the table."""
     monkeypatch.setitem(figure.PRESETS, "toy", CONFIG)

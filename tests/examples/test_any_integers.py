@@ -37,6 +37,7 @@ def test_a_run_goes_on_with_the_rows_that_would_have_come() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_from_a_text_to_more_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

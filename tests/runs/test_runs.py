@@ -88,6 +88,7 @@ def stopped_codec(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_weights_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The codec first, stopped on its way, then the model over its codes from the same renders, then sound by both."""
     pytest.importorskip("midirenderer")

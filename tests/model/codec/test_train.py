@@ -129,7 +129,7 @@ def test_a_run_by_the_clock_ends_with_it_and_shows_what_there_was_before_discrim
 ADVERSARIAL = dataclasses.replace(RUN, compute="float32", steps=4, adversarial_from=0.0)  # all of it from step 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_devices_are_one(tmp_path: Path) -> None:
     """Rows, codebooks' running means and discriminators shared out to two: the same run, but for rounding."""
     environment = os.environ | {
