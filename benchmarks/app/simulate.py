@@ -28,7 +28,8 @@ from crowd import quantiles, wish_of
 
 SIZES = (1, 2, 4, 8)
 LATENTS, CONTEXT = 512, 2048
-TOKENS_PER_SECOND = 40.0  # of music
+TOKENS_PER_SECOND = 21.0  # of the music that a crowd was given (benchmarks/app/README.md)
+LONGEST_ENDING = 10.0  # seconds of music
 LISTENS = 1.0, 4.0  # seconds between a piece and the next click
 
 
@@ -79,8 +80,12 @@ class Batch:
 class Site:
     """The queue, its lanes, and what has come of everybody's clicks."""
 
-    def __init__(self, rates: Rates, lanes: int, streams: int, rows: int, waiting: int, length: float) -> None:
-        self.rates, self.streams, self.rows, self.most, self.length = rates, streams, rows, waiting, length
+    def __init__(
+        self, rates: Rates, lanes: int, streams: int, rows: int, waiting: int, length: float, ending: float
+    ) -> None:
+        """length: seconds of a piece; ending: those of them that are drawn as its ending."""
+        self.rates, self.streams, self.rows, self.most = rates, streams, rows, waiting
+        self.length, self.before = length, length - ending
         self.lanes: list[list[Batch]] = [[] for _ in range(lanes)]
         self.idle = set(range(lanes))
         self.queue: list[Click] = []
@@ -128,7 +133,7 @@ class Site:
         turn = max(self.round, self.rounds.get(click.person, -1) + 1)
         self.rounds[click.person] = turn
         click.order = turn, next(self.numbers)
-        click.left = self.length * TOKENS_PER_SECOND
+        click.left = self.before * TOKENS_PER_SECOND
         self.queue.append(click)
         if self.idle:
             self.at(now, self.idle.pop())
@@ -166,7 +171,11 @@ class Site:
         self.queue = [click for click in self.queue if click not in chosen]
         for click in chosen:
             click.began = now
-        return Batch(chosen, next(size for size in SIZES if size >= rows), self.rates.ending)
+        return Batch(
+            chosen,
+            next(size for size in SIZES if size >= rows),
+            self.rates.ending * (self.length - self.before) / LONGEST_ENDING,
+        )
 
     def _drawn(self, click: Click, batch: Batch, now: float, until: float) -> None:
         """A block of somebody's piece is there: it is heard for the first time, stopped, left, or finished."""
@@ -188,6 +197,7 @@ def measure() -> Iterator[tuple[str, Any]]:
     """The rates of the default weights on this machine, by the scheduler's own batches."""
     from musicgen.app.generate import open_model, open_weights, start
     from musicgen.app.settings import Settings
+    from musicgen.app.web.notes.speeds import TOKENS_PER_SECOND as LIVELY
     from musicgen.app.web.notes.speeds import measuring, opening
 
     model = open_model(open_weights(None))
@@ -207,7 +217,8 @@ def measure() -> Iterator[tuple[str, Any]]:
         block[size] = (time.perf_counter() - began) / 16
         begin[size] = max(first - block[size], 0.0)
     for speeds in measuring(model, [(LATENTS, CONTEXT)], lambda: False):
-        ending = speeds.ending if speeds is not None else 0.0
+        # Of as lively music as it reckons with, and the longest there is.
+        ending = speeds.ending * TOKENS_PER_SECOND / LIVELY if speeds is not None else 0.0
     yield from {"begin": begin, "block": block, "tokens": tokens, "ending": ending, "weights": model.name}.items()
 
 
@@ -235,7 +246,10 @@ def main() -> None:
     if asked.measure:
         print(json.dumps(dict(measure())))
         return
-    site = Site(read_rates(asked.rates), asked.lanes, asked.streams, asked.rows, asked.waiting, asked.length)
+    from musicgen.app.best_ending import lead
+
+    bounds = asked.lanes, asked.streams, asked.rows, asked.waiting
+    site = Site(read_rates(asked.rates), *bounds, asked.length, lead(asked.length))
     wall = site.run(asked.people, asked.seconds, asked.seed)
     told = {
         "people": asked.people,

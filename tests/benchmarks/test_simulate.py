@@ -25,10 +25,10 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def site(simulate: Any, lanes: int = 1, rows: int = 8, waiting: int = 200) -> Any:
-    """A block of 40 tokens takes a second whatever the size of its batch; to begin one takes half of one."""
+    """A block of 21 tokens takes a second whatever the size of its batch; to begin one takes half of one."""
     sizes = simulate.SIZES
-    rates = simulate.Rates(dict.fromkeys(sizes, 0.5), dict.fromkeys(sizes, 1.0), 40, 3.0)
-    return simulate.Site(rates, lanes, 1, rows, waiting, 10.0)
+    rates = simulate.Rates(dict.fromkeys(sizes, 0.5), dict.fromkeys(sizes, 1.0), 21, 3.0)
+    return simulate.Site(rates, lanes, 1, rows, waiting, 20.0, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_how_long_it_takes(simulate: Any, people: int, lanes: int, rows: int, se
     assert seconds <= wall <= seconds + 2.0  # they come within two seconds
     done = made.ends["a piece"]
     assert done + made.ends["stopped"] + made.ends["left in the middle"] == people
-    assert made.seconds >= 10.0 * done
+    assert made.seconds >= 20.0 * done
     assert made.first_note == pytest.approx([1.5] * people)
 
 
