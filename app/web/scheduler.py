@@ -219,11 +219,11 @@ class Scheduler:
             for maker in lane.makers.values():
                 maker.open()
         except MusicgenError as error:
-            self._refuse(str(error))
+            self._refuse(lane, str(error))
             return
         except Exception:
             LOG.exception("the model could not be loaded")
-            self._refuse("the model could not be loaded: see musicgen doctor")
+            self._refuse(lane, "the model could not be loaded: see musicgen doctor")
             return
         with self._change:
             self._open += 1
@@ -246,20 +246,20 @@ class Scheduler:
                     with self._change:
                         lane.batches.remove(batch)
                         self._finished += sum(ticket.over for ticket in batch.tickets)
-        self._refuse(STOPPING)
+        self._refuse(lane, STOPPING)
 
     def _wanted(self) -> bool:
         """Whether there is something better to do than to prepare."""
         return bool(self._waiting) or self._closing
 
-    def _refuse(self, problem: str) -> None:
+    def _refuse(self, lane: Lane, problem: str) -> None:
+        """The end of a lane; what others have begun is theirs to end."""
         with self._change:
             self.problem = problem
             self._end_waiting(problem)
-            for lane in self._lanes:
-                for batch in lane.batches:
-                    batch.fail(problem)
-                lane.batches.clear()
+            for batch in lane.batches:
+                batch.fail(problem)
+            lane.batches.clear()
         self.ready.set()
 
     def _end_waiting(self, problem: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from musicgen.app.web.scheduler import STOPPING, Scheduler
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import Performance
 from musicgen.data_prep.evaluation.memorisation_index import build_index
+
+from .serving import until
 
 pytestmark = pytest.mark.slow
 
@@ -65,13 +66,6 @@ def far(makers: Any) -> Iterator[Far]:
     yield made
     made.scheduler.close()
     assert all(not maker.engine.process.is_alive() for lane in made.lanes for maker in lane)
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
 
 
 def test_two_at_once_from_one_queue(far: Far) -> None:

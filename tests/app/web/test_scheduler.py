@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import time
-from collections.abc import Callable
+import threading
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,18 @@ from musicgen.app.generate import Request, generate, midi_file
 from musicgen.app.novelty import generate_avoiding_copies
 from musicgen.app.prime import pack
 from musicgen.app.settings import Settings
+from musicgen.app.web.limits import Limits
 from musicgen.app.web.notes import batch as note_batch
 from musicgen.app.web.notes.batch import batch_size
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.request import GenerateRequest
-from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.scheduler import STOPPING, Scheduler
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import read_midi
 from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
+
+from .conftest import Gated
+from .serving import until
 
 
 def events_of(ticket: Ticket) -> list[dict[str, Any]]:
@@ -37,13 +41,6 @@ def compared(request: GenerateRequest, index: Index) -> GenerateRequest:
 
 def only(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == kind]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def as_javascript(value: Any) -> Any:
@@ -362,3 +359,24 @@ def test_closing_tells_whoever_waits(make_scheduler: Any) -> None:
     fixture.scheduler.close()
     for ticket in tickets:
         assert "being stopped" in events_of(ticket)[-1]["message"]
+
+
+def test_a_lane_that_ends_leaves_the_others_their_batches(fake: ModuleType, make_scheduler: Any) -> None:
+    """One ends while another draws a block: each tells those whose piece it made."""
+    other = make_scheduler()
+    engine = Gated(fake.fake_model().engine)
+    model = dataclasses.replace(fake.fake_model(), engine=engine)
+    scheduler = Scheduler([NoteMaker(lambda: model)], [NoteMaker(fake.fake_model)], limits=Limits(streams=1))
+    assert scheduler.ready.wait(5)
+    engine.gate.clear()
+    drawn = [scheduler.submit(other.request(seed=1, settings={"seconds": 300.0}), f"{n}") for n in range(2)]
+    until(lambda: scheduler.load().batches == 2)
+    threads = scheduler._threads
+    closing = threading.Thread(target=scheduler.close)
+    closing.start()
+    until(lambda: not threads[1].is_alive())
+    engine.gate.set()
+    closing.join()
+    threads[0].join(30)
+    assert [events_of(ticket)[-1]["message"] for ticket in drawn] == [STOPPING, STOPPING]
+    assert scheduler.load().batches == 0
