@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import math
 import os
@@ -50,6 +51,15 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
         file.close()
         raise OSError(errno.ESPIPE, "it is a pipe or a device, not a file", os.fspath(path))
     return file
+
+
+def checksum(path: Path, kind: str) -> str:
+    """The sum of a file that may be larger than memory, of a kind such as "sha256", as hexadecimal digits.
+
+    Raises OSError.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes:

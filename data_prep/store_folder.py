@@ -20,7 +20,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from musicgen.data_prep import limits
-from musicgen.data_prep.stores import NothingThereError, Place, Seen, StoreError, checksum
+from musicgen.data_prep.files import checksum
+from musicgen.data_prep.stores import NothingThereError, Place, Seen, StoreError
 
 AT_ONCE = 16  # transfers
 LAST = ("manifest.json", "SHA256SUMS", "_CHECKPOINT_METADATA")  # what says that the files around it are whole

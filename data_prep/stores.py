@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from musicgen.data_prep.extras import install_command
+from musicgen.data_prep.files import checksum
 
 Result = TypeVar("Result")
 ADDRESS = re.compile(r"(s3|gs|az|https?)://[^/\s?#][^\s]*")
@@ -306,12 +307,6 @@ def _is_plain(name: str) -> bool:
     """Whether it is a path below a folder, on any system: names in a store are anybody's."""
     parts = name.split("/")
     return all(part not in ("", ".", "..") for part in parts) and not re.search(r"[\\\0]|^[A-Za-z]:", name)
-
-
-def checksum(path: Path, kind: str) -> str:
-    """The sum of a file, of a kind such as "md5", as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def _is_refused(error: Exception, said: str) -> bool:

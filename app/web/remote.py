@@ -12,7 +12,6 @@ import logging
 import multiprocessing
 import os
 import pickle
-import signal
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen.app.errors import EnvironmentProblem, MusicgenError
 from musicgen.app.web.maker import Batch, Maker
 from musicgen.app.web.ticket import Event, Ticket
+from musicgen.data_prep.dataset.workers import live_with_parent
 
 if TYPE_CHECKING:
     from musicgen.data_prep.evaluation.memorisation_index import Index
@@ -258,7 +258,7 @@ def work(
     pipe: Connection, make_makers: MakeMakers, open_index: Callable[[], Index] | None, number: int, count: int
 ) -> None:
     """Answer until nobody asks any more; what a process is started for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; who asks ends this one
+    live_with_parent()
     _take_share(number, count)
     indexes: list[Index] = []
 
@@ -301,7 +301,7 @@ def _take_share(number: int, count: int) -> None:
     """Of this machine's processors and GPUs, if there are enough."""
     if count > 1 and hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, processors[number % len(processors) :: count] or processors)
+        os.sched_setaffinity(0, processors[number % len(processors) :: count])
     known = os.environ.get(DEVICES)
     devices = known.split(",") if known else [str(n) for n in range(len(list(OURS.glob("*"))))]
     if count > 1 and len(devices) > 1:

@@ -67,7 +67,6 @@ class Service:
         credits: Sequence[str] = (),
         styles: Sequence[str] = (),
         metrics: Metrics | None = None,
-        teacher: Teacher | None = None,
         hearing: Hearing | None = None,
     ) -> None:
         """Wait for requests.
@@ -81,10 +80,10 @@ class Service:
             credits: a line about each model's weights.
             styles: the kinds of music that the model of notes can be told to make.
             metrics: what the scheduler's tickets are counted by.
-            teacher: on a machine of one's own, who teaches weights one's own pieces.
             hearing: turns recordings into notes, if that is installed.
         """
-        self.scheduler, self.notes, self.metrics, self.teacher = scheduler, notes, metrics, teacher
+        self.scheduler, self.notes, self.metrics = scheduler, notes, metrics
+        self.teacher: Teacher | None = None  # on a machine of one's own, who teaches weights one's own pieces
         self.visited = threading.Event()  # a page is up, or a program asks
         self.know(quality, scorer, open_index, credits, styles)
         self._indexing = asyncio.Lock()

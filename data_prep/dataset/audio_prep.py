@@ -24,7 +24,7 @@ from typing import Any
 from musicgen.data_prep import files
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, OTHER_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
-from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, hash_file, totals
+from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, totals
 from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards, reject_copies
 from musicgen.data_prep.dataset.runners import LOCAL, Runner, make_shards
 from musicgen.data_prep.dataset.workers import map_in_order
@@ -124,7 +124,7 @@ def make_shard(job: JobState, shard: ShardPlan[Recording]) -> dict[str, Any]:
                     writer.take_back(first)
                     rejected.append({**_identity(recording), "reason": str(error)})
             writer.finish()
-        digest, size = hash_file(beside), beside.stat().st_size
+        digest, size = files.checksum(beside, "sha256"), beside.stat().st_size
     return job.record(shard.name, digest, size, items, rejected)
 
 
@@ -154,7 +154,7 @@ def _identity(recording: Recording) -> Entry:
 def _digest(recording: Recording) -> str | None:
     """The hash of its file; None if it cannot be read: the next run tries again."""
     try:
-        return hash_file(Path(recording.path)) if Path(recording.path).is_file() else None
+        return files.checksum(Path(recording.path), "sha256") if Path(recording.path).is_file() else None
     except OSError:
         return None
 

@@ -11,7 +11,6 @@ A data set is a folder::
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,6 @@ from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
 from musicgen.data_prep.dataset.random_batches import RandomBatches
 from musicgen.data_prep.dataset.shards import ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLITS
-from musicgen.data_prep.files import open_regular
 
 AUDIO_FORMAT = "musicgen-audio/1"
 CHUNK = 10 * SAMPLE_RATE  # samples of a row
@@ -69,12 +67,6 @@ class RowWriter:
             raise AssertionError(f"a .npy header of {header.tell()} bytes")
         self._file.seek(0)
         self._file.write(header.getvalue())
-
-
-def hash_file(path: Path) -> str:
-    """Hash of a file that may be larger than memory.  Raises OSError."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class AudioSet:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fake_site import fake_engine  # type: ignore[import-not-found]
 
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.generate import Model, open_model, open_weights
@@ -34,12 +33,7 @@ class Slow:
 
 
 def fake_model() -> Model:
-    path = Path(__file__).parents[1] / "fake_engine.py"
-    spec = importlib.util.spec_from_file_location("fake_engine", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model: Model = module.fake_model()
+    model: Model = fake_engine().fake_model()
     object.__setattr__(model, "engine", Slow(model.engine))
     return model
 
