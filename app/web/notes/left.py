@@ -48,8 +48,9 @@ class EndingsLeft:
         alone = self.speeds.tokens.get((latents, context)) if self.speeds is not None else None
         if self.speeds is None or alone is None or not self.speeds.candidates:
             return SLOWER, READING
-        # A step costs something, and each row in it something more.
-        row = max(1 / self.speeds.candidates - 1 / alone, 0.0) / (CANDIDATES - 1)
+        # A step costs something, and each row in it something more: never more than a step of its own, though a machine
+        # that does something else while it is measured seems to say so.
+        row = min(max(1 / self.speeds.candidates - 1 / alone, 0.0) / (CANDIDATES - 1), 1 / alone)
         step = 1 / alone + (self.rows - 1) * row
         copies = candidates_per_row(self.rows)
         return (1 / alone + (copies - 1) * row) / step, self.speeds.once / step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -22,7 +23,7 @@ import pytest
 
 from musicgen.app.bundled import FOLDER
 from musicgen.app.errors import BadInput, EnvironmentProblem
-from musicgen.app.web.serve import listen
+from musicgen.app.web.serve import import_gradio, listen
 from musicgen.data_prep import read_midi, write_midi
 
 from .serving import serving
@@ -51,6 +52,35 @@ def test_the_page_fetches_nothing_from_elsewhere(site: Any) -> None:
         answer = site.ask(f"musicgen/{path}")
         assert answer.status == 200
         assert not re.findall(rb"https?://(?!www\.w3\.org/2000/svg)", answer.body), path
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux counts how often a process wakes up")
+def test_an_idle_server_sleeps(site: Any) -> None:
+    """Gradio's queue, left alone, looks 800 times a second whether somebody calls."""
+
+    def wakes() -> int:
+        status = Path(f"/proc/{site.process.pid}/status").read_text(encoding="utf-8")
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[0])
+
+    site.ask("musicgen/about")
+    before = wakes()
+    time.sleep(1.0)
+    assert wakes() - before < 200
+
+
+def test_gradio_is_imported_without_its_stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its components are told that they have no file to write them beside; everybody else still has."""
+    (tmp_path / "gradio.py").write_text(
+        "import inspect\nclass Component: __module__ = 'gradio.components'\n"
+        "try:\n    STUB = inspect.getfile(Component)\nexcept OSError:\n    STUB = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    del sys.modules["gradio"]
+    getfile = inspect.getfile
+    import_gradio()
+    assert sys.modules["gradio"].STUB is None
+    assert inspect.getfile is getfile
 
 
 def test_a_take_comes_line_by_line(site: Any) -> None:

@@ -40,6 +40,13 @@ def test_an_ending_is_told_in_the_time_of_tokens_and_counted_down() -> None:
     assert progress.ended == 1
 
 
+def test_endings_take_no_longer_than_one_after_the_other() -> None:
+    """Whatever a machine that was busy while it was measured seemed to say."""
+    progress = Progress(1)
+    left = [EndingsLeft(SETTINGS, 1, Speeds({(64, 256): 100.0}, slow)).tokens(0, progress)[1] for slow in (12.5, 1.0)]
+    assert left[0] == pytest.approx(left[1])
+
+
 def test_takes_wait_for_one_another(make_scheduler: Any) -> None:
     """Of two takes the second has its ending last, and is told so; what is told never goes back."""
     fixture = make_scheduler()
