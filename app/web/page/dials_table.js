@@ -6,7 +6,7 @@ const cells = () => /** @type {NodeListOf<HTMLElement>} */ (document.querySelect
 export function listenToTable(chosen) {
   addEventListener("click", ({ target }) => {
     const cell = /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest?.(".mg-cell"));
-    if (cell) chosen({ latents: cell.dataset.latents, context: cell.dataset.context });
+    if (cell) chosen({ latents: cell.dataset.latents ?? "", context: cell.dataset.context ?? "" });
   });
 }
 

@@ -19,7 +19,7 @@ export class Form {
     const heard = (kind) => ({ target }) => {
       if (target.form !== this.form || (kind === "change" && target.type !== "number")) return; // the others have said it all
       const name = target.name || target.dataset.for;
-      if (target.type === "range") this.#box(name).value = target.value;
+      if (target.type === "range") this.set({ [name]: target.value });
       else if (target.type === "number") this.#numbered(target, kind === "change");
       changed(name);
     };
@@ -27,7 +27,7 @@ export class Form {
     for (const kind of ["input", "change"]) document.addEventListener(kind, heard(kind));
     document.addEventListener("click", ({ target }) => {
       const dice = /** @type {Element} */ (target).closest?.(".mg-dice");
-      const seed = dice?.parentElement.querySelector("input");
+      const seed = dice?.parentElement?.querySelector("input");
       if (seed?.form !== this.form) return;
       seed.value = String(Math.floor(Math.random() * 1e9));
       changed("seed");
@@ -37,11 +37,6 @@ export class Form {
   /** @returns {HTMLInputElement[]} */
   get #controls() {
     return /** @type {any} */ ([...this.form.elements].filter((one) => /** @type {HTMLInputElement} */ (one).name));
-  }
-
-  /** @returns {HTMLInputElement} */
-  #box(name) {
-    return this.#controls.find((one) => one.name === name);
   }
 
   /** What all controls stand at, by name. @returns {Record<string, any>} */

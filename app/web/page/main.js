@@ -105,7 +105,7 @@ class Page extends Tab {
     super.changed(name);
     if (name === "start") this.tell(""); // what was said was of another beginning
     if (name === "start" || name === "opening") this.#start();
-    markInTable(this.chosen);
+    if (this.chosen) markInTable(this.chosen);
   }
 
   #start() {

@@ -116,7 +116,7 @@ export class Passages {
 
   #spread() {
     const { region } = this.rollPlayer;
-    region.set({ ...region.value, ...WHOLE });
+    if (region.value) region.set({ ...region.value, ...WHOLE });
     this.rollPlayer.speak(true);
   }
 
@@ -237,7 +237,7 @@ export class Passages {
     const shown = this.#shownId();
     this.compared.hidden = !ids.includes(shown);
     if (this.compared.hidden) return;
-    const focused = this.compared.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const focused = this.compared.contains(document.activeElement) ? document.activeElement?.textContent : null;
     const buttons = ids.map((id, at) => {
       const name = `${at ? "B" : "A"}: ${at ? store.get(id).name : "as it was"}`;
       const one = button(name, "Hear this version, from two seconds before the passage", () => this.hear(id));

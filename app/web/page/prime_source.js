@@ -16,7 +16,13 @@ const DEAF = "This server hears no notes in recordings: it needs the extra trans
 const EXAMPLE = new URL("example.json", import.meta.url); // a piece to listen to at once; it was made here
 const LARGEST = 1_000_000; // until the server has told its own limit
 
+/** @import { PlainMusic } from "../player/music.js" */
 /** @import { RollPlayer } from "../player/roll_player.js" */
+
+/**
+ * What the server tells of a MIDI file: `notes`, how many; `remarks` on what is passed over; `recipe`, if it was made here.
+ * @typedef {{notes: number, remarks: string[], recipe?: any, music: PlainMusic, tracks: {name: string, notes: number}[]}} Told
+ */
 
 export class PrimeSource {
   /**
@@ -133,17 +139,19 @@ export class PrimeSource {
     return loading;
   }
 
-  /** @returns what the server tells of it; null if it cannot be used, or if another one has been chosen in the meantime */
+  /** @returns {Promise<Told | null>} null if it cannot be used, or if another one has been chosen in the meantime */
   async #read(kind, prime, name) {
     this.known.delete(kind); // whatever comes of this one, the one before it is not meant any more
     this.reading.set(kind, prime);
     const overtaken = () => this.reading.get(kind) !== prime;
+    /** @type {Told | null} */
     let told = null;
     try {
-      told = await json("read", { prime });
+      const read = await json("read", { prime });
       if (overtaken()) return null;
-      const music = { ...told.music, prime_seconds: told.music.seconds };
-      this.known.set(kind, { prime, music, tracks: told.tracks, name, from: 0, to: null });
+      const music = { ...read.music, prime_seconds: read.music.seconds };
+      this.known.set(kind, { prime, music, tracks: read.tracks, name, from: 0, to: null });
+      told = read;
     } catch (error) {
       if (overtaken()) return null;
       this.tell.failed(error.at?.(this.#control) ?? error);

@@ -9,7 +9,7 @@ import { base64 } from "./server.js";
  * Where a take comes from: the take it continues, and from which second; or the take it has a passage of anew, or in its place
  * a piece that is not on the list yet. What is found on the way: whether it `edits`, `remarks` on what has come, and whether
  * takes came `ranked`, the likeliest first.
- * @typedef {{parent?: number, branched_at?: number | null, original?: {name: string, music: object, piece: any},
+ * @typedef {{parent?: number | null, branched_at?: number | null, original?: {name: string, music: object, piece: any},
  *            edits?: boolean, remarks?: string[], ranked?: boolean}} Family
  */
 

@@ -3,6 +3,7 @@
 import { Music } from "../player/music.js";
 import { nameOf } from "../player/takes.js";
 
+/** @import { Note } from "../player/music.js" */
 /** @import { RollPlayer } from "../player/roll_player.js" */
 
 // A passage is heard from so many seconds before it while it is made: the fewer, the longer its first notes take to come, so
@@ -11,6 +12,12 @@ const BEFORE = { most: 1, least: 0.3, within: 1.7 };
 
 /** Music of a take that grows. */
 class Growing {
+  /** @type {Map<string, Note>} */
+  notes = new Map(); // by onset and pitch: a held note is told again when it ends
+  seconds = 0; // up to which all is known
+  /** @type {[now: number, told: {seconds: number, drawn?: number, left?: number}][]} */
+  arrivals = []; // see Pace
+
   constructor(number, id, prime, expected, pace) {
     this.number = number; // among those of the click
     this.id = id; // which it will have in the store
@@ -24,9 +31,9 @@ class Growing {
 
   /** Nothing of it is known yet. */
   clear() {
-    this.notes = new Map(); // a held note is told again when it ends
+    this.notes = new Map();
     this.seconds = this.known;
-    this.arrivals = []; // [time, what was told]: see Pace
+    this.arrivals = [];
   }
 
   /** Seconds up to which everything was there before. */

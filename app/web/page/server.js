@@ -64,7 +64,7 @@ export async function* events(request, signal, path = "make") {
     });
     if (done) throw blameless(CUT); // whatever is made says that it has ended
     const lines = (rest + value).split("\n");
-    rest = lines.pop();
+    rest = lines.pop() ?? "";
     for (const line of lines) {
       if (!line) continue;
       const event = JSON.parse(line);

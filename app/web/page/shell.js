@@ -1,5 +1,7 @@
 // What stands around the tabs: which of them is open, and the help on the keys.
 
+import { place } from "./tab.js";
+
 const TYPED = "input:not([type=radio]):not([type=checkbox]):not([type=range]), textarea, select, [contenteditable]";
 
 /** Open one tab and close the others. */
@@ -8,7 +10,7 @@ function open(tabs, tab, focus = false) {
     const on = one === tab;
     one.setAttribute("aria-selected", String(on));
     one.tabIndex = on ? 0 : -1;
-    document.getElementById(one.getAttribute("aria-controls")).hidden = !on;
+    place(one.getAttribute("aria-controls")).hidden = !on;
   }
   document.dispatchEvent(new CustomEvent("musicgen-tab", { detail: { panel: tab.getAttribute("aria-controls") } }));
   if (focus) tab.focus();
@@ -26,8 +28,8 @@ function listenToTabs() {
 }
 
 function listenToHelp() {
-  const help = /** @type {HTMLDialogElement} */ (document.getElementById("mg-help-keys"));
-  document.getElementById("mg-help").addEventListener("click", () => help.showModal());
+  const help = /** @type {HTMLDialogElement} */ (place("mg-help-keys"));
+  place("mg-help").addEventListener("click", () => help.showModal());
   help.addEventListener("click", ({ target }) => target === help && help.close()); // beside it
   document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
     if (key !== "?" || ctrlKey || metaKey || altKey || help.open) return;
@@ -39,7 +41,7 @@ function listenToHelp() {
 export function keepForResearchers({ surprise }) {
   surprise.className = "mg-plain";
   surprise.textContent = "Colour notes by surprise";
-  document.getElementById("mg-surprise").append(surprise);
+  place("mg-surprise").append(surprise);
 }
 
 /** Let tabs and help answer. */

@@ -36,6 +36,7 @@ class SoundPage extends Tab {
       recipe: (recipe) => this.remake(recipe),
     });
     this.takes = [];
+    this.meters = new Map(); // of takes that are being made, by number
     this.count = 0;
     this.selected = null;
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
@@ -104,6 +105,7 @@ class SoundPage extends Tab {
     try {
       const { num_samples, prime_seconds, keep_prime, end, ...settings } = recipe.settings;
       const request = { settings, takes: num_samples, seed: recipe.seed };
+      /** @type {{samples: Int16Array, name: string, from: number, to: number} | null} */
       let source = null;
       if (recipe.recording) {
         const { from, to } = recipe.recording;

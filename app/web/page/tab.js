@@ -51,6 +51,7 @@ export class Tab {
     this.about = null; // limits and costs, once the server has told them
     /** @type {{latents: number, context: number} | null} */
     this.chosen = null; // at which the dials stand
+    this.aborter = new AbortController();
     this.run = null; // what is being made; it has a `name` once the server knows of it
     this.ask = (event) => event.preventDefault(); // before the page is left with a take unfinished
     this.stopped = false; // whether a person has stopped it
@@ -80,7 +81,7 @@ export class Tab {
     // A preset that is clicked is meant: what was chosen apart goes back to it.
     if (name === "preset") this.form.set({ latents: "", context: "" });
     this.chosen = this.pair(this.values);
-    this.#showCost();
+    this.#showCost(this.chosen);
     this.#sum();
   }
 
@@ -88,7 +89,8 @@ export class Tab {
   #sum() {
     const { seconds, takes, end } = this.values;
     const parts = [`${seconds} seconds`, end === undefined ? "" : end ? "comes to an end" : "is cut off", `${takes} ${takes === 1 ? "take" : "takes"}`];
-    document.querySelector(`#${this.id}-settings summary span`).textContent = parts.filter(Boolean).join(", ");
+    const line = document.querySelector(`#${this.id}-settings summary span`);
+    if (line) line.textContent = parts.filter(Boolean).join(", ");
   }
 
   /** Stop takes Make's place, and Make takes Stop's: the second half of a double click would undo what the first has done. */
@@ -188,12 +190,12 @@ export class Tab {
     const { pace } = this.about ?? {};
     if (!pace || !Object.keys(pace).length) return UNMEASURED;
     const bestFirst = Object.keys(pace).reverse();
-    return bestFirst.find((name) => pace[name] / takes >= SPARE) ?? bestFirst.at(-1);
+    return bestFirst.find((name) => pace[name] / takes >= SPARE) ?? bestFirst[bestFirst.length - 1];
   }
 
   /** Latents and context: the preset's, unless one is chosen apart. @param {Values} values */
   pair({ preset, takes, latents = "", context = "" }) {
-    const [M, N] = JSON.parse(place(`${this.id}-cost`).dataset.presets)[preset || this.automatic(takes)];
+    const [M, N] = JSON.parse(place(`${this.id}-cost`).dataset.presets ?? "{}")[preset || this.automatic(takes)];
     const own = Number(context || N);
     return { latents: latents ? Number(latents) : Math.min(M, own), context: own };
   }
@@ -213,9 +215,8 @@ export class Tab {
   }
 
   /** The line below the presets: what is known of the setting that the dials stand at. */
-  #showCost() {
+  #showCost({ latents, context }) {
     const { costs, presets } = this.about ?? {};
-    const { latents, context } = this.chosen;
     const named = (name) => presets[name][0] === latents && presets[name][1] === context;
     const name = costs && Object.keys(costs).find(named);
     const automatic = name && !this.values.preset ? `${name} is chosen. ` : "";

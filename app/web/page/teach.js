@@ -17,6 +17,7 @@ class Teach {
   constructor() {
     /** @type {File[]} */
     this.files = [];
+    this.going = false; // whether something is taught
     this.element = /** @type {HTMLDetailsElement} */ (place("mg-teach"));
     this.input = /** @type {HTMLInputElement} */ (make("input", { type: "file", id: "mg-teach-files", accept: ".mid,.midi,.kar,.smf", multiple: "" }));
     this.chosen = make("span", { class: "mg-file-name" }, "Choose your MIDI files, or drop a folder here");
@@ -28,7 +29,7 @@ class Teach {
   }
 
   #listen() {
-    this.input.addEventListener("change", () => this.choose([...this.input.files]));
+    this.input.addEventListener("change", () => this.choose([...(this.input.files ?? [])]));
     const over = (on) => (event) => {
       event.preventDefault();
       this.drop.classList.toggle("mg-over", on);
@@ -139,7 +140,6 @@ class Teach {
   }
 
   #weights({ base, weights, unfinished }) {
-    const legend = place("mg-teach-weights").firstElementChild;
     const now = this.now ?? base;
     const rows = [{ name: base }, ...weights].map((one) => this.#choice(one, now));
     const waiting = unfinished.map((name) => {
@@ -147,8 +147,10 @@ class Teach {
       more.addEventListener("click", () => this.#try(() => this.begin(name)));
       return make("div", { class: "mg-teach-one" }, make("span", {}, `${name}, not finished`), more, this.#remover(name));
     });
-    place("mg-teach-weights").replaceChildren(legend, ...rows, ...waiting);
-    for (const button of place("mg-teach-weights").querySelectorAll("button")) button.disabled = this.going;
+    const at = place("mg-teach-weights");
+    for (const row of at.querySelectorAll(".mg-teach-one")) row.remove();
+    at.append(...rows, ...waiting);
+    for (const button of at.querySelectorAll("button")) button.disabled = this.going;
   }
 
   #choice({ name, before, after }, now) {
@@ -190,7 +192,7 @@ class Teach {
     const known = new Set([...(kinds?.options ?? [])].map(({ value }) => value));
     for (const style of about.styles) if (kinds && !known.has(style)) kinds.append(new Option(style.charAt(0).toUpperCase() + style.slice(1), style));
     for (const option of [...(kinds?.options ?? [])].slice(1)) if (!about.styles.includes(option.value)) option.remove();
-    document.querySelector(".mg-credits").replaceChildren(...about.credits.map((line) => make("p", {}, line)));
+    document.querySelector(".mg-credits")?.replaceChildren(...about.credits.map((line) => make("p", {}, line)));
   }
 
   // ---- words

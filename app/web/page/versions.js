@@ -18,12 +18,12 @@ export class Versions {
     if (!this.compared(store).includes(id)) this.edit = store.region(id) ? id : this.forth(store, id);
   }
 
-  /** The piece before an edit, or null. @param {Takes} store @param {number} id */
+  /** The piece before an edit, or null. @param {Takes} store @param {number | null} id */
   back(store, id) {
     return store.region(id) ? store.path(id).at(-2) : null;
   }
 
-  /** The edit of a piece that was seen last, or null. @param {Takes} store @param {number} id */
+  /** The edit of a piece that was seen last, or null. @param {Takes} store @param {number | null} id */
   forth(store, id) {
     const edits = store.children(id).filter((child) => store.region(child));
     const latest = this.latest.get(id);

@@ -21,6 +21,7 @@ export function listen(rollPlayer) {
 
 /** Two fingers zoom around the middle between them. */
 function pinch(rollPlayer, scroller) {
+  /** @type {number | null} */
   let before = null;
   const spread = ([one, other]) => Math.max(Math.abs(one.clientX - other.clientX), 10);
   const move = (event) => {

@@ -38,7 +38,10 @@ export class Keyboard {
     this.options = options;
     this.base = 60; // the C that the letter A plays
     this.current = 60; // the key that Enter strikes
+    /** @type {Recorder | null} */
     this.recorder = null;
+    /** @type {Map<number, Element>} */
+    this.keyOf = new Map(); // pitch -> its key, of those in sight
     this.pressed = new Map(); // pitch -> how many fingers, letters and MIDI keys hold it
     this.midi = new MidiInput({
       down: (pitch, velocity, seconds) => this.down(pitch, velocity, seconds),
@@ -48,6 +51,11 @@ export class Keyboard {
       changed: (names) => this.#say(names.length ? `Listening to ${names.join(", ")}.` : "No MIDI keyboard is connected."),
     });
     this.#build();
+    this.pointers = new Pointers(this);
+    this.letters = new Letters(this);
+    // Keys that are let go elsewhere are never heard of: nothing may go on sounding then.
+    this.away = () => this.release();
+    this.hidden = () => document.hidden && this.release();
     this.#listen();
     sound.loadAll();
     this.unwatch = watchTheme(() => this.#themed());
@@ -88,12 +96,7 @@ export class Keyboard {
 
   #listen() {
     const { keys } = this;
-    this.pointers = new Pointers(this);
-    this.letters = new Letters(this);
     keys.addEventListener("contextmenu", (event) => event.preventDefault());
-    // Keys that are let go elsewhere are never heard of: nothing may go on sounding then.
-    this.away = () => this.release();
-    this.hidden = () => document.hidden && this.release();
     keys.addEventListener("blur", this.away);
     window.addEventListener("blur", this.away);
     document.addEventListener("visibilitychange", this.hidden);
@@ -139,7 +142,7 @@ export class Keyboard {
   }
 
   #light(pitch, on) {
-    this.keyOf?.get(pitch)?.classList.toggle("mg-down", on);
+    this.keyOf.get(pitch)?.classList.toggle("mg-down", on);
   }
 
   // ---- recording
@@ -178,6 +181,7 @@ export class Keyboard {
 
   #tick() {
     const { recorder } = this;
+    if (!recorder) return;
     const seconds = recorder.seconds(performance.now() / 1000);
     if (seconds > LONGEST) return void this.stop();
     // The clock is seen, not spoken: a screen reader would talk into the music.

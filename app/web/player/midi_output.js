@@ -8,7 +8,7 @@ const SOFTEST = 64; // velocity of a release that nobody has measured
 
 export class MidiOutput {
   /**
-   * @param {{send: (message: number[], when?: number) => void, clear?: () => void, name?: string}} port
+   * @param {{send: (message: number[], when?: number) => void, clear?: () => void, name?: string | null}} port
    * @param {BaseAudioContext} context whose clock the times are of
    */
   constructor(port, context) {

@@ -1,10 +1,9 @@
 // The music object that every part of the page shares, and what can be worked out from it without a canvas or a sound.
 
 /**
- * A note [onset_s, end_s, pitch, velocity, surprise_nats | null]. One whose end is null is still held: its end is not known
- * yet, and comes later in a note of the same onset and pitch. A sixth field of 1 says that it is new, though it lies in what
- * was there before.
- * @typedef {(number | null)[]} Note
+ * A note, times in seconds and surprise in nats. One whose end is null is still held: its end is not known yet, and comes later
+ * in a note of the same onset and pitch. `fresh`, 1, says that it is new, though it lies in what was there before.
+ * @typedef {[onset: number, end: number | null, pitch: number, velocity: number, surprise?: number | null, fresh?: 1]} Note
  *
  * A passage: seconds [from, to) and the lowest and highest pitch.
  * @typedef {{from: number, to: number, low: number, high: number}} Passage
@@ -23,7 +22,11 @@ const SHORTEST = 0.05; // seconds of a note that was held when the music was sto
 const number = (value, low, high, otherwise) =>
   typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, low), high) : otherwise;
 
-/** One note with every field in range, or null if it cannot be played. */
+/**
+ * One note with every field in range, or null if it cannot be played.
+ * @param {any} note
+ * @returns {Note | null}
+ */
 function cleanNote(note) {
   if (!Array.isArray(note)) return null;
   const onset = number(note[0], 0, LONGEST, null);
@@ -31,8 +34,10 @@ function cleanNote(note) {
   if (onset === null || pitch === null) return null;
   const end = note[1] === null ? null : number(note[1], 0, LONGEST, null);
   if (end !== null && end <= onset) return null;
+  /** @type {Note} */
   const clean = [onset, end, Math.round(pitch), Math.round(number(note[3], 1, 127, 64)), number(note[4], 0, 1e3, null)];
-  return note[5] === 1 ? [...clean, 1] : clean;
+  if (note[5] === 1) clean[5] = 1;
+  return clean;
 }
 
 /**
@@ -50,16 +55,36 @@ export function cleanPassage(passage) {
 
 const byOnset = (a, b) => a[0] - b[0] || a[2] - b[2];
 
+/** Those notes that can be played, by onset. @param {any[]} notes */
+const cleanNotes = (notes) =>
+  notes
+    .map(cleanNote)
+    .filter((note) => note !== null)
+    .sort(byOnset);
+
 /** Music that grows: notes sorted by onset, with how long each of them sounds when the pedal is honoured. */
 export class Music {
   /** @param {Partial<PlainMusic>} [plain] fields that are missing or broken are left out. */
   constructor(plain = {}) {
-    this.notes = (plain.notes ?? []).map(cleanNote).filter(Boolean).sort(byOnset);
+    this.notes = cleanNotes(plain.notes ?? []);
     this.primeSeconds = number(plain.prime_seconds, 0, LONGEST, 0);
     this.seconds = number(plain.seconds, 0, LONGEST, 0);
     this.expectedSeconds = number(plain.expected_seconds, 0, LONGEST, 0);
     this.label = typeof plain.label === "string" ? plain.label : "";
     this.region = cleanPassage(plain.region);
+    /** @type {number[][]} */
+    this.pedal = []; // [time_s, value] each
+    /** @type {number[]} */
+    this.presses = []; // seconds at which the pedal goes down, and comes up
+    /** @type {number[]} */
+    this.lifts = [];
+    this.longest = 0; // seconds for which a note sounds
+    /** @type {number[]} */
+    this.struckAgain = []; // by note: when its string is struck again
+    /** @type {Set<number>} */
+    this.held = new Set(); // notes without an end
+    /** @type {Map<number, number>} */
+    this.latest = new Map(); // pitch -> the note that struck its string last
     this.setPedal(plain.pedal ?? []);
     const last = this.notes.reduce((latest, note) => Math.max(latest, note[1] ?? note[0]), 0);
     this.seconds = Math.max(this.seconds, last);
@@ -87,19 +112,20 @@ export class Music {
     this.longest = 0;
     this.struckAgain = new Array(this.notes.length).fill(Infinity);
     this.held = new Set();
-    const latest = new Map();
-    for (const [index, note] of this.notes.entries()) this.#strikeOne(note, index, latest);
-    this.latest = latest;
+    this.latest = new Map();
+    for (const [index, note] of this.notes.entries()) this.#strikeOne(note, index);
   }
 
-  #strikeOne(note, index, latest) {
-    const before = latest.get(note[2]);
-    if (before !== undefined) this.struckAgain[before] = note[0];
+  /** @param {Note} note @param {number} index */
+  #strikeOne(note, index) {
+    const [onset, end, pitch] = note;
+    const before = this.latest.get(pitch);
+    if (before !== undefined) this.struckAgain[before] = onset;
     this.struckAgain[index] = Infinity;
-    latest.set(note[2], index);
-    if (note[1] === null) this.held.add(index);
-    else this.longest = Math.max(this.longest, this.soundingEnd(index) - note[0]);
-    this.seconds = Math.max(this.seconds, note[1] ?? note[0]);
+    this.latest.set(pitch, index);
+    if (end === null) this.held.add(index);
+    else this.longest = Math.max(this.longest, this.#damped(end, Infinity) - onset);
+    this.seconds = Math.max(this.seconds, end ?? onset);
   }
 
   /** Seconds at which note `index` falls silent, its string damped or struck again; null while nobody knows. */
@@ -107,6 +133,11 @@ export class Music {
     const key = this.notes[index][1];
     const again = this.struckAgain[index];
     if (key === null) return again === Infinity ? null : again;
+    return this.#damped(key, again);
+  }
+
+  /** Seconds at which a string falls silent whose key comes up at `key`, and which is struck again at `again`. */
+  #damped(key, again) {
     const press = upTo(this.presses, key) - 1;
     // The pedal that goes down as the key comes up still catches the note.
     if (press < 0) return Math.min(key, again);
@@ -122,17 +153,17 @@ export class Music {
   append(added) {
     const fresh = [];
     const closed = [];
-    const clean = added.map(cleanNote).filter(Boolean).sort(byOnset);
     let moved = false;
-    for (const note of clean) {
+    for (const note of cleanNotes(added)) {
       const known = this.#held(note);
       if (known !== null) {
         this.notes[known] = note;
-        if (note[1] !== null) {
+        const [onset, end] = note;
+        if (end !== null) {
           closed.push(note);
           this.held.delete(known);
-          this.longest = Math.max(this.longest, this.soundingEnd(known) - note[0]);
-          this.seconds = Math.max(this.seconds, note[1]);
+          this.longest = Math.max(this.longest, this.#damped(end, this.struckAgain[known]) - onset);
+          this.seconds = Math.max(this.seconds, end);
         }
         continue;
       }
@@ -147,7 +178,7 @@ export class Music {
       return { fresh: fresh.map(index), closed: closed.map(index) };
     }
     const first = this.notes.length - fresh.length;
-    for (const [number, note] of fresh.entries()) this.#strikeOne(note, first + number, this.latest);
+    for (const [number, note] of fresh.entries()) this.#strikeOne(note, first + number);
     return { fresh: fresh.map((_, number) => first + number), closed: closed.map((note) => this.notes.indexOf(note)) };
   }
 
@@ -173,6 +204,7 @@ export class Music {
   surprise(told) {
     let found = 0;
     for (const [onset, pitch, nats] of told) {
+      /** @type {{at: number, off: number} | null} */
       let best = null;
       for (let at = this.after(onset - SAME_ONSET); at < this.notes.length && this.notes[at][0] <= onset + SAME_ONSET; at++) {
         const off = Math.abs(this.notes[at][0] - onset);

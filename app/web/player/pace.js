@@ -34,7 +34,8 @@ export class Pace {
     this.caution = CAUTION;
     this.gap = 0.1; // seconds between two arrivals, the longest of late
     this.tokens = this.music = 0; // drawn, and seconds that came of them
-    this.arrivals = []; // [time, tokens drawn, seconds certain], the last few
+    /** @type {[time: number, drawn: number, certain: number][]} */
+    this.arrivals = []; // tokens drawn and seconds certain at a time, the last few
   }
 
   /**
@@ -44,7 +45,7 @@ export class Pace {
    *   would take as long as what comes behind `until`
    */
   arrived(now, { seconds, drawn, left = 0 }) {
-    const last = this.arrivals.at(-1) ?? null;
+    const last = this.arrivals.length ? this.#newest : null;
     const tokens = drawn ?? (last?.[1] ?? 0) + Math.max(0, seconds - this.certain) * this.guess;
     if (last && this.certain < (this.until || Infinity)) {
       this.tokens += tokens - last[1];
@@ -57,10 +58,14 @@ export class Pace {
     while (this.arrivals.length > 2 && now - this.arrivals[1][0] > LATELY) this.arrivals.shift();
   }
 
+  get #newest() {
+    return this.arrivals[this.arrivals.length - 1];
+  }
+
   /** Tokens a second of late; null while there is too little to go by. */
   speed(now) {
     if (this.arrivals.length < 2) return null;
-    const [[since, first], [last, drawn]] = [this.arrivals[0], this.arrivals.at(-1)];
+    const [[since, first], [last, drawn]] = [this.arrivals[0], this.#newest];
     if (last - since < SPAN) return null;
     return (drawn - first) / (Math.max(last, now - 2 * this.gap) - since); // slower, if the next arrival is overdue
   }
@@ -72,7 +77,7 @@ export class Pace {
 
   /** Tokens in a second of the music that came of late, if it is denser. */
   get #densest() {
-    const [[, first, from], [, drawn, to]] = [this.arrivals[0], this.arrivals.at(-1)];
+    const [[, first, from], [, drawn, to]] = [this.arrivals[0], this.#newest];
     return to - from > PHRASE && to < this.until ? Math.max(this.density, (drawn - first) / (to - from)) : this.density;
   }
 
@@ -103,9 +108,9 @@ export class Pace {
     if (speed === null || speed <= 0) return [[this.certain, Infinity]];
     const { certain } = this;
     const until = Math.max(this.until || certain + UNKNOWN_LENGTH, certain);
-    const span = this.arrivals.at(-1)[0] - this.arrivals[0][0];
+    const span = this.#newest[0] - this.arrivals[0][0];
     const trusted = careful ? speed * this.caution * (span / (span + DOUBT)) : speed;
-    const since = Math.min(now - this.arrivals.at(-1)[0], this.gap); // of this the next arrival has been drawn already
+    const since = Math.min(now - this.#newest[0], this.gap); // of this the next arrival has been drawn already
     const late = (place, tokens) => [place, tokens / trusted - since + margin - (place - at) / tempo];
     const places = [];
     for (let ahead = 0; ahead < until - certain; ahead += STEP) places.push(ahead);
@@ -120,13 +125,13 @@ const OFTEN = 1; // seconds between two times
 
 /** What is said of a wait: whole seconds that go down with the clock, and up by a fifth at most. */
 export class Countdown {
-  constructor() {
-    this.clear();
-  }
+  /** @type {number | null} */
+  shown = null;
+  risen = 0; // when it went up last
 
   clear() {
     this.shown = null;
-    this.risen = 0; // when it went up last
+    this.risen = 0;
   }
 
   /**

@@ -1,9 +1,10 @@
 // Plays music that may still be growing: it schedules a little ahead on the audio clock, and never passes what is certain.
 
+import { Music } from "./music.js";
 import { Countdown, Pace } from "./pace.js";
 import { AHEAD, Transport } from "./transport.js";
 
-/** @import { Sound } from "./sound.js" */
+/** @import { Sound, Voice } from "./sound.js" */
 
 const TICK = 80; // ms between two looks at what has to be scheduled next
 const STARTUP = 0.08; // seconds between asking for sound and the first note
@@ -11,13 +12,26 @@ const PATIENCE = 2; // seconds that samples are waited for: plain tones play aft
 const FIRST_NOTES = 12;
 const SAME = 0.002; // seconds: the same onset, rounded otherwise
 const LEAST = 0.5; // seconds that are worth playing
+const NOTHING = new Music(); // which cannot be played
 const LONG = 2; // seconds of waiting after which it is offered to play at once
 
 const seconds = () => performance.now() / 1000;
 
+/** @type {Player | null} */
 let playing = null; // one player of the page at a time
 
 export class Player extends Transport {
+  music = NOTHING;
+  pace = new Pace();
+  until = Infinity; // seconds at which a chosen part ends
+  next = 0; // the first note that is not scheduled yet
+  began = 0; // ms: when it was begun
+  asked = 0; // ms: when it was asked to play
+  /** @type {{startedAt: number, at: number} | null} */
+  round = null; // the one before this, as long as it is still heard
+  /** @type {Map<number, Voice>} */
+  strings = new Map(); // pitch -> the voice that was struck last
+
   /**
    * @param {Sound} sound
    * @param {(kind: string, detail?: object) => void} tell called with "state", "wait", "first" or "underrun".
@@ -26,7 +40,7 @@ export class Player extends Transport {
     super(tell);
     this.sound = sound;
     this.countdown = new Countdown();
-    this.load(null, true);
+    this.load(NOTHING, true);
   }
 
   /** Take other music. `complete`: nothing more will be appended; `pace`: at which it is made, else. */
@@ -36,10 +50,10 @@ export class Player extends Transport {
     this.complete = complete;
     this.pace = pace;
     this.at = from;
-    this.until = Infinity; // where a chosen part ends
+    this.until = Infinity;
     /** @type {{from: number, to: number} | null} */
     this.loop = null; // a part that is played again and again
-    this.next = 0; // the first note that is not scheduled yet
+    this.next = 0;
     this.heard = false;
     this.anyway = false; // whether a person would rather hear it with stops than wait
     this.countdown.clear();
@@ -49,7 +63,6 @@ export class Player extends Transport {
 
   /** Seconds up to which it may play now. */
   get end() {
-    if (!this.music) return 0;
     return this.complete ? Math.min(this.music.seconds, this.until, this.loop?.to ?? Infinity) : this.music.certain;
   }
 
@@ -64,7 +77,7 @@ export class Player extends Transport {
 
   /** Start, or wait until it is safe to. */
   async play() {
-    if (!this.music || this.state === "playing") return;
+    if (this.music === NOTHING || this.state === "playing") return;
     if (playing && playing !== this) playing.pause();
     playing = this;
     if (this.complete && this.at >= this.end - 0.01) this.at = this.loop?.from ?? 0;
@@ -101,7 +114,7 @@ export class Player extends Transport {
 
   /** New notes have been put into the music: indices that are new, and that now have an end. */
   appended({ fresh, closed }) {
-    for (const index of closed) this.strings.get(this.music.notes[index][2])?.release(this.#when(this.music.soundingEnd(index)));
+    for (const index of closed) this.#releaseAtEnd(this.strings.get(this.music.notes[index][2]), index);
     if (this.state === "playing") {
       // A note that came after its time sounds at once rather than never.
       for (const index of fresh) {
@@ -204,9 +217,14 @@ export class Player extends Transport {
     const [, , pitch, velocity] = this.music.notes[index];
     this.strings.get(pitch)?.release(when);
     const voice = this.sound.start(pitch, velocity, when, into);
-    const end = this.music.soundingEnd(index);
-    if (end !== null) voice.release(this.#when(end));
+    this.#releaseAtEnd(voice, index);
     this.strings.set(pitch, voice);
+  }
+
+  /** Let a string fall silent where its note does, once that is known. @param {Voice | undefined} voice */
+  #releaseAtEnd(voice, index) {
+    const end = this.music.soundingEnd(index);
+    if (end !== null) voice?.release(this.#when(end));
   }
 
   #schedule(ahead = AHEAD) {
@@ -218,7 +236,7 @@ export class Player extends Transport {
       this.#strike(this.next, this.#when(onset), 0);
       this.#first(onset, this.next);
     }
-    if (this.loop && this.complete && until >= this.end && this.now >= this.startedAt) return this.#again();
+    if (this.loop && this.complete && until >= this.end && this.now >= this.startedAt) return this.#again(this.loop);
     if (this.position < this.end - 0.01 || this.now < this.startedAt) return;
     if (this.complete) {
       this.at = this.end;
@@ -228,14 +246,14 @@ export class Player extends Transport {
     } else this.#dry();
   }
 
-  /** The end of the loop is near: its next round begins where this one ends. */
-  #again() {
-    const end = this.#when(this.loop.to);
+  /** The end of the loop is near: its next round begins where this one ends. @param {{from: number, to: number}} loop */
+  #again({ from, to }) {
+    const end = this.#when(to);
     for (const voice of this.strings.values()) voice.release(end);
     this.strings = new Map();
     this.round = { startedAt: this.startedAt, at: this.at };
     this.startedAt = end;
-    this.at = this.loop.from;
+    this.at = from;
     this.next = this.music.after(this.at - 1e-6);
     this.#resound();
   }
@@ -269,14 +287,14 @@ export class Player extends Transport {
   /** There is no sound yet: begin once there is, if nobody has changed their mind. */
   #block() {
     this.become("blocked");
-    this.sound.whenRunning().then(() => this.state === "blocked" && this.play());
+    this.sound.whenRunning().then(() => (this.state === "blocked" ? this.play() : undefined));
   }
 
   halt(silence = true) {
     clearInterval(this.timer);
-    this.round = null; // the one before this, as long as it is still heard
+    this.round = null;
     if (silence && playing === this) this.sound.silence();
-    this.strings = new Map(); // pitch -> the voice that was struck last
+    this.strings = new Map();
   }
 
   become(state) {

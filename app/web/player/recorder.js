@@ -1,6 +1,6 @@
 // Turns what a person plays into the music object.  Pure: times come in, in seconds of any clock.
 
-/** @import { PlainMusic } from "./music.js" */
+/** @import { Note, PlainMusic } from "./music.js" */
 
 export const LONGEST = 600; // seconds
 export const MOST_NOTES = 10_000;
@@ -9,6 +9,7 @@ const HAIR = 0.001; // seconds, the least that is told apart: a pedal that comes
 
 export class Recorder {
   constructor() {
+    /** @type {Note[]} */
     this.notes = [];
     this.events = [];
     this.held = new Map(); // pitch -> index of its note
@@ -63,9 +64,10 @@ export class Recorder {
     if (this.foot && this.began !== null) this.events.push([this.seconds(now), 0]);
     this.foot = 0;
     const lift = this.events.length ? this.events[this.events.length - 1][0] : 0;
-    const seconds = this.notes.reduce((latest, note) => Math.max(latest, note[1]), this.notes.length ? lift : 0);
+    const seconds = this.notes.reduce((latest, note) => Math.max(latest, note[1] ?? 0), this.notes.length ? lift : 0);
     const round = (value) => Math.round(value * 1000) / 1000;
-    const notes = this.notes.map(([onset, end, ...rest]) => [round(onset), round(end), ...rest]);
+    /** @type {Note[]} */
+    const notes = this.notes.map(([onset, end, ...rest]) => [round(onset), end && round(end), ...rest]);
     const pedal = this.notes.length ? this.events.map(([time, value]) => [round(time), value]) : [];
     return { notes, pedal, prime_seconds: round(seconds), seconds: round(seconds) };
   }

@@ -80,7 +80,7 @@ export class Region {
     if (!this.on) return;
     const { position } = this.rollPlayer;
     if (!this.value) this.set({ from: position, to: position + USUAL, low: LOWEST, high: HIGHEST });
-    this.rollPlayer.reveal(this.value.from);
+    if (this.value) this.rollPlayer.reveal(this.value.from);
     this.element.hidden = false; // now: what is hidden takes no focus
     this.element.focus({ preventScroll: true });
   }
@@ -159,7 +159,7 @@ export class Region {
   /** What a pointer would take of the passage: "inside", the names of one or two edges, or null. */
   #taken({ clientX, clientY, pointerType }) {
     if (!this.value) return null;
-    const { left, top, width, height } = this.#box(this.rollPlayer.place());
+    const { left, top, width, height } = this.#box(this.value, this.rollPlayer.place());
     const roll = this.rollPlayer.scroller.getBoundingClientRect();
     const [x, y] = [clientX - roll.left - left, clientY - roll.top - top];
     const near = pointerType === "touch" ? NEAR.touch : NEAR.mouse;
@@ -182,8 +182,9 @@ export class Region {
   // ---- with the keys
 
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.value) return;
-    const by = (seconds, keys) => () => (event.shiftKey ? this.#grow(seconds, keys) : this.#shift(this.value, seconds, keys));
+    const { value } = this;
+    if (event.ctrlKey || event.metaKey || event.altKey || !value) return;
+    const by = (seconds, keys) => () => (event.shiftKey ? this.#grow(value, seconds, keys) : this.#shift(value, seconds, keys));
     const act = {
       ArrowLeft: by(-STEP, 0),
       ArrowRight: by(STEP, 0),
@@ -204,8 +205,7 @@ export class Region {
   }
 
   /** Move its end and its top, where Shift is held. */
-  #grow(seconds, keys) {
-    const { from, to, low, high } = this.value;
+  #grow({ from, to, low, high }, seconds, keys) {
     const { seconds: length } = this.rollPlayer.music;
     this.set({ from, to: within(to + seconds, from + SHORTEST, Math.max(length, from + SHORTEST)), low, high: within(high + keys, low, 127) });
   }
@@ -218,8 +218,7 @@ export class Region {
   // ---- on the roll
 
   /** Its box on the part of the roll that is seen, in pixels. */
-  #box(place) {
-    const { from, to, low, high } = this.value;
+  #box({ from, to, low, high }, place) {
     const [left, right] = [place.x(from), place.x(to)];
     const top = high >= place.high ? place.top : Math.max(place.y(high), place.top);
     const bottom = low <= place.low ? place.floor : Math.min(place.y(low - 1), place.floor);
@@ -233,7 +232,7 @@ export class Region {
       element.hidden = true;
       return;
     }
-    const { left, top, width, height } = this.#box(place);
+    const { left, top, width, height } = this.#box(value, place);
     const [start, end] = [Math.max(left, GUTTER), Math.min(left + width, place.width)];
     element.hidden = false;
     element.classList.toggle("mg-away", end <= start);

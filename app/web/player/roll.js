@@ -140,6 +140,7 @@ export const huesOf = (music, surprise) => new Set(music.notes.map((_, index) =>
 
 /** Notes, by shade: a canvas changes its colour slowly. */
 function drawNotes(pen, music, place, colours) {
+  /** @type {Record<string, number[][]>} */
   const hues = { new: [], old: [], surprise: [] };
   for (const hue of Object.values(hues)) for (let shade = 0; shade < SHADES; shade++) hue.push([]);
   music.between(place.from, place.to, (index) => {

@@ -17,9 +17,9 @@
 // or is asked for when it is wanted: new RollPlayer(element, { surprises: async (music) => [[onset, pitch, nats], ...] }).
 // `play_from` in begin() is where listening starts: by default a few seconds before the prime's end.
 //
-// Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-region" {region}, "musicgen-music" when
-// other music is there, or it is no longer made,
-// "musicgen-playing" {seconds, since_begin_ms, prime}, "musicgen-underrun" {seconds}, "musicgen-state" {state, seconds}.
+// Events on the element, bubbling: "musicgen-select" {from, to}, "musicgen-region" {region}, "musicgen-underrun" {seconds},
+// "musicgen-playing" {seconds, since_begin_ms, prime}, "musicgen-state" {state, seconds}, and "musicgen-music" when other
+// music is there, or it is no longer made.
 
 import { Controls, toggle } from "./controls.js";
 import { listen } from "./input.js";
@@ -51,8 +51,7 @@ const SPEAK_EVERY = 10; // seconds between two spoken positions
 export class RollPlayer {
   /**
    * @param {HTMLElement} element becomes the roll player.
-   * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string, dock?: HTMLElement}} [options]
-   *   `dock`: where the player goes, if not below the roll.
+   * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string, dock?: HTMLElement}} [options] `dock`: where the player goes, if not below the roll.
    */
   constructor(element, options = {}) {
     for (const sheet of ["stage.css", "dock.css"]) style(sheet);
@@ -64,7 +63,12 @@ export class RollPlayer {
     this.making = false;
     this.falling = false;
     this.drawn = 0; // notes in sight
+    this.stale = true; // whether the notes are to be drawn anew
     this.surprise = new Surprise(this, options.surprises);
+    this.controls = new Controls(this);
+    this.minimap = new Minimap(this);
+    const slow = toggle("½ speed", "Play at half the speed", (on) => this.player.setTempo(on ? 0.5 : 1));
+    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.sound, label: "Playback" }, [slow]);
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
     this.trim = new Trim(this, () => this.#chosen());
@@ -81,13 +85,9 @@ export class RollPlayer {
 
   #build() {
     const { element, options } = this;
-    this.controls = new Controls(this);
-    this.minimap = new Minimap(this);
     this.anyway = make("button", { type: "button", class: "mg-button mg-anyway", hidden: "" }, "Play now anyway");
     this.anyway.title = "Do not wait: it stops where the music is not made yet, and goes on by itself";
     this.anyway.addEventListener("click", () => this.player.playAnyway());
-    const slow = toggle("½ speed", "Play at half the speed", (on) => this.player.setTempo(on ? 0.5 : 1));
-    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.sound, label: "Playback" }, [slow]);
     this.dock.words.after(this.anyway);
     this.canvas = make("canvas", { class: "mg-notes", "aria-hidden": "true" });
     this.overlay = make("canvas", { class: "mg-overlay", "aria-hidden": "true" });
@@ -167,10 +167,11 @@ export class RollPlayer {
     this.speak(true);
   }
 
-  #take(music, { from = 0, keep = false, pace = null } = {}) {
+  /** @param {Music} music @param {{from?: number, keep?: boolean, pace?: Pace}} [options] `pace`: at which it is still made */
+  #take(music, { from = 0, keep = false, pace } = {}) {
     this.music = music;
     this.stopped = false;
-    this.player.load(music, !pace, from, pace ?? undefined);
+    this.player.load(music, !pace, from, pace);
     this.trim.reset(music.seconds);
     this.loop.set(false);
     this.region.allow(false);
@@ -248,7 +249,6 @@ export class RollPlayer {
   }
 
   #heard(kind, detail) {
-    if (!this.controls || !this.view) return;
     if (kind === "first") this.#emit("musicgen-playing", detail);
     else if (kind === "underrun") this.#emit("musicgen-underrun", detail);
     else if (kind === "state") {

@@ -1,5 +1,7 @@
 // A music object as a Standard MIDI File, for what the server did not come to write.
 
+/** @import { Note } from "./music.js" */
+
 const TICKS = 500; // in a beat of half a second: a tick is a millisecond
 const TRACK = "MTrk";
 
@@ -15,7 +17,7 @@ function delta(ticks) {
 }
 
 /**
- * @param {{notes: (number | null)[][], pedal?: number[][], seconds?: number}} music a note without an end lasts to the music's
+ * @param {{notes: Note[], pedal?: number[][], seconds?: number}} music a note without an end lasts to the music's
  * @returns {Uint8Array}
  */
 export function smfOf({ notes, pedal = [], seconds = 0 }) {

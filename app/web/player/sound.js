@@ -37,7 +37,7 @@ function measure(buffer) {
 }
 
 /** One sounding string. */
-class Voice {
+export class Voice {
   constructor(sound, source, gain, start, pitch) {
     this.sound = sound;
     this.source = source;
@@ -83,9 +83,9 @@ class Voice {
 export class Sound {
   /**
    * @param {string} [base] address below which the samples lie; without it plain tones play.
-   * @param {BaseAudioContext} [context] a context to play in; the page's own if left out.
+   * @param {AudioContext} [context] a context to play in; the page's own if left out.
    */
-  constructor(base = "", context = null) {
+  constructor(base = "", context = new AudioContext({ latencyHint: "interactive" })) {
     this.base = String(base).replace(/\/$/, "");
     this.voices = new Set();
     this.samples = new Map();
@@ -99,21 +99,21 @@ export class Sound {
     this.pedalDown = false;
     /** @type {import("./midi_output.js").MidiOutput | null} */
     this.out = null; // a connected piano that plays along
-    this.#build(context ?? new AudioContext({ latencyHint: "interactive" }));
+    this.context = context;
+    this.master = context.createGain();
+    this.analyser = context.createAnalyser();
+    this.#connect();
     this.#unlock();
   }
 
-  #build(context) {
-    this.context = context;
-    this.master = context.createGain();
-    const limiter = context.createDynamicsCompressor();
+  #connect() {
+    const limiter = this.context.createDynamicsCompressor();
     limiter.threshold.value = -10;
     limiter.knee.value = 8;
     limiter.ratio.value = 12;
     limiter.attack.value = 0.004;
     limiter.release.value = 0.2;
-    this.analyser = context.createAnalyser();
-    this.master.connect(limiter).connect(this.analyser).connect(context.destination);
+    this.master.connect(limiter).connect(this.analyser).connect(this.context.destination);
   }
 
   /** Browsers keep sound off until a person has touched the page. */
@@ -223,6 +223,7 @@ export class Sound {
   #nearest(pitch) {
     const key = sampledKey(pitch);
     if (this.samples.has(key)) return [key, this.samples.get(key)];
+    /** @type {[key: number, sample: object] | null} */
     let best = null;
     for (const [other, sample] of this.samples) {
       if (best === null || Math.abs(other - pitch) < Math.abs(best[0] - pitch)) best = [other, sample];

@@ -23,10 +23,15 @@ export class SoundPlayer {
     for (const sheet of ["stage.css", "dock.css"]) style(sheet);
     this.place = place;
     this.element = element;
+    /** @type {Pcm | null} */
     this.pcm = null;
+    /** @type {{from: number, to: number} | null} */
+    this.selection = null; // seconds that are chosen
     this.making = false;
     this.stream = new Stream((kind, detail) => this.#heard(kind, detail));
     this.wave = new Wave((seconds) => this.seek(seconds));
+    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.stream, label: "Playback of the sound" });
+    this.handles = ["from", "to"].map((name) => this.#handle(name));
     this.#build();
     new ResizeObserver(() => this.redraw()).observe(this.wave.element);
     watchTheme(() => this.redraw());
@@ -34,8 +39,6 @@ export class SoundPlayer {
   }
 
   #build() {
-    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.stream, label: "Playback of the sound" });
-    this.handles = ["from", "to"].map((name) => this.#handle(name));
     this.part = make("div", { class: "mg-part", role: "group", "aria-label": "Which part is continued", hidden: "" });
     this.part.append(...this.handles.map(({ row }) => row));
     this.element.classList.add("mg-stage", "mg-sound-stage");
@@ -109,6 +112,7 @@ export class SoundPlayer {
   }
 
   select(from, to) {
+    if (!this.pcm) return;
     const whole = this.pcm.seconds;
     this.selection = { from, to };
     const values = [from, to];
@@ -123,11 +127,12 @@ export class SoundPlayer {
   }
 
   #slid(name) {
-    const least = Math.min(0.6, this.pcm.seconds);
+    const whole = this.pcm?.seconds ?? 0;
+    const least = Math.min(0.6, whole);
     let [from, to] = this.handles.map(({ slider }) => Number(slider.value));
-    if (to > this.pcm.seconds - 0.1) to = this.pcm.seconds;
+    if (to > whole - 0.1) to = whole;
     if (name === "from") from = Math.max(0, Math.min(from, to - least));
-    else to = Math.min(this.pcm.seconds, Math.max(to, from + least));
+    else to = Math.min(whole, Math.max(to, from + least));
     this.select(from, to);
   }
 
@@ -136,7 +141,6 @@ export class SoundPlayer {
   #heard(kind, detail) {
     if (kind === "first") this.#emit("musicgen-playing", detail);
     if (kind === "underrun") this.#emit("musicgen-underrun", detail);
-    if (!this.wave) return; // the stream tells that it stands still before there is anything to draw
     this.redraw(true);
     if (this.stream.state === "playing") this.#roll();
   }

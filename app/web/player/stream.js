@@ -14,18 +14,31 @@ const CAUTION = 0.9; // a rate is trusted to this part
 const LEAST = 0.4; // seconds in hand before it begins
 const AWAKE = 1500; // ms the browser is given to allow sound
 
+/**
+ * What has been handed to the clock: samples from `first` up to `next`, through a gate that opens and closes softly.
+ * @typedef {{context: AudioContext, gate: GainNode, pcm: Pcm, first: number, next: number, sources: Set<AudioBufferSourceNode>}} Run
+ */
+
 export class Stream extends Transport {
+  expected = 0; // seconds of it when it is complete
+  asked = 0; // ms: when it was asked for
+
   /** @param {(kind: string, detail?: object) => void} tell called with "state", "first" or "underrun" */
   constructor(tell) {
     super(tell);
     this.loudness = 1;
-    this.context = null;
+    /** @type {AudioContext | null} */
+    this.context = null; // a browser gives one in a press
+    /** @type {GainNode | null} */
+    this.master = null;
+    /** @type {Run | null} */
+    this.run = null; // while it plays
     this.load(null, true);
   }
 
   set volume(value) {
     this.loudness = value;
-    if (this.context) this.master.gain.value = value;
+    if (this.master) this.master.gain.value = value;
   }
 
   /**
@@ -38,7 +51,8 @@ export class Stream extends Transport {
     this.complete = complete;
     this.expected = expected;
     this.at = from;
-    this.rate = null;
+    /** @type {number | null} */
+    this.rate = null; // seconds of sound made in a second, once that is known
     this.heard = false;
     this.asked = performance.now();
     this.become("stopped");
@@ -56,7 +70,11 @@ export class Stream extends Transport {
   }
 
   get now() {
-    return this.context.currentTime;
+    return this.context?.currentTime ?? 0;
+  }
+
+  get running() {
+    return this.context?.state === "running";
   }
 
   /** Seconds up to which it may play: all that is there. */
@@ -71,10 +89,10 @@ export class Stream extends Transport {
     const awake = this.wake();
     await Promise.race([awake, new Promise((resolve) => setTimeout(resolve, AWAKE))]);
     if (this.state !== "buffering") return;
-    if (this.context.state === "running") return this.#maybeStart();
+    if (this.running) return this.#maybeStart();
     this.become("blocked");
     // A slow device: begin once there is sound, if nobody has changed their mind.
-    await awake.then(() => this.state === "blocked" && this.play());
+    await awake.then(() => (this.state === "blocked" ? this.play() : undefined));
   }
 
   /** Go to a time; keeps playing if it plays. */
@@ -85,76 +103,77 @@ export class Stream extends Transport {
   /** There is more of it. @param {number} rate seconds of sound made in a second */
   grown(rate) {
     this.rate = rate;
-    if (this.state === "buffering" && this.context?.state === "running") this.#maybeStart();
-    else if (this.state === "playing") this.#schedule();
+    if (this.state === "buffering" && this.running) this.#maybeStart();
+    else if (this.run) this.#schedule(this.run);
   }
 
   /** Nothing more comes. */
   finish() {
     this.complete = true;
     this.expected = this.end;
-    if (this.state === "buffering" && this.context?.state === "running") this.#maybeStart();
+    if (this.state === "buffering" && this.running) this.#maybeStart();
   }
 
   /** Seconds until it can play to the end without a gap; Infinity while nothing is known. */
   wait() {
     if (this.complete) return 0;
-    const { seconds } = this.pcm;
     if (!this.rate) return Infinity;
     const pace = CAUTION * this.rate;
-    const enough = (LEAST - (seconds - this.at)) / pace;
-    const whole = (this.expected - seconds) / pace - (this.expected - this.at);
+    const enough = (LEAST - (this.end - this.at)) / pace;
+    const whole = (this.expected - this.end) / pace - (this.expected - this.at);
     return Math.max(0, enough, whole);
   }
 
   #maybeStart() {
     if (this.wait() > 0 || (this.complete && this.at >= this.end)) return;
-    const { context } = this;
-    this.first = Math.round(this.at * RATE);
-    this.next = this.first;
-    this.at = this.first / RATE;
+    const { context, master, pcm } = this;
+    if (!context || !master || !pcm) return;
+    const first = Math.round(this.at * RATE);
+    this.at = first / RATE;
     this.startedAt = Math.ceil((context.currentTime + STARTUP) * RATE) / RATE;
-    this.gate = new GainNode(context, { gain: 0 });
-    this.gate.gain.setValueAtTime(0, this.startedAt);
-    this.gate.gain.linearRampToValueAtTime(1, this.startedAt + SOFT);
-    this.gate.connect(this.master);
-    this.sources = new Set();
+    const gate = new GainNode(context, { gain: 0 });
+    gate.gain.setValueAtTime(0, this.startedAt);
+    gate.gain.linearRampToValueAtTime(1, this.startedAt + SOFT);
+    gate.connect(master);
+    const run = { context, gate, pcm, first, next: first, sources: new Set() };
+    this.run = run;
     this.become("playing");
-    this.#schedule();
-    this.timer = setInterval(() => this.#look(), TICK);
+    this.#schedule(run);
+    this.timer = setInterval(() => this.#look(run), TICK);
     if (!this.heard) this.tell("first", { since_begin_ms: performance.now() - this.asked, seconds: this.at });
     this.heard = true;
   }
 
-  /** Hand pieces to the clock, up to AHEAD from now. */
-  #schedule() {
-    const { context, pcm } = this;
-    while (this.next < pcm.length) {
-      const due = this.startedAt + (this.next - this.first) / RATE;
+  /** Hand pieces to the clock, up to AHEAD from now. @param {Run} run */
+  #schedule(run) {
+    const { context, gate, pcm, sources } = run;
+    while (run.next < pcm.length) {
+      const due = this.startedAt + (run.next - run.first) / RATE;
       if (due > context.currentTime + AHEAD) return;
-      const piece = pcm.samples(this.next, this.next + PIECE * RATE);
+      const piece = pcm.samples(run.next, run.next + PIECE * RATE);
       const small = piece.length < (PIECE * RATE) / 4 && !this.complete;
       if (small && due > context.currentTime + 0.2) return;
       const buffer = new AudioBuffer({ length: piece.length, sampleRate: RATE });
       buffer.copyToChannel(Float32Array.from(piece, (value) => value / 32767), 0);
       const source = new AudioBufferSourceNode(context, { buffer });
-      source.connect(this.gate);
+      source.connect(gate);
       source.onended = () => {
         source.disconnect();
-        this.sources?.delete(source);
+        sources.delete(source);
       };
       source.start(due);
-      this.sources.add(source);
-      this.next += piece.length;
+      sources.add(source);
+      run.next += piece.length;
     }
   }
 
-  #look() {
-    this.#schedule();
+  /** @param {Run} run */
+  #look(run) {
+    this.#schedule(run);
     const { position } = this;
-    if (this.next < this.pcm.length || position < this.next / RATE - 0.02) return;
-    this.at = this.next / RATE;
-    if (this.complete && this.context.currentTime < this.startedAt + (this.next - this.first) / RATE) return;
+    if (run.next < run.pcm.length || position < run.next / RATE - 0.02) return;
+    this.at = run.next / RATE;
+    if (this.complete && this.now < this.startedAt + (run.next - run.first) / RATE) return;
     this.halt();
     this.become(this.complete ? "stopped" : "buffering");
     if (!this.complete) this.tell("underrun", { seconds: this.at });
@@ -162,12 +181,12 @@ export class Stream extends Transport {
 
   halt() {
     clearInterval(this.timer);
-    if (!this.sources) return;
-    const { gate, context } = this;
+    if (!this.run) return;
+    const { context, gate, sources } = this.run;
     gate.gain.cancelScheduledValues(0);
     gate.gain.setTargetAtTime(0, context.currentTime, SOFT / 4);
-    for (const source of this.sources) source.stop(context.currentTime + 2 * SOFT);
+    for (const source of sources) source.stop(context.currentTime + 2 * SOFT);
     setTimeout(() => gate.disconnect(), 200);
-    this.sources = null;
+    this.run = null;
   }
 }

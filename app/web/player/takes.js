@@ -45,17 +45,18 @@ function unpackMusic(packed) {
   const notes = [];
   for (let at = 0; at + 4 < packed.notes.length; at += 5) {
     const [onset, length, pitch, velocity, surprise] = packed.notes.slice(at, at + 5);
-    const clean = [whole(onset, 0, LONGEST), whole(length, -1, LONGEST), whole(pitch, 0, 127), whole(velocity, 1, FRESH + 127)];
-    if (clean.includes(null) || clean[1] === 0 || clean[3] === FRESH) return null;
+    const [start, lasts] = [whole(onset, 0, LONGEST), whole(length, -1, LONGEST)];
+    const [key, force] = [whole(pitch, 0, 127), whole(velocity, 1, FRESH + 127)];
+    if (start === null || !lasts || key === null || force === null || force === FRESH) return null;
     const nats = Number.isFinite(surprise) && surprise >= 0 ? surprise / 100 : null;
-    const note = [clean[0] / MS, clean[1] < 0 ? null : (clean[0] + clean[1]) / MS, clean[2], clean[3] % FRESH, nats];
-    notes.push(clean[3] > FRESH ? [...note, 1] : note);
+    const note = [start / MS, lasts < 0 ? null : (start + lasts) / MS, key, force % FRESH, nats];
+    notes.push(force > FRESH ? [...note, 1] : note);
   }
   const pedal = [];
   for (let at = 0; at + 1 < packed.pedal.length; at += 2) {
-    const event = [whole(packed.pedal[at], 0, LONGEST), whole(packed.pedal[at + 1], 0, 127)];
-    if (event.includes(null)) return null;
-    pedal.push([event[0] / MS, event[1]]);
+    const [time, value] = [whole(packed.pedal[at], 0, LONGEST), whole(packed.pedal[at + 1], 0, 127)];
+    if (time === null || value === null) return null;
+    pedal.push([time / MS, value]);
   }
   const region = cleanPassage(packed.region);
   const [prime, length] = [packed.prime, packed.length].map((time) => (whole(time, 0, LONGEST) ?? 0) / MS);

@@ -6,7 +6,7 @@ const KEPT = "musicgen-volume";
 
 function kept() {
   try {
-    const value = Number.parseFloat(localStorage.getItem(KEPT));
+    const value = Number.parseFloat(localStorage.getItem(KEPT) ?? "");
     return value >= 0 && value <= 1 ? value : 1;
   } catch {
     return 1; // a browser that keeps nothing

@@ -10,7 +10,15 @@ const HEIGHT = 150; // pixels
 const FOOT = 18; // pixels below, for the time
 const GAPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300]; // seconds between two marks of time
 
+/**
+ * What is drawn; `part`, `position` and `whole`, its length, in seconds.
+ * @typedef {{pcm: Pcm | null, whole: number, position: number, part: {from: number, to: number} | null, theme: string}} Shown
+ */
+
 export class Wave {
+  /** @type {Shown | null} */
+  shown = null;
+
   /** @param {(seconds: number) => void} seek called when a person points at a time */
   constructor(seek) {
     this.seek = seek;
@@ -25,10 +33,10 @@ export class Wave {
     this.element.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** @param {{pcm: Pcm, whole: number, position: number, part: {from: number, to: number} | null, theme: string}} shown */
+  /** @param {Shown} shown */
   draw(shown) {
     this.shown = shown;
-    const { pcm, whole, position, theme } = shown;
+    const { pcm, whole, part, position, theme } = shown;
     const width = Math.max(1, this.element.clientWidth);
     const sharp = globalThis.devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(width * sharp)) this.canvas.width = Math.round(width * sharp);
@@ -40,8 +48,8 @@ export class Wave {
     pen.fillRect(0, 0, width, HEIGHT + FOOT);
     if (!pcm || !whole) return;
     const at = (seconds) => (seconds / whole) * width;
-    this.#ground(pen, colours, at, width);
-    this.#outline(pen, colours, width);
+    this.#ground(pen, colours, at, width, pcm);
+    this.#outline(pen, colours, width, { pcm, whole, part, theme });
     this.#times(pen, colours, at, width);
     pen.fillStyle = css(colours.playhead);
     pen.fillRect(Math.min(width - 2, Math.max(0, at(position) - 1)), 0, 2, HEIGHT);
@@ -51,8 +59,7 @@ export class Wave {
   }
 
   /** Behind the outline: the recording, what is not made yet, the line in the middle. */
-  #ground(pen, colours, at, width) {
-    const { pcm } = this.shown;
+  #ground(pen, colours, at, width, pcm) {
     const fill = (colour, from, to) => {
       pen.fillStyle = css(colour);
       pen.fillRect(from, 0, to - from, HEIGHT);
@@ -63,8 +70,7 @@ export class Wave {
     pen.fillRect(0, HEIGHT / 2, width, 1);
   }
 
-  #outline(pen, colours, width) {
-    const { pcm, whole, part, theme } = this.shown;
+  #outline(pen, colours, width, { pcm, whole, part, theme }) {
     const shade = theme === "dark" ? 0.6 : 0.4;
     const mixed = ([soft, loud]) => css(soft.map((value, step) => Math.round(value + (loud[step] - value) * shade)));
     const [old, made] = [mixed(colours.old), mixed(colours.new)];
