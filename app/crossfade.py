@@ -114,8 +114,8 @@ def _rendered(music: Performance, soundfont: str | os.PathLike[str] | None) -> I
     """Music as sound, f32 [n] in pieces, one channel at 24 kHz."""
     import soxr
 
-    rate, pieces = sound_of(music, soundfont)
+    rate, segments = sound_of(music, soundfont)
     stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    for piece in pieces:
-        yield stream.resample_chunk(np.ascontiguousarray(piece.mean(axis=1)))
+    for segment in segments():
+        yield stream.resample_chunk(np.ascontiguousarray(segment.mean(axis=1)))
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -91,8 +91,10 @@ def canonical(data: bytes, name: str) -> bytes:
     return write(song.events, song.clock)
 
 
-def resolve_region(song: Song, start: float | None, stop: float | None, name: str) -> Region:
-    """On the grid.  Raises BadInput for one that lies outside the song, is empty or too long."""
+def resolve_region(song: Song, start: float | None, stop: float | None, hand: Hand | None, name: str) -> Region:
+    """On the grid.  Raises BadInput for one that lies outside the song, is empty or too long, and for another hand."""
+    if hand not in (None, "left", "right"):
+        raise BadInput(f"--hand is left or right, not {hand!r}")
     ends = song.keys.end[np.isfinite(song.keys.end)]
     length = float(max(song.keys.onset.max(), ends.max(initial=0.0)))
     first = 0.0 if start is None else start
@@ -105,7 +107,7 @@ def resolve_region(song: Song, start: float | None, stop: float | None, name: st
     if last - first > LONGEST:
         minutes = f"{(last - first) / 60:.0f} minutes are too long, {LONGEST / 60:g} are the most"
         raise BadInput(f"{minutes}: say which with --from and --to")
-    return Region(first, last)
+    return Region(first, last, hand=hand)
 
 
 def ask(
@@ -142,14 +144,12 @@ def ask(
     """
     if not 0 <= pitches[0] <= pitches[1] <= 127:
         raise BadInput(f"--pitches {pitches[0]}-{pitches[1]} holds no key: give two from 0 to 127, the lower one first")
-    if hand not in (None, "left", "right"):
-        raise BadInput(f"--hand is left or right, not {hand!r}")
     if pedal not in (None, "keep", "new"):
         raise BadInput(f"--pedal is keep or new, not {pedal!r}")
     if not 0 <= amount <= 1:
         raise BadInput(f"--amount must be from 0 to 1, not {amount:g}")
     song = open_song(data, name)
-    region = dataclasses.replace(resolve_region(song, start, stop, name), low=pitches[0], high=pitches[1], hand=hand)
+    region = dataclasses.replace(resolve_region(song, start, stop, hand, name), low=pitches[0], high=pitches[1])
     inside = _inside(song, region)
     lowest, highest = keys_of(song, region, song.keys.onset)
     goes = inside & (song.keys.pitch >= lowest) & (song.keys.pitch <= highest)
@@ -188,10 +188,8 @@ def ask_accompaniment(
         track: of a file with several, the one that is accompanied; the notes of the others go.
         start, stop: seconds between which it is accompanied; None for its beginning or end.
     """
-    if hand not in (None, "left", "right"):
-        raise BadInput(f"--hand is left or right, not {hand!r}")
     song = open_song(data, name)
-    region = dataclasses.replace(resolve_region(song, start, stop, name), hand=hand)
+    region = resolve_region(song, start, stop, hand, name)
     goes = np.zeros(len(song.keys.pitch), bool)
     if track is not None:
         goes = _inside(song, region) & ~_of_track(song, track, "--track")

@@ -15,7 +15,6 @@ from musicgen.app.errors import BadInput, EnvironmentProblem, cannot_write
 MIDI_SUFFIXES = (".mid", ".midi")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 PICTURE_SUFFIXES = (".png", ".svg")
-LOCK = ".lock"  # in a folder while a job writes it
 STDIN, STDOUT = Path("<stdin>"), Path("<stdout>")  # what a person writes as -
 
 
@@ -72,7 +71,7 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises BadInput if one is writing there, EnvironmentProblem if nobody can.
     """
-    from musicgen.data_prep.files import locked
+    from musicgen.data_prep.files import LOCK, locked
 
     lock = folder / LOCK
     with contextlib.ExitStack() as held:

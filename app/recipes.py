@@ -84,16 +84,22 @@ STRONG = Augmentation(semitones=6, stretch=0.12, loudness=0.1, velocity=10, jitt
 MILD = Augmentation(semitones=6, stretch=0.08, velocity=8)
 CALM = dataclasses.replace(STRONG, jitter=0.0)  # notes stay where they were played
 
+TOY = ModelConfig(width=32, heads=2, kv_heads=1, local_layers=0, cross_attends=1, layers=1, context=128, latents=32)
+TOY_OPTIMIZER = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=5)
+
+# Of the corpora that `piano` learns from.  MAESTRO stood still on validation while it was learnt by heart with 0.43
+# (checkpoints/LOG.md, section 14); fills of PiJAMA were what fell short (section 15).
+SHARES = {"maestro-v3.0.0": 0.36, "pijama": 0.36, "supra": 0.09, "asap": 0.08, "emopia": 0.02, "pop909": 0.09}
+GAP_SHARES = {**SHARES, "maestro-v3.0.0": 0.28, "pijama": 0.44}
+
 # Scores are nats a token on MAESTRO's validation and test split; the paper's model has 1.90 and 1.91.
 NOTES: dict[str, Recipe] = {
     # musicgen train --preset toy --data shards --out run
     # Seconds on a CPU: enough to see that all works.
     "toy": Recipe(
         TrainConfig(
-            ModelConfig(
-                width=32, heads=2, kv_heads=1, local_layers=0, cross_attends=1, layers=1, context=128, latents=32
-            ),
-            OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=5),
+            TOY,
+            TOY_OPTIMIZER,
             steps=10,
             batch=4,
             steps_per_dispatch=5,
@@ -107,10 +113,8 @@ NOTES: dict[str, Recipe] = {
     # Seconds on a CPU: as `piano`, to its last line.
     "toy-piano": Recipe(
         TrainConfig(
-            ModelConfig(
-                width=32, heads=2, kv_heads=1, local_layers=0, cross_attends=1, layers=1, context=256, latents=64
-            ),
-            OptimizerConfig(learning_rate=1e-2, adam_learning_rate=1e-2, warmup_steps=5),
+            dataclasses.replace(TOY, context=256, latents=64),
+            TOY_OPTIMIZER,
             steps=10,
             batch=24,
             steps_per_dispatch=5,
@@ -176,23 +180,8 @@ NOTES: dict[str, Recipe] = {
         STRONG,
         later=((0.7, CALM),),
         mixing=Mixing(),
-        # MAESTRO stood still on validation while it was learnt by heart with 0.43 (checkpoints/LOG.md, section 14).
-        shares={
-            "maestro-v3.0.0": 0.36,
-            "pijama": 0.36,
-            "supra": 0.09,
-            "asap": 0.08,
-            "emopia": 0.02,
-            "pop909": 0.09,
-        },
-        gap_shares={  # fills of PiJAMA were what fell short (section 15)
-            "maestro-v3.0.0": 0.28,
-            "pijama": 0.44,
-            "supra": 0.09,
-            "asap": 0.08,
-            "emopia": 0.02,
-            "pop909": 0.09,
-        },
+        shares=SHARES,
+        gap_shares=GAP_SHARES,
     ),
     # musicgen train --preset large --data shards --out run --workers 8
     # 15 minutes on an H200: 1.742 on 13 pieces of validation, `release` has 1.736 (checkpoints/LOG.md, section 9).

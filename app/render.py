@@ -7,6 +7,7 @@ without its limit of 64 voices for the whole and without holding the whole in me
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -73,33 +74,36 @@ def render(
     font = find_soundfont(soundfont)
     if synth == "fluidsynth":
         return _with_fluidsynth(performance, out, font, comment)
-    data = font.read_bytes()
-    try:
+    rate, segments = sound_of(performance, soundfont)
+    return _write(segments, performance.duration + TAIL, rate, out, str(font), comment, on_progress)
+
+
+def sound_of(performance: Performance, soundfont: str | os.PathLike[str] | None = None) -> tuple[int, Segments]:
+    """Samples per second, and what gives the music as float32[T, 2] pieces in order, at the soundfont's own level.
+
+    Raises BadInput, also later, if the soundfont is missing, none or damaged; EnvironmentProblem if that is the
+    installed one.
+    """
+    data = find_soundfont(soundfont).read_bytes()
+    with _blaming(soundfont):
         rate, _ = _play(data, _silence())
 
-        def segments() -> Iterator[np.ndarray]:
-            return _segments(performance, data, rate)
+    def segments() -> Iterator[np.ndarray]:
+        with _blaming(soundfont):
+            yield from _segments(performance, data, rate)
 
-        return _write(segments, performance.duration + TAIL, rate, out, str(font), comment, on_progress)
+    return rate, segments
+
+
+@contextlib.contextmanager
+def _blaming(soundfont: str | os.PathLike[str] | None) -> Iterator[None]:
+    """A soundfont that was chosen and cannot be played is bad input."""
+    try:
+        yield
     except Unplayable as error:
         if soundfont is None:
             raise
         raise BadInput(str(error)) from None
-
-
-def sound_of(
-    performance: Performance, soundfont: str | os.PathLike[str] | None = None
-) -> tuple[int, Iterator[np.ndarray]]:
-    """Samples per second, and the music as float32[T, 2] pieces in order, at the soundfont's own level.
-
-    Raises BadInput, also later, if the soundfont is missing, none or damaged.
-    """
-    data = find_soundfont(soundfont).read_bytes()
-    try:
-        rate, _ = _play(data, _silence())
-    except Unplayable as error:
-        raise BadInput(str(error)) from None
-    return rate, _segments(performance, data, rate)
 
 
 def check_sound(synth: str, out: Path) -> None:

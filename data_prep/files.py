@@ -29,6 +29,7 @@ except ImportError:  # Windows
 
 LEFT_FILE = re.compile(r"\..{1,40}\.musicgen-[0-9a-f]{8}(\.\w*)?(\.new)?", re.DOTALL)
 LEFT_FOLDER = re.compile(r"musicgen-temporary-\w{8}")
+LOCK = ".lock"  # in a folder while a job writes it
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 ABANDONED = 60.0  # seconds without a change
 NPZ_MEMBERS = 100

@@ -13,7 +13,6 @@ from musicgen.data_prep.time_base import DEFAULT_TEMPO, TimeBase, from_seconds
 META = 0xFF
 NAME, SET_TEMPO, METRE, KEY = 0x03, 0x51, 0x58, 0x59  # kinds of meta events
 SIZES = {SET_TEMPO: 3, METRE: 4, KEY: 2}  # bytes of their content
-KINDS = (NAME, *SIZES)  # of all meta events that a score holds
 
 # 500,000 microseconds a quarter note and 20,000 ticks in it: a tick is 25 microseconds, 400 ticks a step of 10 ms, so
 # that `tokens.decode` can order the onsets inside a step.

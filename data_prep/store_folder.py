@@ -25,7 +25,6 @@ from musicgen.data_prep.stores import NothingThereError, Place, Seen, StoreError
 
 AT_ONCE = 16  # transfers
 LAST = ("manifest.json", "SHA256SUMS", "_CHECKPOINT_METADATA")  # what says that the files around it are whole
-LOCK = ".lock"
 # What is being written, put aside, or of this machine alone.
 PASSING = re.compile(
     r"(.*/)?(\.lock|\..*\.musicgen-[0-9a-f]{8}.*|.*\.tmp|.*\.orbax-checkpoint-tmp.*|.*\.(new|old)|damaged-\d+)(/.*)?"

@@ -150,9 +150,7 @@ class Place:
         """The bytes of a small object.  Raises StoreError, too, if it is larger."""
 
         def get() -> bytes:
-            seen = _seen(self.fs.info(self.path(name)))
-            if seen.size is not None and seen.size > most:
-                raise StoreError(f"{self._at(name)} has {seen.size:,} bytes, {most:,} are the most")
+            seen = self._bounded(name, most)
             data = bytes(self.fs.cat_file(self.path(name)))
             if len(data) > most or (seen.size is not None and len(data) != seen.size):
                 raise TornError(f"{len(data):,} bytes came of {seen.size}")
@@ -168,9 +166,7 @@ class Place:
         beside = to.with_name(f".{to.name[:40]}.{os.getpid()}.{random.getrandbits(32):08x}.tmp")
 
         def get() -> Seen:
-            seen = _seen(self.fs.info(self.path(name)))
-            if most is not None and (seen.size or 0) > most:
-                raise StoreError(f"{self._at(name)} has {seen.size:,} bytes, {most:,} are the most")
+            seen = self._bounded(name, most)
             self.fs.get_file(self.path(name), str(beside))
             self._check(beside, name, seen, sha256)
             beside.replace(to)
@@ -180,6 +176,13 @@ class Place:
             return self._again(get, "read", name)
         finally:
             beside.unlink(missing_ok=True)
+
+    def _bounded(self, name: str, most: int | None) -> Seen:
+        """What the store says of an object.  Raises StoreError if it has more bytes."""
+        seen = _seen(self.fs.info(self.path(name)))
+        if most is not None and seen.size is not None and seen.size > most:
+            raise StoreError(f"{self._at(name)} has {seen.size:,} bytes, {most:,} are the most")
+        return seen
 
     def _check(self, path: Path, name: str, seen: Seen, sha256: str | None) -> None:
         """Raise TornError unless the file is the object that was seen."""

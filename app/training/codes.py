@@ -11,11 +11,10 @@ import numpy as np
 
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput
-from musicgen.app.training.job import WEIGHTS, Job, history, is_released, open_start, warn_of_no_validation
+from musicgen.app.training.job import WEIGHTS, Job, history, open_start, train_model, warn_of_no_validation
 from musicgen.data_prep.dataset.code_rows import CodeRows, frames_of
 from musicgen.data_prep.dataset.codes import CodeSet
 from musicgen.model.evaluate import nats_of_pieces
-from musicgen.model.training.train import train
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import CodesRecipe
@@ -62,15 +61,4 @@ def train_codes(recipe: CodesRecipe, job: Job) -> int:
         release(step, params, figures)
         return figures
 
-    state = train(
-        config,
-        rows,
-        job.out,
-        start=None if start is None else start.params,
-        at_checkpoint=at_checkpoint,
-        at_stop=release,
-        released=lambda step: is_released(job, step),
-        show=job.show,
-        stop=job.stop,
-    )
-    return int(state.step)
+    return train_model(job, config, rows, start, at_checkpoint, release)

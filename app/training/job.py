@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from musicgen.model.training.stop import StopRun
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
+    from musicgen.model.training.config import TrainConfig
 
 WEIGHTS = "weights"  # the folder of a run that `musicgen --checkpoint` or `--codec` takes
 
@@ -87,6 +88,31 @@ def open_start(job: Job) -> Released | None:
         return checkpoints.load(job.start)
     except checkpoints.CheckpointError as error:
         raise cannot_use(job.start, checkpoints.CheckpointError(f"--start: {error}"), checkpoints.names()) from None
+
+
+def train_model(
+    job: Job,
+    config: TrainConfig,
+    rows: Any,
+    start: Released | None,
+    at_checkpoint: Callable[[int, dict[str, Any]], dict[str, float]],
+    release: Callable[[int, dict[str, Any]], None],
+) -> int:
+    """Train a model of tokens until its steps are done or the job stops; returns the steps done.  See `train`."""
+    from musicgen.model.training.train import train
+
+    state = train(
+        config,
+        rows,
+        job.out,
+        start=None if start is None else start.params,
+        at_checkpoint=at_checkpoint,
+        at_stop=release,
+        released=lambda step: is_released(job, step),
+        show=job.show,
+        stop=job.stop,
+    )
+    return int(state.step)
 
 
 def history(start: Released | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from jax.experimental.multihost_utils import process_allgather
 from musicgen import checkpoints
 from musicgen.app.errors import BadInput
 from musicgen.app.output import write_bytes
-from musicgen.app.training.job import WEIGHTS, Job, history, is_released, open_start, warn_of_no_validation
+from musicgen.app.training.job import WEIGHTS, Job, history, open_start, train_model, warn_of_no_validation
 from musicgen.checkpoints.training_files import read_training_files, write_training_files
 from musicgen.data_prep.dataset.loader import Batches, LoaderSettings, batches, with_ends
 from musicgen.data_prep.dataset.mixture import mixed_batches
@@ -24,7 +24,7 @@ from musicgen.data_prep.vocabulary import VOCABULARY, VOCABULARY_2
 from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.training.loss import contexts_of
 from musicgen.model.training.stop import still_computing
-from musicgen.model.training.train import in_four_bits, train
+from musicgen.model.training.train import in_four_bits
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import Recipe
@@ -75,21 +75,10 @@ def train_notes(recipe: Recipe, job: Job) -> int:
         return figures
 
     try:
-        state = train(
-            config,
-            rows,
-            job.out,
-            start=None if start is None else start.params,
-            at_checkpoint=at_checkpoint,
-            at_stop=release,
-            released=lambda step: is_released(job, step),
-            show=job.show,
-            stop=job.stop,
-        )
+        return train_model(job, config, rows, start, at_checkpoint, release)
     finally:
         if not still_computing():  # and reading
             rows.close()
-    return int(state.step)
 
 
 def _rows(recipe: Recipe, job: Job) -> Batches:

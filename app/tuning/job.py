@@ -35,7 +35,7 @@ from musicgen.checkpoints.training_files import read_training_files, write_train
 from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.dataset.own_music import OwnRows, scored_pieces
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
-from musicgen.data_prep.files import locked
+from musicgen.data_prep.files import LOCK, locked
 from musicgen.data_prep.vocabulary import STYLES
 from musicgen.model.storage import dequantize
 from musicgen.model.training import adapters
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 Say = Callable[[str], None]
-STATE, LOCK = "state.npz", ".lock"
+STATE = "state.npz"
 CHECKED_ROWS = 6  # of held-out music, for the early stop
 KEPT = 0.75  # of what was learnt: a few hundredths of it are given up for nearly half of what was forgotten
 SCORED_TOKENS = 6_144  # of held-out music, before and after

@@ -89,6 +89,17 @@ def add_endpoints(service: Service) -> None:
         add_endpoint(endpoint)
 
 
+def state_of(event: Event) -> dict[str, Any] | None:
+    """How far the takes are, where an event says so.  Raises gr.Error with what went wrong."""
+    if event["event"] == "error":
+        raise gr.Error(event["message"], print_exception=False)
+    if event["event"] == "waiting":
+        return {"state": "waiting", "place": event["place"], "takes": []}
+    if event["event"] in ("notes", "sound"):
+        return {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
+    return None
+
+
 MADE = ("take", "midi", "recipe", "notes", "tokens", "unusual", "rank", "nats_per_note")
 
 
@@ -98,14 +109,10 @@ async def takes_of(events: AsyncIterator[Event]) -> AsyncIterator[dict[str, Any]
     with clear_messages():
         try:
             async for event in events:
-                if event["event"] == "waiting":
-                    yield {"state": "waiting", "place": event["place"], "takes": []}
-                elif event["event"] == "notes":
-                    yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
-                elif event["event"] == "take":
+                if event["event"] == "take":
                     takes.append({name: event[name] for name in MADE if name in event})
-                elif event["event"] == "error":
-                    raise gr.Error(event["message"], print_exception=False)
+                elif (state := state_of(event)) is not None:
+                    yield state
         finally:
             await events.aclose()  # type: ignore[attr-defined]
     yield {"state": "finished", "takes": sorted(takes, key=lambda take: (take.get("rank", 0), take["take"]))}
@@ -259,21 +266,18 @@ def _continue_sound(sounds: SoundService) -> Callable[..., Any]:
         events = sounds.make(asked, client)
         try:
             async for event in events:
-                if event["event"] == "waiting":
-                    yield {"state": "waiting", "place": event["place"], "takes": []}
-                elif event["event"] == "begin" and asked.recording is not None:
+                if event["event"] == "begin" and asked.recording is not None:
                     for part in parts:
                         part.append(asked.recording[: event["at"]])
                 elif event["event"] == "sound":
                     parts[event["take"] - 1].append(np.frombuffer(base64.b64decode(event["sound"]), "<i2"))
-                    yield {"state": "making", "take": event["take"], "seconds": event["seconds"], "takes": []}
                 elif event["event"] == "take":
                     data = await sounds.write(np.concatenate(parts[event["take"] - 1]), form, event["label"])
                     packed = base64.b64encode(data).decode("ascii")
                     takes.append({name: event[name] for name in ("take", "seconds", "tokens", "facts")})
                     takes[-1]["sound"] = packed
-                elif event["event"] == "error":
-                    raise gr.Error(event["message"], print_exception=False)
+                if (state := state_of(event)) is not None:
+                    yield state
         finally:
             await events.aclose()  # type: ignore[attr-defined]
         yield {"state": "finished", "takes": takes}

@@ -159,24 +159,24 @@ class Notes:
 
     @guarded
     async def make(self, request: Request) -> Response:
-        return await _stream(self.service.make(await self._body(request), _client(request)))
+        return await _stream(self.service.make(await _json(request), _client(request)))
 
     @guarded
     async def fill(self, request: Request) -> Response:
-        return await _stream(self.service.fill(await self._body(request), _client(request)))
+        return await _stream(self.service.fill(await _json(request), _client(request)))
 
     @guarded
     async def accompany(self, request: Request) -> Response:
-        return await _stream(self.service.accompany(await self._body(request), _client(request)))
+        return await _stream(self.service.accompany(await _json(request), _client(request)))
 
     @guarded
     async def stop(self, request: Request) -> Response:
-        body = await self._body(request)
+        body = await _json(request)
         return JSONResponse({"stopped": self.service.scheduler.stop(str(body.get("name")))})
 
     @guarded
     async def read(self, request: Request) -> Response:
-        return JSONResponse(await self.service.read((await self._body(request)).get("prime")))
+        return JSONResponse(await self.service.read((await _json(request)).get("prime")))
 
     @guarded
     async def heard(self, request: Request) -> Response:
@@ -186,32 +186,29 @@ class Notes:
 
     @guarded
     async def surprise(self, request: Request) -> Response:
-        return JSONResponse(await self.service.surprise((await self._body(request)).get("prime")))
+        return JSONResponse(await self.service.surprise((await _json(request)).get("prime")))
 
     @guarded
     async def sound(self, request: Request) -> Response:
         form = request.path_params["form"]
-        data = await self.service.sound((await self._body(request)).get("midi"), form)
+        data = await self.service.sound((await _json(request)).get("midi"), form)
         return Response(data, media_type=TYPES[form])
 
     @guarded
     async def picture(self, request: Request) -> Response:
         form = request.path_params["form"]
-        data = await self.service.picture((await self._body(request)).get("midi"), form)
+        data = await self.service.picture((await _json(request)).get("midi"), form)
         return Response(data, media_type=TYPES[form])
 
     @guarded
     async def score(self, request: Request) -> Response:
         form = request.path_params["form"]
-        data, remark = await self.service.score((await self._body(request)).get("midi"), form)
+        data, remark = await self.service.score((await _json(request)).get("midi"), form)
         return Response(data, media_type=TYPES[form], headers={REMARKS: remark})
 
     @guarded
     async def new_part(self, request: Request) -> Response:
-        return Response(await self.service.new_part((await self._body(request)).get("midi")), media_type="audio/midi")
-
-    async def _body(self, request: Request) -> dict[str, Any]:
-        return await _json(request)
+        return Response(await self.service.new_part((await _json(request)).get("midi")), media_type="audio/midi")
 
 
 class Sounds:
@@ -237,19 +234,16 @@ class Sounds:
 
     @guarded
     async def make(self, request: Request) -> Response:
-        asked = await self.service.parse(await self._body(request))
+        asked = await self.service.parse(await _json(request))
         return await _stream(self.service.make(asked, _client(request)))
 
     @guarded
     async def written(self, request: Request) -> Response:
         """Samples as a sound file."""
         form = request.path_params["form"]
-        body = await self._body(request)
+        body = await _json(request)
         data = await self.service.download(body.get("samples"), form, body.get("label"))
         return Response(data, media_type=TYPES[form])
-
-    async def _body(self, request: Request) -> dict[str, Any]:
-        return await _json(request)
 
 
 class Teaching:

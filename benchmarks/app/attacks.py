@@ -100,8 +100,14 @@ def at_work(target: Target, count: int = 1100, seconds: float = 10.0) -> Tally:
             sockets.append(target.connect())
             sockets[-1].sendall(requests[number % 2])
     time.sleep(seconds)
+    return told + answers_to(sockets, 0.01)
+
+
+def answers_to(sockets: list[socket.socket], seconds: float) -> Tally:
+    """What became of requests: the first line of each answer that is there within so many seconds."""
+    told: Tally = collections.Counter()
     for one in sockets:
-        one.settimeout(0.01)
+        one.settimeout(seconds)
         try:
             told[one.recv(100).split(b"\r\n")[0].decode() or "closed by the server"] += 1
         except TimeoutError:
@@ -142,7 +148,6 @@ def large_calls(target: Target, count: int = 80, size: int = 25_000_000) -> Tall
 
 def large_recordings(target: Target, count: int = 12, size: int = 50_000_000) -> Tally:
     """Recordings of 50 MB at once, all but their last byte."""
-    told: Tally = collections.Counter()
     sockets = []
     for _ in range(count):
         one = target.connect()
@@ -159,16 +164,7 @@ def large_recordings(target: Target, count: int = 12, size: int = 50_000_000) ->
         thread.start()
     for thread in threads:
         thread.join()
-    for one in sockets:
-        one.settimeout(0.5)
-        try:
-            told[one.recv(100).split(b"\r\n")[0].decode() or "closed"] += 1
-        except TimeoutError:
-            told["still waited for"] += 1
-        except OSError:
-            told["closed"] += 1
-        one.close()
-    return told
+    return answers_to(sockets, 0.5)
 
 
 def answers_nobody_takes(target: Target, count: int = 300) -> Tally:

@@ -16,7 +16,6 @@ from musicgen.data_prep.vocabulary import VOCABULARY
 
 ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few
 ENCODING = 1  # raise it when the same file gives other notes or tokens: old data sets are then refused, not mixed
-LOCK = ".lock"  # in the folder of a data set: held while a job makes it
 
 
 Entry = dict[str, Any]  # a record, or one piece of it: JSON
@@ -91,7 +90,7 @@ class JobState:
         if self.out.exists():
             self._open()  # nothing is left in a folder of something else
         self.out.mkdir(parents=True, exist_ok=True)
-        with files.locked(self.out / LOCK) as free:
+        with files.locked(self.out / files.LOCK) as free:
             if not free:
                 raise PrepError(f"another job is making {self.out}: wait for it, or give another folder")
             yield
@@ -115,7 +114,7 @@ class JobState:
         """Check that the folder is empty, or an earlier run of the same job. Raises PrepError."""
         manifest = self.out / shards.MANIFEST
         if not manifest.exists():
-            if any(not entry.name.endswith((".tmp", LOCK)) for entry in self.out.iterdir()):
+            if any(not entry.name.endswith((".tmp", files.LOCK)) for entry in self.out.iterdir()):
                 raise PrepError(f"{self.out} is not empty and holds no data set: give a new folder")
             return
         try:

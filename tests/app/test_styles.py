@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen import checkpoints
 from musicgen.app import settings
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
@@ -20,8 +19,8 @@ from musicgen.app.styles import styles_of, told
 from musicgen.data_prep import BOS, VOCABULARY, VOCABULARY_2
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.vocabulary import STYLES
-from musicgen.model import parameters
-from musicgen.model.config import ModelConfig
+
+from .toy_weights import release_toy
 
 JAZZ = VOCABULARY_2.encode("style", STYLES.index("jazz"))
 
@@ -29,21 +28,8 @@ JAZZ = VOCABULARY_2.encode("style", STYLES.index("jazz"))
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model of the second vocabulary, as small as can be."""
-    config = ModelConfig(
-        vocab_size=VOCABULARY_2.size,
-        width=32,
-        heads=2,
-        kv_heads=1,
-        local_layers=1,
-        local_window=16,
-        layers=2,
-        context=96,
-        latents=32,
-    )
-    rng = np.random.default_rng(0)
-    params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
     folder = tmp_path_factory.mktemp("weights") / "taught"
-    checkpoints.release(folder, config, params, VOCABULARY_2.to_json(), {}, "# Toy\n")
+    release_toy(folder, VOCABULARY_2)
     return open_model(open_weights(str(folder)))
 
 

@@ -14,8 +14,9 @@ import pytest
 from musicgen import checkpoints
 from musicgen.app.bundled import find_prime
 from musicgen.app.prime import read_prime
-from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Vocabulary, encode, read_midi
-from musicgen.model.config import ModelConfig
+from musicgen.data_prep import VOCABULARY, VOCABULARY_2, encode, read_midi
+
+from .toy_weights import release_toy
 
 pytestmark = pytest.mark.slow
 
@@ -26,27 +27,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "little"
     release_toy(folder, VOCABULARY)
     return folder
-
-
-def release_toy(folder: Path, vocabulary: Vocabulary, *, logits: float = 1.0, bits: int = 8) -> None:
-    """Random weights over its tokens, their logits so many times as large."""
-    from musicgen.model import parameters
-
-    config = ModelConfig(
-        vocab_size=vocabulary.size,
-        width=32,
-        heads=2,
-        kv_heads=1,
-        local_layers=1,
-        local_window=16,
-        layers=2,
-        context=96,
-        latents=32,
-    )
-    rng = np.random.default_rng(0)
-    params = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameters.shapes(config).items()}
-    params["logits.kernel"] *= logits
-    checkpoints.release(folder, config, params, vocabulary.to_json(), {}, "# Little\n", bits)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from musicgen.app.errors import BadInput
-from musicgen.app.output import LOCK
 from musicgen.app.training.job import alone
 from musicgen.data_prep import store_lock
+from musicgen.data_prep.files import LOCK
 from musicgen.data_prep.store_lock import Lease
 from musicgen.data_prep.stores import Place, StoreError
 

@@ -21,13 +21,14 @@ from musicgen.data_prep.dataset.gaps import (
     Steps,
     example,
     in_steps,
-    notes_of,
     skyline,
     streams,
 )
 from musicgen.data_prep.performance import NO_PEDAL, Performance
 from musicgen.data_prep.tokens import encode
 from musicgen.data_prep.vocabulary import BOS, EOS, GAPS, NOTE_ON, TIME_SHIFT, VELOCITY, VOCABULARY_2
+
+from .gap_reader import notes_of
 
 STYLE = VOCABULARY_2.first("style")
 

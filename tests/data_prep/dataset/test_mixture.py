@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from musicgen.data_prep.dataset.augment import Augmentation
-from musicgen.data_prep.dataset.gaps import AFTER, AHEAD, BEFORE, END, GAP, SECOND, in_steps, notes_of
+from musicgen.data_prep.dataset.gaps import AFTER, AHEAD, BEFORE, END, GAP, SECOND, in_steps
 from musicgen.data_prep.dataset.mixture import MOOD, STYLE, Corpus, Mixing, Rows, Slice
 from musicgen.data_prep.performance import NO_PEDAL, Performance
 from musicgen.data_prep.tokens import encode
 from musicgen.data_prep.vocabulary import BOS, EOS, PAD, STYLES
+
+from .gap_reader import notes_of
 
 N = 700
 
