@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[float], None]
 JUDGED_BY = {"latents": 64, "context": 1024}  # latents and tokens: whether it is over, the last page can tell
-LONGEST_NOTE = 8.0  # seconds; see data_prep/rules/note_limits.py and benchmarks/sampling
+RULES = NoteLimits()  # of all music that is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ def open_model(released: Released) -> Model:
     """
     from musicgen.app import backend
 
-    engine, described = backend.open_engine(released, NoteLimits(LONGEST_NOTE))
+    engine, described = backend.open_engine(released, RULES)
     return Model(
         engine=engine,
         name=released.name,
@@ -219,13 +219,13 @@ def begin(
 
 def _begin(model: Model, primes: Sequence[np.ndarray], settings: Settings, seed: Seed) -> Iterator[np.ndarray]:
     if settings.end and isinstance(seed, int) and candidates_per_row(len(primes)) == 1:
-        return start(model, primes, settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), settings.seconds))
+        return start(model, primes, settings, seed, rules=Endings(RULES, settings.seconds))
     stream = start(model, primes, settings, seed)
     if not settings.end:
         return stream
 
     def endings(body: np.ndarray, count: int, seed: int, seconds: float) -> Iterator[np.ndarray]:
-        return start(model, [body], settings, seed, rules=Endings(NoteLimits(LONGEST_NOTE), seconds), copies=count)
+        return start(model, [body], settings, seed, rules=Endings(RULES, seconds), copies=count)
 
     return best_of_n_ending(stream, primes, settings.seconds, seed, endings, functools.partial(eos_nats, model))
 

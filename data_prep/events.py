@@ -15,8 +15,8 @@ import numpy as np
 from musicgen.data_prep.vocabulary import PITCHES, VOCABULARY_2
 
 STEPS_PER_SECOND = VOCABULARY_2.steps_per_second
-VELOCITY_BIN = 4
-"""MIDI velocities per bin: ceil(127 / 32)."""
+VELOCITY_BIN = -(-127 // VOCABULARY_2.velocity_bins)
+"""MIDI velocities per bin, rounded up: 4."""
 
 DEFAULT_VELOCITY = 65
 """For notes of a stream that names no velocity before them."""

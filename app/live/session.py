@@ -20,14 +20,13 @@ from typing import NoReturn
 import numpy as np
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.generate import LONGEST_NOTE, Model, start
+from musicgen.app.generate import RULES, Model, start
 from musicgen.app.live.conversation import Conversation
 from musicgen.app.live.ports import Ports
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.data_prep import BOS, Performance, encode
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.rules.endings import RING, Endings
-from musicgen.data_prep.rules.note_limits import NoteLimits
 
 Action = Callable[[], None]
 Wanted = tuple[int, np.ndarray]  # number of an answer, and its prime int16[T]
@@ -78,7 +77,7 @@ class Sampler:
         """settings: resolved.  seed: of the first answer; every further one has the next."""
         self.model, self.settings, self.seed = model, settings, seed
         # An answer is to have rung out when its seconds are over; a short one keeps half of them for its notes.
-        self._ending = Endings(NoteLimits(LONGEST_NOTE), max(settings.seconds - RING, settings.seconds / 2))
+        self._ending = Endings(RULES, max(settings.seconds - RING, settings.seconds / 2))
         self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._number = 0  # of the answer that is wanted; 0 for none
         self._asked = 0  # the last that was

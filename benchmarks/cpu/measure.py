@@ -127,7 +127,7 @@ def speed(rounds: int) -> dict[str, Any]:
     refills: dict[str, Callable[[], Any]] = {}
     sizes: dict[str, int] = {}
     for threads in (1, 2):
-        engine = OnnxEngine(config, released.weights, NoteLimits(8.0), threads=threads)
+        engine = OnnxEngine(config, released.weights, NoteLimits(), threads=threads)
         sizes["weights"] = weight_bytes(engine)
         sizes[f"read {threads}"], turns[f"read {threads}"] = reading(threads)
         for rows in (1, 4):
@@ -201,7 +201,7 @@ def profile(rounds: int) -> dict[str, Any]:
     inputs, latents, _ = filled(c)
     told: dict[str, Any] = {}
     for threads in (1, 2):
-        engine = OnnxEngine(c, released.weights, NoteLimits(8.0), threads=threads)
+        engine = OnnxEngine(c, released.weights, NoteLimits(), threads=threads)
         size, steps = stepping(engine, 1, c.context, c.latents, inputs, latents)
         _, empty = stepping(engine, 1, c.context, c.latents, 0, 0)
         read_bytes, read = reading(threads)
@@ -266,7 +266,7 @@ def jax_steps(released: checkpoints.Released) -> Callable[[], Any]:
     from musicgen.model.jax_engine import JaxEngine
 
     keep_compiled()
-    engine = JaxEngine(released.config, released.params, NoteLimits(8.0))
+    engine = JaxEngine(released.config, released.params, NoteLimits())
     engine.block = TOKENS
     stream = engine.start([np.ones(1, np.int16)])
     next(stream)
@@ -311,7 +311,7 @@ def start(rounds: int) -> dict[str, Any]:
 def dials(rounds: int) -> dict[str, Any]:
     """A step with full caches, a refill, and what both make a token, for each N and M; by one thread."""
     released = checkpoints.load()
-    engine = OnnxEngine(released.config, released.weights, NoteLimits(8.0), threads=1)
+    engine = OnnxEngine(released.config, released.weights, NoteLimits(), threads=1)
     cells = [(N, M) for N in GRID_N for M in GRID_M if M <= N]
     steps = {f"{N} {M}": stepping(engine, 1, N, M, N - TOKENS, M - TOKENS) for N, M in cells}
     best = fastest({name: turn for name, (_, turn) in steps.items()}, rounds)

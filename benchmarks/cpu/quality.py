@@ -43,7 +43,7 @@ def measure(released: checkpoints.Released, folder: str, pieces: int, with_jax: 
     config = released.config
     N, M = config.context, config.latents
     quarter = M // QUARTERS
-    engine = OnnxEngine(config, released.weights, NoteLimits(8.0))
+    engine = OnnxEngine(config, released.weights, NoteLimits())
     jax_logits = by_jax(released)
     no_padding = np.zeros(1, np.int32)
     bands: list[list[float]] = []  # [piece][quarter of the latents]: mean nats of the same targets

@@ -76,7 +76,7 @@ class Cell:
 
     def __init__(self, config: ModelConfig, params: dict[str, jax.Array], batch: int, N: int, M: int, block: int):
         self.config, self.batch, self.N, self.M = config, batch, N, M
-        self.engine = JaxEngine(config, params, NoteLimits(8.0))
+        self.engine = JaxEngine(config, params, NoteLimits())
         self.engine.block = block
         began = time.perf_counter()
         prime = np.random.default_rng(1).integers(3, 300, N, np.int16)

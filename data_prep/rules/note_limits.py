@@ -24,6 +24,7 @@ from musicgen.data_prep.rules import grammar
 from musicgen.data_prep.vocabulary import EOS, MAX_SHIFT, NOTE_OFF, NOTE_ON, PITCHES, TIME_SHIFT, VOCABULARY
 
 NEVER = 2**31 - 1  # no number of an onset
+LONGEST = 8.0  # seconds; see benchmarks/sampling
 REST = 3.0  # seconds
 
 
@@ -40,7 +41,7 @@ class NoteLimitState(NamedTuple):
 class NoteLimits:
     """Rules on top of the grammar.  longest: seconds that a key may sound; rest: seconds of silence."""
 
-    longest: float
+    longest: float = LONGEST
     rest: float = REST
 
     def start(self, streams: Sequence[np.ndarray], xp: Any = np) -> NoteLimitState:

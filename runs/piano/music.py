@@ -30,7 +30,6 @@ from musicgen.data_prep.vocabulary import (
 )
 
 ROWS = 64
-LONGEST_NOTE = 8.0  # as app/generate.py has it
 STYLE = VOCABULARY_2.first("style")
 
 
@@ -112,7 +111,7 @@ def engine_of(folder: Path) -> Any:
     shape = json.loads((folder.parent / "log.jsonl").read_text().splitlines()[0])["config"]["model"]
     config = ModelConfig.from_dict(shape)
     print(f"step {about['step']}, N={config.context}, M={config.latents}, on {jax.devices()[0]}", flush=True)
-    return JaxEngine(config, params, NoteLimits(LONGEST_NOTE), preamble(), context_limit)
+    return JaxEngine(config, params, NoteLimits(), preamble(), context_limit)
 
 
 def generate(options: argparse.Namespace) -> None:

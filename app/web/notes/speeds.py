@@ -11,12 +11,11 @@ import numpy as np
 
 from musicgen.app.best_ending import CANDIDATES, candidates_per_row, lead
 from musicgen.app.bundled import FOLDER, bundled_primes
-from musicgen.app.generate import JUDGED_BY, LONGEST_NOTE, Model, eos_nats, start
+from musicgen.app.generate import JUDGED_BY, RULES, Model, eos_nats, start
 from musicgen.app.settings import Settings
 from musicgen.app.web.notes.quality import Quality
 from musicgen.data_prep import encode, read_midi
 from musicgen.data_prep.rules.endings import OPENS, Endings
-from musicgen.data_prep.rules.note_limits import NoteLimits
 
 LOG = logging.getLogger("musicgen")
 ROUNDS, BLOCKS = 8, 2
@@ -138,7 +137,7 @@ def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], boo
 
 def _endings(model: Model, prime: np.ndarray, pair: Pair) -> Iterator[np.ndarray]:
     """A stream of endings as they are drawn for one take, none of which ends while it is timed."""
-    rules = Endings(NoteLimits(LONGEST_NOTE), 10 * OPENS)
+    rules = Endings(RULES, 10 * OPENS)
     return start(model, [prime], _settings(*pair), 0, rules=rules, copies=CANDIDATES)
 
 
@@ -150,7 +149,7 @@ def warm(
     usual, tokens = _settings(latents, context), opening()
     many = candidates_per_row(rows)
     primes = [tokens] * (rows if many == 1 else 1)
-    next(start(model, primes, usual, 0, rules=Endings(NoteLimits(LONGEST_NOTE), OPENS), copies=many))
+    next(start(model, primes, usual, 0, rules=Endings(RULES, OPENS), copies=many))
     eos_nats(model, tokens)
     for length in WARM_LENGTHS:
         stream = start(model, [tokens[:length]] * rows, usual, 0)
