@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def credit(released: Released) -> str:
     """Name, SHA-256 and licence of released weights; the licence is the row of that name in their card."""
-    return f"Weights: {released.name} ({released.sha256[:12]}). Licence: {licence_of(released)}."
+    licence = licence_of(released).removesuffix("; see below")  # in the card
+    return f"Weights: {released.name} ({released.sha256[:12]}). Licence: {licence}."
 
 
 def foot(credits: Sequence[str]) -> str:

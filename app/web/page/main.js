@@ -36,7 +36,7 @@ class Page extends Tab {
       shown: () => this.#turnAway(),
       failed: (error) => this.fail(error),
       retried: () => this.forgive(),
-      waits: (text) => this.status.textContent || this.alert.textContent || this.tell(text),
+      waits: (text) => this.hint(text),
       recipe: (recipe) => this.remake(recipe),
     });
     this.passages = new Passages(this.rollPlayer, {
@@ -61,7 +61,10 @@ class Page extends Tab {
     const wake = () => this.rollPlayer.sound.resume();
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
     keptElsewhere((takes) => this.#changedElsewhere(takes));
-    this.rollPlayer.element.addEventListener("musicgen-state", () => this.takesList.playing(this.#heard));
+    this.rollPlayer.element.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => {
+      this.takesList.playing(this.#heard);
+      if (detail.state === "playing") this.plays();
+    });
     watchTheme(() => this.draw());
     listenToTable((pair) => {
       this.form.set(pair);

@@ -15,7 +15,8 @@ import { Versions } from "./versions.js";
 
 const BEFORE = 2; // seconds that are heard before a passage
 const WHOLE = { low: 21, high: 108 };
-const ASK = "Drag over the roll to choose a passage, or press R there.";
+const COARSE = matchMedia("(pointer: coarse)");
+const ASK = COARSE.matches ? "Press Choose a passage, then draw over the roll." : "Drag over the roll to choose a passage, or press R there.";
 const FINGER = "Draw over the roll with a finger.";
 const HANDS = [
   ["both hands", ""],
@@ -110,7 +111,7 @@ export class Passages {
   #choose() {
     const { region } = this.rollPlayer;
     region.draw(!region.finger);
-    if (region.finger && !matchMedia("(pointer: coarse)").matches) region.begin();
+    if (region.finger && !COARSE.matches) region.begin();
     this.draw();
   }
 

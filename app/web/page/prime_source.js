@@ -75,7 +75,7 @@ export class PrimeSource {
       return;
     }
     this.asked = opening; // asked for once: a second answer would undo what was chosen on the roll player in between
-    if (!(await this.#load("opening", { shipped: opening }, opening)) && this.asked === opening) this.asked = null;
+    if (!(await this.#load("opening", { shipped: opening }, titleOf(opening))) && this.asked === opening) this.asked = null;
   }
 
   /** Put the chosen beginning on the roll player; without one, the roll player shows no other beginning either. */
@@ -89,7 +89,7 @@ export class PrimeSource {
     }
     this.tell.shown();
     this.showing = this.kind;
-    this.rollPlayer.show(beginning.music);
+    this.rollPlayer.show({ label: beginning.name, ...beginning.music });
     this.rollPlayer.selectable = this.kind !== "nothing";
     if (beginning.to !== null) this.rollPlayer.select(beginning.from, beginning.to);
   }
@@ -261,6 +261,11 @@ export class PrimeSource {
       this.show();
     });
   }
+}
+
+/** What the page calls an opening. @param {string} opening */
+function titleOf(opening) {
+  return document.querySelector(`#mg-opening [value="${CSS.escape(opening)}"]`)?.closest("label")?.textContent.trim() || opening;
 }
 
 /** By its name, as the server goes by what is in it; MIDI is audio to a browser, too. */

@@ -8,6 +8,7 @@ import { ask, base64, Refusal } from "./server.js";
 
 const KINDS = ".wav,.flac,.mp3,.ogg,.opus,.aiff,.aif,.caf,.json,audio/*";
 const ASK = "Choose a recording (WAV, FLAC, MP3, Ogg, AIFF …), or drop it here";
+const SOURCE = "mg-sound-source"; // the id of what it is chosen with
 
 /** @import { SoundPlayer } from "../player/sound_player.js" */
 
@@ -30,7 +31,7 @@ export class Recordings {
     this.microphone = new Microphone({
       text: "Play something near the microphone; it stays in this browser until you make sound of it.",
       most: () => this.limits.prime_seconds,
-      heard: (samples) => this.#keep("microphone", samples, "what you recorded"),
+      heard: (samples) => this.#keep("microphone", samples, "What you recorded"),
       failed: (error) => tell.failed(error),
     });
     element.append(this.file, this.microphone.element);
@@ -54,7 +55,7 @@ export class Recordings {
     if (!beginning) return;
     this.tell.shown();
     this.showing = null; // what is told of the part while it is put there is no choice of a person
-    this.soundPlayer.show(beginning.pcm, { selectable: true });
+    this.soundPlayer.show(beginning.pcm, { selectable: true, name: beginning.name });
     this.showing = this.kind;
     this.soundPlayer.select(beginning.from, beginning.to);
   }
@@ -73,7 +74,7 @@ export class Recordings {
     }
     const beginning = this.known.get(this.kind);
     if (!beginning) {
-      throw new Refusal(this.kind === "file" ? "Choose a recording first." : "Press Record and play something first.");
+      throw new Refusal(this.kind === "file" ? "Choose a recording first." : "Press Record and play something first.").at(SOURCE);
     }
     const { pcm, name, from, to } = beginning;
     return { samples: pcm.samples(Math.round(from * RATE), Math.round(to * RATE)), name, from, to };
@@ -109,7 +110,7 @@ export class Recordings {
       this.field.text.textContent = `${file.name}: ${(samples.length / RATE).toFixed(1)} s${remarks ? `; ${remarks}` : ""}`;
     } catch (error) {
       this.field.text.textContent = before;
-      this.tell.failed(error);
+      this.tell.failed(error.at?.(SOURCE) ?? error);
     }
     return undefined;
   }
@@ -123,7 +124,7 @@ export class Recordings {
       const after = recipe.recording ? `It went on from ${recipe.recording.name}: choose that recording, then ` : "It began from nothing: ";
       this.field.more.replaceChildren(make("p", {}, `${file.name} has the seed ${recipe.seed}. ${after}`, button));
     } catch {
-      this.tell.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`));
+      this.tell.failed(new Refusal(`${file.name} holds no settings of a sound: choose some that were downloaded here, or a recording.`).at(SOURCE));
     }
   }
 }

@@ -11,7 +11,7 @@ import { forget, keep, newId, stored, tooMany } from "./sound_storage.js";
 import { drawn, place, Tab } from "./tab.js";
 
 // musicgen render satie --out satie.wav; the first 7 s of it; musicgen satie.wav --seconds 9 --num-samples 2 --seed 4, the second
-const EXAMPLE = { file: new URL("example.mp3", import.meta.url), join: 7 }; // seconds of it that were a recording
+const EXAMPLE = { file: new URL("example.mp3", import.meta.url), join: 7, name: "Example: a recording, the model goes on" }; // join: s of it that were recorded
 const LEAD_IN = 3; // seconds of the recording heard before new sound
 const KEPT_EVERY = 2000; // ms: how often a take that is being made is kept
 const FILES = [
@@ -39,6 +39,7 @@ class SoundPage extends Tab {
     this.meters = new Map(); // of takes that are being made, by number
     this.count = 0;
     this.selected = null;
+    document.addEventListener("musicgen-sound-plays", () => this.plays());
     document.addEventListener("musicgen-sound-plays", () => globalThis.musicgen?.page.then(({ rollPlayer }) => rollPlayer.pause()));
     document.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => detail.state === "playing" && this.soundPlayer.pause());
     document.addEventListener("musicgen-tab", (/** @type {CustomEvent} */ { detail }) => detail.panel === "mg-audio" && this.soundPlayer.dock.front());
@@ -69,8 +70,8 @@ class SoundPage extends Tab {
     if (!answer?.ok) return; // the tab works without it
     const samples = await decoded(await answer.arrayBuffer());
     if (this.soundPlayer.pcm || this.run) return;
-    this.soundPlayer.show(new Pcm(samples, EXAMPLE.join * RATE));
-    if (!this.status.textContent && !this.alert.textContent) this.tell(`Press Play to hear an example: ${EXAMPLE.join} seconds of a recording, then new sound.`);
+    this.soundPlayer.show(new Pcm(samples, EXAMPLE.join * RATE), { name: EXAMPLE.name });
+    this.hint("Press Play to hear an example.");
   }
 
   // ---- making
@@ -88,7 +89,7 @@ class SoundPage extends Tab {
       this.latest = { settings: { ...settings, ...this.pair({ preset, takes, latents, context }) }, takes, ...this.seed(seed) };
       await this.#perform(this.latest, await this.recordings.chosen());
     } catch (error) {
-      this.fail(error);
+      this.fail(error, error.where ? null : place("mg-sound-make"));
     }
   }
 
@@ -214,8 +215,8 @@ class SoundPage extends Tab {
     const { run } = this;
     run.seen = number;
     this.selected = null;
-    const { pcm } = run.takes.get(number);
-    this.soundPlayer.begin(pcm, { expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
+    const { pcm, name } = run.takes.get(number);
+    this.soundPlayer.begin(pcm, { name, expected: pcm.join / RATE + run.seconds, from: Math.max(0, pcm.join / RATE - LEAD_IN) });
     this.draw();
   }
 
@@ -236,7 +237,7 @@ class SoundPage extends Tab {
   choose(take) {
     this.selected = take;
     this.recordings.hidden();
-    if (this.soundPlayer.pcm !== take.pcm) this.soundPlayer.show(take.pcm, { from: Math.max(0, take.pcm.join / RATE - LEAD_IN) });
+    if (this.soundPlayer.pcm !== take.pcm) this.soundPlayer.show(take.pcm, { name: take.name, from: Math.max(0, take.pcm.join / RATE - LEAD_IN) });
     this.draw();
   }
 

@@ -55,6 +55,7 @@ export class Tab {
     this.run = null; // what is being made; it has a `name` once the server knows of it
     this.ask = (event) => event.preventDefault(); // before the page is left with a take unfinished
     this.stopped = false; // whether a person has stopped it
+    this.hinted = ""; // the hint that was given
     /** @type {(() => void) | null} */
     this.complaint = null; // takes back what is said at a control
     this.status = make("p", { class: "mg-told", role: "status" });
@@ -117,6 +118,18 @@ export class Tab {
   tell(text) {
     this.forgive();
     this.status.textContent = text;
+  }
+
+  /** Say what could be done, if nothing has been said. @param {string} text */
+  hint(text) {
+    if (this.status.textContent || this.alert.textContent) return;
+    this.tell(text);
+    this.hinted = text;
+  }
+
+  /** It plays: nobody needs the hint any more. */
+  plays() {
+    if (this.hinted && this.status.textContent === this.hinted) this.tell("");
   }
 
   /** Say what went wrong: in the player, and at the control that it came of. @param {any} error @param {Element | null} [at] */

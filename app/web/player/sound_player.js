@@ -1,6 +1,6 @@
 // The sound player: the picture of a sound, its playback, and two sliders that choose a part of it.
 //
-//   sound.show(pcm, { selectable: true })      a whole sound
+//   sound.show(pcm, { selectable: true, name }) a whole sound, and what it is called
 //   sound.begin(pcm, { expected, from })       one that grows: append to the Pcm, then sound.grown(rate), at last sound.end()
 //   sound.play() pause() toggle() seek(s) select(from, to); sound.selection
 //
@@ -59,22 +59,23 @@ export class SoundPlayer {
   // ---- sound
 
   /** @param {Pcm | null} pcm */
-  show(pcm, { selectable = false, from = 0 } = {}) {
+  show(pcm, { selectable = false, from = 0, name = "" } = {}) {
     this.making = false;
-    this.#take(pcm, true, { from });
+    this.#take(pcm, true, { from }, name);
     this.part.hidden = !selectable || !pcm;
     if (pcm && selectable) this.select(0, pcm.seconds);
   }
 
-  begin(pcm, { expected, from }) {
+  begin(pcm, { expected, from, name = "" }) {
     this.making = true;
-    this.#take(pcm, false, { from, expected });
+    this.#take(pcm, false, { from, expected }, name);
     this.part.hidden = true;
     this.play();
   }
 
-  #take(pcm, complete, options) {
+  #take(pcm, complete, options, name) {
     this.pcm = pcm;
+    this.dock.call(name);
     this.selection = null;
     this.stream.load(pcm, complete, options);
     this.redraw();
@@ -197,7 +198,7 @@ export class SoundPlayer {
     if (rate === null) return "Waiting for the first sound.";
     if (!Number.isFinite(wait)) return "The model is thinking.";
     if (rate >= 1.1) return "Gathering the first sound.";
-    const when = `Playing begins in about ${minutes(Math.max(1, Math.ceil(wait)))}, so that it need not stop.`;
+    const when = `Playing begins in about ${minutes(Math.max(1, Math.ceil(wait)))}, then it goes on without a stop.`;
     return `The model makes ${rate.toFixed(2)} s of sound a second, slower than it plays. ${when}`;
   }
 }

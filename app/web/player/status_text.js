@@ -49,7 +49,7 @@ function waiting({ music, player }) {
   if (player.wait() === 0) return "Fetching the piano …";
   if (told === null) return `Waiting for the first notes${soFar(music)} …`;
   if (told <= SOON) return `Ready in a moment${soFar(music)} …`;
-  return `Playing begins in about ${clock(told)}, so that it need not stop${soFar(music)}.`;
+  return `Playing begins in about ${clock(told)}, then it goes on without a stop${soFar(music)}.`;
 }
 
 /** The stop that will come, so that it is no surprise. */

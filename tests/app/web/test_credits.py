@@ -14,7 +14,7 @@ from musicgen.app.web.credits import credit, foot
     ("card", "licence"),
     [
         ("# hers\n\n| | |\n|---|---|\n| Data, licence | as <hers>: MIT |\n", "as <hers>: MIT"),
-        ("| Licence | the weights: CC0 |\n", "CC0"),
+        ("| Licence | the weights: CC0; see below |\n", "CC0"),
         ("# of my own\n", "none is named"),
         (None, "none is named"),
     ],

@@ -58,6 +58,7 @@ def test_music_at_the_first_click_and_little_to_load(browser: Any, site: Site) -
     page.on("request", lambda request: asked.append(f"{request.method} {request.url.removeprefix(site.url)}"))
     page.click(".mg-play")
     page.wait_for_function("globalThis.sounds", timeout=90_000)
+    page.wait_for_function("!document.querySelector('#mg-message').innerText.includes('Press Play')")
     assert not [one for one in asked if not one.startswith(("GET /musicgen/samples/", "GET /musicgen/about"))]
     assert 100_000 < before < MOST, "piano samples are loaded as they are needed"
     assert page.evaluate("stage.sound.samples.size") < 25

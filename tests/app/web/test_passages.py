@@ -77,6 +77,7 @@ def test_a_passage_is_drawn_written_compared_and_undone(browser: Any, site: Site
     visit = Editor(browser, site.url, 1440, "light")
     page = visit.page
     visit.opening()
+    assert page.inner_text("#mg-player .mg-name") == "Bach: Prelude in C"
     visit.drag((6.0, 79), (9.0, 60))
     told = page.inner_text(".mg-passage")
     assert told.endswith("C4 to G5") and abs(float(told.split(" ")[0]) - 6) < 0.1
@@ -110,7 +111,8 @@ def test_a_passage_is_drawn_written_compared_and_undone(browser: Any, site: Site
     heard = page.evaluate(SHOWN)[0]
     second = visit.music()
     assert outside(second, 15.0, 18.1) == outside(first, 15.0, 18.1), "it goes on from the first edit"
-    assert "Passages of Take 2" in page.inner_text("#mg-shelf") and "Passages of bach" in page.inner_text("#mg-shelf")
+    shelf = page.inner_text("#mg-shelf")
+    assert "Passages of Take 2" in shelf and "Passages of Bach: Prelude in C" in shelf
     for press, take in (("Undo edit", 2), ("Undo edit", 1), ("Redo edit", 2), ("Redo edit", heard)):
         page.get_by_role("button", name=press).click()
         assert page.evaluate(SHOWN)[0] == take

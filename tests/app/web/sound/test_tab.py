@@ -156,10 +156,12 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     page = visit.page
     page.click("#mg-sound-make")
     visit.until("Choose a recording first.")
+    assert page.inner_text("#mg-sound-source + #mg-complaint") == "Choose a recording first."
     visit.choose("notes.wav", b"these are no samples")
     visit.until("This recording is no audio file")
     visit.choose("prime.wav", prime)
     page.wait_for_selector("text=prime.wav: 4.0 s")
+    assert page.inner_text(".mg-dock:not([hidden]) .mg-name") == "prime.wav"
     until = page.get_by_label("until")
     until.focus()
     for _ in range(5):
@@ -174,6 +176,7 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     assert page.is_visible("#mg-sound-stop") and not page.is_visible("#mg-sound-make")
     page.click("#mg-sound-stop")
     visit.until("Take 1 is ready, stopped early.")
+    assert page.inner_text(".mg-dock:not([hidden]) .mg-name") == "Take 1"
     page.wait_for_function("globalThis.firstSound")
     page.wait_for_function("loudness() > 0.003")
 
