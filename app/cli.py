@@ -5,13 +5,9 @@ Without the name of a command, `generate` is meant.
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
 
 from musicgen.app.arguments import addressed
 from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
@@ -27,10 +23,9 @@ from musicgen.app.errors import (
     no_room,
 )
 from musicgen.app.terminal import plain_output
-from musicgen.model.stop import heard
+from musicgen.model.stop import Left, unwind_on_signals, unwinding
 
 OUT_OF_MEMORY = "out of memory: ask for less at once (--num-samples, --context) or use a larger machine"
-MOMENT = 0.02  # seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     try:
-        leave_tidily()
+        unwind_on_signals()
         code = _run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()  # a disk that is full is told here
@@ -50,6 +45,8 @@ def _main(arguments: list[str]) -> int:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain(STOPPED, INTERRUPTED)
+    except Left as left:
+        return _complain(STOPPED, left.exit_code)
     except SystemExit as stop:
         if stop.code != TERMINATED:
             raise
@@ -76,23 +73,6 @@ def _main(arguments: list[str]) -> int:
         return _complain(
             f"unexpected {kind}: {error} (please report it; MUSICGEN_TRACEBACK=1 shows where)", ENVIRONMENT
         )
-
-
-def leave_tidily() -> None:
-    """On Ctrl-C and SIGTERM, unwind, so that no temporary file stays; see `musicgen.model.stop` for what ends later."""
-    if threading.current_thread() is threading.main_thread():
-        for number in heard():
-            signal.signal(number, _unwind)
-
-
-def _unwind(number: int, frame: FrameType | None) -> None:
-    if frame is not None and any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks):
-        # JAX has such callbacks, and what is raised in one is lost.
-        threading.Timer(MOMENT, os.kill, [os.getpid(), number]).start()
-    elif number == signal.SIGINT:
-        raise KeyboardInterrupt
-    else:
-        sys.exit(TERMINATED)
 
 
 def _run(arguments: list[str]) -> int:
@@ -123,6 +103,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
+    if stopped := unwinding():  # a library may have made another error of it
+        message, code = STOPPED, stopped
     assert code in (BAD_INPUT, ENVIRONMENT, INTERRUPTED, TERMINATED)
     print(f"musicgen: error: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from musicgen.app.errors import BadInput, MusicgenError
@@ -54,7 +55,7 @@ def generate_avoiding_copies(
     know nothing else, and the same first seed gives the same pieces.
 
     on_again: called with how many pieces are drawn again.
-    should_stop: see `generate`; then none is drawn again.
+    should_stop: see `generate`; then none is drawn again, and those that are being drawn again are what they were.
     Raises BadInput if pieces are left that are too near after ATTEMPTS draws.
     """
     result = add_matches(generate(request, model, on_progress, should_stop), index)
@@ -66,13 +67,26 @@ def generate_avoiding_copies(
         if attempt == ATTEMPTS:
             break
         on_again(len(near))
-        again = generate(dataclasses.replace(request, seed=next_seed(result.seed, attempt)), model, on_progress)
-        for place in near:
-            samples[place] = add_match(again.samples[place], index)
+        other = dataclasses.replace(request, seed=next_seed(result.seed, attempt))
+        with _what_was_there(should_stop):
+            again = generate(other, model, on_progress, should_stop)
+            if not should_stop():
+                for place in near:
+                    samples[place] = add_match(again.samples[place], index)
     raise BadInput(
         f"--avoid-copies {limit}: {len(near)} of {len(samples)} pieces still share that many notes with a training"
         f" piece after {ATTEMPTS} attempts: allow more, or choose a prime that is not in the training set"
     )
+
+
+@contextlib.contextmanager
+def _what_was_there(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Stopped before the first note of what is drawn again: there is something to keep all the same."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not should_stop():
+            raise
 
 
 def next_seed(seed: int, attempt: int) -> int:
@@ -117,8 +131,11 @@ def fill_avoiding_copies(
             return dataclasses.replace(result, fills=tuple(sorted(fills.values(), key=lambda one: one.likelihood())))
         if attempt == ATTEMPTS:
             break
-        again = make(dataclasses.replace(request, seed=next_seed(result.seed, attempt)))
-        fills |= {one.provenance.sample: one for one in again.fills if one.provenance.sample in near}
+        other = dataclasses.replace(request, seed=next_seed(result.seed, attempt))
+        with _what_was_there(should_stop):
+            again = make(other)
+            if not should_stop():
+                fills |= {one.provenance.sample: one for one in again.fills if one.provenance.sample in near}
     raise BadInput(
         f"--avoid-copies {limit}: {len(near)} of {len(fills)} fills still share that many notes with a training piece"
         f" after {ATTEMPTS} attempts: allow more, or choose another passage"

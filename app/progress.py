@@ -40,6 +40,7 @@ class Progress:
         self.guess: tuple[float, float] | None = None  # when, and how many seconds all takes
         self.steady = False  # whether two guesses in a row have agreed
         self.width = 0
+        self.begun = False  # whether a part has ever been there
 
     def note(self, text: str) -> None:
         """A passing remark, such as what is being waited for; the bar takes its place."""
@@ -53,6 +54,7 @@ class Progress:
         read and programs to be compiled. The time left is shown once it no longer jumps.
         """
         now = time.monotonic()
+        self.begun |= done > 0
         if done == 0:
             self.first, self.last, self.guess, self.steady = None, now, None, False
         elif self.first is None:

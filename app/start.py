@@ -15,26 +15,33 @@ def main() -> int:
     if not os.environ.get("MUSICGEN_TRACEBACK"):
         sys.unraisablehook = _pass_over
     try:
-        # Here, since Ctrl-C can come while they are read.
+        # At once, since a signal can come while all the rest is read.
+        from musicgen.model.stop import heard, unwind_on_signals
+
+        unwind_on_signals()
         from musicgen.app.cli import main as command
-        from musicgen.model.stop import heard
 
         _codes[0] = command()
         for number in heard():  # all is done: there is nothing to unwind, and nothing to say
             signal.signal(number, signal.SIG_DFL)
-    except KeyboardInterrupt:
-        from musicgen.app.errors import INTERRUPTED, STOPPED
+    except (KeyboardInterrupt, SystemExit) as stop:
+        from musicgen.app.errors import INTERRUPTED, STOPPED, TERMINATED
 
+        if isinstance(stop, SystemExit) and stop.code != TERMINATED:
+            raise
+        _codes[0] = TERMINATED if isinstance(stop, SystemExit) else INTERRUPTED
         print(f"musicgen: error: {STOPPED}", file=sys.stderr)
-        _codes[0] = INTERRUPTED
     return _codes[0]
 
 
-def _pass_over(lost: object) -> None:
+def _pass_over(lost: "sys.UnraisableHookArgs") -> None:
     """Print nothing of what no code can catch: the command has its own line for what went wrong.
 
     Such as TensorStore's threads which, when a write has failed, come back to an event loop that is closed by then.
     """
+    from musicgen.model.stop import once_more
+
+    once_more(lost.exc_type)
 
 
 def _leave() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset.code_rows import frames_of
 from musicgen.data_prep.files import temporary_folder
 from musicgen.data_prep.vocabulary import SPECIALS
+from musicgen.model.stop import AT_ONCE, Stop
 
 if TYPE_CHECKING:
     from musicgen.model.engine import Engine
@@ -72,19 +74,21 @@ def continue_recording(
     seed: int,
     outs: list[Path],
     on_progress: Report = lambda seconds: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: Stop | None = None,
 ) -> Made:
     """Write what follows a recording, or a piece from nothing, into each of `outs` while it is made.
 
     settings: resolved, latents and context in codes.  on_progress: 0 when the recording has been read, then the
-    seconds of new sound in each file.  should_stop: asked after each block; then they end at once, without a click.
+    seconds of new sound in each file.  stop: looked at after each block; then they end at once, without a click.
+
+    Raises Left if it is to stop before the first.
     """
     known = weights(model) | {"seed": seed, "prime_sha256": digest(prompt.tail) if prompt is not None else None}
     with contextlib.ExitStack() as stack:
         writes = [
             stack.enter_context(sound_file(out, summary_line({**known, "sample": n}))) for n, out in enumerate(outs, 1)
         ]
-        return _go_on(model, prompt, settings, seed, writes, on_progress, should_stop)
+        return _go_on(model, prompt, settings, seed, writes, on_progress, Stop() if stop is None else stop)
 
 
 def _go_on(
@@ -94,27 +98,33 @@ def _go_on(
     seed: int,
     writes: list[Write],
     on_progress: Report,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: Stop,
 ) -> Made:
-    engine, backend = open_engine(model.released)
-    codes = encode_prompt(prompt, model) if prompt is not None else None
-    stream = start(engine, model, [tokens_of(codes, model)] * len(writes), settings, seed)
-    on_progress(0.0)
-    total, first, blocks, stopped = round(settings.seconds * SAMPLE_RATE), 0.0, [], False
-    writers = [SoundWriter(model, write, total) for write in writes]
-    for writer in writers:
-        writer.begin(prompt, codes, settings.keep_prime)
+    total, blocks, stopped = round(settings.seconds * SAMPLE_RATE), [], False
+
+    def begin() -> tuple[str, list[SoundWriter], Iterator[np.ndarray]]:
+        """Until the first block, when all is compiled."""
+        writers = [SoundWriter(model, write, total) for write in writes]
+        engine, backend = open_engine(model.released)
+        codes = encode_prompt(prompt, model) if prompt is not None else None
+        stream = start(engine, model, [tokens_of(codes, model)] * len(writes), settings, seed)
+        on_progress(0.0)
+        for writer in writers:
+            writer.begin(prompt, codes, settings.keep_prime)
+        return backend, writers, itertools.chain([next(stream)], stream)
+
+    backend, writers, stream = stop.wait_for(begin, patience=AT_ONCE)
     while writers[0].left:
         block = next(stream)
         for writer, row in zip(writers, block, strict=True):
             writer.add(row.astype(np.int32) - SPECIALS)
         blocks.append((block.size, time.perf_counter()))
-        first = first or blocks[0][1]
         on_progress((total - writers[0].left) / SAMPLE_RATE)
-        if should_stop() and not stopped:
+        if stop and not stopped:
             stopped = True
             for writer in writers:
                 writer.shorten()
+    first = blocks[0][1]
     later = sum(size for size, _ in blocks[1:])
     speed = later / (blocks[-1][1] - first) if later else 0.0
     return Made(seed, sum(size for size, _ in blocks), first, speed, backend, writers[0].made)
@@ -169,7 +179,7 @@ def make_sounds(model: AudioModel, prime: str | Path | None, seed: int | None, s
     prompt = load_prompt(Path(prime), model, settings.prime_seconds, frames) if prime else None
     parts: list[list[np.ndarray]] = [[] for _ in range(settings.num_samples)]
     chosen = new_seed() if seed is None else check_seed(seed)
-    made = _go_on(model, prompt, settings, chosen, [part.append for part in parts], lambda seconds: None)
+    made = _go_on(model, prompt, settings, chosen, [part.append for part in parts], lambda seconds: None, Stop())
     return [
         Sound(np.clip(np.concatenate(part), -1.0, 1.0).astype(np.float32), facts(model, made) | {"sample": number})
         for number, part in enumerate(parts, start=1)

@@ -7,7 +7,9 @@ With --memorisation it looks for what was copied from the training set: see `mem
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import sys
@@ -22,9 +24,10 @@ from musicgen.app.errors import BadInput
 from musicgen.app.evaluation import memorisation_report, samples_report
 from musicgen.app.progress import Progress, clock
 from musicgen.data_prep.errors import counted
-from musicgen.model.stop import Stop
+from musicgen.model.stop import Left, Stop
 
 if TYPE_CHECKING:
+    from musicgen.app.evaluation.likelihood import Score
     from musicgen.checkpoints import Released
 
 SHOWN = 3  # names in a line
@@ -101,19 +104,28 @@ def _score(arguments: argparse.Namespace) -> int:
                 f"scoring {schedule.tokens:,} tokens of {counted(len(pieces), 'piece')} with {released.name} ...",
             )
 
-        def on_progress(tokens: int, nats: float) -> None:
-            left = schedule.one_more()
-            if left is not None and not arguments.quiet:
-                _say(progress, f"this will take about {clock(left)}")
-            progress.update(tokens, f"{nats:.4f} nats/token")
-
         tokens, whole = [piece.tokens for piece in pieces], list[np.ndarray]()
+        scored: Score | None = None
         with Stop() as stop:
-            scored = score(
-                released, tokens, **sizes, on_progress=on_progress, on_piece=whole.append, should_stop=stop.asked
+
+            def on_progress(so_far: Score) -> None:
+                nonlocal scored
+                scored = so_far
+                left = schedule.one_more()
+                if stop:  # the score is printed, or will be
+                    return
+                if left is not None and not arguments.quiet:
+                    _say(progress, f"this will take about {clock(left)}")
+                progress.update(so_far.tokens, f"{so_far.nats_per_token:.4f} nats/token")
+
+            to_stop = functools.partial(
+                score, on_progress=on_progress, on_piece=whole.append, should_stop=stop.asked, **sizes
             )
+            with contextlib.suppress(Left):  # in the middle of a window
+                scored = stop.wait_for(to_stop, released, tokens)
     if scored is None:
-        raise KeyboardInterrupt
+        _say(progress, "stopped before anything was scored")
+        return stop.exit_code
     report = dataclasses.asdict(scored)
     if known:
         report["trained_on"] = len(known)

@@ -17,7 +17,7 @@ from musicgen.app.controls import AVOID_COPIES, SAMPLING, SEED, control
 from musicgen.app.errors import BadInput
 from musicgen.app.output import MIDI_SUFFIXES, STDOUT, check_output, numbered, write_bytes
 from musicgen.app.settings import MOST_SAMPLES, Settings, check_seed, complaints
-from musicgen.model.stop import Stop
+from musicgen.model.stop import AT_ONCE, Stop
 
 if TYPE_CHECKING:
     from musicgen.app.fill import Fill, FillRequest, FillResult
@@ -161,20 +161,21 @@ def _fill(arguments: argparse.Namespace, request: FillRequest, stop: Stop) -> Fi
     from musicgen.app.novelty import fill_avoiding_copies, training_set
     from musicgen.app.progress import Progress
 
-    weights, limit, remark = arguments.checkpoint, arguments.avoid_copies, None
-    with Progress(request.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
+    weights, limit = arguments.checkpoint, arguments.avoid_copies
+
+    def make() -> tuple[FillResult, str | None]:
         progress.note("loading the model ...")
         model = open_model(open_weights(weights))
-        if limit is None:
-            index, remark = training_set(weights)
-        else:
-            index = open_index(None, weights)
+        index, remark = training_set(weights) if limit is None else (open_index(None, weights), None)
         progress.note("reading the song ...")
         score = request.settings.num_samples > 1 or arguments.json
-        make = functools.partial(
+        one = functools.partial(
             fill, model=model, on_progress=progress.update, should_stop=stop.asked, score=score, index=index
         )
-        result = make(request) if limit is None else fill_avoiding_copies(request, limit, make, stop.asked)
+        return one(request) if limit is None else fill_avoiding_copies(request, limit, one, stop.asked), remark
+
+    with Progress(request.settings.seconds, "s of music", quiet=arguments.quiet, realtime=True) as progress:
+        result, remark = stop.wait_for(make, patience=AT_ONCE, keeps=lambda: progress.begun)
     if remark is not None and not arguments.quiet:
         print(f"musicgen: {remark}", file=sys.stderr)
     return result

@@ -19,7 +19,7 @@ from musicgen.app.controls import AVOID_COPIES, CONTROLS
 from musicgen.app.errors import BadInput, MusicgenError
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, STDOUT, check_output, make_folder, numbered, write_bytes
 from musicgen.app.settings import NAMES, Settings, check_seed, complaints
-from musicgen.model.stop import Stop
+from musicgen.model.stop import AT_ONCE, Stop
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model, Request, Result, Sample
@@ -219,7 +219,8 @@ def _generate(
     from musicgen.app.progress import Progress
 
     quiet, limit = arguments.quiet, arguments.avoid_copies
-    with Progress(request.settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
+
+    def make() -> tuple[Result, str | None]:
         progress.note("loading the model ...")
         model, index = load()
         progress.note("reading the prime ..." if request.prime is not None else "starting ...")
@@ -228,12 +229,16 @@ def _generate(
             def on_again(pieces: int) -> None:
                 progress.note(f"{pieces} drawn again ...")
 
-            return generate_avoiding_copies(request, model, index, limit, progress.update, on_again, stop.asked)
+            update = progress.update
+            return generate_avoiding_copies(request, model, index, limit, update, on_again, stop.asked), None
         result = generate(request, model, progress.update, stop.asked)
         # The index is read only now: it takes a second, for which the first note need not wait.
         if find_index(arguments.checkpoint) is not None:
             progress.note("comparing with the training set ...")
-        result, remark = compare_with_training(result, arguments.checkpoint)
+        return compare_with_training(result, arguments.checkpoint)
+
+    with Progress(request.settings.seconds, "s of music", quiet=quiet, realtime=True) as progress:
+        result, remark = stop.wait_for(make, patience=AT_ONCE, keeps=lambda: progress.begun)
     if remark is not None and not quiet:
         print(f"musicgen: {remark}", file=sys.stderr)
     return result

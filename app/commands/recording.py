@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, settings: Settings, seed: int | None) -> 
         )
         chosen = new_seed() if seed is None else seed
         with Stop() as stop:
-            made = continue_recording(model, prompt, resolved, chosen, outs, progress.update, stop.asked)
+            made = continue_recording(model, prompt, resolved, chosen, outs, progress.update, stop)
     wall, seconds = time.perf_counter() - began, round(made.seconds, 2) if stop else settings.seconds
     if prompt is not None and prompt.remarks and not arguments.quiet:
         print(f"musicgen: {arguments.prime}: {'; '.join(prompt.remarks)}", file=sys.stderr)

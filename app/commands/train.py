@@ -137,7 +137,8 @@ def _teach(arguments: argparse.Namespace, show: Shown) -> int:
     from musicgen.app.errors import INTERRUPTED, TERMINATED
     from musicgen.app.settings import check_seed
     from musicgen.app.tuning.job import Teaching, teach
-    from musicgen.model.training.stop import Left, StopRun
+    from musicgen.model.stop import Left
+    from musicgen.model.training.stop import StopRun
 
     def on_step(step: int, steps: int, nats: float) -> None:
         show.bar.total = steps
@@ -180,7 +181,7 @@ def _need_extra(*names: str) -> None:
 
 def _leave(code: int) -> None:
     """End the process if something that nobody waits for is still computed in C++, where nothing else ends it."""
-    from musicgen.model.training.stop import still_computing
+    from musicgen.model.stop import still_computing
 
     if still_computing():
         sys.stdout.flush()
@@ -193,7 +194,8 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
     from musicgen.app.recipes import RECIPES
     from musicgen.app.training.job import Job, alone
     from musicgen.data_prep.dataset.shards import ShardError
-    from musicgen.model.training.stop import Left, StopRun
+    from musicgen.model.stop import Left
+    from musicgen.model.training.stop import StopRun
 
     for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax logs what it also raises, with pages of its code
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -329,7 +331,7 @@ def _train(recipe: AnyRecipe, job: Job) -> int:
     import jax
 
     from musicgen.app.recipes import CodesRecipe, Recipe
-    from musicgen.model.training.stop import Left
+    from musicgen.model.stop import Left
 
     if not isinstance(recipe, Recipe) and jax.process_count() > 1:
         raise BadInput(f"--preset {job.preset} trains in one process: leave --distributed out")

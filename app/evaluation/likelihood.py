@@ -47,7 +47,7 @@ def score(
     latents: int | None = None,
     context: int | None = None,
     stride: int | None = None,
-    on_progress: Callable[[int, float], None] = lambda tokens, nats: None,
+    on_progress: Callable[[Score], None] = lambda so_far: None,
     on_piece: Callable[[np.ndarray], None] = lambda nats: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Score | None:
@@ -57,7 +57,7 @@ def score(
         released: the weights.
         pieces: at least one.
         latents, context, stride: M, N and S; the model's own, and M/2.
-        on_progress: called after each window with the tokens so far and their mean in nats.
+        on_progress: called after each window with the score so far.
         on_piece: called after each whole piece with the nats of its tokens.
         should_stop: asked after each window; then the score is that of what has been scored, None if nothing has.
 
@@ -65,7 +65,7 @@ def score(
         BadInput: M, N and S do not fit each other.
     """
     M, N, S = lengths(released, latents, context, stride)
-    tally = Tally(on_progress, should_stop)
+    tally = Tally(M, N, S, on_progress, should_stop)
     try:
         for nats in nats_of_pieces(released, pieces, M, N, S, tally.add):
             tally.pieces += 1
@@ -74,12 +74,7 @@ def score(
         pass
     except ValueError as error:
         raise BadInput(str(error)) from None
-    if not tally.tokens:
-        return None
-    bits = tally.nats / math.log(2)
-    per_second = bits / max(tally.ticks / STEPS_PER_SECOND, 1e-9)
-    mean = tally.nats / tally.tokens
-    return Score(mean, bits / max(tally.notes, 1), per_second, tally.tokens, tally.pieces, M, N, S)
+    return tally.score() if tally.tokens else None
 
 
 def lengths(released: Released, latents: int | None, context: int | None, stride: int | None) -> tuple[int, int, int]:
@@ -96,8 +91,10 @@ class Enough(Exception):
 class Tally:
     """What the windows so far come to."""
 
-    def __init__(self, on_progress: Callable[[int, float], None], should_stop: Callable[[], bool]) -> None:
-        self.on_progress, self.should_stop = on_progress, should_stop
+    def __init__(
+        self, M: int, N: int, S: int, on_progress: Callable[[Score], None], should_stop: Callable[[], bool]
+    ) -> None:
+        self.sizes, self.on_progress, self.should_stop = (M, N, S), on_progress, should_stop
         self.nats, self.tokens, self.notes, self.ticks, self.pieces = 0.0, 0, 0, 0, 0
 
     def add(self, targets: np.ndarray, nats: np.ndarray) -> None:
@@ -106,9 +103,16 @@ class Tally:
         self.tokens += len(targets)
         self.notes += int((KINDS[targets] == Kind.NOTE_ON).sum())
         self.ticks += int(steps(targets)[-1])
-        self.on_progress(self.tokens, self.nats / self.tokens)
+        self.on_progress(self.score())
         if self.should_stop():
             raise Enough
+
+    def score(self) -> Score:
+        """Of at least one window."""
+        bits = self.nats / math.log(2)
+        per_second = bits / max(self.ticks / STEPS_PER_SECOND, 1e-9)
+        mean = self.nats / self.tokens
+        return Score(mean, bits / max(self.notes, 1), per_second, self.tokens, self.pieces, *self.sizes)
 
 
 def nats_of_pieces(

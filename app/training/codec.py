@@ -24,7 +24,7 @@ from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.dataset.audio_shards import AudioSet, Crops
 from musicgen.model.codec.train import train_codec
 from musicgen.model.codec.validation import make_validate
-from musicgen.model.training.stop import still_computing
+from musicgen.model.stop import still_computing
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import CodecRecipe

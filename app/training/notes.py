@@ -22,8 +22,8 @@ from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.rules.preamble import preamble
 from musicgen.data_prep.vocabulary import VOCABULARY, VOCABULARY_2
 from musicgen.model.evaluate import nats_of_pieces
+from musicgen.model.stop import still_computing
 from musicgen.model.training.loss import contexts_of
-from musicgen.model.training.stop import still_computing
 from musicgen.model.training.train import in_four_bits
 
 if TYPE_CHECKING:

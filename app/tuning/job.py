@@ -37,9 +37,10 @@ from musicgen.data_prep.dataset.own_music import OwnRows, scored_pieces
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 from musicgen.data_prep.files import LOCK, locked
 from musicgen.data_prep.vocabulary import STYLES
+from musicgen.model.stop import Left
 from musicgen.model.storage import dequantize
 from musicgen.model.training import adapters
-from musicgen.model.training.stop import Left, StopRun
+from musicgen.model.training.stop import StopRun
 from musicgen.model.training.tune import State, TuneConfig, tune
 
 if TYPE_CHECKING:

@@ -29,10 +29,11 @@ from musicgen.model.codec.quantizer import kmeans_init
 from musicgen.model.codec.soundstream import SoundStream
 from musicgen.model.codec.step import CODEBOOKS, CodecState, CodecTrainConfig, bind_codec, codec_step, optimizer
 from musicgen.model.parameters import Parameters
+from musicgen.model.stop import AT_ONCE, COMPUTING, Left
 from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
 from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import AT_ONCE, COMPUTING, Left, StopRun
+from musicgen.model.training.stop import StopRun
 from musicgen.model.training.train import Batches
 
 CodecSteps = Callable[[CodecState, jax.Array, jax.Array], tuple[CodecState, dict[str, jax.Array]]]

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import jax
 
+from musicgen.model.stop import AT_ONCE, PATIENCE, Left
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.metrics import Metrics
-from musicgen.model.training.stop import AT_ONCE, PATIENCE, Left, StopRun
+from musicgen.model.training.stop import StopRun
 
 Result = TypeVar("Result")
 

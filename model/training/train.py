@@ -23,13 +23,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from musicgen.model import int4, parameters
 from musicgen.model.parameters import Parameters
 from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.stop import AT_ONCE, Left
 from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import contexts_of, loss_of
 from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.optimizer import optimizer
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import AT_ONCE, Left, StopRun
+from musicgen.model.training.stop import StopRun
 
 SAMPLED_WITHIN = 0.2  # share of a run over which `sampled_rate` is reached
 

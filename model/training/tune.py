@@ -24,10 +24,11 @@ from musicgen.model.attention import attend, attend_in_chunks
 from musicgen.model.config import ModelConfig
 from musicgen.model.low_rank import LEFT, RIGHT, STYLE
 from musicgen.model.parameters import Parameters
+from musicgen.model.stop import AT_ONCE, Left
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import loss_of
 from musicgen.model.training.multi_context import MultiContext, one_setting
-from musicgen.model.training.stop import AT_ONCE, Left, StopRun
+from musicgen.model.training.stop import StopRun
 
 SAVE_EVERY = 30.0  # seconds
 PATIENCE = 2  # checks in a row without a better one, after which a run ends

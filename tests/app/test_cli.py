@@ -16,7 +16,7 @@ import pytest
 
 from musicgen.app import cli
 from musicgen.app.commands import COMMANDS, completion
-from musicgen.model.stop import SIGNALS, Stop
+from musicgen.model.stop import SIGNALS, Stop, unwind_on_signals
 
 SLOW = ("jax", "flax", "numpy", "soundfile", "midirenderer", "mido", "musicgen.data_prep", "musicgen.model.engine")
 
@@ -132,7 +132,7 @@ def test_no_signal_is_lost(number: signal.Signals, stop: type[BaseException]) ->
             signal.raise_signal(number)
             gc.callbacks.remove(callback)
 
-    cli.leave_tidily()
+    unwind_on_signals()
     gc.callbacks.append(callback)
     with pytest.raises(stop):
         gc.collect()
@@ -143,7 +143,7 @@ def test_no_signal_is_lost(number: signal.Signals, stop: type[BaseException]) ->
 def test_what_is_ignored_stays_ignored() -> None:
     """As by a command that a shell has started in its background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cli.leave_tidily()
+    unwind_on_signals()
     with Stop() as stop:
         signal.raise_signal(signal.SIGINT)
     assert not stop and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -165,6 +165,15 @@ def test_stopped_with_nothing_to_keep(
     assert cli.main(["doctor"]) == 128 + number
     monkeypatch.setattr("musicgen.app.commands.doctor.run", lambda arguments: signal.raise_signal(number))
     assert cli.main(["doctor"]) == 128 + number
+
+    def library(arguments: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise ImportError("IMPORTANT: PLEASE READ THIS") from None  # as NumPy's, while it is imported
+
+    monkeypatch.setattr("musicgen.app.commands.doctor.run", library)
+    assert cli.main(["doctor"]) == 128 + number
     monkeypatch.setattr(cli, "make_parser", lambda name: signal.raise_signal(number))
     assert cli.main(["doctor"]) == 128 + number
-    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n" * 3
+    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n" * 4

@@ -157,6 +157,23 @@ def test_copies_are_drawn_again(
         assert command.run("replay", name) == 0
 
 
+def test_stopped_while_copies_are_drawn_again_the_pieces_are_what_they_were(fake: ModuleType, seed_1: Index) -> None:
+    """And it is stopped within a block, not after another whole piece."""
+    request = generate.Request(Settings(seconds=30, num_samples=2), None, 1)
+    again: list[int] = []
+    after: list[float] = []
+
+    def on_progress(seconds: float) -> None:
+        after.extend([seconds] if again else [])
+
+    given = (32, on_progress, again.append, lambda: bool(after))
+    made = apart.generate_avoiding_copies(request, fake.fake_model(), seed_1, *given)
+    first = generate.generate(request, fake.fake_model())
+    assert [apart.length(sample) >= 32 for sample in made.samples] == [True, False] and again == [1]
+    assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(made.samples, first.samples, strict=True))
+    assert max(after) < 15
+
+
 def test_a_limit_that_nothing_meets(
     command: SimpleNamespace, seed_1: Index, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -289,6 +289,8 @@ def test_copies_of_training_pieces_are_drawn_again(fake: ModuleType, monkeypatch
     assert told == {1: (novelty.next_seed(5, 1), {"length": 5}), 2: (5, {"length": 3})}
     assert b'"memorisation":{"length":5}' in next(one.midi for one in made.fills if one.provenance.sample == 1)
     monkeypatch.setattr(filling, "nearest", lambda notes, index: {"length": 40})
+    stopped = novelty.fill_avoiding_copies(request, 32, make, lambda: True)
+    assert {one.provenance.seed for one in stopped.fills} == {5}
     with pytest.raises(BadInput, match="--avoid-copies 32: 2 of 2 fills"):
         novelty.fill_avoiding_copies(request, 32, make)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import threading
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -327,3 +329,25 @@ def test_a_stopped_piece_is_one_that_was_asked_to_be_shorter(
 def test_stopped_before_the_first_note_there_is_no_piece(fake: ModuleType) -> None:
     with pytest.raises(KeyboardInterrupt):
         generate.draw(iter([np.array([[fake.TIME_SHIFT]], np.int16)]), 1, 10.0, lambda seconds: None, lambda: True)
+
+
+@pytest.mark.parametrize("line", ["prime.mid --out new.mid", "fill prime.mid --from 1 --to 2 --out new.mid"])
+def test_nobody_waits_for_what_has_made_no_music(
+    line: str,
+    command: SimpleNamespace,
+    prime_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Loading and compiling, which take half a minute on a busy machine."""
+    never = threading.Event()
+
+    def open_model(released: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        never.wait(30)
+
+    monkeypatch.setattr(generate, "open_model", open_model)
+    assert command.run(*line.split()) == 143
+    assert not never.is_set() and not Path("new.mid").exists()
+    assert capsys.readouterr().err == "musicgen: error: stopped; nothing more is written\n"
+    never.set()

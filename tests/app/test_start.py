@@ -29,14 +29,28 @@ def run(arguments):
 doctor.run = run
 """
 READING = """
-import sys
+import signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "musicgen.app.cli":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.{name})
 
 sys.meta_path.insert(0, Finder())
+"""
+LOST = """
+import signal, time
+from musicgen.app.commands import doctor
+
+class Careless:
+    def __del__(self):
+        signal.raise_signal(signal.{name})
+
+def run(arguments):
+    Careless()
+    time.sleep(20)
+
+doctor.run = run
 """
 
 
@@ -53,8 +67,15 @@ def test_it_ends_with_its_code_while_a_library_is_at_work(number: signal.Signals
     assert started(COMPILING.format(name=number.name)) == (128 + number, STOPPED)
 
 
-def test_ctrl_c_while_it_starts() -> None:
-    assert started(READING) == (130, STOPPED)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_starts(number: signal.Signals) -> None:
+    assert started(READING.format(name=number.name)) == (128 + number, STOPPED)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_python_passes_over_is_raised_again(number: signal.Signals) -> None:
+    """Nothing can be raised out of a finaliser, nor out of a callback of C."""
+    assert started(LOST.format(name=number.name)) == (128 + number, STOPPED)
 
 
 def test_what_was_not_foreseen_is_no_success() -> None:

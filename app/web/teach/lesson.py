@@ -27,7 +27,7 @@ def study(told: Connection, start: str, pieces: str, out: str) -> None:
     with contextlib.suppress(AttributeError, OSError):  # not on Windows
         os.nice(POLITE)
     from musicgen.app.tuning.job import Teaching, teach
-    from musicgen.model.training.stop import Left
+    from musicgen.model.stop import Left
 
     try:
         teach(

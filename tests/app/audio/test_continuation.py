@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import tracemalloc
 import wave
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen.app.audio import codes_file
+from musicgen.app.audio import codes_file, continuation
 from musicgen.app.audio.continuation import continue_recording
 from musicgen.app.audio.model import AudioModel, open_audio_model
 from musicgen.app.audio.prompt import FADE, encode_prompt, load_prompt
@@ -20,6 +22,7 @@ from musicgen.app.audio.writer import FADE_IN, FADE_OUT, SoundWriter
 from musicgen.app.errors import BadInput
 from musicgen.app.settings import Settings
 from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
+from musicgen.model.stop import Left, Stop
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +91,23 @@ def test_from_nothing(model: AudioModel, tmp_path: Path) -> None:
     """Silence, as between two pieces, and then something."""
     continue_recording(model, None, settings(model), 1, [tmp_path / "new.wav"])
     assert soundfile.info(tmp_path / "new.wav").frames == SAMPLE_RATE // 2
+
+
+def test_stopped_before_the_first_sound_nothing_is_left(
+    model: AudioModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the codec is compiled, for which nobody waits."""
+    never = threading.Event()
+
+    def open_engine(*given: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        never.wait(30)
+
+    monkeypatch.setattr(continuation, "open_engine", open_engine)
+    with Stop() as stop, pytest.raises(Left):
+        continue_recording(model, None, settings(model), 1, [tmp_path / "new.wav"], stop=stop)
+    assert not never.is_set() and not list(tmp_path.iterdir())
+    never.set()
 
 
 def test_the_first_seconds(toy: ModuleType, model: AudioModel, tmp_path: Path) -> None:

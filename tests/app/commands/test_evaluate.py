@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,40 @@ def test_the_score_so_far_is_that_of_the_windows_so_far() -> None:
     seen: list[tuple[int, float]] = []
     setting = {"latents": 32, "context": 64, "stride": 8}
     scored = likelihood.score(
-        tiny, pieces, **setting, on_progress=lambda *far: seen.append(far), should_stop=lambda: len(seen) == 4
+        tiny,
+        pieces,
+        **setting,
+        on_progress=lambda far: seen.append((far.tokens, far.nats_per_token)),
+        should_stop=lambda: len(seen) == 4,
     )
     assert scored is not None and (scored.tokens, scored.pieces) == (32 + 3 * 8, 0)
     assert (scored.tokens, scored.nats_per_token) == seen[-1]
+
+
+@pytest.mark.parametrize("scored", [0, 2])
+def test_nobody_waits_for_a_window(
+    scored: int, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor for what is compiled before the first one: the score so far is printed."""
+    never = threading.Event()
+
+    def nats_of_pieces(released: object, pieces: list[np.ndarray], *sizes: object) -> Iterator[np.ndarray]:
+        for _ in range(scored):
+            sizes[-1](pieces[0][1:21], np.full(20, 2.5))  # type: ignore[operator]
+        signal.raise_signal(signal.SIGTERM)
+        never.wait(30)
+        yield from ()
+
+    monkeypatch.setattr(likelihood, "nats_of_pieces", nats_of_pieces)
+    assert cli.main(["evaluate", "--midi-dir", str(folder), *TINY, "--json"]) == 143
+    assert not never.is_set()
+    never.set()
+    said = capsys.readouterr()
+    if not scored:
+        assert said.out == "" and "musicgen: stopped before anything was scored\n" in said.err
+        return
+    report = json.loads(said.out)
+    assert (report["tokens"], report["nats_per_token"], report["stopped"], report["pieces"]) == (40, 2.5, True, 0)
 
 
 @pytest.mark.slow

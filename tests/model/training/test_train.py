@@ -30,12 +30,13 @@ from musicgen.app.recipes import NOTES
 from musicgen.model import attention, parameters
 from musicgen.model.config import PRESETS
 from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.stop import AT_ONCE, Left, still_computing
 from musicgen.model.training.checkpointing import Checkpoints
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import Dropout, contexts_of, loss_of
 from musicgen.model.training.metrics import Metrics
 from musicgen.model.training.saving import Saving
-from musicgen.model.training.stop import AT_ONCE, Left, StopRun, still_computing
+from musicgen.model.training.stop import StopRun
 from musicgen.model.training.train import TrainState, init_state, make_train_steps, train
 
 PROGRAM = Path(toy_training.__file__)
