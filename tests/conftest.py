@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.metadata
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +17,13 @@ ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow],
 settings.register_profile("repeat", ANYWHERE, derandomize=True, database=None)
 settings.register_profile("explore", ANYWHERE)
 settings.load_profile("repeat")
+
+# JAX 0.10 can compile for a processor as older versions did, in a third of the time; later ones do not know the flag.
+# The workers of a run and the processes that tests start inherit it.
+FLAG = "--xla_cpu_use_fusion_emitters=false"
+if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") and importlib.metadata.version("jax").startswith("0.10."):
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = flags if FLAG in flags else f"{flags} {FLAG}".strip()
 
 SLOW_FOLDERS = {"training", "codec", "runs", "benchmarks"}  # whose tests train, or compile for most of a minute
 SITES = {"browser", "site", "slow_site", "sound_site", "visit"}  # fixtures that start a browser or a server
@@ -44,3 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "takes":
             item.add_marker(pytest.mark.takes)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes many small objects that live: to look through all of them again and again takes a tenth of it."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

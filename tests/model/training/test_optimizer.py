@@ -90,7 +90,7 @@ def test_each_parameter_is_updated_by_itself(updates: dict[str, np.ndarray]) -> 
     some = ["layers.1.up.kernel", "cross.0.key.kernel", "embedding", "local.1.key_scale"]
     alone = first_update(FLAT, {name: gradients()[name] for name in some})
     for name in some:
-        np.testing.assert_allclose(alone[name], updates[name], rtol=1e-4, atol=1e-8)
+        np.testing.assert_allclose(alone[name], updates[name], rtol=1e-4, atol=5e-8)  # of 2e-3
 
 
 def test_matrices_alone_decay() -> None:
