@@ -1,8 +1,9 @@
 """A training run as small as can be, as a module and as a program that can be sent a signal or given many devices.
 
-    python toy_training.py FOLDER [--steps N] [--model-axis N] [--pause SECONDS]
+    python toy_training.py FOLDER [--steps N] [--model-axis N] [--pause SECONDS] [--processes PORT COUNT INDEX]
 
-trains in FOLDER and writes there what it ended with: parameters.npz and devices.json.
+trains in FOLDER and writes there what it ended with: parameters.npz and devices.json.  With --processes it is one of
+several that train together.
 """
 
 from __future__ import annotations
@@ -48,14 +49,17 @@ RUN = TrainConfig(
 
 
 class Counting:
-    """Rows that count upwards in a circle from a random token: what comes next is easily learnt.  A Grain iterator."""
+    """Rows that count upwards in a circle from a random token: what comes next is easily learnt.  A Grain iterator.
 
-    def __init__(self, batch: int = RUN.batch, pause: float = 0.0):
-        self.batch, self.pause, self.read = batch, pause, 0
+    Of several processes each takes its part, as of the real loader's rows.
+    """
+
+    def __init__(self, batch: int = RUN.batch, pause: float = 0.0, part: slice = slice(None)):
+        self.batch, self.pause, self.part, self.read = batch, pause, part, 0
 
     def __next__(self) -> dict[str, np.ndarray]:
         time.sleep(self.pause)
-        first = np.random.default_rng(self.read).integers(0, 8, (self.batch, 1))
+        first = np.random.default_rng(self.read).integers(0, 8, (self.batch, 1))[self.part]
         self.read += 1
         return {"tokens": (3 + (first + np.arange(MODEL.context + 1)) % 8).astype(np.int16)}
 
@@ -87,9 +91,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=RUN.steps)
     parser.add_argument("--model-axis", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--processes", type=int, nargs=3, default=(0, 1, 0))
     arguments = parser.parse_args()
+    port, count, index = arguments.processes
+    if count > 1:
+        jax.distributed.initialize(f"127.0.0.1:{port}", count, index)
     config = dataclasses.replace(RUN, steps=arguments.steps, model_axis=arguments.model_axis)
-    state = train(config, Counting(pause=arguments.pause), arguments.folder)
+    rows = Counting(pause=arguments.pause, part=slice(index * RUN.batch // count, (index + 1) * RUN.batch // count))
+    state = train(config, rows, arguments.folder)
+    if index > 0:
+        return
     np.savez(arguments.folder / "parameters.npz", **{name: np.asarray(x) for name, x in state.params.items()})
     shards = {name: x.addressable_shards[0].data.shape for name, x in state.params.items()}
     (arguments.folder / "devices.json").write_text(json.dumps({"devices": jax.device_count(), "shards": shards}))

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -53,7 +54,7 @@ def program(folder: Path, *options: str, flags: str = "") -> subprocess.Popen[st
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(jax.config.jax_compilation_cache_max_size),
@@ -212,6 +213,22 @@ def test_four_devices_are_one(whole: tuple[Path, dict[str, np.ndarray]], tmp_pat
         np.testing.assert_allclose(several[name], expected[f".params['{name}']"], atol=2e-4, err_msg=name)
     for one, four in zip(lines(whole[0]), lines(tmp_path), strict=True):
         assert four["nats"] == pytest.approx(one["nats"], rel=1e-4)
+
+
+def test_two_processes_are_one(whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    """Of one device each; only one of them writes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = [program(tmp_path, "--processes", str(port), "2", str(index)) for index in range(2)]
+    for process in together:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    folder, expected = whole
+    two = np.load(tmp_path / "parameters.npz")
+    for name in parameters.shapes(RUN.model):
+        np.testing.assert_allclose(two[name], expected[f".params['{name}']"], rtol=0, atol=2e-4, err_msg=name)
+    assert len(lines(tmp_path)) == len(lines(folder))
 
 
 @pytest.mark.parametrize(
