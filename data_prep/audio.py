@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.data_prep import limits
+from musicgen.data_prep.errors import counted
 from musicgen.data_prep.files import open_regular
 from musicgen.data_prep.silence import silenced
 from musicgen.data_prep.sound.other import Kind, OtherFile
@@ -49,7 +50,8 @@ class Level:
     """How loud a file is so far: samples at 24 kHz, the loudest, the sum of their squares, and those at full scale.
 
     cancelled: seconds of two channels that cancel each other, where one was taken.  missing: bytes that its header
-    promises and that are not there.  damaged: why it was read no further, if it was not.
+    promises and that are not there.  cut: whether its end is missing, nobody knows how much.  damaged: why it was read
+    no further, if it was not.
     """
 
     samples: int = 0
@@ -58,6 +60,7 @@ class Level:
     clipped: int = 0
     cancelled: float = 0.0
     missing: int = 0
+    cut: bool = False
     damaged: str = ""
 
     def add(self, block: np.ndarray) -> None:
@@ -86,7 +89,9 @@ class Level:
         """What is worth knowing about a file that was taken."""
         found = []
         if self.missing:
-            found.append(f"its end is missing: its header promises {self.missing:,} bytes more")
+            found.append(f"its end is missing: its header promises {counted(self.missing, 'byte')} more")
+        if self.cut:
+            found.append("its end is missing")
         if self.damaged:
             found.append(f"it is damaged {self.seconds:.1f} seconds in ({self.damaged}): what comes before is read")
         if self.cancelled:
@@ -120,7 +125,7 @@ def read_blocks(
         sounds = find_sounds(data)
         if len(sounds.pieces) > limits.AUDIO_PIECES:
             raise AudioError(f"{name} is {len(sounds.pieces)} recordings in one, {limits.AUDIO_PIECES} are the most")
-        level.missing = sounds.missing
+        level.missing, level.cut = sounds.missing, sounds.cut
         work = _Work()
         for piece in sounds.pieces:
             for block in _read_piece(name, Splice(data, piece), sounds.other, level, work, longest):
@@ -229,6 +234,8 @@ def _open(name: str, splice: Splice, level: Level) -> Any:
         if level.samples:
             level.damaged = why
             return None
+        if "not a regular file" in why:  # what it says where an MP3 has no whole frame
+            why = "damaged, or cut off"
         raise AudioError(f"{name} is no audio file ({why}): give {FORMATS}") from None
     # Else it would seek after every block, which is not exact in all formats, and fails where the length is unknown.
     file._info.seekable = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from musicgen.data_prep import limits
@@ -16,6 +15,7 @@ from musicgen.data_prep.sound.splice import Data, Part
 
 MOST_CHUNKS = 10_000
 LARGEST_HEADER = 2**16  # bytes of a chunk that describes the sound
+CAF = b"caff\0\1\0\0desc"  # its header, and the chunk that comes first
 UNKNOWN = (0, 2**32 - 1)
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 FIRST = (b"fmt ", b"ds64", b"JUNK", b"bext", b"fact", b"LIST")  # what a WAV begins with
@@ -37,38 +37,80 @@ class Found(NamedTuple):
 
 
 def read_chunks(data: Data) -> list[Found]:
-    """Of a file in chunks, or of several WAVs one after the other; empty if it is none, or has no sound."""
-    if data[:4] in WAVES and data[8:12] == b"WAVE":
-        starts = itertools.islice(_waves(data), limits.AUDIO_PIECES + 1)
-        found = [_wave(data, at, stop) for at, stop in itertools.pairwise([*starts, len(data)])]
-    elif data[:4] == b"FORM" and data[8:12] in (b"AIFF", b"AIFC"):
-        found = [_aiff(data)]
-    elif data[:4] == b"caff":
-        found = [_caf(data)]
-    elif data[:4] == b".snd" and len(data) > 24:  # all behind the header is sound
-        found = [Found([slice(0, 8), b"\xff" * 4, slice(12, len(data))], 0)]
-    else:
-        found = []
+    """Of a file in chunks, or of several one after the other; empty if it is none, or has no sound."""
+    starts, at, ahead = list[int](), 0, _Ahead(data)
+    while at < len(data) and len(starts) <= limits.AUDIO_PIECES and _kind(data, at) is not None:
+        starts.append(at)
+        sound = _sound(data, at)  # in it the next file is looked for only where its size is not known
+        at = ahead.find(sound.stop if sound.stop <= len(data) else sound.start)
+    found = [_read(data, begin, last) for begin, last in itertools.pairwise([*starts, len(data)])]
     return [one for one in found if one is not None]
 
 
-def _waves(data: Data) -> Iterator[int]:
-    """Where each of the WAVs begins; within sound the next is looked for only where its size is not known."""
-    at = 0
-    while at >= 0:
-        yield at
-        size = (">" if data[at : at + 4] == b"RIFX" else "<") + "I"
-        sound = _walk(data, at + 12, len(data), size, b"data").get(b"data", Chunk(b"", at + 12, at + 12))
-        at = _next_wave(data, sound.stop if sound.stop <= len(data) else sound.start)
+def _kind(data: Data, at: int) -> bytes | None:
+    """Of the file that begins there: WAVE, FORM, caff or .snd; None if it is none of these."""
+    begins, form = data[at : at + 4], data[at + 8 : at + 12]
+    if begins in WAVES and form == b"WAVE":
+        return form
+    named = begins == b"FORM" and form in (b"AIFF", b"AIFC")
+    return begins if named or begins in (b"caff", b".snd") else None
 
 
-def _next_wave(data: Data, at: int) -> int:
-    """Where the first WAV behind this byte begins, -1 if none does."""
-    while (at := data.find(b"WAVE", at)) >= 0:
-        if data[at - 8 : at - 4] in WAVES and data[at + 4 : at + 8] in FIRST:
-            return at - 8
-        at += 4
-    return -1
+def _read(data: Data, begin: int, last: int) -> Found | None:
+    """The file in these bytes."""
+    read = {b"WAVE": _wave, b"FORM": _aiff, b"caff": _caf, b".snd": _au}
+    return read[_kind(data, begin) or b""](data, begin, last)
+
+
+def _sound(data: Data, begin: int) -> Chunk:
+    """The sound of the file that begins there; empty, behind its first bytes, if there is none."""
+    kind = _kind(data, begin)
+    if kind == b".snd":
+        return _sound_of_au(data, begin)
+    start, size, name = {
+        b"WAVE": (12, (">" if data[begin : begin + 4] == b"RIFX" else "<") + "I", b"data"),
+        b"FORM": (12, ">I", b"SSND"),
+        b"caff": (8, ">Q", b"data"),
+    }[kind or b""]
+    chunks = _walk(data, begin + start, len(data), size, name)
+    return chunks.get(name, Chunk(b"", begin + start, begin + start))
+
+
+class _Ahead:
+    """Where the next file begins.  Each kind is looked for once in all bytes, as most files are one."""
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.found = data, dict.fromkeys((b"WAVE", b"AIFF", b"AIFC", CAF, b".snd"), -1)
+
+    def find(self, at: int) -> int:
+        """From this byte on, which is not less than the last time; the end of the data if none does."""
+        for word, found in self.found.items():
+            if found < at:
+                self.found[word] = self._next(word, at)
+        return min(self.found.values())
+
+    def _next(self, word: bytes, at: int) -> int:
+        before = 0 if word in (CAF, b".snd") else 8
+        while (place := self.data.find(word, at + before)) >= 0:
+            at = place - before
+            first, follows = self.data[at : at + 4], self.data[at + 12 : at + 16]
+            if (
+                (word == b"WAVE" and first in WAVES and follows in FIRST)
+                or (first == b"FORM" and _begins(self.data, at + 12, ">I"))
+                or word == CAF
+                or (word == b".snd" and self._is_au(at))
+            ):
+                return at
+            at += 4
+        return len(self.data)
+
+    def _is_au(self, at: int) -> bool:
+        header = self.data[at : at + 24]
+        if len(header) < 24:
+            return False
+        offset, _, encoding, rate, channels = struct.unpack(">5I", header[4:])
+        lowest, highest = limits.AUDIO_RATES
+        return 24 <= offset <= LARGEST_HEADER and 0 < encoding < 28 and lowest <= rate <= highest and 0 < channels < 256
 
 
 def _wave(data: Data, begin: int, last: int) -> Found | None:
@@ -95,29 +137,41 @@ def _wave(data: Data, begin: int, last: int) -> Found | None:
     )
 
 
-def _aiff(data: Data) -> Found | None:
-    chunks = _walk(data, 12, len(data), ">I", b"SSND")
+def _aiff(data: Data, begin: int, last: int) -> Found | None:
+    chunks = _walk(data, begin + 12, last, ">I", b"SSND")
     if b"SSND" in chunks and b"COMM" not in chunks:  # the description may come behind the sound
-        chunks |= _walk(data, _end(data, chunks[b"SSND"], len(data), ">I")[0], len(data), ">I", b"COMM")
+        chunks |= _walk(data, _end(data, chunks[b"SSND"], last, ">I")[0], last, ">I", b"COMM")
     if b"SSND" not in chunks or b"COMM" not in chunks:
         return None
     sound = chunks[b"SSND"]
-    stop, missing = _end(data, sound, len(data), ">I")
-    head = (
-        data[8:12] + _copy(data, chunks[b"COMM"], ">") + b"SSND" + struct.pack(">I", min(stop - sound.start, 2**32 - 1))
-    )
+    stop, missing = _end(data, sound, last, ">I")
+    form, size = data[begin + 8 : begin + 12], min(stop - sound.start, 2**32 - 1)
+    head = form + _copy(data, chunks[b"COMM"], ">") + b"SSND" + struct.pack(">I", size)
     size = min(len(head) + stop - sound.start, 2**32 - 1)
     return Found([b"FORM" + struct.pack(">I", size) + head, slice(sound.start, stop)], missing)
 
 
-def _caf(data: Data) -> Found | None:
-    chunks = _walk(data, 8, len(data), ">Q", b"data")
-    if b"data" not in chunks:
+def _caf(data: Data, begin: int, last: int) -> Found | None:
+    sound = _sound(data, begin)
+    if sound.name != b"data":
         return None
-    sound = chunks[b"data"]
-    stop, missing = _end(data, sound, len(data), ">Q")
+    stop, missing = _end(data, sound, last, ">Q")
     size = struct.pack(">Q", stop - sound.start)
-    return Found([slice(0, sound.start - 8), size, slice(sound.start, len(data))], missing)  # a table may follow
+    return Found([slice(begin, sound.start - 8), size, slice(sound.start, last)], missing)  # a table may follow
+
+
+def _au(data: Data, begin: int, last: int) -> Found | None:
+    """All behind the header is sound."""
+    if begin + 24 >= last:
+        return None
+    stop = _sound_of_au(data, begin).stop
+    return Found([slice(begin, begin + 8), b"\xff" * 4, slice(begin + 12, last)], max(0, stop - last))
+
+
+def _sound_of_au(data: Data, begin: int) -> Chunk:
+    offset, size = struct.unpack(">II", data[begin + 4 : begin + 12].ljust(8, b"\xff"))
+    start = min(begin + offset, len(data))
+    return Chunk(b"", start, start if size in UNKNOWN else start + size)
 
 
 def _walk(data: Data, at: int, end: int, size: str, last: bytes) -> dict[bytes, Chunk]:

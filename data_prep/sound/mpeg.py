@@ -36,20 +36,25 @@ LENGTHS = [_length(two) for two in range(1 << 16)]
 KIND = 0xFE0C  # of those two bytes: version, layer and rate, which are the same in all frames of a run
 
 
-def read_mpeg(data: Data, start: int) -> Pieces:
-    """The runs of frames from `start` on, tags and other bytes between them left out; none if it is no MP3."""
+def read_mpeg(data: Data, start: int) -> tuple[Pieces, bool]:
+    """The runs of frames from `start` on, tags and other bytes between them left out; none if it is no MP3.
+
+    And whether the last of them has fewer frames than it says.
+    """
     pieces: Pieces = []
+    cut = False
     tries, total = iter(range(TRIES)), 0
     at = _next_frame(data, start, tries)
     if at - start > LEADING:
-        return []
+        return [], False
     while at < len(data) and total < FRAMES:
         stop, frames = _run(data, at)
         if frames >= LEAST:
             pieces.append(_counted(data, at, stop, frames))
+            cut = frames < _promised(data, at)
         total += frames
         at = _next_frame(data, stop, tries)
-    return pieces
+    return pieces, cut
 
 
 def _run(data: Data, at: int) -> tuple[int, int]:
@@ -98,6 +103,12 @@ def _info_at(data: Data, at: int) -> int:
     mono, mpeg1 = data[at + 3] >> 6 == 3, data[at + 1] >> 3 & 3 == 3
     place = at + 4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17))
     return place if data[place : place + 4] in (b"Xing", b"Info") else 0
+
+
+def _promised(data: Data, at: int) -> int:
+    """The frames that follow the one at this place, if it says so."""
+    place = _info_at(data, at)
+    return int.from_bytes(data[place + 8 : place + 12], "big") if place and data[place + 7] & 1 else 0
 
 
 def _counted(data: Data, start: int, stop: int, frames: int) -> list[Part]:

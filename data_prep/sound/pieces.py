@@ -14,12 +14,14 @@ from musicgen.data_prep.sound.streams import read_flac, read_ogg
 class Sounds(NamedTuple):
     """Sound files one after the other, each in parts, and bytes that the header of the last promises in vain.
 
-    other: what they are, if libsndfile does not read them.
+    other: what they are, if libsndfile does not read them.  cut: whether the end of the last is missing, nobody knows
+    how many bytes of it.
     """
 
     pieces: Pieces
     missing: int = 0
     other: Kind | None = None
+    cut: bool = False
 
 
 def find_sounds(data: Data) -> Sounds:
@@ -29,11 +31,13 @@ def find_sounds(data: Data) -> Sounds:
     if other is not None:
         return Sounds(whole, other=other)
     if data[:4] == b"OggS":
-        return Sounds(read_ogg(data) or whole)
+        pieces, cut = read_ogg(data)
+        return Sounds(pieces or whole, cut=cut)
     start = skip_tags(data, 0)
     if data[start : start + 4] == b"fLaC":
         return Sounds(read_flac(data, start) or whole)
     chunks = read_chunks(data)
     if chunks:
         return Sounds([found.parts for found in chunks], chunks[-1].missing)
-    return Sounds(read_mpeg(data, start) or whole)
+    pieces, cut = read_mpeg(data, start)
+    return Sounds(pieces or whole, cut=cut)

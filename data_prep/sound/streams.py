@@ -11,7 +11,7 @@ FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22", re.DOTALL)
 TOTAL = 8 + 13  # where a FLAC says how many samples it has: in 36 bits, of which 4 share a byte
 PAGE = 27  # bytes of an Ogg page before the table of its segments
 PAGES = 3_000_000  # days of Vorbis
-BEGINS = 2  # flag of an Ogg page
+BEGINS, ENDS = 2, 4  # flags of an Ogg page
 
 
 def read_flac(data: Data, start: int) -> Pieces:
@@ -32,9 +32,12 @@ def _unknown_length(data: Data, at: int, stop: int) -> list[Part]:
     ]
 
 
-def read_ogg(data: Data) -> Pieces:
-    """The links of a chain: a page that begins a stream, after one that does not, begins the next."""
-    starts, at, end, begun = [], 0, 0, False
+def read_ogg(data: Data) -> tuple[Pieces, bool]:
+    """The links of a chain: a page that begins a stream, after one that does not, begins the next.
+
+    And whether the last page is not the last of its stream.
+    """
+    starts, at, end, begun, cut = [], 0, 0, False, False
     for _ in range(PAGES):
         at = data.find(b"OggS", at)
         if at < 0:
@@ -46,6 +49,6 @@ def read_ogg(data: Data) -> Pieces:
         begins = bool(data[at + 5] & BEGINS)
         if begins and not begun:
             starts.append(at)
-        begun, at = begins, stop
+        begun, at, cut = begins, stop, not data[at + 5] & ENDS
         end = stop
-    return [[slice(at, stop)] for at, stop in itertools.pairwise([*starts, end])]
+    return [[slice(at, stop)] for at, stop in itertools.pairwise([*starts, end])], cut

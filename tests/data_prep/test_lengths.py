@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sound_files import FLAC, LENGTHS, OGG, WAV, encoded, patched, sound, with_sizes
+from sound_files import AIFF, AU, FLAC, LENGTHS, MP3, OGG, OPUS, WAV, encoded, patched, sound, with_sizes
 
 from musicgen.data_prep import limits
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_audio, read_blocks
@@ -29,11 +29,27 @@ def test_the_length_is_what_decoding_yields(name: str, tmp_path: Path, capfd: py
     assert capfd.readouterr() == ("", "")  # libsndfile's MP3 decoder has its own words for some of them
 
 
-def test_a_missing_end_is_remarked(tmp_path: Path) -> None:
-    (tmp_path / "x.wav").write_bytes(WAV[:-1000])
+@pytest.mark.parametrize(
+    ("data", "missing", "remark"),
+    [
+        (WAV, 1000, ": its header promises 1,000 bytes more"),
+        (WAV + AIFF, 1000, ": its header promises 1,000 bytes more"),
+        (AU, 1, ": its header promises 1 byte more"),
+        (encoded(10.0, "OGG", "VORBIS"), 1, ""),
+        (OPUS, 1, ""),
+        (FLAC + MP3, 0, None),
+        (MP3, 5000, ""),
+        (MP3 + OGG, 0, None),
+        (OGG + OGG, 0, None),
+    ],
+)
+def test_a_missing_end_is_remarked(data: bytes, missing: int, remark: str | None, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(data[: len(data) - missing])
     level = Level()
-    list(read_blocks(tmp_path / "x.wav", level))
-    assert level.remarks() == ("its end is missing: its header promises 1,000 bytes more",)
+    list(read_blocks(tmp_path / "x", level))
+    assert (remark is None and not level.missing and not level.cut) or level.remarks() == (
+        f"its end is missing{remark}",
+    )
 
 
 def test_tags_behind_the_sound_are_no_sound(tmp_path: Path) -> None:
