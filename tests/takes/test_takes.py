@@ -1,7 +1,9 @@
 """Recorded takes are made again, byte for byte: by `musicgen replay`, by their commands, and by the page.
 
 How each was made stands in make_takes.py.  A take that differs on the machine that recorded is a change of behaviour.
-On another machine, whose canary shows that it rounds differently, these tests are skipped and say so.
+On another machine, whose canary shows that it rounds differently (another kind of processor does), these tests are
+skipped and say so.  To compare two versions there, let each record with its own make_takes.py and compare the folders:
+all files are equal but shared-*, for which the server draws the seed, and those that a commit between changed.
 """
 
 from __future__ import annotations
