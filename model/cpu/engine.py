@@ -16,11 +16,11 @@ from typing import TypeAlias
 import numpy as np
 import onnxruntime
 
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import EOS, PAD, ModelConfig
 from musicgen.model.cpu import graph as onnx_graph
 from musicgen.model.cpu.blocks import Blocks
 from musicgen.model.cpu.frames import FrameHead
-from musicgen.model.cpu.memory import Cache, rotations
+from musicgen.model.cpu.memory import Cache, Shared, rotations
 from musicgen.model.cpu.memory import Weights as StepWeights
 from musicgen.model.cpu.noise import Rule, gumbel
 from musicgen.model.cpu.scorer import Scorer
@@ -31,7 +31,7 @@ from musicgen.model.cpu.tiles import best_dtype
 from musicgen.model.cpu.weights import BLOCKS, StackedWeights, embeddings, rename, select
 from musicgen.model.engine import ContextLimit, Engine, NoRules, Rules, SamplingState, Seed
 from musicgen.model.sampler import sample
-from musicgen.model.shapes import Float, Int, Int16
+from musicgen.model.shapes import Bool, Float, Int, Int16
 from musicgen.model.storage import Weights, dequantize
 
 State: TypeAlias = SamplingState[np.ndarray, Cache]
@@ -62,6 +62,23 @@ class TokenHead:
     def logits(self, outputs: Float[np.ndarray, "B V"], token: Int[np.ndarray, " B"]) -> Float[np.ndarray, "B V"]:
         """Of the next token."""
         return outputs
+
+
+class Heard:
+    """A rule, and whether it left a choice."""
+
+    def __init__(self, rule: Rule):
+        self.rule = rule
+
+    def __call__(self, logits: Float[np.ndarray, "B V"]) -> Float[np.ndarray, "B V"]:
+        """What the rule says."""
+        self.allowed = self.rule(logits)
+        return self.allowed
+
+    def over(self, token: Int[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
+        """Which rows have come to their end: nothing but PAD, or EOS, could come, so nothing else ever will."""
+        forced = np.count_nonzero(self.allowed > -np.inf, axis=-1) == 1
+        return forced & ((token == PAD) | (token == EOS))
 
 
 class OnnxEngine(Engine[np.ndarray, Cache]):
@@ -202,23 +219,30 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
             array[:] = old
         return np.tile(outputs, (copies, 1)), many
 
-    def step(self, token: Int[np.ndarray, " B *Q"], cache: Cache) -> Float[np.ndarray, "B O"]:
-        """Add a token, or a frame, to the cache: outputs for the next one."""
-        at = cache.inputs
-        thread_team(self.threads).run(
-            step,
-            self.head.embed(token),
-            self._steps,
-            cache.caches,
-            cache.shared,
-            self.config.local_window,
-            cache.cos[at],
-            cache.sin[at],
-        )
-        cache.latent_inputs[np.arange(len(token)), cache.latents] = cache.shared.latent_inputs
+    def step(
+        self, token: Int[np.ndarray, " B *Q"], cache: Cache, over: Bool[np.ndarray, " B"] | None = None
+    ) -> Float[np.ndarray, "B O"]:
+        """Add a token, or a frame, to the cache: outputs for the next one, 0 in rows that are over and left out."""
+        rows = np.arange(len(token)) if over is None else np.flatnonzero(~over)
+        outputs = np.zeros_like(cache.shared.outputs)
+        if rows.size:
+            at, shared = cache.inputs[rows], Shared(*(room[: rows.size] for room in cache.shared))
+            thread_team(self.threads).run(
+                step,
+                self.head.embed(token[rows]),
+                self._steps,
+                cache.caches,
+                shared,
+                rows,
+                self.config.local_window,
+                cache.cos[at],
+                cache.sin[at],
+            )
+            cache.latent_inputs[rows, cache.latents[rows]] = shared.latent_inputs
+            outputs[rows] = shared.outputs
         cache.inputs += 1
         cache.latents += 1
-        return cache.shared.outputs.copy()
+        return outputs
 
     def restart_latents(self, cache: Cache, *, latents: int) -> tuple[Float[np.ndarray, "B O"], Cache]:
         """See Engine."""
@@ -279,9 +303,9 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         """See Engine."""
         drawn = np.empty((len(state.outputs), count, *self.config.token_shape), np.int16)
         for i in range(count):
-            rule = functools.partial(rules.apply, state.rules)
+            rule = Heard(functools.partial(rules.apply, state.rules))
             token = self.head.draw(state.outputs, rule, seed, int(state.drawn), sampling)
             drawn[:, i] = token
-            outputs = self.step(token, state.cache)
+            outputs = self.step(token, state.cache, None if self.config.token_shape else rule.over(token))
             state = SamplingState(outputs, state.cache, rules.advance(state.rules, token), state.drawn + 1)
         return drawn, state

@@ -51,7 +51,7 @@ class Caches(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Where the parts of a step leave things for each other, f32."""
+    """Where the parts of a step leave things for each other, f32, for as many rows as it has."""
 
     queries: np.ndarray  # [B, H*K]
     keys_values: np.ndarray  # [B, 2*G*K], the new ones

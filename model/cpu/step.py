@@ -204,6 +204,7 @@ def attend_all(
     scales: np.ndarray,
     keys: np.ndarray,
     values: np.ndarray,
+    rows: np.ndarray,
     counts: np.ndarray,
     slots: np.ndarray,
     cos: np.ndarray,
@@ -213,9 +214,9 @@ def attend_all(
 ) -> None:
     """Put the new keys and values into slots [B] of the caches, and attend to the first counts [B]: this part's chunks.
 
-    scales [2, K] of queries and keys; keys and values [B, G, ., K, C]; cos, sin [B, pairs].
+    scales [2, K] of queries and keys; keys and values [., G, ., K, C], of which rows [B] count; cos, sin [B, pairs].
     """
-    B, G, _, K, C = keys.shape
+    B, (_, G, _, K, C) = len(rows), keys.shape
     R = shared.chunks.shape[3]
     q, scores, powers = np.empty((R, K), np.float32), np.empty((R, C), np.float32), np.empty(C, np.int32)
     key = np.empty(K, np.float32)
@@ -224,6 +225,7 @@ def attend_all(
         units += G * ((counts[row] + C - 1) // C)
     first, end, unit = units * part // parts, units * (part + 1) // parts, 0
     for row in range(B):
+        at = rows[row]
         queries, keys_values = shared.queries[row].reshape(-1, K), shared.keys_values[row].reshape(-1, K)
         for g in range(G):
             fresh = True
@@ -238,10 +240,10 @@ def attend_all(
                     if slots[row] // C == c:
                         rotate(keys_values[g], scales[1], cos[row], sin[row], key)
                         for i in range(K):
-                            keys[row, g, c, i, slots[row] % C] = key[i]
-                            values[row, g, c, i, slots[row] % C] = keys_values[G + g, i]
+                            keys[at, g, c, i, slots[row] % C] = key[i]
+                            values[at, g, c, i, slots[row] % C] = keys_values[G + g, i]
                     count = min(counts[row] - c * C, C)
-                    attend(q, keys[row, g, c], values[row, g, c], count, scores, powers, shared.chunks[row, g, c])
+                    attend(q, keys[at, g, c], values[at, g, c], count, scores, powers, shared.chunks[row, g, c])
                 unit += 1
 
 
@@ -254,11 +256,15 @@ def step(
     weights: Weights,
     caches: Caches,
     shared: Shared,
+    rows: np.ndarray,
     window: int,
     cos: np.ndarray,
     sin: np.ndarray,
 ) -> None:
-    """This part of a step: embedded inputs x [B, D], cos and sin [B, pairs] of their positions -> shared.outputs."""
+    """This part of a step: embedded inputs x [B, D], cos and sin [B, pairs] of their positions -> shared.outputs.
+
+    rows: i64 [B], which of the caches' rows they belong to.
+    """
     B, F = x.shape[0], shared.wide.shape[1]
     _, G, _, R, K = shared.chunks.shape
     K -= 2
@@ -287,13 +293,13 @@ def step(
         elif kind == CROSS:
             keys, values = caches.cross_keys, caches.cross_values
         for row in range(B):
-            slots[row] = caches.latents[row] if kind == LATENT else caches.inputs[row]
+            slots[row] = caches.latents[rows[row]] if kind == LATENT else caches.inputs[rows[row]]
             counts[row] = slots[row] + 1
             if kind == LOCAL:
                 counts[row] = min(counts[row], window)
                 slots[row] %= window
         scales = weights.head_scales[block]
-        attend_all(shared, scales, keys[which], values[which], counts, slots, cos, sin, part, parts)
+        attend_all(shared, scales, keys[which], values[which], rows, counts, slots, cos, sin, part, parts)
         goal = wait(barrier, goal + parts)
 
         for row in range(B):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 from toys import TOY, AnyToken, random_parameters, random_tokens
 
 from musicgen.model import int4
+from musicgen.model.config import EOS
 from musicgen.model.cpu import threads
 from musicgen.model.cpu.engine import OnnxEngine
-from musicgen.model.cpu.memory import CHUNK, in_chunks, in_order
+from musicgen.model.cpu.memory import CHUNK, Cache, in_chunks, in_order
 from musicgen.model.cpu.products import product
 from musicgen.model.cpu.step import attend, exponential, gelu, merge_chunks, step
 from musicgen.model.cpu.threads import ThreadTeam, thread_team
@@ -103,6 +106,44 @@ def test_keys_lie_in_chunks(count: int, K: int) -> None:
     back = in_order(in_chunks(keys))
     assert back.shape == (2, -(-count // CHUNK) * CHUNK, K) and not back[:, count:].any()
     np.testing.assert_array_equal(back[:, :count], keys)
+
+
+class EndsRow(AnyToken):
+    """A rule by which one row has nothing but EOS after so many tokens; its state is how many were drawn."""
+
+    def __init__(self, row: int, after: int):
+        self.row, self.after = row, after
+
+    def start(self, streams: Sequence[np.ndarray], xp: Any) -> int:
+        return 0
+
+    def advance(self, state: int, token: np.ndarray) -> int:
+        return state + 1
+
+    def apply(self, state: int, logits: np.ndarray) -> np.ndarray:
+        allowed = super().apply(state, logits)
+        if state >= self.after:
+            allowed[self.row] = np.where(np.arange(self.vocab_size) == EOS, 0.0, -np.inf)
+        return allowed
+
+
+def test_rows_that_are_over_are_left_out() -> None:
+    """Where a rule leaves nothing but EOS, no more is computed; the other rows are the same to the last bit."""
+    engine = OnnxEngine(TOY, random_parameters(TOY), AnyToken(), threads=1)
+    prime, ends, computed = random_tokens(20), 5, []
+    step = engine.step
+
+    def counting(token: np.ndarray, cache: Cache, over: np.ndarray | None = None) -> np.ndarray:
+        assert over is not None
+        computed.append(int((~over).sum()))
+        return step(token, cache, over)
+
+    engine.step = counting  # type: ignore[method-assign]
+    drawn = [next(engine.start([prime] * 3, seed=2, rules=rules)) for rules in (AnyToken(), EndsRow(1, ends))]
+    np.testing.assert_array_equal(drawn[0][[0, 2]], drawn[1][[0, 2]])
+    assert (drawn[1][1, ends:] == EOS).all() and (drawn[1][1, :ends] == drawn[0][1, :ends]).all()
+    count = drawn[0].shape[1]
+    assert count > ends and computed == [3] * (count + ends) + [2] * (count - ends)
 
 
 @pytest.mark.slow
