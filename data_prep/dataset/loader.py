@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 WINDOW_STRIDE = 1024  # targets per slot: sets the length of an epoch, nothing else
 BATCHES_AHEAD = 4
+NEVER = 2**62  # windows; Grain's own end overflows in batches of one
 
 
 def with_ends(tokens: np.ndarray) -> np.ndarray:
@@ -169,7 +170,8 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         import grain
 
         s = self._settings
-        mine = self._windows.dataset(s.seed)[self._drawn + s.host_index :: s.host_count].batch(s.batch)
+        # Of each batch of all hosts one part after the other, as it lies on one: so runs are the same on any number.
+        mine = self._windows.dataset(s.seed)[self._drawn : NEVER].batch(s.batch)[s.host_index :: s.host_count]
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=BATCHES_AHEAD)
         stream = mine.to_iter_dataset(reading)
         if s.workers:

@@ -304,22 +304,22 @@ class Sharded:
 class Mixture:
     """The draw of one row of a mixture of corpora: (place in a group of rows, random generator) -> tokens.
 
-    gaps: bool[rows of a group], which of them hold gaps.  hosts share every group row by row.
+    gaps: bool[rows of a group], which of them hold gaps.
     """
 
-    def __init__(self, rows: Rows, gaps: np.ndarray, hosts: int = 1) -> None:
-        self.rows, self.gaps, self.hosts = rows, gaps, hosts
+    def __init__(self, rows: Rows, gaps: np.ndarray) -> None:
+        self.rows, self.gaps = rows, gaps
         self.total = sum(int(corpus.offsets[-1]) for corpus in rows.corpora)  # notes
 
     def dataset(self, seed: int) -> grain.MapDataset[dict[str, np.ndarray]]:
         """Rows without end, drawn by a seed."""
         import grain
 
-        return grain.MapDataset.range(len(self.gaps) * self.hosts).seed(seed).repeat().random_map(self)
+        return grain.MapDataset.range(len(self.gaps)).seed(seed).repeat().random_map(self)
 
     def __call__(self, place: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """{"tokens": i16[N + 1]}, given ones as ~token (see above)."""
-        return {"tokens": self.rows.gaps(rng) if self.gaps[place // self.hosts] else self.rows.plain(rng)}
+        return {"tokens": self.rows.gaps(rng) if self.gaps[place] else self.rows.plain(rng)}
 
 
 def mixed_batches(
@@ -340,6 +340,6 @@ def mixed_batches(
     corpora = [Sharded(pieces, name, *each) for name, each in weights.items()]
 
     def drawn(augmentation: Augmentation | None) -> Mixture:
-        return Mixture(Rows(corpora, settings.context, augmentation, mixing), gaps, settings.host_count)
+        return Mixture(Rows(corpora, settings.context, augmentation, mixing), gaps)
 
     return Batches(drawn(augmentation), settings, [(first, drawn(another)) for first, another in later])
