@@ -31,13 +31,11 @@ from musicgen.model.shapes import Array, Float, Int
 
 
 class PerCodebook(nnx.Module):
-    """x_q @ kernel_q: a matrix of its own for each codebook.  `axes` are the letters of a matrix."""
+    """x_q @ kernel_q: a matrix of its own for each codebook."""
 
-    def __init__(
-        self, rngs: nnx.Rngs, codebooks: int, inputs: int, outputs: int, axes: tuple[str, str], scale: float = 1.0
-    ):
+    def __init__(self, rngs: nnx.Rngs, codebooks: int, inputs: int, outputs: int, scale: float = 1.0):
         kernel = scale * inputs**-0.5 * jax.random.normal(rngs.params(), (codebooks, inputs, outputs))
-        self.kernel = nnx.Param(kernel, axes=("Q", *axes))
+        self.kernel = nnx.Param(kernel)
 
     def __call__(self, x: Float[Array, "B F Q inputs"]) -> Float[Array, "B F Q outputs"]:
         """Of all codebooks."""
@@ -56,14 +54,14 @@ class FrameCodes(PerceiverAR):
         c, Q, W = config, config.channels, config.depth_width
         self.config = c
         table = jax.random.normal(rngs.params(), (Q, c.codes, c.code_width))
-        self.table = nnx.Param(table, axes=("Q", "S", "E"))
-        self.widen = PerCodebook(rngs, Q, c.code_width, c.width, ("E", "D"))
-        self.begin = nnx.Param(jax.random.normal(rngs.params(), (c.width,)), axes=("D",))
+        self.table = nnx.Param(table)
+        self.widen = PerCodebook(rngs, Q, c.code_width, c.width)
+        self.begin = nnx.Param(jax.random.normal(rngs.params(), (c.width,)))
         self.add_blocks(rngs)
-        self.view = PerCodebook(rngs, Q, c.width, W, ("D", "W"))
-        self.told = PerCodebook(rngs, Q, c.code_width, W, ("E", "W"))
+        self.view = PerCodebook(rngs, Q, c.width, W)
+        self.told = PerCodebook(rngs, Q, c.code_width, W)
         self.depth = nnx.List([Mlp(rngs, W, c.widening) for _ in range(c.depth_layers)])
-        self.readout = PerCodebook(rngs, Q, W, c.codes, ("W", "S"), scale=0.0)
+        self.readout = PerCodebook(rngs, Q, W, c.codes, scale=0.0)
 
     def look_up(self, tokens: Int[Array, "B F Q"], dtype: DTypeLike) -> Float[Array, "B F Q E"]:
         """Embeddings, zero where a token is no code.
@@ -123,8 +121,8 @@ class Mlp(nnx.Module):
     """Pre-norm GELU MLP with a residual."""
 
     def __init__(self, rngs: nnx.Rngs, width: int, widening: int):
-        self.up = Linear(rngs, width, widening * width, ("W", "F"))
-        self.down = Linear(rngs, widening * width, width, ("F", "W"), zero=True)
+        self.up = Linear(rngs, width, widening * width)
+        self.down = Linear(rngs, widening * width, width, zero=True)
 
     def __call__(self, y: Float[Array, "*rows W"], drop: Drop) -> Float[Array, "*rows W"]:
         """y with what the block adds."""

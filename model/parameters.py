@@ -11,12 +11,10 @@ from typing import Any, TypeVar, overload
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
 
 from musicgen.model.config import ModelConfig
 from musicgen.model.frames import model_class
 from musicgen.model.perceiver_ar import PerceiverAR
-from musicgen.model.sharding import Rules
 
 Parameters = dict[str, jax.Array]
 Module = TypeVar("Module", bound=nnx.Module)
@@ -51,14 +49,6 @@ def bind(config: Any, params: Mapping[str, jax.Array], kind: Callable[..., Any] 
         raise ValueError(f"parameters do not fit the config: {', '.join(sorted(wrong)[:3])}")
     state = nnx.from_flat_state({path: variable.replace(params[name]) for name, (path, variable) in flat.items()})
     return nnx.merge(graph, state)
-
-
-def shardings(config: ModelConfig, mesh: Mesh, rules: Rules) -> dict[str, NamedSharding]:
-    """Where each parameter lies, from the letters it was created with."""
-    return {
-        name: NamedSharding(mesh, rules.spec(variable.get_metadata("axes")))
-        for name, (_, variable) in _skeleton(build_model, config)[1].items()
-    }
 
 
 def _flatten(state: nnx.State) -> Variables:

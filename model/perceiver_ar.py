@@ -81,11 +81,11 @@ def matmul_min_rows(x: Float[Array, "*rows D"], kernel: Float[Array, "D F"]) -> 
 
 
 class Linear(nnx.Module):
-    """x @ kernel, no bias.  `axes` are the letters of the kernel's two axes, for sharding.Rules."""
+    """x @ kernel, no bias."""
 
-    def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, axes: tuple[str, str], zero: bool = False):
+    def __init__(self, rngs: nnx.Rngs, inputs: int, outputs: int, zero: bool = False):
         scale = 0.0 if zero else inputs**-0.5
-        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)), axes=axes)
+        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (inputs, outputs)))
 
     def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
         product = matmul_min_rows if jax.default_backend() == "gpu" else jnp.matmul
@@ -98,14 +98,14 @@ class Block(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, config: ModelConfig):
         c, K = config, config.head_size
         self.config = config
-        self.query = Linear(rngs, c.width, c.heads * K, ("D", "HK"))
-        self.key = Linear(rngs, c.width, c.kv_heads * K, ("D", "HK"))
-        self.value = Linear(rngs, c.width, c.kv_heads * K, ("D", "HK"))
-        self.out = Linear(rngs, c.heads * K, c.width, ("HK", "D"), zero=True)
-        self.query_scale = nnx.Param(jnp.ones(K), axes=("K",))
-        self.key_scale = nnx.Param(jnp.ones(K), axes=("K",))
-        self.up = Linear(rngs, c.width, c.widening * c.width, ("D", "F"))
-        self.down = Linear(rngs, c.widening * c.width, c.width, ("F", "D"), zero=True)
+        self.query = Linear(rngs, c.width, c.heads * K)
+        self.key = Linear(rngs, c.width, c.kv_heads * K)
+        self.value = Linear(rngs, c.width, c.kv_heads * K)
+        self.out = Linear(rngs, c.heads * K, c.width, zero=True)
+        self.query_scale = nnx.Param(jnp.ones(K))
+        self.key_scale = nnx.Param(jnp.ones(K))
+        self.up = Linear(rngs, c.width, c.widening * c.width)
+        self.down = Linear(rngs, c.widening * c.width, c.width, zero=True)
 
     def queries(self, x: Float[Array, "B T D"], positions: Int[Array, "#B T"]) -> Float[Array, "B T H K"]:
         """Normalised and rotated."""
@@ -150,9 +150,9 @@ class PerceiverAR(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.width)), axes=("V", "D"))
+        self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.width)))
         self.add_blocks(rngs)
-        self.logits = Linear(rngs, config.width, config.vocab_size, ("D", "V"), zero=True)
+        self.logits = Linear(rngs, config.width, config.vocab_size, zero=True)
 
     def add_blocks(self, rngs: nnx.Rngs) -> None:
         """Everything between the embedding and the logits."""

@@ -78,14 +78,14 @@ def measure(preset: str, deterministic: bool, out: Path) -> dict[str, Any]:
     import numpy as np
 
     from musicgen.app.recipes import RECIPES
-    from musicgen.model.sharding import Rules, make_mesh
+    from musicgen.model.sharding import make_mesh
     from musicgen.model.training import loss, train
     from musicgen.model.training.flops import forward_flops
 
     config = dataclasses.replace(RECIPES[preset].train, deterministic=deterministic)
     rng = np.random.default_rng(0)
     rows = rng.integers(3, config.model.vocab_size, (STEPS, config.batch, config.model.context + 1), np.int16)
-    steps, state = train.make_train_steps(config), train.init_state(config, make_mesh(), Rules())
+    steps, state = train.make_train_steps(config), train.init_state(config, make_mesh())
     for _ in range(2):
         state, _figures = jax.block_until_ready(steps(state, rows))
     began = time.perf_counter()

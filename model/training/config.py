@@ -33,4 +33,4 @@ class TrainConfig:
     deterministic: bool = False  # on a GPU, too, the same bits at every run; slower (model/attention.py)
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
-    model_axis: int = 1  # devices to one copy of the parameters
+    model_axis: int = 1  # devices to one copy of the parameters and of the optimiser's state

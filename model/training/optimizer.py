@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -96,24 +96,34 @@ def orthogonal(x: Float[Array, "*B m n"]) -> Float[Array, "*B m n"]:
     return x if wide else x.mT
 
 
-def scale_by_muon(beta: float, compute: jnp.dtype) -> optax.GradientTransformation:
+def scale_by_muon(
+    beta: float, compute: jnp.dtype, share_out: Callable[[jax.Array], jax.Array] | None = None
+) -> optax.GradientTransformation:
     """Nesterov's momentum made orthogonal, an update's root mean square 0.2 whatever the matrix's shape.
 
-    Arrays f32 [..., m, n]; momentum stays float32, what is made orthogonal is of the type `compute`.
+    Arrays f32 [arrays, ..., m, n]; momentum stays float32, what is made orthogonal is of the type `compute`.
+    share_out: lays the arrays on devices so that each is whole on one.
     """
 
     def update(momentum: jax.Array) -> jax.Array:
         size = 0.2 * max(momentum.shape[-2:]) ** 0.5  # Liu et al., arXiv 2502.16982
-        return size * orthogonal(momentum.astype(compute)).astype(momentum.dtype)
+        x = momentum.astype(compute)
+        x = orthogonal(x) if share_out is None else share_out(orthogonal(share_out(x)))[: len(x)]
+        return size * x.astype(momentum.dtype)
 
     trace = optax.trace(beta, nesterov=True)
     return optax.chain(trace, optax.stateless(lambda updates, _: jax.tree.map(update, updates)))
 
 
-def optimizer(config: OptimizerConfig, steps: int, compute: str = "float32") -> optax.GradientTransformation:
-    """The update rule over parameters by name; Muon multiplies in the type `compute`."""
+def optimizer(
+    config: OptimizerConfig,
+    steps: int,
+    compute: str = "float32",
+    share_out: Callable[[jax.Array], jax.Array] | None = None,
+) -> optax.GradientTransformation:
+    """The update rule over parameters by name; Muon multiplies in the type `compute`.  share_out: see there."""
     muon = optax.chain(
-        scale_by_muon(0.95, jnp.dtype(compute)),
+        scale_by_muon(0.95, jnp.dtype(compute), share_out),
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_learning_rate(schedule(config, steps, config.learning_rate)),
     )

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from musicgen.model import int4, parameters
 from musicgen.model.parameters import Parameters
-from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.sharding import bring, make_mesh, of_part, of_rows, share_out
 from musicgen.model.stop import AT_ONCE, Left
 from musicgen.model.training.checkpointing import Checkpoints, refuse_another_run, write_settings
 from musicgen.model.training.config import TrainConfig
@@ -72,21 +72,29 @@ def make_train_steps(config: TrainConfig) -> Callable[[TrainState, jax.Array], t
     if config.sampled_rate and not config.model.depth_layers:
         raise ValueError("only a model of frames can be trained by scheduled sampling")
     update = update_rule(config)
+    mesh = make_mesh(config.model_axis)
     root = jax.random.key(config.seed, impl="rbg")  # rbg: dropout masks cost next to nothing on a GPU or TPU
+
+    here = bring(mesh, jnp.dtype(config.compute)) if config.model_axis > 1 else dict
+
+    def loss(params: Parameters, tokens: jax.Array, key: jax.Array, rate: jax.Array | None) -> Any:
+        return loss_of(here(params), tokens, key, config, contexts, rate)
 
     def one_step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(root, state.step)
-        gradient = jax.grad(loss_of, has_aux=True)
         ramp = jnp.clip((state.step / config.steps - config.sampled_from) / SAMPLED_WITHIN, 0.0, 1.0)
         sampled_rate = config.sampled_rate * ramp if config.sampled_rate else None
         at = state.params
         if config.four_bits_from < 1:  # straight through: the gradient at the rounded kernels is that of the kernels
             rounded, four = in_four_bits(config, state.step), int4.fake_quantize(state.params)
             at = {name: jnp.where(rounded, four[name], x) for name, x in state.params.items()}
-        grads, metrics = gradient(at, tokens.astype(jnp.int32), key, config, contexts, sampled_rate)
+        grads, metrics = jax.grad(loss, has_aux=True)(at, tokens.astype(jnp.int32), key, sampled_rate)
         metrics["gradient_norm"] = optax.tree.norm(grads)
         updates, opt_state = update.update(grads, state.opt_state, state.params)
-        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+        after = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        if config.model_axis > 1:
+            after = jax.lax.with_sharding_constraint(after, layout_of(after, mesh))
+        return after, metrics
 
     options = GPU_OPTIONS if jax.default_backend() == "gpu" else None
 
@@ -106,7 +114,8 @@ def in_four_bits(config: TrainConfig, step: jax.Array | int) -> jax.Array | bool
 
 def update_rule(config: TrainConfig) -> optax.GradientTransformation:
     """The optimiser, and behind it the average of what it leads to, if there is one."""
-    rule = optimizer(config.optimizer, config.steps, config.compute)
+    lay = share_out(make_mesh(config.model_axis)) if config.model_axis > 1 else None
+    rule = optimizer(config.optimizer, config.steps, config.compute, lay)
     return optax.chain(rule, average(config)) if config.averaged else rule
 
 
@@ -133,10 +142,8 @@ def left_by(config: TrainConfig, state: TrainState, step: int) -> Parameters:
     return int4.fake_quantize(params) if config.four_bits_from < 1 and in_four_bits(config, step) else params
 
 
-def init_state(
-    config: TrainConfig, mesh: Mesh, rules: Rules, start: Mapping[str, np.ndarray] | None = None
-) -> TrainState:
-    """Step 0, laid out over the mesh: parameters by the rules, the rest on every device.
+def init_state(config: TrainConfig, mesh: Mesh, start: Mapping[str, np.ndarray] | None = None) -> TrainState:
+    """Step 0, laid out over the mesh.
 
     start: float32 parameters by name to begin with, instead of drawn ones.
     """
@@ -145,16 +152,18 @@ def init_state(
         params = parameters.initial(config.model, config.seed) if start is None else dict(start)
         return TrainState(jnp.zeros((), jnp.int32), params, update_rule(config).init(params))
 
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    layout = jax.tree.map(lambda _: everywhere, jax.eval_shape(make, start))
-    layout = layout._replace(params=parameters.shardings(config.model, mesh, rules))
-    return jax.jit(make, out_shardings=layout)(start)
+    return jax.jit(make, out_shardings=layout_of(jax.eval_shape(make, start), mesh))(start)
 
 
-def rows_on_devices(batches: Batches, k: int, mesh: Mesh, rules: Rules) -> jax.Array:
+def layout_of(state: TrainState, mesh: Mesh) -> TrainState:
+    """Where each array of a state lies."""
+    return jax.tree.map(lambda x: of_part(mesh, x.shape), state)
+
+
+def rows_on_devices(batches: Batches, k: int, mesh: Mesh) -> jax.Array:
     """The next k batches as one array [k, B, N+1], each process bringing its own rows of B."""
     rows = np.stack([next(batches)["tokens"] for _ in range(k)])
-    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(None, rules.B)), rows)
+    return jax.make_array_from_process_local_data(of_rows(mesh), rows)
 
 
 def train(
@@ -162,7 +171,6 @@ def train(
     batches: Batches,
     folder: Path,
     *,
-    rules: Rules = Rules(),
     start: Mapping[str, np.ndarray] | None = None,
     at_checkpoint: Callable[[int, Parameters], dict[str, float]] = lambda step, params: {},
     at_stop: Callable[[int, Parameters], None] = lambda step, params: None,
@@ -188,9 +196,7 @@ def train(
         closing(Metrics(folder, show)) as metrics,
         StopRun() if stop is None else stop as stop,
     ):
-        state, reader = stop.wait_for(
-            lambda: checkpoints.restore(init_state(config, mesh, rules, start)), patience=AT_ONCE
-        )
+        state, reader = stop.wait_for(lambda: checkpoints.restore(init_state(config, mesh, start)), patience=AT_ONCE)
         if reader is not None:
             batches.set_state(reader)
         if jax.process_index() == 0:
@@ -206,7 +212,7 @@ def train(
 
         def read(step: int) -> jax.Array | None:
             count = min(config.steps_per_dispatch, config.steps - step)
-            return rows_on_devices(batches, count, mesh, rules) if count > 0 else None
+            return rows_on_devices(batches, count, mesh) if count > 0 else None
 
         rows, leave = read(run.step), False
         if rows is None and not released(run.step):

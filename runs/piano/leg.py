@@ -202,7 +202,7 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from musicgen.model.sharding import Rules, make_mesh
+    from musicgen.model.sharding import make_mesh
     from musicgen.model.training.flops import forward_flops
     from musicgen.model.training.loss import contexts_of
     from musicgen.model.training.train import init_state
@@ -212,7 +212,7 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
     everywhere = NamedSharding(mesh, PartitionSpec())
     start, about = state.load(options.resume) if options.resume else (None, {"step": 0})
     first = int(about["step"])
-    now = init_state(config, mesh, Rules(), start)
+    now = init_state(config, mesh, start)
     now = jax.device_put(now._replace(step=now.step + first), everywhere)
     average = jax.tree.map(jnp.copy, now.params)
     flops = 3 * forward_flops(config.model, contexts_of(config), config.batch, config.cross_keep)

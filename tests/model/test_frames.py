@@ -17,7 +17,7 @@ from musicgen.model.config import ModelConfig
 from musicgen.model.evaluate import nats_of_pieces
 from musicgen.model.frames import FrameCodes
 from musicgen.model.perceiver_ar import Masked
-from musicgen.model.sharding import Rules, make_mesh
+from musicgen.model.sharding import make_mesh
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import contexts_of, loss_of, scheduled_sampling
 from musicgen.model.training.multi_context import MultiContext, all_contexts
@@ -191,7 +191,7 @@ def counting(config: ModelConfig, seed: int) -> np.ndarray:
 
 def learnt(run: TrainConfig) -> tuple[TrainState, list[float]]:
     """A run over such rows: its state after 120 steps, and the nats of each dispatch."""
-    state, steps, told = init_state(run, make_mesh(), Rules()), make_train_steps(run), []
+    state, steps, told = init_state(run, make_mesh()), make_train_steps(run), []
     for dispatch in range(6):
         batches = np.stack([counting(run.model, 20 * dispatch + i) for i in range(20)])
         state, figures = steps(state, batches.astype(np.int16))

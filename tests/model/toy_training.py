@@ -102,7 +102,8 @@ def main() -> None:
     if index > 0:
         return
     np.savez(arguments.folder / "parameters.npz", **{name: np.asarray(x) for name, x in state.params.items()})
-    shards = {name: x.addressable_shards[0].data.shape for name, x in state.params.items()}
+    paths = jax.tree_util.tree_leaves_with_path(state)
+    shards = {jax.tree_util.keystr(path): (x.shape, x.addressable_shards[0].data.shape) for path, x in paths}
     (arguments.folder / "devices.json").write_text(json.dumps({"devices": jax.device_count(), "shards": shards}))
 
 
