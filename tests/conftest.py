@@ -6,6 +6,9 @@ import gc
 import importlib.metadata
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,9 @@ ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow],
 settings.register_profile("repeat", ANYWHERE, derandomize=True, database=None)
 settings.register_profile("explore", ANYWHERE)
 settings.load_profile("repeat")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from namespaces import Hosts  # noqa: E402
 
 # JAX 0.10 can compile for a processor as older versions did, in a third of the time; later ones do not know the flag.
 # The workers of a run and the processes that tests start inherit it.
@@ -60,3 +66,19 @@ def pytest_collection_finish() -> None:
     """Tracing makes many small objects that live: to look through all of them again and again takes a tenth of it."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture
+def hosts() -> Iterator[Callable[[int], Hosts]]:
+    """A function that makes a network of so many hosts; skips the test where there are no network namespaces."""
+    made = Hosts()
+
+    def build(count: int) -> Hosts:
+        try:
+            made.build(count)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespaces here: {getattr(error, 'stderr', None) or error}")
+        return made
+
+    yield build
+    made.close()

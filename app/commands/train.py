@@ -24,6 +24,7 @@ from musicgen.app.progress import Progress
 
 if TYPE_CHECKING:
     from musicgen.app.recipes import CodecRecipe, CodesRecipe, Recipe
+    from musicgen.app.training.hosts.meeting import Met
     from musicgen.app.training.job import Job
 
     AnyRecipe = Recipe | CodesRecipe | CodecRecipe
@@ -74,36 +75,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dropout", type=number, metavar="P", help="dropout (default: the preset's)")
     add("--seed", type=whole, metavar="S", help="seed of initialisation, data order and dropout (default: 0)")
     add("--deterministic", action="store_true", default=None, help="on a GPU, the same weights at every run; slower")
-    add(
-        "--one-setting",
-        action="store_true",
-        help="train for the preset's context and latents only",
-    )
-    add(
-        "--workers",
-        type=whole,
-        default=0,
-        metavar="N",
-        help="processes that prepare data (default: 0, a thread)",
-    )
+    add("--one-setting", action="store_true", help="train for the preset's context and latents only")
+    add("--workers", type=whole, default=0, metavar="N", help="processes that prepare data (default: 0, a thread)")
     add("--stop-after", type=number, metavar="SECONDS", help="save and stop after this time; run again to resume")
     add("--no-samples", action="store_true", help="write no MIDI samples at checkpoints")
-    add("--model-axis", type=whole, metavar="N", help="devices that share one copy of the parameters (default: 1)")
+    add(
+        "--model-axis",
+        type=whole,
+        metavar="N",
+        help="devices over which the parameters and the optimiser's state are spread (default: 1)",
+    )
     add(
         "--distributed",
         nargs="?",
         const="auto",
         metavar="HOST:PORT,COUNT,INDEX",
-        help="join several processes; without a value, jax.distributed finds the others (Slurm, MPI, TPU)",
+        help="train on several hosts: start the same command on each, with HOST:PORT of the first; without a value, a"
+        " scheduler such as Slurm tells who is who",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then say where the weights are and how to use them."""
     _check_kind(arguments)
+    return _run_here(arguments) if arguments.distributed is None else _run_on_hosts(arguments)
+
+
+def _run_on_hosts(arguments: argparse.Namespace) -> int:
+    """One process of several: it meets the others, trains in a child and watches."""
+    from musicgen.app.ending import exit_code
+    from musicgen.app.output import make_folder
+    from musicgen.app.training.hosts.facts import facts_of
+    from musicgen.app.training.hosts.meeting import meet
+    from musicgen.app.training.hosts.place import place_of
+    from musicgen.app.training.hosts.watch import train_watched
+
+    if not hasattr(os, "fork"):
+        raise BadInput("--distributed needs Linux or macOS: leave it out, to use all devices of this machine")
+    _need_extra("grain", "optax")
+    place, facts, out = place_of(arguments.distributed), facts_of(arguments), Path(arguments.out)
+    if place.index == 0:
+        make_folder(arguments.out, "--out")
+    met = meet(place, facts, out)
+    return train_watched(met, out, lambda: exit_code(lambda: _run_here(arguments, met)))
+
+
+def _run_here(arguments: argparse.Namespace, met: Met | None = None) -> int:
+    """Train in this process; with all that have met, if it is one of several."""
     what = arguments.taught or arguments.preset
     with Shown(f"musicgen: training {what} on {arguments.midi_dir or arguments.data} in {arguments.out} ...") as show:
-        code = _teach(arguments, show) if arguments.taught else _run(arguments, show)
+        code = _teach(arguments, show) if arguments.taught else _run(arguments, show, met)
     atexit.register(_leave, code)  # before JAX, which would wait, but not before this function's caller
     return code
 
@@ -189,7 +210,7 @@ def _leave(code: int) -> None:
         os._exit(code)
 
 
-def _run(arguments: argparse.Namespace, show: Shown) -> int:
+def _run(arguments: argparse.Namespace, show: Shown, met: Met | None) -> int:
     _need_extra("grain", "optax")  # nothing here works without them
     from musicgen.app.recipes import RECIPES
     from musicgen.app.training.job import Job, alone
@@ -201,7 +222,10 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
-    _join_others(arguments.distributed)
+    if met is not None:
+        from musicgen.app.training.hosts.joined import is_loss, join, leave_lost
+
+        join(met)
     recipe = _changed(RECIPES[arguments.preset], arguments)
     show.steps = 0 if getattr(recipe.train, "seconds", 0) else recipe.train.steps
     job = Job(
@@ -224,6 +248,8 @@ def _run(arguments: argparse.Namespace, show: Shown) -> int:
         show("musicgen: stopped before the first step; run the same command again to begin", {})
         return job.stop.exit_code
     except Exception as error:
+        if met is not None and is_loss(error):
+            leave_lost(error)
         if lack := no_room(error):  # whoever found it out
             raise cannot_write(job.out, lack) from None
         if isinstance(error, ShardError | ValueError):
@@ -271,21 +297,6 @@ class Shown:
             return
         self.bar.total = self.steps
         self.bar.update(int(figures["step"]), f"{figures['nats']:.3f} nats" if "nats" in figures else "")
-
-
-def _join_others(distributed: str | None) -> None:
-    import jax
-
-    if distributed is None:
-        return
-    try:
-        if distributed == "auto":
-            jax.distributed.initialize()
-        else:
-            address, count, index = distributed.split(",")
-            jax.distributed.initialize(address, int(count), int(index))
-    except (ValueError, RuntimeError) as error:
-        raise BadInput(f"--distributed: {error}; give HOST:PORT,COUNT,INDEX, the same on all but for INDEX") from None
 
 
 def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:

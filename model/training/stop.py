@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import broadcast_one_to_all
+from jax.experimental.multihost_utils import process_allgather
 
 from musicgen.model.stop import PATIENCE, Result, Stop
 
@@ -21,9 +21,9 @@ class StopRun(Stop):
         self.deadline = time.monotonic() + after
 
     def should_stop(self) -> bool:
-        """True on every process as soon as the first process has a reason."""
+        """True on every process as soon as one of them has a reason."""
         here = bool(self) or time.monotonic() > self.deadline
-        return bool(broadcast_one_to_all(np.int32(here))) if jax.process_count() > 1 else here
+        return bool(process_allgather(np.int32(here)).any()) if jax.process_count() > 1 else here
 
     def wait_for(
         self,

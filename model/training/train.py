@@ -29,6 +29,7 @@ from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import contexts_of, loss_of
 from musicgen.model.training.metrics import COMPILING, Metrics, Show, print_figures
 from musicgen.model.training.optimizer import optimizer
+from musicgen.model.training.pace import Pace
 from musicgen.model.training.saving import Saving
 from musicgen.model.training.stop import StopRun
 
@@ -214,7 +215,7 @@ def train(
             count = min(config.steps_per_dispatch, config.steps - step)
             return rows_on_devices(batches, count, mesh) if count > 0 else None
 
-        rows, leave = read(run.step), False
+        rows, leave, pace = read(run.step), False, Pace(metrics)
         if rows is None and not released(run.step):
             run.finish(at_checkpoint, left_by(config, state, run.step))
         elif rows is not None:
@@ -225,7 +226,9 @@ def train(
                 state, rows, values = run.dispatch(dispatch, state, rows)
             except Left:
                 break
-            run.advance(k, ahead, values, k / (time.monotonic() - began))
+            seconds = time.monotonic() - began
+            run.advance(k, ahead, values, k / seconds)
+            pace.meet(seconds)
             leave = stop.should_stop() or rows is None
             if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
                 run.save(state)

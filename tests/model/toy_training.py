@@ -1,15 +1,16 @@
 """A training run as small as can be, as a module and as a program that can be sent a signal or given many devices.
 
-    python toy_training.py FOLDER [--steps N] [--model-axis N] [--pause SECONDS] [--processes PORT COUNT INDEX]
+    python toy_training.py FOLDER [--steps N] [--model-axis N] [--pause SECONDS] [--distributed HOST:PORT,COUNT,INDEX]
 
-trains in FOLDER and writes there what it ended with: parameters.npz and devices.json.  With --processes it is one of
-several that train together.
+trains in FOLDER and writes there what it ended with: parameters.npz and devices.json.  With --distributed it is one of
+several that train together, of which the last one's devices are slow.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from toys import TOY
 
 from musicgen.model.config import ModelConfig
+from musicgen.model.training import pace
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.optimizer import OptimizerConfig
 from musicgen.model.training.train import TrainState, train
@@ -82,20 +84,42 @@ def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """See above."""
-    import dataclasses
-
-    import jax
-
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=RUN.steps)
     parser.add_argument("--model-axis", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.0)
-    parser.add_argument("--processes", type=int, nargs=3, default=(0, 1, 0))
+    parser.add_argument("--distributed")
     arguments = parser.parse_args()
-    port, count, index = arguments.processes
-    if count > 1:
-        jax.distributed.initialize(f"127.0.0.1:{port}", count, index)
+    if arguments.distributed is None:
+        run(arguments)
+        return
+    from musicgen.app.training.hosts.joined import join
+    from musicgen.app.training.hosts.meeting import meet
+    from musicgen.app.training.hosts.place import place_of
+    from musicgen.app.training.hosts.watch import train_watched
+
+    met = meet(place_of(arguments.distributed), {}, arguments.folder)
+
+    def child() -> int:
+        join(met)
+        if met.place.index == met.place.count - 1:
+            multiply = pace.multiply
+            pace.multiply = lambda x: time.sleep(0.1) or multiply(x)
+        pace.REPORTED, pace.DISPATCHES = 0.0, 2
+        run(arguments)
+        return 0
+
+    sys.exit(train_watched(met, arguments.folder, child))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train in this process."""
+    import dataclasses
+
+    import jax
+
+    index, count = jax.process_index(), jax.process_count()
     config = dataclasses.replace(RUN, steps=arguments.steps, model_axis=arguments.model_axis)
     rows = Counting(pause=arguments.pause, part=slice(index * RUN.batch // count, (index + 1) * RUN.batch // count))
     state = train(config, rows, arguments.folder)

@@ -216,19 +216,22 @@ def test_four_devices_are_one(whole: tuple[Path, dict[str, np.ndarray]], tmp_pat
 
 
 def test_two_processes_are_one(whole: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
-    """Of one device each; only one of them writes."""
+    """Of one device each; only one of them writes, and it says that the other is slow, in two ways."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = [program(tmp_path, "--processes", str(port), "2", str(index)) for index in range(2)]
-    for process in together:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    places = [("--distributed", f"127.0.0.1:{port},2,{index}", "--pause", str(0.2 * index)) for index in range(2)]
+    together = [program(tmp_path, *place) for place in places]
+    said = [process.communicate(timeout=300)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0], said
+    assert f"s for process 1 ({socket.gethostname()}): are its rows late" in said[0]
+    assert f"musicgen: process 1 ({socket.gethostname()}) computes " in said[0]
     folder, expected = whole
     two = np.load(tmp_path / "parameters.npz")
     for name in parameters.shapes(RUN.model):
         np.testing.assert_allclose(two[name], expected[f".params['{name}']"], rtol=0, atol=2e-4, err_msg=name)
-    assert len(lines(tmp_path)) == len(lines(folder))
+    for one, other in zip(lines(folder), lines(tmp_path), strict=True):
+        assert other["nats"] == pytest.approx(one["nats"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
