@@ -22,6 +22,7 @@ import numpy as np
 from loop import (
     Batch,
     begin,
+    compile_ahead,
     compute,
     gigabytes,
     make_scores,
@@ -44,6 +45,7 @@ RUNS = (
     "transformer-xl:8192:12,plain:2048:12,plain:4096:12"
 )
 EVERY = 11  # authors, of whom one is held out
+INPUTS = 2**19  # a step
 
 
 def read_books(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -85,10 +87,16 @@ def stack_of(given: argparse.Namespace, run: str) -> Stack:
     return Stack(config, kind, given.keep, compute=compute())
 
 
+def rows_of(stack: Stack, targets: int) -> int:
+    """Of a batch of so many targets, and of no more inputs than memory holds."""
+    N, M = stack.sizes
+    return max(1, min(targets // M, INPUTS // N))
+
+
 def batches_of(stack: Stack, tokens: np.ndarray, targets: int) -> tuple[Any, int]:
     """The batch of a step, of so many targets, and its rows: windows from anywhere, or segments one after the other."""
     N, M = stack.sizes
-    rows = max(1, targets // M)
+    rows = rows_of(stack, targets)
     streams = tokens[: len(tokens) // rows * rows].reshape(rows, -1)
     segments = (streams.shape[1] - 1) // M
 
@@ -178,12 +186,13 @@ def main() -> None:
         training, held_out = read_books(given.data)
     else:
         training, held_out = (as_tokens(b"It was the best of times. " * n) for n in (200, 20))
+    stacks = [stack_of(given, run) for run in given.runs.split(",")]
+    compile_ahead([(stack, rows_of(stack, given.targets)) for stack in stacks], given.rate)
     with StopRun(given.limit) as stop:
-        for run in given.runs.split(","):
-            stack = stack_of(given, run)
+        for run, stack in zip(given.runs.split(","), stacks, strict=True):
             if given.memory:
-                rows = max(1, given.targets // stack.sizes[1])
-                print(run, rows, "rows", round(gigabytes(stack, rows), 2), "GB", flush=True)
+                rows = rows_of(stack, given.targets)
+                print(run, rows, "rows", round(gigabytes(stack, rows, given.rate), 2), "GB", flush=True)
             elif not stop.should_stop():
                 one(given, run, stack, training, held_out[: given.score], stop)
     if not given.memory and results(given.out):

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from loop import Batch, begin, compute, make_scores, parser_of, record, results, score, train, windows_at
+from loop import Batch, begin, compile_ahead, compute, make_scores, parser_of, record, results, score, train, windows_at
 from stacks import Stack, bits
 
 from musicgen.model.config import BOS, SPECIALS, ModelConfig
@@ -33,12 +33,13 @@ RUNS = "perceiver-ar:3072:1024,plain:1024:1024,plain:2048:2048"
 
 
 def read_images(path: Path, count: int | None = None) -> np.ndarray:
-    """u8 [count, S, S, 3]."""
+    """u8 [count, S, S, 3]: all, or so many from all over the file, which may be sorted by what they show."""
     from PIL import Image
 
     with np.load(path) as arrays:
         jpeg, offsets = arrays["jpeg"], arrays["offsets"]
-    files = [jpeg[a:b].tobytes() for a, b in zip(offsets, offsets[1:][:count], strict=False)]
+    total = len(offsets) - 1
+    files = [jpeg[offsets[i] : offsets[i + 1]].tobytes() for i in np.arange(count or total) * total // (count or total)]
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
 
 
@@ -194,6 +195,7 @@ def main() -> None:
     real = read_images(files[0]) if files else made_up(8, 4)
     held_out = read_images(files[1], given.images) if files else made_up(2, 4)
     S, pictures = real.shape[1], dict[str, np.ndarray]()
+    compile_ahead([(stack_of(given, run, S), given.rows) for run in given.runs.split(",")], given.rate)
     with StopRun(given.limit) as stop:
         for order in given.orders.split(","):
             coordinates = order_of(order, S)

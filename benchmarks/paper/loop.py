@@ -12,6 +12,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,8 +66,8 @@ def rule_of(compute: str, rate: float) -> optax.GradientTransformation:
 
 
 @functools.cache
-def make_step(stack: Stack, rate: float) -> Callable[..., Any]:
-    """Compiled: (params, moments, memory, inputs, at, targets, share, step) -> (params, moments, memory, figures)."""
+def make_step(stack: Stack, rate: float, rows: int) -> jax.stages.Compiled:
+    """Compiled: (params, moments, memory, batch, share, step) -> (params, moments, memory, figures)."""
     rule, root = rule_of(stack.compute, rate), jax.random.key(0, impl="rbg")
 
     def loss_of(params: Parameters, memory: jax.Array, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -91,7 +92,30 @@ def make_step(stack: Stack, rate: float) -> Callable[..., Any]:
         updates, moments = rule.update(grads, moments, params)
         return optax.apply_updates(params, jax.tree.map(lambda x: x * share, updates)), moments, memory, told
 
-    return step_of
+    params = jax.eval_shape(lambda: stack.initial(0))
+    (N, M), tables = stack.sizes, len(stack.places)
+    inputs = M if stack.kind == "transformer-xl" else N
+    shapes = [(rows, inputs), (rows, inputs, tables), (rows, M)]
+    return step_of.lower(
+        params,
+        jax.eval_shape(rule.init, params),
+        jax.eval_shape(lambda: stack.memory(rows)),
+        Batch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes)),
+        jax.ShapeDtypeStruct((), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.int32),
+    ).compile()
+
+
+def compile_ahead(programs: Iterable[tuple[Stack, int]], rate: float) -> None:
+    """Compile steps for stacks with so many rows, all at a time: a compiler uses one core, and a GPU waits for it."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda program: make_step(program[0], rate, program[1]), programs))
+
+
+def gigabytes(stack: Stack, rows: int, rate: float = 1e-3) -> float:
+    """Memory of a compiled step of training, without running it."""
+    needed = make_step(stack, rate, rows).memory_analysis()
+    return (needed.temp_size_in_bytes + needed.argument_size_in_bytes) / 1e9
 
 
 def share_of(done: float) -> float:
@@ -126,16 +150,17 @@ def train(
 
     Returns the state, which the file has, too, and a curve: step, seconds, nats and the share of right guesses.
     """
-    step_of, memory, curve = make_step(stack, rate), jnp.zeros(0), list[dict[str, float]]()
+    curve = list[dict[str, float]]()
     params, moments, step, spent = state.params, state.moments, state.step, state.spent
     began = saved = time.monotonic()
     compiled = False
     while spent < seconds and step < steps and not stop.should_stop():
         batch = batches(step)
         if batch.first or not compiled:
-            memory = stack.memory(len(batch.inputs))
+            memory, step_of = stack.memory(len(batch.inputs)), make_step(stack, rate, len(batch.inputs))
         share = jnp.float32(share_of(max(spent / seconds, step / steps)))
-        params, moments, memory, told = step_of(params, moments, memory, batch._replace(first=False), share, step)
+        batch = batch._replace(first=False)
+        params, moments, memory, told = step_of(params, moments, memory, batch, share, jnp.int32(step))
         step += 1
         if compiled and step % CHECKED_EVERY and step < steps:
             continue
@@ -227,22 +252,6 @@ def results(out: Path) -> list[dict[str, Any]]:
 def compute() -> str:
     """The type to multiply in."""
     return "bfloat16" if jax.default_backend() == "gpu" else "float32"
-
-
-def gigabytes(stack: Stack, rows: int, rate: float = 1e-3) -> float:
-    """Memory of a compiled step of training, without running it."""
-    params = jax.eval_shape(lambda: stack.initial(0))
-    moments = jax.eval_shape(rule_of(stack.compute, rate).init, params)
-    memory = jax.eval_shape(lambda: stack.memory(rows))
-    (N, M), tables = stack.sizes, len(stack.places)
-    inputs = M if stack.kind == "transformer-xl" else N
-    shapes = [(rows, inputs), (rows, inputs, tables), (rows, M)]
-    batch = Batch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    step = jax.ShapeDtypeStruct((), jnp.int32)
-    program = make_step(stack, rate).lower(params, moments, memory, batch, scalar, step).compile()
-    needed = program.memory_analysis()
-    return (needed.temp_size_in_bytes + needed.argument_size_in_bytes) / 1e9
 
 
 def resized(stack: Stack, N: int, M: int, **changes: Any) -> Stack:

@@ -82,7 +82,7 @@ class Stack:
         model = parameters.bind(self.config, arrays)
         x = model.embed(inputs, jnp.dtype(self.compute))
         for i, table in enumerate(tables):
-            x = x + table[at[..., i]]
+            x = x + jax.nn.one_hot(at[..., i], len(table), dtype=x.dtype) @ table  # a gather's gradient is slow
         if self.kind == "transformer-xl":
             x, memory = self.segment(model, x, memory)
         else:

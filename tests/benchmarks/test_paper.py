@@ -91,6 +91,28 @@ def test_the_image_mirrors_what_comes_before_the_sign(program: Callable[[str], M
         assert (np.concatenate(targets) == row[33:]).all()
 
 
+def test_digits_of_a_place_mirror_like_the_bytes(program: Callable[[str], ModuleType]) -> None:
+    """Place i behind the sign and its source, -1 - i, add up to the same pair of digits, at any length."""
+    copying = program("benchmarks/paper/copying.py")
+    i = np.arange(1000)[None]
+    assert (copying.digits(i, (8, 512)) + copying.digits(-1 - i, (8, 512)) == (7, 511)).all()
+    assert copying.digits(i, ()).shape == (1, 1000, 0)
+
+
+def test_few_images_come_from_all_over_the_file(program: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    """CIFAR-10's are sorted by class here: the first thousand are all aeroplanes."""
+    pillow = pytest.importorskip("PIL.Image")
+    files = []
+    for grey in range(0, 250, 10):
+        pillow.fromarray(np.full((8, 8, 3), grey, np.uint8)).save(tmp_path / "one.jpg", quality=95)
+        files.append((tmp_path / "one.jpg").read_bytes())
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(tmp_path / "some.npz", jpeg=np.frombuffer(b"".join(files), np.uint8), offsets=offsets)
+    read = program("benchmarks/paper/images.py").read_images
+    assert read(tmp_path / "some.npz", 5)[:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
+    assert len(read(tmp_path / "some.npz")) == 25
+
+
 @pytest.mark.parametrize("order", ["raster", "channels", "reversed", "random", "coarse"])
 def test_an_order_tells_every_value_once(order: str, program: Callable[[str], ModuleType]) -> None:
     images = program("benchmarks/paper/images.py")
