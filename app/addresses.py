@@ -77,8 +77,8 @@ def _check(command: str, parsed: argparse.Namespace) -> None:
         kind = _kind(parsed, command, name)
         if kind == "none" or not is_address(word):
             raise BadInput(
-                f"{word[:200]} is an address that is not used here: s3://, gs://, az:// and https:// are, where a file"
-                " or a folder belongs; copy or mount others"
+                f"{word[:200]} is an address that cannot be used here: s3://, gs://, az:// and https:// can, where a"
+                " file or a folder belongs; copy or mount others"
             )
         reads = kind in ("file", "folder", "weights")
         if read.setdefault(word.rstrip("/"), reads) != reads:

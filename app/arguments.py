@@ -14,7 +14,7 @@ METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N"
 NO_PATHS = ("root_path", "allow_host", "distributed", "cluster", "input", "output")  # names of paths, hosts and ports
 # With one slash or none, too; a drive of Windows has one letter.
 ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
-OWN = ", or one that weights of your own were taught"
+OWN = ", or one that you taught the weights"
 
 
 def add_flags(parser: argparse.ArgumentParser, *controls: Control) -> None:

@@ -12,6 +12,7 @@ ENVIRONMENT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 TERMINATED = 143  # 128 + SIGTERM
 STOPPED = "stopped; nothing more is written"
+STOPPING = "the server is being stopped: try again later"
 
 
 def plain(text: str) -> str:

@@ -201,7 +201,7 @@ class Model:
         try:
             request = ask(_file(song), settings=settings, seed=chosen, **how)
         except TypeError as error:
-            raise BadInput(f"this is not known of a fill: {str(error).partition('() ')[2]}") from None
+            raise BadInput(f"a fill has no such option: {str(error).partition('() ')[2]}") from None
         best = filling.fill(request, self.opened, score=settings.num_samples > 1).fills[0]
         return Piece(best.music, best.midi, best.provenance, self.fill)
 

@@ -83,12 +83,12 @@ class Settings:
         1, label="Takes", help="number of pieces to make at once", minimum=1, maximum=MOST_SAMPLES
     )
     end: bool = setting(
-        False, label="Come to an end there", help="end musically near the asked time instead of cutting off"
+        False, label="Come to an end there", help="end musically near the requested time instead of cutting off"
     )
     style: str = setting(
         ANY,
         label="Kind of music",
-        help="tell the model what it is to be, if its weights were taught kinds",
+        help="the kind of music to make, if the weights know kinds",
         choices=STYLES,
         named=True,  # weights of one's own may have been taught another kind
     )

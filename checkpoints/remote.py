@@ -62,7 +62,7 @@ def _bring(place: Place, sums: bytes, to: Path) -> None:
         named = [line.split(maxsplit=1) for line in sums.decode().splitlines()]
         files = {name: digest for digest, name in named}
     except ValueError:
-        raise StoreError(f"{place.address}/{SUMS} is no list of sums: give a folder of weights") from None
+        raise StoreError(f"{place.address}/{SUMS} is not a list of checksums: give a folder of weights") from None
     if any(Path(name).name != name or "\\" in name for name in files):
         raise StoreError(f"{place.address}/{SUMS} names files outside its folder: give a folder of weights")
     for name, digest in files.items():

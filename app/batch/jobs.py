@@ -94,9 +94,9 @@ def _job(number: int, line: bytes, usual: Mapping[str, Any], resolve: Callable[[
     except (ValueError, RecursionError) as error:
         raise BadInput(f"this is not JSON ({error}): one object is one line") from None
     if not isinstance(given, dict):
-        raise BadInput('this is no JSON object: {"out": "new", "seed": 1} is one')
+        raise BadInput('this is not a JSON object: {"out": "new", "seed": 1} is one')
     if unknown := [name for name in given if name not in FIELDS]:
-        raise BadInput(f"nothing is called {unknown[0][:40]!r} here: there are {', '.join(FIELDS)}")
+        raise BadInput(f"there is no field {unknown[0][:40]!r}: there are {', '.join(FIELDS)}")
     fields = {**usual, **given}
     out, seed, avoid = _file_name(fields.get("out")), fields.get(SEED.name), fields.get(AVOID_COPIES.name)
     with complaints():
@@ -156,7 +156,7 @@ def is_there(job: Job, folder: Path, sha256: str) -> bool:
     except MusicgenError:
         facts = None
     if facts is None or not _is_of(facts, job, sha256):
-        raise BadInput(f"{path} is there, and is another piece: give another name, or another --out-dir")
+        raise BadInput(f"{path} exists and is another piece: give another name, or another --out-dir")
     return True
 
 

@@ -54,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DRAIN,
         metavar="SECONDS",
-        help="how long SIGTERM leaves the pieces that are being made; then what there is of them is kept"
-        " (default: %(default)g)",
+        help="time to finish pieces after SIGTERM; what is unfinished then is kept as it is (default: %(default)g)",
     )
     add("--open", action="store_true", help="open the page in a browser")
     add("--quiet", action="store_true", help="do not print the address")

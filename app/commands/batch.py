@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--batch",
         metavar="jobs.jsonl",
-        help='instead of primes: a list of pieces for --out-dir, one a line, such as {"out": "new", "prime": "bach",'
-        ' "seed": 7, "seconds": 60}; what is there already is passed over',
+        help='instead of primes: a list of pieces for --out-dir, one per line, such as {"out": "new", "prime": "bach",'
+        ' "seed": 7, "seconds": 60}; finished pieces are skipped',
     )
     add("--runner", choices=RUNNERS, default="local", help="where a --batch is made (default: local)")
     add(
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def asked_for(arguments: argparse.Namespace) -> bool:
     """Whether there is a list."""
     if arguments.batch is None and (arguments.runner != "local" or arguments.cluster is not None):
-        raise BadInput("--runner and --cluster are of --batch: give a list of pieces, or leave them out")
+        raise BadInput("--runner and --cluster go with --batch: give a list of pieces, or leave them out")
     return arguments.batch is not None
 
 
@@ -87,9 +87,9 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise BadInput("--batch makes many pieces: give --out-dir DIR")
     for name in REFUSED:
         if getattr(arguments, name) not in (None, False):
-            raise BadInput(f"--{name.replace('_', '-')} is not of a --batch: leave it out")
+            raise BadInput(f"--{name.replace('_', '-')} does not go with --batch: leave it out")
     if arguments.num_samples != 1:
-        raise BadInput("a line of a --batch is one piece: leave --num-samples out")
+        raise BadInput("each line of --batch is one piece: leave --num-samples out")
 
 
 def _check_runner(arguments: argparse.Namespace) -> None:

@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=keys,
         default=(0, 127),
         metavar="LOW-HIGH",
-        help="write only these keys anew, such as 21-59 (middle C is 60); all others stay",
+        help="rewrite only these keys, such as 21-59 (middle C is 60); all others stay",
     )
     add(
         "--hand",
         choices=("left", "right"),
-        help="write only this hand anew; which notes it plays is found moment by moment",
+        help="rewrite only this hand; which notes it plays is estimated moment by moment",
     )
-    add("--keep", metavar="FILE.mid", help="notes of the passage that are in this file, too, stay")
-    add("--keep-track", metavar="NAME", help="the notes of the track of this name stay")
+    add("--keep", metavar="FILE.mid", help="keep the notes of the passage that are also in this file")
+    add("--keep-track", metavar="NAME", help="keep the notes of the track of this name")
     add_pedal(parser)
     add_drawing(parser)
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="new.mid",
         help="where the piece goes, - for standard output; several become new-1.mid, new-2.mid ...",
     )
-    add("--out-dir", metavar="DIR", help="instead of --out: a folder, in which pieces have the names of their primes")
+    add("--out-dir", metavar="DIR", help="instead of --out: a folder where pieces get the names of their primes")
     add(
         "--audio",
         metavar="new.wav",
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--as",
         dest="way",
         choices=(recording_command.NOTES, recording_command.SOUND),
-        help="how a recording goes on: notes are heard in it and continued, or its sound is (default: notes, where the"
+        help="continue a recording as notes, which are transcribed from it, or as sound (default: notes, where the"
         " extra transcribe is installed)",
     )
     add("--audio-model", action="store_true", help="use the audio model; an audio prime implies it")

@@ -42,20 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FILE",
         help="official splits, such as maestro-v3.0.0.csv (default: the csv in the folder, else a hash of each name);"
-        " of several folders one each, in the same order",
+        " one for each of several folders, in the same order",
     )
     add(
         "--style",
         action="append",
         choices=STYLES,
         metavar="KIND",
-        help=f"the kind of music, which `train --preset piano` learns to tell: {', '.join(STYLES)};"
-        " of several folders one each, in the same order",
+        help=f"the kind of music, for `train --preset piano`: {', '.join(STYLES)};"
+        " one for each of several folders, in the same order",
     )
     add(
         "--leave-out",
         metavar="FILE",
-        help="names of pieces that are not to be in it, one a line, such as `musicgen duplicates` writes",
+        help="file with names of pieces to leave out, one per line, as `musicgen duplicates` writes it",
     )
     add("--out", required=True, metavar="DIR", help="folder for the data set; an unfinished job is resumed")
     add("--codec", metavar="NAME|DIR", help=f"also encode the audio with this codec, into OUT/{CODES}")
@@ -92,9 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.codec is not None and arguments.audio_dir is None:
         raise BadInput("--codec encodes audio: give --audio-dir, or leave it out")
     if arguments.style is not None and arguments.midi_dir is None:
-        raise BadInput("--style is of MIDI files: give --midi-dir, or leave it out")
+        raise BadInput("--style is for MIDI files: give --midi-dir, or leave it out")
     if arguments.leave_out is not None and arguments.midi_dir is None:
-        raise BadInput("--leave-out is of MIDI files: give --midi-dir, or leave it out")
+        raise BadInput("--leave-out is for MIDI files: give --midi-dir, or leave it out")
     folders = arguments.midi_dir or [arguments.audio_dir]
     for option, given in (("--csv", arguments.csv), ("--style", arguments.style)):
         if given is not None and len(given) != len(folders):

@@ -24,7 +24,7 @@ def asked_for(arguments: argparse.Namespace) -> bool:
     way, prime = arguments.way, arguments.prime
     recording = prime is not None and is_recording(prime)
     if way is not None and not recording:
-        raise BadInput("--as says how a recording goes on: musicgen recording.wav --out new.wav --as notes")
+        raise BadInput("--as says how a recording is continued: musicgen recording.wav --out new.wav --as notes")
     by_codes = arguments.audio_model or (recording and arguments.codec is not None)
     if by_codes and way == NOTES:
         raise BadInput("--audio-model and --codec go on as sound: leave them out, or --as notes")

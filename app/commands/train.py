@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="taught",
         metavar="NAME",
-        help="weights that come with the package, such as piano, which learn the pieces of --midi-dir",
+        help="weights that come with the package, such as piano, to train further on --midi-dir",
     )
-    add("--midi-dir", metavar="DIR", help="your own MIDI files, with --from; nothing need be prepared")
+    add("--midi-dir", metavar="DIR", help="with --from: a folder of your own MIDI files; no preparation needed")
     add(
         "--style",
         metavar="NAME",
-        help="with --from: a new kind of music, which alone is taught; the model itself stays as it is",
+        help="with --from: teach only a new kind of music; the model itself stays as it is",
     )
     add(
         "--preset",

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
+from musicgen.app.errors import STOPPING, BadInput, EnvironmentProblem, MusicgenError
 from musicgen.app.transcription import Hear, survey, transcribe
 from musicgen.app.web.limits import Limits
 from musicgen.data_prep.dataset.workers import live_with_parent
@@ -49,7 +49,7 @@ class Hearing:
         process = context.Process(target=_work, args=(path, self.limits, self.open_transcriber, theirs), daemon=True)
         with self._lock:
             if self._closed:
-                raise EnvironmentProblem("the server is being stopped: try again later")
+                raise EnvironmentProblem(STOPPING)
             process.start()
             self._process = process
         theirs.close()

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import STOPPING, BadInput, EnvironmentProblem
 from musicgen.app.render import render
 from musicgen.app.sound_file import check_writable, sound_file
 from musicgen.app.web.piano import PITCHES, sample
@@ -86,7 +86,7 @@ class Renderer:
     def _run(self, broken: str, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         with self._lock:
             if self.closed:
-                raise EnvironmentProblem("the server is being stopped: try again later")
+                raise EnvironmentProblem(STOPPING)
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")  # a fork of a process with JAX in it may hang
                 self._pool = concurrent.futures.ProcessPoolExecutor(1, context, live_with_parent)
@@ -100,7 +100,7 @@ class Renderer:
                     self._pool = None
             raise EnvironmentProblem(broken) from None
         except concurrent.futures.CancelledError:
-            raise EnvironmentProblem("the server is being stopped: try again later") from None
+            raise EnvironmentProblem(STOPPING) from None
 
 
 def render_bytes(performance: Performance, form: str, label: str | None = None) -> bytes:

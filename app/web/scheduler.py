@@ -19,14 +19,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from musicgen.app.errors import BadInput, Busy, EnvironmentProblem, MusicgenError
+from musicgen.app.errors import STOPPING, BadInput, Busy, EnvironmentProblem, MusicgenError
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.maker import Batch, Maker
 from musicgen.app.web.ticket import Asked, Event, Ticket, Watch, unwatched
 
 LOG = logging.getLogger("musicgen")
 LAST_BLOCK = 2.0  # seconds; what takes longer, such as compiling, ends with the process
-STOPPING = "the server is being stopped: try again later"
 WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
 
 

@@ -236,7 +236,7 @@ class Service:
         performance, _ = await self._parsing.run(parse_prime, source, self.limits)
         tokens, most = len(await self._parsing.run(encode, performance)), self.limits.surprise_tokens
         if tokens > most:
-            raise BadInput(f"{tokens:,} tokens are too many to look for surprises in, {most:,} are the most: cut it")
+            raise BadInput(f"{tokens:,} tokens are too many to score for surprise, {most:,} are the most: cut it")
         return await self._scoring.run(self.scorer, performance)
 
     def about(self) -> dict[str, Any]:

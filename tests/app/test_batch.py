@@ -110,8 +110,8 @@ def test_an_engine_that_rounds_otherwise_in_a_batch(model: generate.Model, monke
     ("line", "message"),
     [
         ("{", "jobs.jsonl:2: this is not JSON"),
-        ("[1]", "jobs.jsonl:2: this is no JSON object"),
-        ({"out": "a", "tempo": 3}, "jobs.jsonl:2: nothing is called 'tempo' here: there are out, prime, seed"),
+        ("[1]", "jobs.jsonl:2: this is not a JSON object"),
+        ({"out": "a", "tempo": 3}, "jobs.jsonl:2: there is no field 'tempo': there are out, prime, seed"),
         ({"seed": 3}, 'jobs.jsonl:2: "out" must name the piece\'s file'),
         ({"out": "../a"}, 'jobs.jsonl:2: "out" must be a name without a folder'),
         ({"out": "one.MID".lower()}, "jobs.jsonl:2: line 1 is called one.mid, too"),
@@ -121,7 +121,7 @@ def test_an_engine_that_rounds_otherwise_in_a_batch(model: generate.Model, monke
         ({"out": "a", "style": "polka"}, "jobs.jsonl:2: the weights fake cannot be told to make polka"),
         ({"out": "a", "prime": "nowhere.mid"}, "jobs.jsonl:2: no such MIDI file: nowhere.mid"),
         ({"out": "a", "prime_seconds": 3}, "jobs.jsonl:2: prime_seconds and keep_prime need a prime"),
-        ({"out": "there"}, "there.mid is there, and is another piece"),
+        ({"out": "there"}, "there.mid exists and is another piece"),
     ],
 )
 def test_a_bad_line_is_named_before_anything_is_made(
@@ -142,10 +142,10 @@ def test_a_bad_line_is_named_before_anything_is_made(
     [
         (["bach", "--batch", "jobs.jsonl", "--out-dir", "new"], "--batch takes primes from its list"),
         (["--batch", "jobs.jsonl", "--out", "new.mid"], "give --out-dir DIR"),
-        (["--batch", "jobs.jsonl", "--out-dir", "new", "--seed", "3"], "--seed is not of a --batch"),
+        (["--batch", "jobs.jsonl", "--out-dir", "new", "--seed", "3"], "--seed does not go with --batch"),
         (["--batch", "jobs.jsonl", "--out-dir", "new", "--num-samples", "3"], "leave --num-samples out"),
         (["--batch", "none.jsonl", "--out-dir", "new"], "no such list of pieces: none.jsonl"),
-        (["bach", "--out", "new.mid", "--runner", "dask"], "--runner and --cluster are of --batch"),
+        (["bach", "--out", "new.mid", "--runner", "dask"], "--runner and --cluster go with --batch"),
     ],
 )
 def test_what_a_batch_is_not(

@@ -149,7 +149,7 @@ class TestGoingOn:
             assert self.run(*words) == 2
             assert told in capsys.readouterr().err
         assert cli.main(["bach", "--out", "new.mid", "--as", "sound"]) == 2
-        assert "--as says how a recording goes on" in capsys.readouterr().err
+        assert "--as says how a recording is continued" in capsys.readouterr().err
         assert [path.name for path in folder.iterdir()] == ["two.wav"]
 
     @pytest.mark.parametrize("installed", [True, False])

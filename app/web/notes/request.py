@@ -130,7 +130,7 @@ def parse_source(name: str, source: object, limits: Limits) -> bytes:
     """The MIDI file of a request's music, which is called so: "prime".  Raises BadInput."""
     source = plain_object(f"the {name}", source)
     if len(source) != 1:
-        raise BadInput(f"a {name} is one of shipped, midi and music")
+        raise BadInput(f"a {name} is exactly one of shipped, midi and music")
     ((kind, value),) = source.items()
     if kind == "shipped":
         if value not in bundled_primes():

@@ -70,7 +70,7 @@ def test_what_cannot_be_asked(corpora: list[str], tmp_path: Path, capsys: pytest
     for command, message in (
         ([*corpora, "--leave-out", str(tmp_path / "names.txt")], "names b/ghost.mid, and no piece here is called so"),
         ([*corpora, "--leave-out", str(tmp_path / "none.txt")], "none.txt cannot be read: No such file"),
-        (["prep", "--audio-dir", data, "--leave-out", "x", "--out", "y"], "--leave-out is of MIDI files"),
+        (["prep", "--audio-dir", data, "--leave-out", "x", "--out", "y"], "--leave-out is for MIDI files"),
         (["duplicates", str(tmp_path)], "make the data set with `musicgen prep`"),
         (["duplicates", data, "--threshold", "0"], "--threshold must be at least 1"),
         (["duplicates", data, "--out", "list.csv"], "--out"),

@@ -301,7 +301,7 @@ def test_several_corpora(
         code, said = prepared(capsys, *both, *options)
         assert code == 2 and message in said and said.count("\n") == 1
     code, said = prepared(capsys, "--audio-dir", folder, "--style", "pop", "--out", tmp_path / "sound")
-    assert code == 2 and "--style is of MIDI files" in said
+    assert code == 2 and "--style is for MIDI files" in said
 
 
 def test_one_is_not_several(capsys: pytest.CaptureFixture[str]) -> None:

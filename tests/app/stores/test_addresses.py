@@ -139,7 +139,7 @@ def test_what_is_not_possible_is_told_first(
         ("prep", "--midi-dir", f"{corpus}x", "--out", "x"): f"{corpus}x is empty, or there is no such folder",
         ("prep", "--midi-dir", corpus, "--out", "x", "--runner", "flink"): "its workers see no copies",
         ("train", "--preset", "tiny", "--data", "x", "--out", corpus, "--distributed"): "all processes write",
-        ("app", "--checkpoint", "hdfs://x/y"): "hdfs://x/y is an address that is not used here",
+        ("app", "--checkpoint", "hdfs://x/y"): "hdfs://x/y is an address that cannot be used here",
     }.items():
         code, said = run(capsys, *words)
         assert code == 2 and message in said and said.count("\n") == 1, said

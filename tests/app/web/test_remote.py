@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.errors import Busy
+from musicgen.app.errors import STOPPING, Busy
 from musicgen.app.web import remote
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.metrics import Metrics
 from musicgen.app.web.notes.request import parse_request
 from musicgen.app.web.remote import DIED, remote_lanes
-from musicgen.app.web.scheduler import STOPPING, Scheduler
+from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import Performance
 from musicgen.data_prep.evaluation.memorisation_index import build_index

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.errors import Busy, EnvironmentProblem
+from musicgen.app.errors import STOPPING, Busy, EnvironmentProblem
 from musicgen.app.evaluation.memorisation_report import THRESHOLD
 from musicgen.app.generate import Request, generate, midi_file
 from musicgen.app.novelty import generate_avoiding_copies
@@ -22,7 +22,7 @@ from musicgen.app.web.notes import batch as note_batch
 from musicgen.app.web.notes.batch import batch_size
 from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.request import GenerateRequest
-from musicgen.app.web.scheduler import STOPPING, Scheduler
+from musicgen.app.web.scheduler import Scheduler
 from musicgen.app.web.ticket import Ticket
 from musicgen.data_prep import read_midi
 from musicgen.data_prep.evaluation.memorisation_index import Index, build_index
