@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -61,12 +62,28 @@ def once_more(lost: type[BaseException] | None) -> None:
 
 def _unwind(number: int, frame: FrameType | None) -> None:
     _came.append(number)
-    if frame is not None and any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks):
-        _send(number)  # JAX has such callbacks, and what is raised in one is lost
+    if frame is not None and (_in_callback(frame) or _in_extension(frame)):
+        _send(number)
     elif number == signal.SIGINT:
         raise KeyboardInterrupt
     else:
         sys.exit(128 + number)
+
+
+def _in_callback(frame: FrameType) -> bool:
+    """Whether it is one of the garbage collector's: JAX has such, and what is raised in one is lost."""
+    return any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks)
+
+
+def _in_extension(frame: FrameType | None) -> bool:
+    """Whether a module written in C is being imported: those of JAX crash if that is broken off."""
+    while frame is not None:
+        if frame.f_code.co_name == "_load_unlocked":  # of importlib
+            loader = getattr(frame.f_locals.get("spec"), "loader", None)
+            if isinstance(loader, ExtensionFileLoader):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _send(number: int) -> None:

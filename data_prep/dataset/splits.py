@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musicgen.data_prep import limits
-from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.errors import PrepError, counted
 from musicgen.data_prep.files import open_regular, read_regular
 
 SPLITS = ("train", "validation", "test")
@@ -178,6 +178,7 @@ def assign(
     if absent:
         shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         raise PrepError(
-            f"{len(absent)} of the {len(splits)} files in {table} are missing ({shown}): is this its folder?"
+            f"{len(absent):,} of the {counted(len(splits), 'file')} in {table} cannot be found ({shown}): is this its"
+            " folder?"
         )
     return splits, tuple(name for name in names if name not in splits)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -137,6 +139,35 @@ def test_no_signal_is_lost(number: signal.Signals, stop: type[BaseException]) ->
     with pytest.raises(stop):
         gc.collect()
         time.sleep(60)
+
+
+@pytest.mark.parametrize(("number", "stop"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.usefixtures("signals_as_they_were")
+def test_no_signal_breaks_off_a_module_of_c(
+    number: signal.Signals, stop: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It crashes the process if it is one of JAX's."""
+    whole: list[bool] = []
+    made_up = f"written_in_c_{number.name}"
+
+    class Loader(ExtensionFileLoader):
+        def create_module(self, spec: object) -> ModuleType:
+            signal.raise_signal(number)
+            return ModuleType(made_up)
+
+        def exec_module(self, module: object) -> None:
+            whole.append(True)
+
+    class Finder:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            return ModuleSpec(name, Loader(name, "")) if name == made_up else None
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    unwind_on_signals()
+    with pytest.raises(stop):
+        importlib.import_module(made_up)
+        time.sleep(60)
+    assert whole
 
 
 @pytest.mark.usefixtures("signals_as_they_were")

@@ -147,7 +147,7 @@ def test_the_job_refuses_what_it_cannot_do(music: Path, undisturbed: Path, tmp_p
         audio_prep.run(music, tmp_path / "empty")
     table = tmp_path / "splits.csv"
     table.write_text("audio_filename,split\nabsent.wav,test\n")
-    with pytest.raises(PrepError, match=r"1 of the 1 files .* are missing \(absent.wav\)"):
+    with pytest.raises(PrepError, match=r"1 of the 1 file .* cannot be found \(absent.wav\)"):
         audio_prep.run(music, tmp_path / "set", csv=table)
     with pytest.raises(ShardError, match="is no audio data set|does not exist"):
         AudioSet(tmp_path / "empty", "train")

@@ -102,7 +102,7 @@ def test_the_csv_of_a_folder_is_found_as_spreadsheets_save_it(name: str, between
         ("midi_filename,split\na.mid,dev\n", "line 2: split is 'dev', it must be one of train, validation, test"),
         ("midi_filename,split\na.mid\n", "line 2: split is None"),
         ("midi_filename,split\na.mid,train\na.mid,test\n", "line 3: a.mid is in two splits, train and test"),
-        ("midi_filename,split\na.mid,train\ngone.mid,train\n", r"1 of the 2 files in .* are missing \(gone.mid\)"),
+        ("midi_filename,split\na.mid,train\ngone.mid,train\n", r"1 of the 2 files in .* cannot be found \(gone.mid\)"),
     ],
 )
 def test_a_csv_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
