@@ -23,7 +23,7 @@ def facts_of(arguments: argparse.Namespace) -> dict[str, str]:
     facts = {"musicgen": version(), "jax": importlib.metadata.version("jax"), "Python": python}
     for name, value in sorted(vars(arguments).items()):
         if name not in OWN:
-            facts[f"--{name.replace('_', '-')}"] = str(value)
+            facts[f"--{name.replace('_', '-')}"] = "none given" if value is None else str(value)
     facts["--start"] = _sum_of(Path(str(arguments.start)) / SUMS) or str(arguments.start)
     # The manifest holds a sum of each shard.
     facts["--data"] = _sum_of(Path(arguments.data) / "manifest.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from musicgen.app.commands import train
 from musicgen.app.errors import BadInput
+from musicgen.app.training.hosts.facts import facts_of
 from musicgen.app.training.hosts.place import Place, place_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the command forks")
@@ -72,6 +75,25 @@ def child_of(process: subprocess.Popen[str], folder: Path) -> int:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.02)
     return int(text)
+
+
+def test_what_has_to_be_the_same(tmp_path: Path) -> None:
+    """The options and the bytes of the data, not where they lie nor how many processes read them."""
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+
+    def facts(folder: str, *options: str, manifest: str = "{}") -> dict[str, str]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "manifest.json").write_text(manifest)
+        whole = ("--preset", "toy", "--data", str(tmp_path / folder), "--out", folder, "--distributed", "a:1,2,0")
+        return facts_of(parser.parse_args([*whole, *options]))
+
+    ours = facts("one")
+    assert facts("other", "--workers", "3") == ours
+    assert facts("other", "--steps", "7") == ours | {"--steps": "7"}
+    assert {name for name, fact in facts("other", manifest="{ }").items() if fact != ours[name]} == {"--data"}
+    with pytest.raises(BadInput, match="nowhere is no data set here, on .*: mount or copy its folder"):
+        facts_of(parser.parse_args(["--preset", "toy", "--data", "nowhere", "--out", "run"]))
 
 
 def test_the_place_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
