@@ -16,7 +16,7 @@ import stat
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -251,10 +251,10 @@ def _is_there(file: io.BufferedWriter, path: Path) -> bool:
         return False
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all; what a killed process leaves ends in .tmp."""
-    with replacing(path, unfinished(path)) as temporary:
-        temporary.write_bytes(data)
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write ``data``, or all its parts, to ``path``, whole or not at all; what a killed process leaves ends in .tmp."""
+    with replacing(path, unfinished(path)) as temporary, temporary.open("wb") as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
 
 
 def unfinished(path: Path) -> str:

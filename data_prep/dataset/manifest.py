@@ -152,7 +152,7 @@ class JobState:
     def _begin(self) -> None:
         """Say in the manifest that the data set is being made, so that nobody reads half of one."""
         unfinished = {"format": self.format, "complete": False, "settings": dict(self.settings)}
-        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(unfinished))
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_parts(unfinished))
 
     def record(
         self, name: str, sha256: str, size: int, items: Sequence[Mapping[str, Any]], rejected: Sequence[Any]
@@ -160,7 +160,7 @@ class JobState:
         """Write the record of a shard whose file of so many bytes is there. Without it the shard is not done."""
         record = {"format": self.format, "settings": dict(self.settings), "name": name, "sha256": sha256, "bytes": size}
         record |= {"items": list(items), "rejected": list(rejected)}
-        files.write_atomically(self.out / f"{name}.json", shards.json_bytes(record))
+        files.write_atomically(self.out / f"{name}.json", shards.json_parts(record))
         return record
 
     def _record_of(self, shard: ShardPlan[P], digest: Callable[[P], str | None]) -> Entry | None:
@@ -199,8 +199,8 @@ class JobState:
             "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
             "items": items,
         }
-        files.write_atomically(self.out / shards.REJECTS, shards.json_bytes(rejected))
-        files.write_atomically(self.out / shards.MANIFEST, shards.json_bytes(manifest))
+        files.write_atomically(self.out / shards.REJECTS, shards.json_parts(rejected))
+        files.write_atomically(self.out / shards.MANIFEST, shards.json_parts(manifest))
         current = {record["name"] for record in records}
         ours = [path for split in splits.SPLITS for path in self.out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
         for path in ours + list(self.out.glob("*.json.*.tmp")):

@@ -19,7 +19,7 @@ import json
 import mmap
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,15 @@ class ShardError(ValueError):
     """A data set cannot be read: one line that names the file, says what is wrong and what to do."""
 
 
-def json_bytes(value: Any) -> bytes:
-    """The one JSON form of everything here: same value, same bytes."""
-    # A file name that is not UTF-8 holds lone surrogates; "backslashreplace" writes them as JSON's own escapes.
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+def json_parts(value: Any) -> Iterator[bytes]:
+    """The one JSON form of everything here: same value, same bytes.
+
+    Bit by bit: as one text a manifest takes several times the memory of what is in it.
+    """
+    for part in json.JSONEncoder(indent=1, ensure_ascii=False).iterencode(value):
+        # A file name that is not UTF-8 holds lone surrogates; "backslashreplace" writes them as JSON's own escapes.
+        yield part.encode("utf-8", "backslashreplace")
+    yield b"\n"
 
 
 def shard_bytes(names: Sequence[str], performances: Sequence[Performance], tokens: Sequence[np.ndarray]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -24,8 +24,9 @@ def killed_at_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Abstract
     def killed(last: int) -> Iterator[None]:
         whole, writes = files.write_atomically, 0
 
-        def write(path: Path, data: bytes) -> None:
+        def write(path: Path, data: bytes | Iterable[bytes]) -> None:
             nonlocal writes
+            data = data if isinstance(data, bytes) else b"".join(data)
             if writes == last:
                 path.with_name(f"{path.name}.1.tmp").write_bytes(data[: len(data) // 2])
                 raise Killed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import shutil
@@ -33,6 +34,14 @@ def made(music_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "set"))
+
+
+def test_a_manifest_takes_little_memory_to_write() -> None:
+    """No part of it is long: as one text that of a million pieces would take two gigabytes."""
+    value = {"items": [{"name": f"{number:06d}.mid", "remarks": []} for number in range(100)]}
+    parts = list(shards.json_parts(value))
+    assert max(map(len, parts)) < 40
+    assert b"".join(parts).decode() == json.dumps(value, indent=1) + "\n"
 
 
 def test_pieces_come_back_as_they_went_in(made: Path, music_folder: Path) -> None:
@@ -114,7 +123,7 @@ def test_what_is_no_data_set_says_so(copy: Path, tmp_path: Path) -> None:
         (b"{", "cannot be read"),
         (b"[]", "not a JSON object"),
         (b"{}", "no data set of the format"),
-        (shards.json_bytes({"format": shards.FORMAT, "complete": False}), "is unfinished"),
+        (b"".join(shards.json_parts({"format": shards.FORMAT, "complete": False})), "is unfinished"),
     ):
         (copy / "manifest.json").write_bytes(content)
         with pytest.raises(ShardError, match=message):
