@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from musicgen.app import roll
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.given import given_notes
 from musicgen.app.output import AUDIO_SUFFIXES, MIDI_SUFFIXES, PICTURE_SUFFIXES, check_output, write_bytes
 from musicgen.app.provenance import Provenance, summary_line
 from musicgen.app.render import render
 from musicgen.data_prep import Performance
 from musicgen.data_prep.files import temporary_folder
+from musicgen.data_prep.midi import read_text
 
 
 class Note(NamedTuple):
@@ -97,7 +99,7 @@ class Piece:
         return summary_line(dataclasses.asdict(self.provenance))
 
     def _picture(self, suffix: str) -> bytes:
-        picture = roll.draw(self.music, prime_notes=self.provenance.prime_notes)
+        picture = roll.draw(self.music, given=given_notes(self.music, read_text(self.midi)))
         return (roll.svg if suffix == ".svg" else roll.png)(picture, description=self._summary)
 
     @functools.cached_property

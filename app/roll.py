@@ -1,7 +1,7 @@
 """The piano roll: a picture of a performance as .svg or .png, drawn without any graphics library.
 
-Time runs to the right, pitch upwards; the colour of a note is its loudness, in one hue for a prime and another for new
-music; a faint tail shows how long the pedal lets it ring, and the lane below shows the pedal itself.
+Time runs to the right, pitch upwards; the colour of a note is its loudness, in one hue for what was given and another
+for new music; a faint tail shows how long the pedal lets it ring, and the lane below shows the pedal itself.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Picture:
     labels: Sequence[Label]
 
 
-def draw(performance: Performance, *, prime_notes: int = 0, width: int = 1200, height: int = 360) -> Picture:
+def draw(performance: Performance, *, given: np.ndarray | None = None, width: int = 1200, height: int = 360) -> Picture:
     """Lay out the piano roll of a performance.
 
     Args:
         performance: the music, at least one note.
-        prime_notes: how many notes from the start belong to the prime and get its hue.
+        given: bool[N], which notes were there before the model came and get a hue of their own; none unless told.
         width, height: of the picture, in pixels.
     """
     width, height = min(width, WIDEST), min(height, WIDEST)
@@ -108,7 +108,7 @@ def draw(performance: Performance, *, prime_notes: int = 0, width: int = 1200, h
     tails = dict(zip(zip(*_keys(apply_pedal(performance)), strict=True), apply_pedal(performance).end, strict=True))
     for number, (onset, pitch) in enumerate(zip(*_keys(performance), strict=True)):
         end, velocity = float(performance.end[number]), int(performance.velocity[number])
-        colour = _shade(OLD if number < prime_notes else NEW, velocity / 127)
+        colour = _shade(OLD if given is not None and given[number] else NEW, velocity / 127)
         tail = float(tails.get((onset, pitch), end))
         if tail > end:
             boxes.append(Box(x(end), y(pitch) + row * 0.3, (tail - end) * across, row * 0.4, colour, 0.3))

@@ -29,8 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not 100 <= getattr(arguments, option) <= 10_000:
             raise BadInput(f"--{option} must be between 100 and 10000 pixels, not {getattr(arguments, option)}")
     from musicgen.app import roll
+    from musicgen.app.given import given_notes
     from musicgen.app.prime import parse_midi, read_bytes
-    from musicgen.app.provenance import prime_notes, summary_in
+    from musicgen.app.provenance import summary_in
     from musicgen.data_prep.errors import counted
     from musicgen.data_prep.midi import read_text
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     music, _ = parse_midi(data, source)
     size = {"width": arguments.width, "height": arguments.height}
     events = read_text(data)
-    picture, label = roll.draw(music, prime_notes=prime_notes(events), **size), summary_in(events)
+    picture, label = roll.draw(music, given=given_notes(music, events), **size), summary_in(events)
     write_bytes(out, roll.png(picture, description=label) if out.suffix.lower() == ".png" else roll.svg(picture, label))
     if not arguments.quiet:
         print(f"musicgen: {out}: {counted(len(music), 'note')}, {music.duration:.1f} s", file=sys.stderr)

@@ -16,6 +16,7 @@ from musicgen.app.bundled import bundled_primes
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.fill_request import open_song
 from musicgen.app.generate import Model
+from musicgen.app.given import given_notes
 from musicgen.app.provenance import Provenance
 from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.styles import told
@@ -306,7 +307,7 @@ def _new_part(data: bytes, limits: Limits) -> bytes:
 
 def _draw_roll(performance: Performance, events: Sequence[str], form: str) -> bytes:
     width = int(min(max(1200, 40 * performance.duration), 6000))
-    picture = roll.draw(performance, prime_notes=provenance.prime_notes(events), width=width, height=420)
+    picture = roll.draw(performance, given=given_notes(performance, events), width=width, height=420)
     label = provenance.summary_in(events)
     return roll.svg(picture, label) if form == "svg" else roll.png(picture, description=label)
 

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,13 +27,15 @@ from musicgen.app.fill_pedal import TOGETHER as LIFT
 from musicgen.app.fill_pedal import presses
 from musicgen.app.fill_request import canonical, mask_of, open_song, place_of
 from musicgen.app.fill_score import Seam, seam, unusual
+from musicgen.app.given import given_notes
 from musicgen.app.library import Model
 from musicgen.app.piece import Note
 from musicgen.app.replay import read_generated, replay, song_of
 from musicgen.app.settings import Settings
-from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal, write_midi
+from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal, read_midi, write_midi
 from musicgen.data_prep.dataset.gaps import AFTER, AHEAD
 from musicgen.data_prep.evaluation.memorisation_index import build_index
+from musicgen.data_prep.midi import read_text
 from musicgen.data_prep.performance import NO_PEDAL
 from musicgen.data_prep.smf_writer import write_file
 from musicgen.data_prep.song import Song, performance_of
@@ -257,8 +260,18 @@ def test_what_the_commands_write_is_replayed(
     assert told["seed"] == 5 and min(told["notes"]) > 0
     assert told["nats_per_note"] == sorted(told["nats_per_note"]) and told["nats_per_note_before"] > 0
     assert all(len(seams) == 2 for seams in told["seams"])
-    for out in told["out"]:
+    for out, notes in zip(told["out"], told["notes"], strict=True):
         assert cli("replay", out) == 0
+        data = Path(out).read_bytes()
+        given = given_notes(read_midi(data)[0], read_text(data))
+        assert len(given) - notes <= given.sum() < len(given), "a picture tells what is new"
+
+
+def test_the_pictures_of_the_documents(cli: Callable[..., int], tmp_path: Path) -> None:
+    """By their script, from what its commands make."""
+    runpy.run_path(str(Path(__file__).parents[2] / ".ci" / "fills.py"))["make_pictures"](tmp_path)
+    pictures = {path.name: path.read_bytes()[:4] for path in tmp_path.iterdir()}
+    assert pictures == {f"fill-{name}.png": b"\x89PNG" for name in ("before", "after", "accompaniment")}
 
 
 def test_an_amount_of_nothing_gives_the_passage_back(cli: Callable[..., int], tmp_path: Path) -> None:

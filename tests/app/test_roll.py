@@ -39,7 +39,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 def test_svg_shows_every_note(music: Performance) -> None:
     """One rectangle of a note's colour per note, and the picture is well-formed."""
-    picture = roll.draw(music, prime_notes=10)
+    picture = roll.draw(music, given=np.arange(len(music)) < 10)
     root = ElementTree.fromstring(roll.svg(picture))
     fills = [node.get("fill") for node in root.iter(f"{SVG}rect") if node.get("fill-opacity") is None]
     old = {roll._hex(roll._shade(roll.OLD, velocity / 127)) for velocity in range(128)}
@@ -58,7 +58,9 @@ def test_png_has_the_notes_where_they_sound() -> None:
         np.array([80, 20, 120]),
         np.zeros((0, 2)),
     )
-    image = pixels(roll.png(roll.draw(music, prime_notes=1, width=600, height=300), scale=2)).astype(int)
+    image = pixels(roll.png(roll.draw(music, given=np.arange(len(music)) < 1, width=600, height=300), scale=2)).astype(
+        int
+    )
     assert image.shape == (600, 1200, 3)
 
     def at(seconds: float, pitch: int) -> np.ndarray:
