@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import io
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ..conftest import CHROMIUM
+
 HERE = Path(__file__).parent
 STATIC = HERE.parents[3] / "app" / "web"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", "--disable-dev-shm-usage"]
 LEAD = 0.1  # seconds of silence in front of each sample, as encoders leave it
 RATE = 22050
@@ -92,11 +92,10 @@ def browser() -> Iterator[Any]:
     driver = pytest.importorskip(
         "playwright.sync_api", reason="the browser's driver is not installed: pip install playwright"
     )
-    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    if program is None:
+    if CHROMIUM is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     with driver.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
 
