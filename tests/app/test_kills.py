@@ -1,6 +1,6 @@
 """Work is killed at any moment and begun again: what is said to be done is whole, and nothing is left lying about.
 
-A few of each in the suite; `make kills` tries a hundred.
+A few of each in the suite, of training in `make nightly`; `make kills` tries a hundred.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def test_prep(music: Path, tmp_path: Path) -> None:
         assert contents(killed) == contents(tmp_path / "whole")
 
 
+@pytest.mark.nightly
 def test_train(music: Path, tmp_path: Path) -> None:
     """Whenever it says that it is done, the weights are those of its last step, and whole."""
     assert run(*prep(music), "--out", tmp_path / "set") == 0

@@ -120,6 +120,7 @@ def test_weights_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_weights_of_six_corpora(tmp_path: Path) -> None:
     (weights,) = re.findall(r"released weights: (.*)", walk("piano.sh", tmp_path))
     released = checkpoints.load(weights)
