@@ -35,7 +35,7 @@ PARAMETERS = {
     "latents": "How many of the latest tokens (of sound: codes) the model thinks hard about; none for its own choice",
     "context": "How many tokens (of sound: codes) the model looks back on; none for its own choice",
     "end": "Whether the piece comes to an end by itself near `seconds`; otherwise it is cut off there",
-    "apart": "Whether a take that is too near to a training piece is made again",
+    "apart": "Whether a take that shares too much with a training piece is made again",
     "style": "The kind of music, one of those that `about` names",
     "recipe": "The `recipe` that came with a take",
     "form": "The type of file: wav, flac, ogg or mp3",

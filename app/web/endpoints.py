@@ -176,8 +176,8 @@ def _fill(service: Service) -> Callable[..., Any]:
     ) -> AsyncIterator[dict[str, Any]]:
         """Write a passage anew. piece: the name of an opening, or a MIDI file in base64. start, stop: seconds.
         pitches: [lowest, highest], the others stay. hand: left or right. keep_track: the name of a track that stays.
-        amount: the share that is new, 0 to 1. pedal: keep or new. apart: make a fill again that is too near to a
-        training piece. Gives takes, the likeliest first, with the whole piece as `midi` (base64)."""
+        amount: the share that is new, 0 to 1. pedal: keep or new. apart: make a fill again that shares too much
+        with a training piece. Gives takes, the likeliest first, with the whole piece as `midi` (base64)."""
         settings = {"latents": latents, "context": context, "style": style, **sampling}
         with clear_messages():
             body: dict[str, Any] = {

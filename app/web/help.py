@@ -7,18 +7,18 @@ KEYS = {
     "Anywhere": [("?", "this help"), ("Tab", "to the next button or box"), ("Esc", "closes what is open")],
     "On the roll": [
         ("Space", "play or pause"),
-        ("← →", "5 seconds back or on; with Shift 1 second"),
+        ("← →", "back or on by 5 seconds; with Shift by 1"),
         ("Home End", "to the beginning, to the end"),
         ("+ − 0", "zoom in, zoom out, the whole piece"),
         ("[ ]", "the part that is continued begins or ends here"),
         ("R", "choose a passage; arrows move it, Enter writes it anew"),
-        ("L", "play the chosen part, or what comes, again and again"),
+        ("L", "repeat the chosen part, or the next eight seconds"),
         ("F", "falling notes, or the roll"),
         ("S", "colour the notes by how unexpected they are"),
     ],
     "Passages": [
         ("A B", "hear the passage as it was, hear its next version"),
-        ("Ctrl Z", "the piece as it was before; with Shift forth again"),
+        ("Ctrl Z", "undo the last edit; with Shift redo it"),
     ],
     "On the piano": [
         ("A–K", "white keys"),

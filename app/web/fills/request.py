@@ -10,7 +10,7 @@
     amount      0 to 1: the share of the passage's notes that is new
     pedal       "keep" or "new"
 
-    apart       true: a fill that is too near to a training piece is made again with another seed
+    apart       true: a fill that shares too much with a training piece is made again with another seed
     track       of an accompaniment: the track that is accompanied, the others go
 
 Those before `apart` are for a passage, `hand` and `apart` are for both.  A fill is made exactly once more from its

@@ -7,7 +7,7 @@ A request is an object whose fields may all be left out:
     settings  by their names: seconds, latents, context, end and those of `Sampling`
     takes     how many at once
     seed      a whole number; nothing draws one
-    apart     true: a take that is too near to a training piece is made again with another seed
+    apart     true: a take that shares too much with a training piece is made again with another seed
     recipe    instead of all others: {"facts": ..., "prime": ...} of a take, which is then made exactly once more
 
 A music object is what the page draws and plays: {"notes": [[onset, end, pitch, velocity, surprise], ...],

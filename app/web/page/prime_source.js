@@ -12,7 +12,7 @@ const SOUNDS = ".wav,.flac,.mp3,.ogg,.oga,.opus,.aiff,.aif,.aifc,.caf,.au,.w64,.
 const ASK = "Choose a MIDI file, or drop it here";
 const AGAIN = "Choose another MIDI file, or drop it here";
 const ASK_BOTH = "Choose a MIDI file or a recording of a piano, or drop it here";
-const DEAF = "This server hears no notes in recordings: it needs the extra transcribe (pip install transkun). Choose a MIDI file.";
+const DEAF = "This server cannot hear notes in recordings: it needs the extra transcribe (pip install transkun). Choose a MIDI file.";
 const EXAMPLE = new URL("example.json", import.meta.url); // a piece to listen to at once; it was made here
 const LARGEST = 1_000_000; // until the server has told its own limit
 

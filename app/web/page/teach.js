@@ -113,7 +113,7 @@ class Teach {
     bar.hidden = !this.going;
     if (step) [bar.max, bar.value] = [steps, step];
     else bar.removeAttribute("value");
-    const last = lines.at(-1) ?? "It begins …";
+    const last = lines.at(-1) ?? "Starting …";
     const words = { done: "It is done.", stopping: "Stopping …", stopped: "Stopped. What was learnt so far is kept: go on with it below." };
     const far = step && step < steps ? `Step ${step} of ${steps}${left ? `, ${minutes(left)} left, then before and after are compared` : ""}.` : last;
     this.told(words[state] ?? (state === "failed" ? "" : far));

@@ -10,8 +10,8 @@ def teach_section(limits: Limits) -> str:
     """A name, the pieces, the run, before and after, and the weights to choose from."""
     most = f"{limits.taught_files} MIDI files of {limits.upload_bytes / 1e6:g} MB at most"
     content = (
-        '<p class="mg-wide">The model learns how your own music goes: five pieces or more. It shows how long it will'
-        " still take. All of it stays on this machine.</p>"
+        '<p class="mg-wide">The model learns from your own music: five pieces or more. You see how long it will still'
+        " take, and everything stays on this machine.</p>"
         '<form id="mg-teach-form" class="mg-teach-form mg-wide">'
         '<div id="mg-teach-pieces"></div>'
         '<div class="mg-field"><label for="mg-teach-name">Name of the new weights</label>'

@@ -415,5 +415,5 @@ def test_without_the_extra_a_recording_is_refused_in_a_sentence(browser: Any, si
     visit = Visit(browser, site.url, 1440, "light")
     visit.begin("file")
     visit.page.set_input_files("#mg-file-input", {"name": "piano.wav", "mimeType": "audio/wav", "buffer": b"RIFF"})
-    visit.page.locator(".mg-failed").filter(has_text="hears no notes in recordings").wait_for()
+    visit.page.locator(".mg-failed").filter(has_text="cannot hear notes in recordings").wait_for()
     visit.context.close()
