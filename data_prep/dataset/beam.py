@@ -126,8 +126,11 @@ def _find_jar(name: str, option: str, server: Any) -> None:
                 server.local_jar(jar, server._jar_cache_dir)
         finally:
             socket.setdefaulttimeout(before)
-    except ValueError as error:
-        raise PrepError(f"Apache Beam: {error}") from None
+    except ValueError:  # three lines on how to build one
+        raise PrepError(
+            f"--runner-option=--{option}={server._jar} names no file: give the path of {name}'s job server, a .jar, or"
+            " leave it out to see which one is wanted"
+        ) from None
     except (RuntimeError, OSError):
         folder = server._jar_cache_dir or os.path.join("~", ".apache_beam", "cache", "jars")
         raise EngineError(

@@ -121,5 +121,9 @@ def test_the_jar_and_java(tmp_path: Path) -> None:
     Runner("flink", options=(jar, f"--job_server_java_launcher={sys.executable}")).check()
     with pytest.raises(EngineError, match="java is missing: install it"):
         Runner("flink", options=(jar, "--job_server_java_launcher=no-java")).check()
+    with pytest.raises(
+        PrepError, match="--flink_job_server_jar=nowhere.jar names no file: give the path of Flink's job"
+    ):
+        Runner("flink", options=("--flink_job_server_jar=nowhere.jar",)).check()
     with pytest.raises(PrepError, match="Apache Beam refuses --runner-option: argument --flink_version"):
         Runner("flink", options=("--flink_version=0",)).check()
