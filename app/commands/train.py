@@ -223,7 +223,7 @@ def _run(arguments: argparse.Namespace, show: Shown, met: Met | None) -> int:
     if arguments.preset not in RECIPES:
         raise BadInput(f"no preset {arguments.preset}: choose one of {', '.join(RECIPES)}")
     if met is not None:
-        from musicgen.app.training.hosts.joined import is_loss, join, leave_lost
+        from musicgen.app.training.hosts.joined import is_loss, join, leave_lost, leave_together
 
         join(met)
     recipe = _changed(RECIPES[arguments.preset], arguments)
@@ -242,11 +242,15 @@ def _run(arguments: argparse.Namespace, show: Shown, met: Met | None) -> int:
     import jax
 
     try:
-        with alone(job.out) if jax.process_index() == 0 else contextlib.nullcontext():
-            return _train(recipe, job)
-    except Left:
-        show("musicgen: stopped before the first step; run the same command again to begin", {})
-        return job.stop.exit_code
+        try:
+            with alone(job.out) if jax.process_index() == 0 else contextlib.nullcontext():
+                code = _train(recipe, job)
+        except Left:
+            show("musicgen: stopped before the first step; run the same command again to begin", {})
+            code = job.stop.exit_code
+        if met is not None:
+            leave_together()
+        return code
     except Exception as error:
         if met is not None and is_loss(error):
             leave_lost(error)

@@ -94,7 +94,7 @@ def main() -> None:
     if arguments.distributed is None:
         run(arguments)
         return
-    from musicgen.app.training.hosts.joined import join
+    from musicgen.app.training.hosts.joined import join, leave_together
     from musicgen.app.training.hosts.meeting import meet
     from musicgen.app.training.hosts.place import place_of
     from musicgen.app.training.hosts.watch import train_watched
@@ -108,6 +108,8 @@ def main() -> None:
             pace.multiply = lambda x: time.sleep(0.1) or multiply(x)
         pace.REPORTED, pace.DISPATCHES = 0.0, 2
         run(arguments)
+        time.sleep(met.place.index)  # the first one waits for it
+        leave_together()
         return 0
 
     sys.exit(train_watched(met, arguments.folder, child))

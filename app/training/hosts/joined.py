@@ -34,6 +34,15 @@ def join(met: Met) -> None:
     )
 
 
+def leave_together() -> None:
+    """Wait for all, of which the first one may still write, and part: JAX would abort whoever is left behind."""
+    import jax
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    sync_global_devices("the end of the run")
+    jax.distributed.shutdown()
+
+
 def is_loss(error: BaseException) -> bool:
     """Whether an error is that another process is lost, if there are several."""
     import jax
