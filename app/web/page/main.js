@@ -61,10 +61,8 @@ class Page extends Tab {
     const wake = () => this.rollPlayer.sound.resume();
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, wake, { once: true, capture: true });
     keptElsewhere((takes) => this.#changedElsewhere(takes));
-    this.rollPlayer.element.addEventListener("musicgen-state", (/** @type {CustomEvent} */ { detail }) => {
-      this.takesList.playing(this.#heard);
-      if (detail.state === "playing") this.plays();
-    });
+    this.rollPlayer.element.addEventListener("musicgen-state", () => this.takesList.playing(this.#heard));
+    this.rollPlayer.element.addEventListener("musicgen-playing", () => this.plays());
     watchTheme(() => this.draw());
     listenToTable((pair) => {
       this.form.set(pair);
@@ -196,6 +194,7 @@ class Page extends Tab {
     // A passage of which nothing came leaves the piece as it was.
     if (family.edits && this.showing === null && this.store.has(family.parent)) this.choose(family.parent, true);
     this.ended();
+    if (family.edits && made.length) this.passages.reveal();
   }
 
   /** It ended before it should: what there is stays, but for a take that may not be kept. */

@@ -5,7 +5,7 @@
 // The page makes the takes and shows them; the roll player has the passage that is chosen.
 
 import { allKeys, describePassage } from "../player/region.js";
-import { make } from "../player/theme.js";
+import { calm, make } from "../player/theme.js";
 import { Refusal } from "./server.js";
 import { Versions } from "./versions.js";
 
@@ -164,6 +164,12 @@ export class Passages {
     this.desk.choose(id, true);
     this.rollPlayer.seek(Math.max(0, region.from - BEFORE));
     this.rollPlayer.play();
+  }
+
+  /** Bring the versions into sight of whoever looks at the roll. */
+  reveal() {
+    const { top, bottom } = this.rollPlayer.element.getBoundingClientRect();
+    if (bottom > 0 && top < innerHeight) this.element.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   back() {

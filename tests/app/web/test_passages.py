@@ -85,6 +85,10 @@ def test_a_passage_is_drawn_written_compared_and_undone(browser: Any, site: Site
     visit.written(2)
     assert page.inner_text("#mg-message").strip().startswith("Take 2 is ready.")
     page.wait_for_function("globalThis.firstSound")
+    page.wait_for_function(
+        "document.querySelector('.mg-versions').getBoundingClientRect().bottom"
+        " <= document.querySelector('#mg-dock').getBoundingClientRect().top"
+    )
     assert page.evaluate("globalThis.firstSound.seconds") > 4.5, "it is heard from shortly before the passage"
     region = page.evaluate("stage.region.value")
     assert region["low"] == 60 and region["high"] == 79, "again is one press"
