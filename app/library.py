@@ -28,6 +28,7 @@ from musicgen.data_prep import BOS, EOS, Performance, apply_pedal, encode, write
 from musicgen.data_prep.stores import StoreError, is_address
 
 if TYPE_CHECKING:
+    from musicgen.app.transcription import Transcript
     from musicgen.checkpoints import Released
 
 Music = str | Path | Performance | Piece
@@ -59,6 +60,27 @@ def load_audio(checkpoint: str | Path | None = None, codec: str | Path | None = 
         EnvironmentProblem: they are damaged or not installed.
     """
     return SoundModel(open_audio_model(_on_this_machine(checkpoint), _on_this_machine(codec)))
+
+
+def transcribe(
+    recording: str | Path, *, seconds: float | None = None, on_progress: Report = lambda seconds: None
+) -> Transcript:
+    """The notes of a recording of a piano, at its own times: what `musicgen transcribe` writes.
+
+    Args:
+        recording: a WAV, FLAC, MP3, Ogg or AIFF file.
+        seconds: how much of it, from its beginning; None for all.
+        on_progress: called with the seconds that have been heard.
+
+    Raises:
+        BadInput: it cannot be read, or no piano is heard in it.
+        EnvironmentProblem: the extra `transcribe` is not installed.
+    """
+    from musicgen.app import transcription
+
+    path = Path(recording)
+    transcription.survey(path, seconds)  # complain before the slow part
+    return transcription.transcribe(path, transcription.open_transcriber(), seconds, on_progress)
 
 
 def _on_this_machine(weights: str | Path | None) -> str | None:

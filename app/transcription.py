@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
 from musicgen.app.prime import Prime, make_prime
 from musicgen.app.sureness import energy, judge
 from musicgen.data_prep import Performance, read_midi, write_midi
@@ -58,6 +59,13 @@ class Transcript:
     midi: bytes
     seconds: float
     remarks: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the MIDI file.  Raises BadInput for another suffix or a missing folder, EnvironmentProblem if it
+        cannot be written here."""
+        out = check_output(path, MIDI_SUFFIXES, "the file")
+        write_bytes(out, self.midi)
+        return out
 
     def as_prime(self, seconds: float | None) -> Prime:
         """What is continued: all of it, or the first ``seconds`` of the recording; as if its MIDI file were given.

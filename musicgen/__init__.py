@@ -6,9 +6,9 @@
     piece = model.generate("prime.mid", seconds=30, seed=7)
     piece.save("new.mid")
 
-See `load`, `Model` and `Piece`; `load_audio` is the same for recordings.  What a person can do something about is
-raised as a `MusicgenError` whose message is one line.  Importing this imports nothing else: each name is fetched when
-it is first used.
+See `load`, `Model` and `Piece`; `load_audio` is the same for recordings, and `transcribe` hears their notes.  What a
+person can do something about is raised as a `MusicgenError` whose message is one line.  Importing this imports nothing
+else: each name is fetched when it is first used.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from musicgen.app.audio.continuation import Sound
     from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
     from musicgen.app.evaluation.likelihood import Score
-    from musicgen.app.library import Model, SoundModel, load, load_audio
+    from musicgen.app.library import Model, SoundModel, load, load_audio, transcribe
     from musicgen.app.piece import Note, Piece
     from musicgen.app.settings import Settings
+    from musicgen.app.transcription import Transcript
 
 __all__ = [
     "BadInput",
@@ -42,17 +43,20 @@ __all__ = [
     "Settings",
     "Sound",
     "SoundModel",
+    "Transcript",
     "load",
     "load_audio",
+    "transcribe",
 ]
 
 _PLACES = {
     "musicgen.app.audio.continuation": ("Sound",),
     "musicgen.app.errors": ("BadInput", "EnvironmentProblem", "MusicgenError"),
     "musicgen.app.evaluation.likelihood": ("Score",),
-    "musicgen.app.library": ("Model", "SoundModel", "load", "load_audio"),
+    "musicgen.app.library": ("Model", "SoundModel", "load", "load_audio", "transcribe"),
     "musicgen.app.piece": ("Note", "Piece"),
     "musicgen.app.settings": ("Settings",),
+    "musicgen.app.transcription": ("Transcript",),
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import musicgen
 from musicgen import checkpoints
 from musicgen.app import cli, generate, transcription
 from musicgen.app.errors import BadInput, EnvironmentProblem
@@ -159,6 +160,21 @@ class TestGoingOn:
         monkeypatch.setattr(transcription, "is_installed", lambda: installed)
         assert cli.main(["two.wav", "--out", "new.mid", "--seconds", "2"]) == (0 if installed else 2)
         assert installed or "as notes it may be MIDI: --as notes, after pip install" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("hears")
+def test_python_has_it(tmp_path: Path) -> None:
+    """What it saves is what the command writes; what cannot be read is told before a transcriber is loaded."""
+    path = clicks(tmp_path / "two.wav", np.array([0.5, 1.5]), 3.0)
+    done: list[float] = []
+    heard = musicgen.transcribe(path, on_progress=done.append)
+    assert len(heard.music) == 2 and heard.seconds == pytest.approx(3.0)
+    assert cli.main(["transcribe", str(path), "--out", str(tmp_path / "two.mid"), "--quiet"]) == 0
+    assert heard.save(tmp_path / "same.mid").read_bytes() == (tmp_path / "two.mid").read_bytes()
+    with pytest.raises(BadInput, match="mid"):
+        heard.save(tmp_path / "two.png")
+    with pytest.raises(BadInput, match="no-such.wav"):
+        musicgen.transcribe(tmp_path / "no-such.wav")
 
 
 def test_a_stopped_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
