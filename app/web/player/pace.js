@@ -31,6 +31,7 @@ export class Pace {
     this.until = until;
     this.guess = density;
     this.left = 0;
+    this.ending = false; // whether what comes all at once is being made
     this.caution = CAUTION;
     this.gap = 0.1; // seconds between two arrivals, the longest of late
     this.tokens = this.music = 0; // drawn, and seconds that came of them
@@ -52,6 +53,8 @@ export class Pace {
       this.music += Math.max(0, seconds - this.certain);
     }
     if (last) this.gap = Math.min(Math.max(this.gap * 0.97, now - last[0]), LONGEST_GAP);
+    if (seconds > this.certain) this.ending = false;
+    else if (left > 0 && left < this.left) this.ending = true;
     this.certain = Math.max(this.certain, seconds);
     this.left = left;
     this.arrivals.push([now, tokens, this.certain]);

@@ -22,9 +22,9 @@ export function statusText(rollPlayer, position) {
   if (rollPlayer.surprise.asked === music) return "Asking the model what surprised it …";
   if (silent) return silent + plain;
   if (player.state === "playing") {
-    return `Playing ${clock(Math.floor(position))}${making ? soFar(music) : ` of ${whole}`}.${stopAhead(rollPlayer)}${plain}`;
+    return `Playing ${clock(Math.floor(position))}${making ? soFar(rollPlayer) : ` of ${whole}`}.${stopAhead(rollPlayer)}${plain}`;
   }
-  if (making) return `Making music${soFar(music)}. Press Play to listen.`;
+  if (making) return `Making music${soFar(rollPlayer)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
   if (rollPlayer.region.value) return `Passage: ${describePassage(rollPlayer.region.value)}.`;
   if (rollPlayer.selectable) {
@@ -36,20 +36,22 @@ export function statusText(rollPlayer, position) {
   return `${music.notes.length} notes, ${whole}${rollPlayer.stopped ? ", stopped early" : ""}.${plain}`;
 }
 
-function soFar(music) {
+function soFar({ music, player }) {
   if (!music.certain) return "";
   const made = clock(Math.floor(music.certain));
-  return music.expectedSeconds ? `, ${made} of ${clock(music.expectedSeconds)} made` : `, ${made} made`;
+  const whole = music.expectedSeconds ? ` of ${clock(music.expectedSeconds)}` : "";
+  return `, ${made}${whole} made${player.pace.ending ? ", now its ending" : ""}`;
 }
 
 /** Why it does not play yet, and for how long. */
-function waiting({ music, player }) {
+function waiting(rollPlayer) {
+  const { player } = rollPlayer;
   const { told } = player;
   if (player.complete && player.loaded()) return "Starting …";
   if (player.wait() === 0) return "Fetching the piano …";
-  if (told === null) return `Waiting for the first notes${soFar(music)} …`;
-  if (told <= SOON) return `Ready in a moment${soFar(music)} …`;
-  return `Playing begins in about ${clock(told)}, then it goes on without a stop${soFar(music)}.`;
+  if (told === null) return `Waiting for the first notes${soFar(rollPlayer)} …`;
+  if (told <= SOON) return `Ready in a moment${soFar(rollPlayer)} …`;
+  return `Playing begins in about ${clock(told)}, then it goes on without a stop${soFar(rollPlayer)}.`;
 }
 
 /** The stop that will come, so that it is no surprise. */

@@ -10,13 +10,14 @@ const TICK = 0.05; // seconds between two looks
 function heard({ arrivals, until, end, length, density = 40, known = 0, anyway = false, tempo = 1 }) {
   const pace = new Pace({ known, until, density });
   const countdown = new Countdown();
-  const out = { begun: null, stops: [], warned: [], counted: [], promised: null };
+  const out = { begun: null, stops: [], warned: [], counted: [], promised: null, ending: null };
   let [at, playing, next, stopped, warned] = [0, false, 0, null, null];
   for (let now = 0; now < 3600 && at < length; now += TICK) {
     for (; next < arrivals.length && arrivals[next][0] <= now; next++) {
       const [time, seconds, drawn, left] = arrivals[next];
       pace.arrived(time, { seconds, drawn, left });
     }
+    if (pace.ending) out.ending ??= now;
     const edge = now >= end ? length : pace.certain;
     if (playing) {
       at = Math.min(at + TICK * tempo, edge);

@@ -69,6 +69,8 @@ def test_playing_does_not_stop_before_the_end_and_begins_when_it_can() -> None:
             assert heard["begun"] < 1.0
         shown = [seconds for _, seconds in heard["counted"]]
         assert all(after <= 1.2 * before for before, after in itertools.pairwise(shown)), name
+        spent = [now for now, _, _, left in run["arrivals"] if left < run["arrivals"][0][3]]
+        assert heard["ending"] == (pytest.approx(spent[0], abs=0.06) if spent else None), name
         assert needed < 10 or abs(shown[len(shown) // 4] - heard["begun"]) < heard["begun"], name
 
 
