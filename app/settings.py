@@ -11,7 +11,7 @@ from musicgen.app.errors import BadInput
 from musicgen.model.control import check, setting
 from musicgen.model.sampler import Sampling
 
-LONGEST_SECONDS = 24 * 3600.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 24 * 3600.0  # the former is a step of the tokens
 MOST_SAMPLES = 64
 FARTHER = 4  # times the trained context: so far more of it was seen to help (checkpoints/LOG.md, sections 7 and 9)
 FEWEST = 2  # latents, and so context: half of them are kept free for new tokens
@@ -49,8 +49,8 @@ class Settings:
         30.0,
         label="How much new music",
         help="length of the new music in seconds",
+        minimum=SHORTEST_SECONDS,
         maximum=LONGEST_SECONDS,
-        excluded=(0.0,),
         step=5,
     )
     prime_seconds: float | None = setting(
@@ -58,8 +58,8 @@ class Settings:
         label="How much of the prime",
         help="use only this many seconds of the prime, from its first note",
         unset="all of it",
+        minimum=SHORTEST_SECONDS,
         maximum=LONGEST_SECONDS,
-        excluded=(0.0,),
     )
     keep_prime: bool = setting(
         True, label="Begin with the prime", help="leave the prime out of the output", flag="--no-prime"

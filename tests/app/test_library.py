@@ -113,7 +113,7 @@ def test_logits_are_the_engines(music: Performance, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "asked, complaint",
     [
-        (lambda model: model.generate(seconds=-1), "--seconds must be more than 0"),
+        (lambda model: model.generate(seconds=-1), "--seconds must be between 0.01 and 86400"),
         (lambda model: model.generate(tempo=3), "there is no setting tempo"),
         (lambda model: model.generate(num_samples=2), "use generate_many"),
         (lambda model: model.generate(avoid_copies=0), "--avoid-copies must be at least 1"),

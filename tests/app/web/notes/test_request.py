@@ -59,7 +59,7 @@ def test_every_setting_arrives() -> None:
         ([], "must be a JSON object"),
         ({"path": "/etc/passwd"}, "no field 'path'"),
         ({"settings": {"seconds": 41}}, "41 seconds are too long, 40 are the most"),
-        ({"settings": {"seconds": 0}}, "seconds must be more than 0"),
+        ({"settings": {"seconds": 0}}, "seconds must be between 0.01"),
         ({"settings": {"seconds": float("nan")}}, "must be a number"),
         ({"settings": {"seconds": "30"}}, "must be a number"),
         ({"settings": {"seconds": True}}, "must be a number"),
