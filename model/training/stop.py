@@ -19,11 +19,22 @@ class StopRun(Stop):
     def __init__(self, after: float = float("inf")) -> None:
         super().__init__()
         self.deadline = time.monotonic() + after
+        self.agreed = 0  # a signal that all processes know of
 
     def should_stop(self) -> bool:
-        """True on every process as soon as one of them has a reason."""
-        here = bool(self) or time.monotonic() > self.deadline
-        return bool(process_allgather(np.int32(here)).any()) if jax.process_count() > 1 else here
+        """True on every process as soon as one of them has a reason; a signal to one is then one to all."""
+        late = time.monotonic() > self.deadline
+        if jax.process_count() > 1:
+            told = process_allgather(np.array([self.number, late], np.int32))
+            self.agreed = int(told[:, 0].max())
+            self.number, late = self.agreed or self.number, bool(told[:, 1].any())
+            return self.agreed > 0 or late
+        return bool(self) or late
+
+    @property
+    def signalled(self) -> bool:
+        """Whether there was a signal, as of the last `should_stop` if there are several processes: the same on all."""
+        return self.agreed > 0 if jax.process_count() > 1 else bool(self)
 
     def wait_for(
         self,

@@ -232,7 +232,10 @@ def train(
             leave = stop.should_stop() or rows is None
             if leave or run.step // config.checkpoint_every > (run.step - k) // config.checkpoint_every:
                 run.save(state)
-                leave = not run.finish(at_stop if stop else at_checkpoint, left_by(config, state, run.step)) or leave
+                leave = (
+                    not run.finish(at_stop if stop.signalled else at_checkpoint, left_by(config, state, run.step))
+                    or leave
+                )
         if run.step > run.saved:
             run.save(state)
             run.finish(at_stop, left_by(config, state, run.step))

@@ -67,7 +67,9 @@ def figures_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_moves_from_host_to_host(hosts: Callable[[int], Hosts], command: list[str], tmp_path: Path) -> None:
-    """Begun on two; on four of which the first is killed; on two whose cable is cut; ended by one: one run's losses."""
+    """Begun on two; on four, of which the first is killed; on two, whose cable is cut; on two, of which one is told to
+    end; ended by one: the losses of one run.
+    """
     network, alone, run = hosts(4), tmp_path / "alone", tmp_path / "run"
     two = Run(network, [*command, "--out", str(run), "--stop-after", "0"], tmp_path / "two", 2)
     for _ in range(STEPS // 5):
@@ -92,10 +94,18 @@ def test_a_run_moves_from_host_to_host(hosts: Callable[[int], Hosts], command: l
     assert first == second == 1 and f"process 1 (host1, {Hosts.address(1)}) is gone" in said, said
     assert "process 0 (host0) is gone" in other, other
 
+    network.mend(1)
+    before = len(figures_of(run))
+    last = Run(network, [*command, "--out", str(run)], tmp_path / "last", 2)
+    last.until(lambda: len(figures_of(run)) > before)
+    last.processes[1].send_signal(signal.SIGTERM)
+    stopped = {code: said.removeprefix("musicgen: stopped at step ").split()[0] for code, said in last.ends()}
+    assert stopped.keys() == {143}, last.said()
+
     assert cli.main([*command, "--out", str(run), "--stop-after", "0"]) == 0
     expected = {record["step"]: record["nats"] for record in figures_of(alone)}
     steps = [record["step"] for record in figures_of(run)]
-    assert steps.count(10) == 3 and steps[-1] == 10  # each time from the checkpoint of step 5
+    assert steps.count(10) == 3 and steps[-1] == int(stopped[143]) + 5  # three times from the checkpoint of step 5
     for record in figures_of(run):
         if record["step"] <= STEPS:
             assert record["nats"] == pytest.approx(expected[record["step"]], rel=1e-5), record
