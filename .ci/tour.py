@@ -20,7 +20,8 @@ def take_pictures(url: str, folder: Path, browser: Any) -> None:
     page = _open(browser, url, 1280, 800, "light")
     page.screenshot(path=folder / "app.png")
     page.wait_for_selector(".mg-passages:not([hidden])")  # not before the weights are there
-    page.evaluate("stage.region.set({ from: 19, to: 26, low: 72, high: 90 })")
+    page.evaluate("stage.region.set({ from: 10.2, to: 14.2, low: 66, high: 80 })")
+    page.evaluate("document.querySelector('.mg-passages').scrollIntoView({ block: 'nearest' })")
     page.wait_for_timeout(300)
     page.screenshot(path=folder / "tour-passage.png")
     _make(page)
