@@ -1,10 +1,10 @@
 """A passage of a song written anew, so that it fits what is before it, what stays in it and what follows.
 
-    request = ask(data, start=12, stop=18, pitches=(21, 59), seed=1)     # or hand="left", keep=..., amount=0.5
+    request = request_fill(data, start=12, stop=18, pitches=(21, 59), seed=1)     # or hand="left", keep=..., amount=0.5
     result = fill(request, model)                                        # all samples at once
     result.fills[0].midi                                                 # the whole song, the likeliest fill in it
 
-    request = ask_accompaniment(data, hand="left")                       # the same, with all notes of the song kept
+    request = request_accompaniment(data, hand="left")                       # the same, with all notes of the song kept
     filling = Filling([request, ...], model)                             # for whoever shares an engine: block by block
     while not filling.over:
         for row, notes in enumerate(filling.step()): ...                 # the notes that this block struck or ended
@@ -33,10 +33,10 @@ from musicgen.app.fill_request import (
     Hand,
     Pedal,
     Region,
-    ask,
-    ask_accompaniment,
     open_song,
     passage_of,
+    request_accompaniment,
+    request_fill,
     to_facts,
 )
 from musicgen.app.fill_score import Seam, nats_a_note, seam
@@ -68,9 +68,9 @@ __all__ = [
     "Pedal",
     "Region",
     "Seam",
-    "ask",
-    "ask_accompaniment",
     "fill",
+    "request_accompaniment",
+    "request_fill",
 ]
 
 WINDOW = 30 * STEPS_PER_SECOND  # the longest gap that a model has seen

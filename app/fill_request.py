@@ -44,7 +44,7 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class FillRequest:
-    """What is asked for, checked; from `ask` or `ask_accompaniment`.
+    """What is asked for, checked; from `request_fill` or `request_accompaniment`.
 
     data: the song as a MIDI file, without texts of ours.
     removed: the numbers of the song's notes that go, in order of onset.
@@ -110,7 +110,7 @@ def resolve_region(song: Song, start: float | None, stop: float | None, hand: Ha
     return Region(first, last, hand=hand)
 
 
-def ask(
+def request_fill(
     data: bytes,
     *,
     start: float | None = None,
@@ -170,7 +170,7 @@ def ask(
     )
 
 
-def ask_accompaniment(
+def request_accompaniment(
     data: bytes,
     *,
     hand: Hand | None = None,
@@ -181,7 +181,7 @@ def ask_accompaniment(
     seed: int | None = None,
     name: str = "the melody",
 ) -> FillRequest:
-    """As `ask`, for an accompaniment of all that is in a file: every note of it stays to the tick.
+    """As `request_fill`, for an accompaniment of all that is in a file: every note of it stays to the tick.
 
     Args:
         hand: which hand is written; None for both.

@@ -206,7 +206,7 @@ class Model:
         """
         if how.get("keep") is not None:
             how["keep"] = read_bytes(Path(how["keep"]))
-        return self._fill(filling.ask, song, start=start, stop=stop, **how)
+        return self._fill(filling.request_fill, song, start=start, stop=stop, **how)
 
     def accompany(self, melody: Music, **how: Any) -> Piece:
         """Write an accompaniment: as `fill`, but all notes of the melody stay, to the tick.
@@ -214,7 +214,7 @@ class Model:
         how: ``hand`` "left" or "right", ``track`` the name of the one that is accompanied, ``start``, ``stop``,
             ``seed``, and fields of `Settings`.
         """
-        return self._fill(filling.ask_accompaniment, melody, **how)
+        return self._fill(filling.request_accompaniment, melody, **how)
 
     def _fill(self, ask: Callable[..., filling.FillRequest], song: Music, **how: Any) -> Piece:
         settings = Settings.of(**{name: how.pop(name) for name in NAMES if name in how})

@@ -20,4 +20,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write an accompaniment."""
-    return make(arguments, "ask_accompaniment", hand=arguments.hand, track=arguments.track)
+    return make(arguments, "request_accompaniment", hand=arguments.hand, track=arguments.track)

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the passage anew."""
     keep = _bytes(arguments.keep, "--keep") if arguments.keep is not None else None
     more = {name: getattr(arguments, name) for name in ("pitches", "hand", "keep_track", "pedal")}
-    return make(arguments, "ask", keep=keep, **more)
+    return make(arguments, "request_fill", keep=keep, **more)
 
 
 def add_song(parser: argparse.ArgumentParser, name: str, text: str) -> None:

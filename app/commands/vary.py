@@ -25,4 +25,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a part of the notes anew."""
-    return make(arguments, "ask", amount=arguments.amount, pedal=arguments.pedal)
+    return make(arguments, "request_fill", amount=arguments.amount, pedal=arguments.pedal)

@@ -181,7 +181,7 @@ class Notes:
     @guarded
     async def heard(self, request: Request) -> Response:
         """The notes of a recording's file as a MIDI file."""
-        midi, remarks = await self.service.hear(await _recording(request))
+        midi, remarks = await self.service.transcribe(await _recording(request))
         return Response(midi, headers={REMARKS: "; ".join(remarks)}, media_type=TYPES["mid"])
 
     @guarded
@@ -338,7 +338,7 @@ def largest_body(service: Service) -> Callable[[str], tuple[int, str]]:
     sound = limits.sound_bytes * 4 // 3 + 10_000, too_large(limits)
 
     def largest(path: str) -> tuple[int, str]:
-        if path == "/musicgen/recording/heard" or (path == "/musicgen/heard" and service.hearing is not None):
+        if path == "/musicgen/recording/heard" or (path == "/musicgen/heard" and service.transcriber is not None):
             return heard
         recordings = ("/musicgen/recording/", "/gradio_api/") if service.sounds is not None else ()
         return sound if path.startswith(recordings) else notes

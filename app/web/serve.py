@@ -142,7 +142,6 @@ def serve(
     from musicgen.app import transcription
     from musicgen.app.generate import open_model, open_weights
     from musicgen.app.web.dials import Dials
-    from musicgen.app.web.hearing import Hearing
     from musicgen.app.web.knowledge import knowledge, open_teacher
     from musicgen.app.web.metrics import Metrics
     from musicgen.app.web.notes.maker import NoteMaker
@@ -151,6 +150,7 @@ def serve(
     from musicgen.app.web.service import Service
     from musicgen.app.web.sound.maker import SoundMaker
     from musicgen.app.web.teach.weights import Weights
+    from musicgen.app.web.transcriber import Transcriber
 
     hosts = Hosts.of(host, [*allow_hosts, os.environ.get(SPACE, "")])
     listening = listen(host, port)
@@ -169,8 +169,8 @@ def serve(
         lanes[0].append(Weights(notes))
     metrics = Metrics()
     scheduler = Scheduler(*lanes, limits=limits, watch=metrics.watch)
-    hearing = Hearing(limits, transcription.open_transcriber) if transcription.is_installed() else None
-    service = Service(scheduler, notes, sound_maker, **known, metrics=metrics, hearing=hearing)
+    transcriber = Transcriber(limits, transcription.open_transcriber) if transcription.is_installed() else None
+    service = Service(scheduler, notes, sound_maker, **known, metrics=metrics, transcriber=transcriber)
     if own:
         service.teacher = open_teacher(service, released, sound)
     app = application(service, dials, hosts, root_path, agents)
@@ -184,8 +184,8 @@ def serve(
         if service.teacher is not None:
             service.teacher.close()
         service.renderer.close()
-        if hearing is not None:
-            hearing.close()
+        if transcriber is not None:
+            transcriber.close()
         scheduler.close()
 
 

@@ -22,7 +22,6 @@ from musicgen.app.sound_file import SUBTYPES
 from musicgen.app.styles import told
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.fills.request import FillAsked, parse_accompaniment, parse_fill, wants_fill
-from musicgen.app.web.hearing import Hearing
 from musicgen.app.web.limits import Limits
 from musicgen.app.web.metrics import Metrics
 from musicgen.app.web.notes import take
@@ -39,6 +38,7 @@ from musicgen.app.web.sound.service import SoundService
 from musicgen.app.web.teach.teacher import Teacher
 from musicgen.app.web.teach.weights import Turn
 from musicgen.app.web.ticket import Event
+from musicgen.app.web.transcriber import Transcriber
 from musicgen.data_prep import MidiError, Performance, encode
 from musicgen.data_prep.extras import install_command
 from musicgen.data_prep.midi import read_text, write_midi
@@ -68,7 +68,7 @@ class Service:
         credits: Sequence[str] = (),
         styles: Sequence[str] = (),
         metrics: Metrics | None = None,
-        hearing: Hearing | None = None,
+        transcriber: Transcriber | None = None,
     ) -> None:
         """Wait for requests.
 
@@ -81,7 +81,7 @@ class Service:
             credits: a line about each model's weights.
             styles: the kinds of music that the model of notes can be told to make.
             metrics: what the scheduler's tickets are counted by.
-            hearing: turns recordings into notes, if that is installed.
+            transcriber: turns recordings into notes, if that is installed.
         """
         self.scheduler, self.notes, self.metrics = scheduler, notes, metrics
         self.teacher: Teacher | None = None  # on a machine of one's own, who teaches weights one's own pieces
@@ -93,7 +93,7 @@ class Service:
         self._parsing = Room(self.limits.parsing, self.limits.waiting)
         self._rendering = Room(self.limits.rendering, self.limits.waiting_slow)
         self._scoring = Room(1, self.limits.waiting_slow)
-        self._hearing, self.hearing = Room(1, self.limits.waiting_slow), hearing
+        self._transcribing, self.transcriber = Room(1, self.limits.waiting_slow), transcriber
         self.sounds = SoundService(scheduler, sound, self.renderer) if sound is not None else None
 
     def know(
@@ -156,14 +156,14 @@ class Service:
         if not model.can_fill:
             raise EnvironmentProblem(f"the weights {model.name} have not learnt to fill gaps: piano has")
         asked = await self._parsing.run(parse, body, Dials(model.latents, model.context), model.sha256, self.limits)
-        told(asked.wish.settings.style, model.styles, model.name)
+        told(asked.fill.settings.style, model.styles, model.name)
         asked = dataclasses.replace(asked, index=await self._compared_with(asked))
         async for event in self.scheduler.events(asked, client):
             yield event
 
     async def _compared_with(self, request: GenerateRequest | FillAsked) -> Index | None:
         """What the takes of a request are compared with: the training set, or nothing."""
-        if not request.apart or (self.open_index is None and request.again is not None):
+        if not request.avoid_copies or (self.open_index is None and request.again is not None):
             return None
         if self.open_index is None:
             raise BadInput("this server has no index of the training set: do not ask it to avoid copies")
@@ -190,13 +190,13 @@ class Service:
         about["tracks"] = _tracks(data) if data is not None else []
         return about | ({"recipe": made} if made else {})
 
-    async def hear(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    async def transcribe(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
         """The notes of a recording, data of its file, as a MIDI file, and remarks."""
-        if self.hearing is None:
-            raise EnvironmentProblem(f"this server cannot hear notes in recordings: {install_command('transcribe')}")
+        if self.transcriber is None:
+            raise EnvironmentProblem(f"this server cannot transcribe recordings: {install_command('transcribe')}")
         if len(data) > self.limits.sound_bytes:
             raise BadInput(too_large(self.limits))
-        return await self._hearing.run(self.hearing.hear, data)
+        return await self._transcribing.run(self.transcriber.transcribe, data)
 
     async def sound(self, midi: object, form: str) -> bytes:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""
@@ -254,7 +254,7 @@ class Service:
             },
             "scores": sheet.installed(),
             "hears": {"bytes": self.limits.sound_bytes, "seconds": self.limits.sound_prime_seconds}
-            if self.hearing is not None
+            if self.transcriber is not None
             else None,
             "apart": self.open_index is not None,
             "styles": list(self.styles),

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.app.errors import BadInput
-from musicgen.app.fill import Fill, Filling, FillRequest, ask
+from musicgen.app.fill import Fill, Filling, FillRequest, request_fill
 from musicgen.app.fill_request import mask_of, open_song
 from musicgen.app.fill_score import nats_a_note, seam
 from musicgen.app.generate import Model, open_model, open_weights
@@ -65,7 +65,7 @@ def places(folder: Path, count: int, kind: str, seed: int) -> list[tuple[str, Fi
             continue
         start = round(float(rng.uniform(EDGE, length - EDGE - SECONDS)), 2)
         try:
-            request = ask(data, start=start, stop=start + SECONDS, seed=seed, **KINDS[kind])
+            request = request_fill(data, start=start, stop=start + SECONDS, seed=seed, **KINDS[kind])
         except BadInput:
             continue
         if len(request.removed) >= FEWEST:
@@ -144,7 +144,7 @@ def notes_that_went(line: dict[str, Any], data: bytes) -> Performance:
     from musicgen.data_prep import apply_pedal
 
     start, stop = line["start"], line["stop"]
-    request = ask(data, start=start, stop=stop, seed=1, **KINDS[line["kind"]])
+    request = request_fill(data, start=start, stop=stop, seed=1, **KINDS[line["kind"]])
     song = open_song(data, "the piece")
     goes = mask_of(request, song)
     struck = zip(song.keys.pitch[goes].tolist(), song.keys.onset[goes].tolist(), strict=True)

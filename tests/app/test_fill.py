@@ -22,7 +22,7 @@ from musicgen.app import fill as filling
 from musicgen.app import generate, novelty
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
-from musicgen.app.fill import Fill, Filling, FillRequest, ask, ask_accompaniment, fill
+from musicgen.app.fill import Fill, Filling, FillRequest, fill, request_accompaniment, request_fill
 from musicgen.app.fill_pedal import TOGETHER as LIFT
 from musicgen.app.fill_pedal import presses
 from musicgen.app.fill_request import canonical, mask_of, open_song, place_of
@@ -86,7 +86,7 @@ def asked(draw: st.DrawFn) -> dict[str, Any]:
 def checked(data: bytes, how: dict[str, Any]) -> FillRequest | None:
     """The request, or None for what is refused with a line."""
     try:
-        return ask(data, settings=Settings(num_samples=2), **how)
+        return request_fill(data, settings=Settings(num_samples=2), **how)
     except BadInput as error:
         assert "\n" not in str(error)
         return None
@@ -181,7 +181,7 @@ def test_a_new_pedal_holds_a_unison_as_long_as_the_old_one(fake: ModuleType) -> 
     messages = [message for on, key, off in strokes for message in ((on, 0x90, key, 70), (off, 0x80, key, 64))]
     messages += [(508, 0xB0, 64, 90), (1300, 0xB0, 64, 0)]
     track = [(tick, bytes(data)) for tick, *data in sorted(messages)]
-    request = ask(write_file(50, [track]), start=1.5, stop=6, hand="left", pedal="new", seed=3)
+    request = request_fill(write_file(50, [track]), start=1.5, stop=6, hand="left", pedal="new", seed=3)
     for made in fill(request, fake.fake_filler()).fills:
         assert_fits(request, made)
 
@@ -190,7 +190,7 @@ def test_a_fill_releases_no_key_that_is_struck_just_then(fake: ModuleType) -> No
     """Which stands in an earlier track, and so comes first in its tick."""
     kept = [(tick, bytes([0x90, key, 70 * (tick % 10 == 0)])) for tick in range(200, 405, 5) for key in range(21, 109)]
     tracks = [[(0, b"\xff\x03right"), *kept], [(0, b"\xff\x03left"), (300, b"\x90\x46\x50"), (302, b"\x90\x46\x00")]]
-    request = ask(write_file(50, tracks), start=2, stop=4, keep_track="right", seed=3)
+    request = request_fill(write_file(50, tracks), start=2, stop=4, keep_track="right", seed=3)
     made = fill(request, fake.fake_filler()).fills[0]
     ends = {(note.pitch, round(note.end * 100)) for note in made.notes}
     assert ends & {(key, tick) for key in range(21, 109) for tick in range(200, 405, 10)}, "or this shows nothing"
@@ -202,7 +202,9 @@ def test_a_new_pedal_catches_no_key_released_in_the_tick_it_goes_down(fake: Modu
     strokes = [(0x90, 85, 70, 150), (0x80, 85, 64, 282), (0xB0, 64, 127, 282), (0x90, 60, 70, 240), (0x80, 60, 64, 260)]
     strokes += [(0x90, 72, 70, 500), (0x80, 72, 64, 540), (0xB0, 64, 0, 560)]
     track = [(tick, bytes(data)) for *data, tick in sorted(strokes, key=lambda stroke: stroke[3])]
-    for made in fill(ask(write_file(50, [track]), start=2, stop=3, pedal="new", seed=3), fake.fake_filler()).fills:
+    for made in fill(
+        request_fill(write_file(50, [track]), start=2, stop=3, pedal="new", seed=3), fake.fake_filler()
+    ).fills:
         assert made.notes and 2.8 < end_of(made.music, 85, 1.5, 70) < 2.85
 
 
@@ -221,7 +223,7 @@ def test_an_accompaniment_has_a_track_of_its_own(fake: ModuleType) -> None:
     """Behind those of the file; every note of the melody stays to the tick, those of the other track go."""
     notes = [(tick, bytes([0x90, 72, 80 if tick % 480 == 0 else 0])) for tick in range(0, 4800, 240)]
     tracks = [[(0, b"\xff\x03Flute"), *notes], [(0, b"\xff\x03Bass"), (0, b"\x90\x28\x50"), (480, b"\x90\x28\x00")]]
-    request = ask_accompaniment(write_file(480, tracks), hand="left", track="flute", seed=1)
+    request = request_accompaniment(write_file(480, tracks), hand="left", track="flute", seed=1)
     made = fill(request, fake.fake_filler()).fills[0]
     before, after = Song.read(request.data), Song.read(made.midi)
     assert after.track_names() == ["Flute", "Bass", "Accompaniment"] and made.notes
@@ -295,7 +297,7 @@ def test_copies_of_training_pieces_are_drawn_again(fake: ModuleType, monkeypatch
     was found; then both do, ten times."""
     lengths = iter([40, 3, 5, 40])
     monkeypatch.setattr(filling, "nearest", lambda notes, index: {"length": next(lengths)})
-    request = ask(BACH, start=3, stop=5, seed=5, settings=Settings(num_samples=2))
+    request = request_fill(BACH, start=3, stop=5, seed=5, settings=Settings(num_samples=2))
     make = functools.partial(fill, model=fake.fake_filler(), index=build_index([]))
     made = novelty.fill_avoiding_copies(request, 32, make)
     told = {one.provenance.sample: (one.provenance.seed, one.provenance.memorisation) for one in made.fills}
@@ -312,7 +314,7 @@ def test_a_fill_says_what_it_shares_with_training(
     cli: Callable[..., int], fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """Found out and written down without being asked; it is told, and the file can be made again."""
-    again = ask(BACH, start=3, stop=11, seed=5)
+    again = request_fill(BACH, start=3, stop=11, seed=5)
     copied = fill(again, fake.fake_filler()).fills[0]
     onset, end, pitch, velocity = np.array(copied.notes).T
     music = Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL)
@@ -344,7 +346,7 @@ def test_an_unusual_seam_is_told(cli: Callable[..., int], tmp_path: Path, capsys
 
 
 def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType, tmp_path: Path) -> None:
-    request = ask(BACH, start=2, stop=9, seed=2)
+    request = request_fill(BACH, start=2, stop=9, seed=2)
     blocks = itertools.count()
     made = fill(request, fake.fake_filler(), should_stop=lambda: next(blocks) == 3).fills[0]
     assert made.provenance.asked == 7 and 0 < made.provenance.settings.seconds < 7
@@ -359,7 +361,7 @@ def test_a_fill_that_is_stopped_leaves_the_rest_and_is_replayed(fake: ModuleType
 def test_an_accompaniment_goes_on_under_a_last_long_note(fake: ModuleType) -> None:
     """More than a second behind the last onset nothing of the melody is near."""
     melody = Performance(np.array([0.0, 1.0]), np.array([1.0, 5.0]), np.full(2, 72), np.full(2, 80), NO_PEDAL)
-    made = fill(ask_accompaniment(write_midi(melody), hand="left", seed=1), fake.fake_filler()).fills[0]
+    made = fill(request_accompaniment(write_midi(melody), hand="left", seed=1), fake.fake_filler()).fills[0]
     assert max(note.onset for note in made.notes) > 3 and max(note.pitch for note in made.notes) < 64
 
 
@@ -368,7 +370,7 @@ def test_a_melody_of_ten_thousand_notes_is_done_window_by_window(fake: ModuleTyp
     for apart, windows in ((0.1, 60), (0.001, 8)):
         onset = np.arange(10_000) * apart
         melody = Performance(onset, onset + 0.9 * apart, 60 + np.arange(10_000) * 7 % 24, np.full(10_000, 80), NO_PEDAL)
-        filling = Filling([ask_accompaniment(write_midi(melody), hand="left", seed=1)], fake.fake_filler())
+        filling = Filling([request_accompaniment(write_midi(melody), hand="left", seed=1)], fake.fake_filler())
         (row,) = filling.rows
         assert (row.passage.stop - row.begins) / row.window > windows
         prompt, script = row.passage.window(row.begins, row.stop, row.written, 1_200)
@@ -381,7 +383,7 @@ def test_a_melody_of_ten_thousand_notes_is_done_window_by_window(fake: ModuleTyp
 
 def test_windows_go_on_from_each_other_and_know_what_stays(fake: ModuleType) -> None:
     melody = Performance(np.arange(90.0), np.arange(90.0) + 0.9, np.full(90, 72), np.full(90, 80), NO_PEDAL)
-    request = ask_accompaniment(write_midi(melody), hand="left", seed=1)
+    request = request_accompaniment(write_midi(melody), hand="left", seed=1)
     model = fake.fake_filler()
     made = fill(request, model).fills[0]
     old, new = Song.read(request.data).keys, Song.read(made.midi).keys
@@ -433,7 +435,7 @@ def test_bad_input_is_one_line(
 
 def test_weights_that_have_not_learnt_to_fill_are_refused(fake: ModuleType) -> None:
     with pytest.raises(BadInput, match="have not learnt to fill"):
-        Filling([ask(BACH, start=1, stop=2)], dataclasses.replace(fake.fake_filler(), styles=()))
+        Filling([request_fill(BACH, start=1, stop=2)], dataclasses.replace(fake.fake_filler(), styles=()))
 
 
 def test_a_piece_of_a_program_is_filled(fake: ModuleType, tmp_path: Path) -> None:

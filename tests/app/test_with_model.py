@@ -160,7 +160,7 @@ def test_bench_measures(tmp_path: Path, weights: Path, cache: Path) -> None:
 
 def test_both_engines_fill_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each fills within the rules, and rates the real passage, its own fill and the other's as the other does."""
-    from musicgen.app.fill import ask, fill
+    from musicgen.app.fill import fill, request_fill
     from musicgen.app.fill_score import nats_a_note
     from musicgen.app.generate import open_model, open_weights
 
@@ -171,7 +171,7 @@ def test_both_engines_fill_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("MUSICGEN_BACKEND", name)
         models.append(open_model(open_weights(str(tmp_path / "second"))))
         assert name in models[-1].backend
-        made = fill(ask(data, start=4, stop=5, seed=1), models[-1]).fills[0]
+        made = fill(request_fill(data, start=4, stop=5, seed=1), models[-1]).fills[0]
         assert all(4 <= note.onset < 5 and note.end <= 7.001 for note in made.notes)
         music.append(made.music)
     for one in music:

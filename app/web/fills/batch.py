@@ -70,7 +70,7 @@ class FillBatch:
         self._draw(self.seed)
 
     def _draw(self, seed: int) -> None:
-        self.filling = Filling([ticket.request.wish for ticket in self.tickets], self.model, seed)
+        self.filling = Filling([ticket.request.fill for ticket in self.tickets], self.model, seed)
 
     @property
     def over(self) -> bool:
@@ -114,7 +114,7 @@ class FillBatch:
 
     def _begin(self, ticket: Ticket[FillAsked]) -> None:
         asked = ticket.request
-        region = asked.wish.region
+        region = asked.fill.region
         shown = take.music(asked.kept, asked.seconds, asked.seconds)
         known = {"known_seconds": region.start, "expected_seconds": region.stop, "region": _passage(asked)}
         midi = {} if asked.data is None else {"midi": base64.b64encode(asked.data).decode("ascii")}
@@ -140,14 +140,14 @@ class FillBatch:
             take=row.take,
             notes=notes,
             # Behind the passage everything is known.
-            seconds=round(asked.seconds if row.done else asked.wish.region.start + seconds, 4),
+            seconds=round(asked.seconds if row.done else asked.fill.region.start + seconds, 4),
         )
 
     def _keep(self, number: int, row: Row) -> None:
         """Take what a row has made, unless that is nothing."""
         asked, row.done = row.ticket.request, True
         _, upto = self.filling.rows[number].finished()
-        if upto > asked.wish.region.start:
+        if upto > asked.fill.region.start:
             row.fill = self.filling.fill(number, index=asked.index)
             row.near = asked.again is None and novelty.length(row.fill) >= THRESHOLD
         row.judged = row.fill is None or row.near or asked.takes == 1
@@ -155,7 +155,7 @@ class FillBatch:
     def _score(self, row: Row) -> None:
         """One at a time: other people's music waits meanwhile."""
         assert row.fill is not None
-        region = row.ticket.request.wish.region
+        region = row.ticket.request.fill.region
         nats = nats_a_note(self.model.engine, row.fill.music, region.start, region.stop)
         row.fill, row.judged = dataclasses.replace(row.fill, nats=nats), True
 
@@ -192,7 +192,7 @@ class FillBatch:
 def _rows(ticket: Ticket[FillAsked]) -> list[Row]:
     """Those of a ticket's batch: whoever wants one of them again is told of that alone."""
     asked = ticket.request
-    numbers = range(1, asked.wish.settings.num_samples + 1)
+    numbers = range(1, asked.fill.settings.num_samples + 1)
     return [Row(ticket, number if asked.again is None else int(number == asked.again)) for number in numbers]
 
 
@@ -208,7 +208,7 @@ def _take(fill: Fill, asked: FillAsked) -> dict[str, Any]:
     return {
         "music": {**music, "region": _passage(asked)},
         "midi": base64.b64encode(fill.midi).decode("ascii"),
-        "recipe": {"facts": json.loads(fill.provenance.to_json()), "prime": pack_bytes(asked.wish.data)},
+        "recipe": {"facts": json.loads(fill.provenance.to_json()), "prime": pack_bytes(asked.fill.data)},
         "notes": len(fill.notes),
         "unusual": unusual(fill.seams),
     }
@@ -216,5 +216,5 @@ def _take(fill: Fill, asked: FillAsked) -> dict[str, Any]:
 
 def _passage(asked: FillAsked) -> dict[str, Any]:
     """The region as the page knows it."""
-    region = asked.wish.region
+    region = asked.fill.region
     return {"from": region.start, "to": region.stop, "low": region.low, "high": region.high}

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from musicgen.app.bundled import FOLDER, bundled_primes
-from musicgen.app.fill import Filling, ask, ask_accompaniment
+from musicgen.app.fill import Filling, request_accompaniment, request_fill
 from musicgen.app.web.fills.batch import FillBatch
 from musicgen.app.web.fills.request import FillAsked
 from musicgen.app.web.limits import LIMITS, Limits
@@ -42,7 +42,7 @@ class FillMaker:
         """All settings but those that each row has for itself.  A seed that somebody chose means a batch of its own."""
         if request.seed is not None:
             return None
-        return dataclasses.replace(request.wish.settings, num_samples=1, seconds=1.0)
+        return dataclasses.replace(request.fill.settings, num_samples=1, seconds=1.0)
 
     def start(self, tickets: Sequence[Ticket[FillAsked]]) -> FillBatch:
         """Begin a batch."""
@@ -57,7 +57,7 @@ class FillMaker:
         if not self.notes.opened.can_fill:
             return
         data = (FOLDER / f"{bundled_primes()[0]}.mid").read_bytes()
-        for asked in (ask(data, start=4.0, stop=8.0), ask_accompaniment(data)):
+        for asked in (request_fill(data, start=4.0, stop=8.0), request_accompaniment(data)):
             try:
                 Filling([asked], self.notes.opened).step()
             except Exception:

@@ -24,9 +24,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from musicgen.app import fill
 from musicgen.app.errors import BadInput
-from musicgen.app.fill_request import from_facts, mask_of, open_song
+from musicgen.app.fill_request import FillRequest, from_facts, mask_of, open_song, request_accompaniment, request_fill
 from musicgen.app.prime import unpack_bytes
 from musicgen.app.settings import Settings
 from musicgen.app.web.checks import Plain, number, plain_object, seconds_of, truth, whole
@@ -50,30 +49,30 @@ HANDS, PEDALS = ("left", "right"), ("keep", "new")
 class FillAsked:
     """A checked request.
 
-    wish: what is asked of the core.  kept: the piece without the notes that go.  seconds: its length.
+    fill: what is to be written.  kept: the piece without the notes that go.  seconds: its length.
     data: its MIDI file, if that was not sent.
     again: which row of the batch, from 1, is made exactly once more.
-    apart, index: whether fills are compared with the training set, and that; as in `GenerateRequest`.
+    avoid_copies, index: whether fills are compared with the training set, and that; as in `GenerateRequest`.
     """
 
     kind: ClassVar[str] = "fill"
-    wish: fill.FillRequest
+    fill: FillRequest
     kept: Performance
     seconds: float
     data: bytes | None
     again: int | None = None
-    apart: bool = False
+    avoid_copies: bool = False
     index: Index | None = None
 
     @property
     def takes(self) -> int:
         """How many fills."""
-        return 1 if self.again is not None else self.wish.settings.num_samples
+        return 1 if self.again is not None else self.fill.settings.num_samples
 
     @property
     def seed(self) -> int | None:
         """None draws one."""
-        return self.wish.seed
+        return self.fill.seed
 
 
 def parse_fill(body: object, dials: Dials, sha256: str, limits: Limits) -> FillAsked:
@@ -95,7 +94,7 @@ def parse_fill(body: object, dials: Dials, sha256: str, limits: Limits) -> FillA
         "amount": amount,
         "pedal": _one_of("pedal", body, PEDALS),
     }
-    return _asked(fill.ask, body, settings, seed, limits, more)
+    return _asked(request_fill, body, settings, seed, limits, more)
 
 
 def parse_accompaniment(body: object, dials: Dials, sha256: str, limits: Limits) -> FillAsked:
@@ -103,7 +102,7 @@ def parse_accompaniment(body: object, dials: Dials, sha256: str, limits: Limits)
     body = plain_object("the request", body)
     settings, seed = _settings(body, ACCOMPANIMENT, dials, limits)
     more = {"hand": _one_of("hand", body, HANDS), "track": _text("track", body)}
-    return _asked(fill.ask_accompaniment, body, settings, seed, limits, more)
+    return _asked(request_accompaniment, body, settings, seed, limits, more)
 
 
 def wants_fill(body: object) -> bool:
@@ -121,13 +120,13 @@ def _parse_recipe(recipe: Plain, sha256: str, limits: Limits) -> FillAsked:
     if facts.settings.num_samples > limits.rows:
         raise BadInput("this take is of a larger batch than is made here: use musicgen replay")
     data = unpack_bytes(packed)
-    wish = from_facts(facts.fill, data, facts.settings, facts.seed)
-    asked = _checked(wish, data, parse_midi(data, limits)[0], limits)
-    return dataclasses.replace(asked, again=facts.sample, apart=facts.memorisation is not None)
+    request = from_facts(facts.fill, data, facts.settings, facts.seed)
+    asked = _checked(request, data, parse_midi(data, limits)[0], limits)
+    return dataclasses.replace(asked, again=facts.sample, avoid_copies=facts.memorisation is not None)
 
 
 def _asked(
-    ask: Callable[..., fill.FillRequest],
+    parse: Callable[..., FillRequest],
     body: Plain,
     settings: Settings,
     seed: int | None,
@@ -140,10 +139,11 @@ def _asked(
     whole, _ = parse_midi(data, limits)
     part = {name: seconds_of(name, body) for name in ("start", "stop")}
     try:
-        wish = ask(data, **part, **more, settings=settings, seed=seed, name="this piece")
+        request = parse(data, **part, **more, settings=settings, seed=seed, name="this piece")
     except BadInput as error:
         raise BadInput(_by_fields(str(error))) from None
-    asked = dataclasses.replace(_checked(wish, data, whole, limits), apart=truth("apart", body.get("apart", False)))
+    asked = _checked(request, data, whole, limits)
+    asked = dataclasses.replace(asked, avoid_copies=truth("apart", body.get("apart", False)))
     return dataclasses.replace(asked, data=None) if "midi" in body["piece"] else asked
 
 
@@ -154,13 +154,13 @@ def _by_fields(complaint: str) -> str:
     return re.sub(r"--(?=[a-z])", "", complaint)
 
 
-def _checked(wish: fill.FillRequest, data: bytes, whole: Performance, limits: Limits) -> FillAsked:
-    seconds = wish.region.stop - wish.region.start
+def _checked(request: FillRequest, data: bytes, whole: Performance, limits: Limits) -> FillAsked:
+    seconds = request.region.stop - request.region.start
     if seconds > limits.seconds:
         raise BadInput(f"{seconds:.0f} seconds are too long, {limits.seconds:g} are the most: choose a shorter part")
     song = open_song(data, "this piece")
-    kept = performance_of(song.without(song.messages_of(mask_of(wish, song))))
-    return FillAsked(wish, kept, max(whole.duration, wish.region.stop), data)
+    kept = performance_of(song.without(song.messages_of(mask_of(request, song))))
+    return FillAsked(request, kept, max(whole.duration, request.region.stop), data)
 
 
 def _settings(body: Plain, fields: tuple[str, ...], dials: Dials, limits: Limits) -> tuple[Settings, int | None]:

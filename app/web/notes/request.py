@@ -52,8 +52,8 @@ class GenerateRequest:
     settings: resolved; ``seconds`` of each take.
     takes: how many pieces.  seed: None draws one.
     again: (B, row from 1) of the batch a take was made in, to make it exactly once more.
-    apart: whether takes are compared with the training set, and are made again if they are too near to it.  A take that
-        is made exactly once more is compared if it was before, and stays as it is.
+    avoid_copies: whether takes are compared with the training set, and made again if they share too much with it.  A
+        take that is made exactly once more is compared if it was before, and stays as it is.
     index: that training set, where it is known.
     trimmed: as in `generate.Request`.
     """
@@ -64,7 +64,7 @@ class GenerateRequest:
     takes: int
     seed: int | None
     again: tuple[int, int] | None
-    apart: bool = False
+    avoid_copies: bool = False
     index: Index | None = None
     trimmed: bool = True
 

@@ -15,7 +15,7 @@ HAIR = 1e-4  # seconds: the least that a music object tells apart
 
 
 def music(performance: Performance, prime_seconds: float = 0.0, seconds: float | None = None) -> dict[str, Any]:
-    """A music object (see `wish`) of a performance; ``seconds`` is its length, that of the music if None."""
+    """A music object (see `request`) of a performance; ``seconds`` is its length, that of the music if None."""
     performance = without_source(remove_overlaps(performance), HAIR)
     columns = (performance.onset, performance.end, performance.pitch, performance.velocity)
     notes = [

@@ -79,9 +79,9 @@ class SoundBatch:
             waiting: list[np.ndarray] = []
             self.rows.append(SoundRow(take, SoundWriter(model.model, waiting.append, total), waiting))
         self.tokens = 0
-        heard = self.request.heard
-        join = heard.samples if heard is not None else 0
-        at = join - model.model.late - heard.fade if heard is not None else 0
+        prompt = self.request.prompt
+        join = prompt.samples if prompt is not None else 0
+        at = join - model.model.late - prompt.fade if prompt is not None else 0
         self.ticket.emit("begin", seed=self.seed, takes=self.request.takes, name=self.ticket.name, at=at, join=join)
         self._making = self._steps()
 
@@ -113,9 +113,9 @@ class SoundBatch:
         """All of it; every `yield` lets others have their turn."""
         request, model, settings = self.request, self.model.model, self.request.settings
         codes = None
-        if request.heard is not None:
+        if request.prompt is not None:
             pieces = []
-            for piece in iterate_codes(request.heard, model):
+            for piece in iterate_codes(request.prompt, model):
                 pieces.append(piece)
                 seconds = sum(map(len, pieces)) / model.codec.config.frame_rate
                 self.ticket.emit("listening", seconds=round(seconds, 2))
@@ -126,7 +126,7 @@ class SoundBatch:
             codes = np.concatenate(pieces)
         stream = start(self.model.engine, model, [tokens_of(codes, model)] * request.takes, settings, self.seed)
         for row in self.rows:
-            row.voice.begin(request.heard, codes, settings.keep_prime)
+            row.voice.begin(request.prompt, codes, settings.keep_prime)
         drawn_since, stopped = time.perf_counter(), False
         while self.rows[0].voice.left:
             yield
@@ -160,15 +160,15 @@ class SoundBatch:
     def _finish(self, row: SoundRow) -> None:
         """Say how a take was made: with the same recording, the same settings give the same sound."""
         request, model = self.request, self.model.model
-        heard = request.heard
+        prompt = request.prompt
         facts = {
             "format": FORMAT,
             "settings": dataclasses.replace(request.settings, seconds=row.voice.made).to_dict(),
             "seed": self.seed,
             "sample": row.take,
             **weights(model),
-            "prime_sha256": digest(heard.tail) if heard is not None else None,  # of what the model was given
-            "join_seconds": round(heard.seconds, 4) if heard is not None else 0.0,
+            "prime_sha256": digest(prompt.tail) if prompt is not None else None,  # of what the model was given
+            "join_seconds": round(prompt.seconds, 4) if prompt is not None else 0.0,
             "backend": self.model.backend,
             "version": version(),
         }

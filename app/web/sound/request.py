@@ -36,14 +36,14 @@ class SoundRequest:
 
     settings: resolved, latents and context in codes; ``seconds`` of each take.
     recording: int16 [n] at 24 kHz, what is continued; None: nothing.
-    heard: what of it the model is given.
+    prompt: what of it the model is given.
     takes: how many.  seed: None draws one.
     """
 
     kind: ClassVar[str] = "sound"
     settings: Settings
     recording: np.ndarray | None
-    heard: AudioPrompt | None
+    prompt: AudioPrompt | None
     takes: int
     seed: int | None
 
@@ -81,14 +81,14 @@ def parse_sound_request(body: object, model: AudioModel, limits: Limits, read: R
         if name in (body.get("settings") or {}):
             raise BadInput(f"{name} is for MIDI: leave {name} out when a recording goes on")
     settings = dataclasses.replace(settings, num_samples=takes)
-    recording, heard = None, None
+    recording, prompt = None, None
     if body.get("prime") is not None:
         recording = _part(_recording(body["prime"], limits, read), body)
-        heard = heard_of(recording, model, settings)
-    return SoundRequest(settings, recording, heard, takes, seed)
+        prompt = prompt_of(recording, model, settings)
+    return SoundRequest(settings, recording, prompt, takes, seed)
 
 
-def heard_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> AudioPrompt:
+def prompt_of(recording: np.ndarray, model: AudioModel, settings: Settings) -> AudioPrompt:
     """What the model is given of samples int16 [n].  Raises BadInput if their end is silent."""
     assert settings.context is not None  # resolved
     hop = model.codec.config.hop

@@ -411,7 +411,7 @@ def test_contrast(browser: Any, slow_site: Site, scheme: str) -> None:
 def test_without_the_extra_a_recording_is_refused_in_a_sentence(browser: Any, site: Site) -> None:
     assert site.ask("musicgen/about").json["hears"] is None
     answer = site.ask("musicgen/heard", raw=b"RIFF", kind="application/octet-stream")
-    assert answer.status == 503 and "cannot hear notes in recordings: pip install" in answer.json["error"]
+    assert answer.status == 503 and "cannot transcribe recordings: pip install" in answer.json["error"]
     visit = Visit(browser, site.url, 1440, "light")
     visit.begin("file")
     visit.page.set_input_files("#mg-file-input", {"name": "piano.wav", "mimeType": "audio/wav", "buffer": b"RIFF"})

@@ -64,7 +64,9 @@ def test_the_likeliest_comes_first(make_scheduler: Any) -> None:
     takes = only(events_of(fixture.scheduler.submit(fixture.passage(**PASSAGE, takes=4, seed=5), "a")), "take")
     nats = [take["nats_per_note"] for take in takes]
     assert nats == sorted(nats) and len(set(nats)) > 1 and [take["rank"] for take in takes] == [1, 2, 3, 4]
-    result = fill.fill(fill.ask(BACH, **PASSAGE, seed=5, settings=Settings(num_samples=4)), fixture.model, score=True)
+    result = fill.fill(
+        fill.request_fill(BACH, **PASSAGE, seed=5, settings=Settings(num_samples=4)), fixture.model, score=True
+    )
     assert [take["take"] for take in takes] == [one.provenance.sample for one in result.fills]
     assert [take["unusual"] for take in takes] == [unusual(one.seams) for one in result.fills]
     (alone,) = only(events_of(fixture.scheduler.submit(fixture.passage(**PASSAGE), "a")), "take")
@@ -73,8 +75,8 @@ def test_the_likeliest_comes_first(make_scheduler: Any) -> None:
 
 def copied(fixture: Any) -> Index:
     """A training set whose only piece is the first of two fills that seed 5 gives."""
-    settings = dataclasses.replace(fixture.passage(**LONG).wish.settings, num_samples=2)
-    made = fill.fill(fill.ask(BACH, **LONG, seed=5, settings=settings), fixture.model).fills[0]
+    settings = dataclasses.replace(fixture.passage(**LONG).fill.settings, num_samples=2)
+    made = fill.fill(fill.request_fill(BACH, **LONG, seed=5, settings=settings), fixture.model).fills[0]
     onset, end, pitch, velocity = np.array(made.notes).T
     music = Performance(onset, end, pitch.astype(int), velocity.astype(int), NO_PEDAL)
     return build_index([("a.mid", "Somebody: Something", music)])
@@ -89,17 +91,17 @@ def test_a_fill_too_near_to_a_training_piece_is_made_again(make_scheduler: Any) 
     (again,) = only(events, "again")
     assert again["take"] == 1 and again["shares"] >= 32 and again["title"] == "Somebody: Something"
     takes = only(events, "take")
-    request = fill.ask(BACH, **LONG, seed=5, settings=asked.wish.settings)
+    request = fill.request_fill(BACH, **LONG, seed=5, settings=asked.fill.settings)
     make = functools.partial(fill.fill, model=fixture.model, score=True, index=index)
     expected = novelty.fill_avoiding_copies(request, 32, make)
     assert [base64.b64decode(take["midi"]) for take in takes] == [one.midi for one in expected.fills]
     for take in takes:
         recipe = fixture.passage(recipe=as_javascript(take["recipe"]))
-        assert recipe.apart
+        assert recipe.avoid_copies
         events = events_of(fixture.scheduler.submit(dataclasses.replace(recipe, index=index), "b"))
         assert [same["midi"] for same in only(events, "take")] == [take["midi"]]
     plain = events_of(fixture.scheduler.submit(fixture.passage(**LONG, takes=2, seed=5), "a"))
-    assert not only(plain, "again") and not fixture.passage(recipe=only(plain, "take")[0]["recipe"]).apart
+    assert not only(plain, "again") and not fixture.passage(recipe=only(plain, "take")[0]["recipe"]).avoid_copies
 
 
 def test_fills_that_stay_too_near_are_not_kept(make_scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +145,7 @@ def test_a_recipe_makes_the_same_file_again(make_scheduler: Any, seed: int | Non
     assert "midi" in only(events, "begin")[0], "the piece it is of was not sent as a file"
     if seed is not None:
         result = fill.fill(
-            fill.ask(BACH, **PASSAGE, settings=again.wish.settings, seed=seed), fixture.model, score=True
+            fill.request_fill(BACH, **PASSAGE, settings=again.fill.settings, seed=seed), fixture.model, score=True
         )
         assert [base64.b64decode(take["midi"]) for take in takes] == [one.midi for one in result.fills]
 

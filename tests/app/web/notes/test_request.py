@@ -31,8 +31,8 @@ def midi(performance: Performance) -> str:
 def test_an_empty_request_is_a_piece_from_nothing() -> None:
     """With the usual settings, at the model's own dials."""
     made = request({})
-    assert (made.prime, made.takes, made.seed, made.apart) == (None, 1, None, False)
-    assert request({"apart": True}).apart
+    assert (made.prime, made.takes, made.seed, made.avoid_copies) == (None, 1, None, False)
+    assert request({"apart": True}).avoid_copies
     assert (made.settings.latents, made.settings.context, made.settings.seconds) == (64, 256, 30.0)
 
 

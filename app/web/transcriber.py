@@ -1,4 +1,4 @@
-"""Recordings turned into notes for the page, each in a process of its own: what hears them takes 2 GB, which are free
+"""Recordings turned into notes for the page, each in a process of its own: that takes 2 GB, which are free
 again afterwards, and the server goes on meanwhile."""
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from musicgen.data_prep.dataset.workers import live_with_parent
 from musicgen.data_prep.files import temporary_folder
 
 RECORDING = "this recording"  # what it is called, whose own name never gets here
-BROKEN = "the notes of this recording could not be heard: try again, or with less of it"
+BROKEN = "this recording could not be transcribed: try again, or with less of it"
 
 
-class Hearing:
+class Transcriber:
     """Turns recordings into MIDI files, one at a time.  Call it from any thread."""
 
     def __init__(self, limits: Limits, open_transcriber: Callable[[], Hear]) -> None:
@@ -29,21 +29,21 @@ class Hearing:
         self._lock, self._closed = threading.Lock(), False
         self._process: BaseProcess | None = None
 
-    def hear(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    def transcribe(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
         """A MIDI file of the notes in a recording's file, and remarks.  Raises MusicgenError."""
         with temporary_folder() as folder:
             path = folder / RECORDING
             path.write_bytes(data)
-            return self._listen(path)
+            return self._work(path)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop it."""
         with self._lock:
             self._closed = True
             if self._process is not None:
                 self._process.kill()
 
-    def _listen(self, path: Path) -> tuple[bytes, tuple[str, ...]]:
+    def _work(self, path: Path) -> tuple[bytes, tuple[str, ...]]:
         context = multiprocessing.get_context("spawn")  # a fork of a process with JAX in it may hang
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(path, self.limits, self.open_transcriber, theirs), daemon=True)
@@ -55,17 +55,19 @@ class Hearing:
         theirs.close()
         try:
             if not ours.poll(self.limits.wall_seconds):
-                raise BadInput(f"hearing this takes more than {self.limits.wall_seconds / 60:g} minutes here: cut it")
-            heard: tuple[bytes, tuple[str, ...]] | MusicgenError = ours.recv()
+                raise BadInput(
+                    f"transcribing this takes more than {self.limits.wall_seconds / 60:g} minutes here: cut it"
+                )
+            made: tuple[bytes, tuple[str, ...]] | MusicgenError = ours.recv()
         except EOFError:
             raise EnvironmentProblem(BROKEN) from None
         finally:
             process.kill()
             process.join()
             self._process = None
-        if isinstance(heard, MusicgenError):
-            raise heard
-        return heard
+        if isinstance(made, MusicgenError):
+            raise made
+        return made
 
 
 def _work(path: Path, limits: Limits, open_transcriber: Callable[[], Hear], answer: Connection) -> None:
@@ -74,7 +76,7 @@ def _work(path: Path, limits: Limits, open_transcriber: Callable[[], Hear], answ
         most = limits.sound_prime_seconds
         if (seconds := survey(path, most).seconds) > most:
             raise BadInput(f"{RECORDING} lasts {seconds / 60:.0f} minutes or more, {most / 60:g} are the most: cut it")
-        heard = transcribe(path, open_transcriber())
-        answer.send((heard.midi, heard.remarks))
+        made = transcribe(path, open_transcriber())
+        answer.send((made.midi, made.remarks))
     except MusicgenError as error:
         answer.send(type(error)(str(error)))
