@@ -12,6 +12,7 @@ from musicgen.app.training.hosts.meeting import Met
 from musicgen.app.training.hosts.watch import LOST
 
 JOINS = 120  # seconds for what takes one
+SILENT = 30  # seconds without a sign from a process after which it hangs
 # What JAX, Gloo and NCCL say when another process does not answer.
 LOST_WORDS = ("gloo", "nccl", "coordination", "unavailable", "deadline_exceeded", "connection closed", "socket")
 
@@ -31,6 +32,7 @@ def join(met: Met) -> None:
         met.place.index,
         local_device_ids=met.place.devices,
         initialization_timeout=JOINS,
+        heartbeat_timeout_seconds=SILENT,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import sys
@@ -29,6 +30,8 @@ from musicgen.model.stop import heard
 
 LOST = 75  # what a child ends with that has lost the others: not the cause, so their news is waited for
 NEWS = 25.0  # seconds of waiting
+UNHEALTHY = re.compile(rb"stopped sending heartbeats\):((?:\s+\d+)+)")  # as JAX says it, with indices
+LONGEST = 2**24  # bytes of a log that are looked at
 LOOK = 0.2  # seconds between two looks at the child
 LOGS = "logs"  # in the run's folder: what JAX and its libraries say on each host
 
@@ -37,6 +40,8 @@ def train_watched(met: Met, folder: Path, train: Callable[[], int]) -> int:
     """Train in a child, and end with it; returns its exit code.  Raises EnvironmentProblem when another is lost."""
     log = folder / LOGS / f"process-{met.place.index}.log"
     log.parent.mkdir(exist_ok=True)
+    log.touch()
+    log_from = log.stat().st_size
     sys.stdout.flush()
     sys.stderr.flush()
     alive, held = os.pipe()
@@ -54,7 +59,7 @@ def train_watched(met: Met, folder: Path, train: Callable[[], int]) -> int:
                 sys.stderr.flush()
             os._exit(code)  # at the usual end, JAX waits for the others
     os.close(alive)
-    watch = _Watch(met, child, log)
+    watch = _Watch(met, child, log, log_from)
     before = {number: signal.signal(number, watch.hand_on) for number in heard()}
     try:
         return watch.until_the_end()
@@ -85,8 +90,9 @@ def _become_child(alive: int, log: Path) -> None:
 class _Watch:
     """A parent."""
 
-    def __init__(self, met: Met, child: int, log: Path) -> None:
-        self.met, self.child, self.log = met, child, log
+    def __init__(self, met: Met, child: int, log: Path, log_from: int) -> None:
+        """log_from: where in the log this run begins."""
+        self.met, self.child, self.log, self.log_from = met, child, log, log_from
         self.code: int | None = None  # the child's
         self.done: set[int] = set()  # processes
         self.links = dict(met.links)
@@ -107,7 +113,7 @@ class _Watch:
                     self._tell(done=self.met.place.index)
                     self.done.add(self.met.place.index)
                 elif code in (LOST, -signal.SIGABRT):  # as JAX ends when another one is lost
-                    news_until = time.monotonic() + NEWS
+                    news_until = time.monotonic() + (0 if self._silent() else NEWS)
                 else:
                     self._tell(cause=self._own_end(code))
                     if code > 0:  # and the child has said why
@@ -120,7 +126,8 @@ class _Watch:
             ):
                 return self.code
             if time.monotonic() > news_until:
-                cause = f"{self.met.names[self.met.place.index]} has lost the connection to the others"
+                own = f"{self.met.names[self.met.place.index]} has lost the connection to the others"
+                cause = self._silent() or own
                 self._tell(cause=cause)
                 raise EnvironmentProblem(self._stopped(cause))
             for index in self._heard():
@@ -157,6 +164,14 @@ class _Watch:
                 self._tell(cause=cause)
             self.kill()
             raise EnvironmentProblem(self._stopped(cause))
+
+    def _silent(self) -> str:
+        """What JAX said of others that hang, if it did: their hosts are up, so nobody else tells it."""
+        with self.log.open("rb") as file:
+            file.seek(self.log_from)
+            found = UNHEALTHY.search(file.read(LONGEST))
+        indices = [int(index) for index in found[1].split()] if found else []
+        return f"{', '.join(self.met.names[index] for index in indices)} no longer answers" if indices else ""
 
     def _tell(self, **message: Any) -> None:
         for link in self.links.values():

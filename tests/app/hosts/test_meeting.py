@@ -170,6 +170,7 @@ def test_who_does_not_come(port: int, tmp_path: Path) -> None:
         ("parent", [(1, "process 1 (host1, 127.0.0.1) is gone"), (-9, "")]),
         ("leader", [(-9, ""), (1, "process 0 (host0) is gone")]),
         ("error", [(1, "process 1 (host1, 127.0.0.1) has ended with exit code 2"), (2, "error: no room")]),
+        ("hangs", [(1, "process 1 (host1, 127.0.0.1) no longer answers")] * 2),
         ("lost", [(1, "has lost the connection to the others")] * 2),
         ("done", [(0, "")] * 2),
         ("stop", [(130, "error: stopped; nothing more is written")] * 2),
@@ -179,9 +180,12 @@ def test_they_end_together(port: int, tmp_path: Path, what: str, ended: list[tup
     """Whatever ends on one, by kill -9 say, ends all, and all name the host; Ctrl-C is handed on."""
     bodies = {
         "error": [SLEEP, 'raise BadInput("no room")'],
+        "hangs": ['os.write(2, b"unhealthy (stopped sending heartbeats):\\n1\\nSee"); os.abort()', SLEEP],
         "lost": ["os._exit(watch.LOST)"] * 2,
         "done": ["return 0", "time.sleep(1); return 0"],
     }.get(what, [SLEEP] * 2)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "process-0.log").write_text("of before: stopped sending heartbeats):\n0\n")
     processes = [start(f"127.0.0.1:{port},2,{index}", tmp_path, body) for index, body in enumerate(bodies)]
     children = [child_of(process, tmp_path) for process in processes] if bodies == [SLEEP] * 2 else []
     if what == "child":
