@@ -73,7 +73,7 @@ takes: $(VENV)/dev.stamp
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python tests/fuzz/fuzz.py $(READERS) --seconds $(SECONDS)
 
-# `make test` has a few of each.
+# `make test` has a few of preparing and generating, `make nightly` of training.
 kills: export KILLS ?= 100
 kills: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(ARGS) tests/app/test_kills.py
