@@ -100,9 +100,10 @@ def jax_platform() -> str:
 
     try:
         return jax.default_backend()
-    except RuntimeError as error:
+    except Exception as error:  # drivers and plugins that do not fit raise anything
+        why = str(error) or type(error).__name__
         raise EnvironmentProblem(
-            f"JAX does not start here ({error}): set JAX_PLATFORMS=cpu, see musicgen doctor"
+            f"JAX does not start here ({why}): set JAX_PLATFORMS=cpu, see musicgen doctor"
         ) from None
 
 

@@ -140,7 +140,7 @@ def _device() -> Finding:
 
         devices = jax.devices()
     except Exception as error:  # drivers and plugins that do not fit raise anything
-        text = " ".join(str(error).split())[:200]
+        text = " ".join(str(error).split())[:200] or type(error).__name__
         return Finding("device", WRONG, f"JAX does not start: {text}", True, "export JAX_PLATFORMS=cpu")
     kinds = ", ".join(sorted({f"{device.device_kind} ({device.platform})" for device in devices}))
     return Finding("device", OK, f"{len(devices)} x {kinds}", True)

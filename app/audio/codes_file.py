@@ -136,8 +136,9 @@ def _ready(codec: ReleasedCodec) -> Iterator[dict[str, Any]]:
     """The weights as JAX's arrays; what they do not fit is found when they are first used."""
     import jax.numpy as jnp
 
-    from musicgen.app.backend import keep_compiled
+    from musicgen.app.backend import jax_platform, keep_compiled
 
+    jax_platform()  # or the one line that says why there is none
     keep_compiled()
     try:
         yield {name: jnp.asarray(value) for name, value in codec.params.items()}

@@ -305,7 +305,7 @@ class Shown:
 
 def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:
     """The recipe with the numbers that were asked for.  Raises BadInput for those that it does not know."""
-    import jax
+    from musicgen.app.backend import jax_platform
 
     asked = {name: getattr(arguments, name) for name in CHANGES if getattr(arguments, name) is not None}
     changes: dict[str, Any] = dict(asked)
@@ -322,7 +322,7 @@ def _changed(recipe: AnyRecipe, arguments: argparse.Namespace) -> AnyRecipe:
         raise BadInput(f"--dropout must be at least 0 and below 1, not {changes['dropout']:g}")
     if "steps" in changes and hasattr(recipe.train, "seconds"):
         changes["seconds"] = 0.0  # steps decide how far the run is, not the clock
-    if jax.default_backend() == "cpu":
+    if jax_platform() == "cpu":
         changes["compute"] = "float32"  # a CPU has no products in bfloat16, it converts at every one
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **changes))  # type: ignore[arg-type]
 

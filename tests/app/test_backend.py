@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from musicgen.app import backend
+from musicgen.app.audio import codes_file
 from musicgen.app.commands import replay as replay_command
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.checkpoints import Released
 from musicgen.data_prep.rules import grammar
 from musicgen.model.config import PRESETS
@@ -109,6 +111,18 @@ def test_weights_that_do_not_fit_their_config(monkeypatch: pytest.MonkeyPatch) -
     released = Released("odd", Path(), PRESETS["tiny"], {}, {}, {}, "0" * 64)
     with pytest.raises(BadInput, match="the weights odd are damaged .*: install them again"):
         backend.open_engine(released, grammar)
+
+
+@pytest.mark.parametrize("start", [backend.jax_platform, lambda: codes_file.encoder(None, 8)])  # type: ignore[arg-type]
+def test_a_jax_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch, start: Callable[[], object]) -> None:
+    """Such as with JAX_PLATFORMS=cuda and no plugin for it: drivers raise anything, without words, too."""
+
+    def default_backend() -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("jax.default_backend", default_backend)
+    with pytest.raises(EnvironmentProblem, match=r"JAX does not start here \(AssertionError\): set JAX_PLATFORMS=cpu"):
+        start()
 
 
 def test_nothing_heavy_is_imported() -> None:
