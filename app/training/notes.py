@@ -93,8 +93,6 @@ def _rows(recipe: Recipe, job: Job) -> Batches:
         given = dataclasses.asdict(settings)
         return batches(job.data, "train", **given, augmentation=recipe.augmentation, later=recipe.changes())
     pieces, groups = ShardSet(job.data, "train"), contexts_of(config)
-    if settings.batch % groups.rows:
-        raise BadInput(f"--batch {config.batch} is no multiple of {groups.rows} rows for each of {hosts} processes")
     shares = _shares(recipe, job, pieces)
     told = ", ".join(f"{plain:.1%} {name or job.data}" for name, (plain, _) in shares.items())
     job.show(f"musicgen: rows of {told}", {})
