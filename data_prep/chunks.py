@@ -156,7 +156,7 @@ def read_tracks(data: bytes, header: Header, read: Callable[[int, int], T]) -> t
         remarks.append(f"{counted(len(data) - position, 'byte')} behind the last track passed over")
     if not tracks and header.promised:
         raise MidiError(
-            f"the file is truncated at byte {len(data)}: it promises {header.promised} tracks and holds none; "
+            f"the file is truncated at byte {len(data)}: it promises {_tracks(header.promised)} and holds none; "
             "get a complete copy"
         )
     if len(tracks) != header.promised:

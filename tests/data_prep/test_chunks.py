@@ -114,7 +114,7 @@ def test_riff_files_hold_a_midi_file(before: bytes) -> None:
         (header(2, 2) + ONE + TWO, "type 2"),
         (header(1) + chunk(b"\0\x90\x90\x90" + music()), "byte 24 is a status byte"),
         (header(0), "holds no piano notes"),
-        (header(1), "promises 1 tracks and holds none"),
+        (header(1), "promises 1 track and holds none"),
         (b"PK\x03\x04" + header(1) + ONE, "a zip archive"),
         (b"\x1f\x8b" + header(1) + ONE, "a gzip file"),
         (bytes(257) + b"ustar" + bytes(250) + header(1) + ONE, "a tar archive"),
@@ -136,9 +136,10 @@ def test_what_is_not_whole_is_refused(content: bytes, message: str) -> None:
         (header(1) + chunk(b"\0\xff\x01\0" * 3_000_000), "more than 50,000 meta events"),
         (header(1) + chunk(b"\0\xc0\0" * 4_000_000), "more than 2,100,000 events"),
         (header(1) + chunk(b"\0\xc0\0" * 2_000_000), "2,000,000 controllers, programs and bends"),
+        (header(1) + chunk(b"\0\x90\x3c\x40" * 1_000_001), "1,000,001 notes, 1,000,000 are the most"),
         (b"\0" * 2**23, "not a Standard MIDI File"),
     ],
-    ids=["tracks", "chunks", "lengths", "meta", "events", "controllers", "zeros"],
+    ids=["tracks", "chunks", "lengths", "meta", "events", "controllers", "notes", "zeros"],
 )
 def test_bombs_are_defused(content: bytes, message: str) -> None:
     """Every bound is told in a line before much is done; the time is ten times what it takes."""

@@ -110,7 +110,7 @@ def test_more_connections_than_there_is_room_for(lines: Any, site: Any) -> None:
 def test_a_body_that_comes_slowly_holds_no_place(lines: Any, site: Any) -> None:
     """Two such shut the Audio tab for everybody; now another is served, and they are told that they are too slow."""
     slow = [lines().ask(path, 50_000, kind) for path, kind in 3 * [("musicgen/make", "application/json")]]
-    for line in slow:
+    for line in slow[1:]:  # of one comes nothing at all
         line.socket.sendall(b"{")
     assert site.ask("musicgen/read", {"prime": {"shipped": "bach"}}).status == 200
     assert all(b" 408 " in line.answer().splitlines()[0] for line in slow)
