@@ -167,9 +167,11 @@ export class Passages {
   }
 
   /** Bring the versions into sight of whoever looks at the roll. */
-  reveal() {
+  async reveal() {
     const { top, bottom } = this.rollPlayer.element.getBoundingClientRect();
-    if (bottom > 0 && top < innerHeight) this.element.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    if (bottom <= 0 || top >= innerHeight) return;
+    for (const _ of "12") await new Promise(requestAnimationFrame); // the player's words take their place first
+    this.element.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   back() {

@@ -28,7 +28,7 @@ export class Dock {
     // What it covers at the foot of the window is left free there, however much there is to say.
     this.sizes = new ResizeObserver(() => {
       const { offsetHeight: tall, parentElement: bar } = this.element;
-      if (tall && bar?.id === "mg-player") document.body.style.setProperty("--mg-dock", `${Math.max(tall, 64)}px`);
+      if (tall && bar?.id === "mg-player") document.documentElement.style.setProperty("--mg-dock", `${Math.max(tall, 64)}px`);
     });
     this.sizes.observe(this.element);
     docks.add(this);
