@@ -57,7 +57,7 @@ def write_pieces(folder: Path, count: int, notes: int) -> Path:
 
 @contextmanager
 def cluster(workers: int, folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """The address of a scheduler and the process numbers of its workers."""
+    """The address of a scheduler and the process numbers of it and of its workers."""
     address = folder / "scheduler.json"
     address.unlink(missing_ok=True)
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
@@ -73,7 +73,7 @@ def cluster(workers: int, folder: Path) -> Iterator[tuple[str, list[int]]]:
 
         with Client(url, set_as_default=False) as client:
             client.wait_for_workers(workers)
-        yield url, [process.pid for process in started[1:]]
+        yield url, [process.pid for process in started]
     finally:
         for process in started:
             process.kill()
@@ -105,20 +105,24 @@ def same(one: Path, other: Path) -> bool:
 
 
 def throughput(folder: Path, pieces: int, notes: int, repeats: int) -> dict[str, Any]:
-    """Pieces a second by one worker and by two, in turns: the best of each."""
-    source, found = write_pieces(folder / "long", pieces, notes), {}
+    """Pieces a second by one worker and by two, in turns: the best of each, and the processor seconds of the last."""
+    source, found, used = write_pieces(folder / "long", pieces, notes), {}, {}
     warm = write_pieces(folder / "warm", 20, 20)
     for workers in (1, 2):
-        with cluster(workers, folder) as (url, _):
+        with cluster(workers, folder) as (url, pids):
             make(warm, folder / f"warm-{workers}", runner="dask", cluster=url)
             for turn in range(repeats):
-                seconds, _, _ = make(source, folder / f"long-{workers}-{turn}", runner="dask", cluster=url)
+                before = list(map(cpu_seconds, pids))
+                seconds, driver, _ = make(source, folder / f"long-{workers}-{turn}", runner="dask", cluster=url)
+                scheduler, *each = (round(cpu_seconds(pid) - then, 2) for pid, then in zip(pids, before, strict=True))
+                used[str(workers)] = {"driver": round(driver, 2), "scheduler": scheduler, "workers": each}
                 found[workers] = min(found.get(workers, seconds), seconds)
     local, _, _ = make(source, folder / "long-local", runner="local", workers=2)
     return {
         "pieces": pieces,
         "notes": notes,
         "seconds": {str(workers): round(seconds, 2) for workers, seconds in found.items()},
+        "processor_seconds": used,
         "two_against_one": round(found[1] / found[2], 2),
         "local_two_processes": round(local, 2),
         "same_bytes": same(folder / "long-2-0", folder / "long-local"),
@@ -128,7 +132,7 @@ def throughput(folder: Path, pieces: int, notes: int, repeats: int) -> dict[str,
 def overhead(folder: Path, items: int) -> dict[str, Any]:
     """What an item costs with two workers, and what memory the set takes."""
     source = write_pieces(folder / f"tiny-{items}", items, 3)
-    with cluster(2, folder) as (url, pids):
+    with cluster(2, folder) as (url, (_, *pids)):
         idle = sum(map(cpu_seconds, pids))
         wall, driver, peak = make(source, folder / f"dask-{items}", runner="dask", cluster=url)
         workers, largest = sum(map(cpu_seconds, pids)) - idle, max(map(peak_mib, pids))
