@@ -12,6 +12,7 @@ from mido import Message, MetaMessage
 
 from musicgen.data_prep import cut, read_midi, write_midi
 from musicgen.data_prep.performance import shift_time
+from musicgen.data_prep.smf_writer import write_file
 
 Build = Callable[..., bytes]
 Events = list[tuple[int, Message | MetaMessage]]
@@ -116,3 +117,10 @@ def test_a_pause_longer_than_a_delta_time_can_be_read(midi_file: Build) -> None:
     again, remarks = read_midi(content)
     assert again.onset[1] - again.onset[0] == pytest.approx(0.5)
     assert remarks == ("a pause of 5.6 hours cut to 3 seconds",)
+
+
+def test_a_track_that_lasts_longer_than_a_delta_time_can_be_read() -> None:
+    """Its end-of-track event stands behind the last of its notes."""
+    content = write_file(480, [[(0, b"\x90\x3c\x40"), (480, b"\x80\x3c\x40")]], [2**30])
+    assert len(read_midi(content)[0]) == 1
+    assert sum(message.time for message in mido.MidiFile(file=io.BytesIO(content)).tracks[0]) == 2**30
