@@ -364,9 +364,10 @@ def test_closing_tells_whoever_waits(make_scheduler: Any) -> None:
 def test_a_lane_that_ends_leaves_the_others_their_batches(fake: ModuleType, make_scheduler: Any) -> None:
     """One ends while another draws a block: each tells those whose piece it made."""
     other = make_scheduler()
-    engine = Gated(fake.fake_model().engine)
-    model = dataclasses.replace(fake.fake_model(), engine=engine)
-    scheduler = Scheduler([NoteMaker(lambda: model)], [NoteMaker(fake.fake_model)], limits=Limits(streams=1))
+    model = fake.fake_model()
+    engine, slow = Gated(model.engine), Gated(model.engine, pause=0.01)  # or a piece might end before it is stopped
+    gated, paced = (dataclasses.replace(model, engine=one) for one in (engine, slow))
+    scheduler = Scheduler([NoteMaker(lambda: gated)], [NoteMaker(lambda: paced)], limits=Limits(streams=1))
     assert scheduler.ready.wait(5)
     engine.gate.clear()
     drawn = [scheduler.submit(other.request(seed=1, settings={"seconds": 300.0}), f"{n}") for n in range(2)]
