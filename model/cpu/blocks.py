@@ -16,8 +16,9 @@ import numpy as np
 from numba import float32
 
 from musicgen.model.config import ModelConfig
-from musicgen.model.cpu.primitives import atomic_increment, compiled, greater, power_of_two, wait
-from musicgen.model.cpu.step import LOG2_E, SERIES, add_rows, rms_norm, rotate
+from musicgen.model.cpu import step
+from musicgen.model.cpu.primitives import atomic_increment, compiled, greater, inlined, power_of_two, wait
+from musicgen.model.cpu.step import LOG2_E, SERIES
 from musicgen.model.cpu.threads import thread_team
 from musicgen.model.cpu.tiles import (
     PANEL,
@@ -36,6 +37,7 @@ from musicgen.model.cpu.tiles import (
 )
 from musicgen.model.cpu.weights import CpuWeights
 
+add_rows, rms_norm, rotate = map(inlined, (step.add_rows, step.rms_norm, step.rotate))
 UNIT = 128  # rows: 2 MB of the MLP's, beside which the matrices are read as fast as they are multiplied
 ALL = 2**40  # a window of all inputs
 
@@ -62,7 +64,7 @@ class Room(NamedTuple):
     registers: np.ndarray  # those of AMX
 
 
-@compiled
+@inlined
 def normalise(x: np.ndarray, out: np.ndarray) -> None:
     """rms_norm of rows f32 [R, D], to be multiplied."""
     normal = np.empty(x.shape[1], np.float32)
@@ -71,13 +73,13 @@ def normalise(x: np.ndarray, out: np.ndarray) -> None:
         store(normal, out[row])
 
 
-@compiled
+@inlined
 def rows_of(memory: np.ndarray, rows: int, width: int) -> np.ndarray:
     """[rows, width] of a part's memory."""
     return memory[: rows * width].reshape(rows, width)
 
 
-@compiled
+@inlined
 def project(part: int, x: np.ndarray, first: int, panels: np.ndarray, room: Room) -> np.ndarray:
     """The next UNIT rows of x f32 [R, D], normalised, times a matrix."""
     rows = min(UNIT, x.shape[0] - first)
@@ -158,7 +160,7 @@ def make_keys_values(
     wait(barrier, parts)
 
 
-@compiled
+@inlined
 def exponential(x: float) -> float:
     """exp of a float32 no greater than 87 to a few ten-millionths; no less than 2**-126."""
     y = greater(x * float32(LOG2_E), float32(-126))
@@ -168,7 +170,7 @@ def exponential(x: float) -> float:
     return (s[0] + f * (s[1] + f * (s[2] + f * (s[3] + f * (s[4] + f * (s[5] + f * s[6])))))) * power_of_two(whole)
 
 
-@compiled
+@inlined
 def soften(scores: np.ndarray) -> float:
     """scores [T] = exp(scores - their greatest); returns their sum."""
     most, total = scores[0], float32(0)
@@ -180,7 +182,7 @@ def soften(scores: np.ndarray) -> float:
     return total
 
 
-@compiled
+@inlined
 def gelu(x: np.ndarray) -> None:
     """x [F] = gelu(x) by its approximation with tanh, jax.nn.gelu's."""
     for i in range(x.shape[0]):
@@ -188,7 +190,7 @@ def gelu(x: np.ndarray) -> None:
         x[i] /= float32(1) + exponential(-greater(-exponent, float32(-80)))
 
 
-@compiled
+@inlined
 def attend(
     part: int,
     queries: np.ndarray,

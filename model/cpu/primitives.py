@@ -20,17 +20,28 @@ from numba.extending import intrinsic
 FAST = ("reassoc", "contract", "nsz", "arcp", "nnan")  # what may be done to sums and products
 
 
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "no_cfunc_wrapper": True,  # nobody calls them from C, and one takes a tenth of the time to compile
+    "error_model": "numpy",
+    "fastmath": set(FAST),
+}
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """njit without the GIL; kept on disk for the next process wherever there is room for it."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "no_cfunc_wrapper": True,  # nobody calls them from C, and one takes a tenth of the time to compile
-        "error_model": "numpy",
-        "fastmath": set(FAST),
-    }
     with contextlib.suppress(RuntimeError):  # nowhere to keep it
-        return njit(function, cache=True, **options)
-    return njit(function, **options)
+        return njit(function, cache=True, **OPTIONS)
+    return njit(function, **OPTIONS)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, but laid into each function that calls it, and kept there alone.
+
+    Else each caller has a copy, whose sums may be in another order.  Which copy they all call hangs on what was loaded
+    first, and that on whether this process compiles or reads what another one has compiled.
+    """
+    return njit(getattr(function, "py_func", function), forceinline=True, **OPTIONS)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

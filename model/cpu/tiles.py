@@ -23,7 +23,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from musicgen.model.cpu.primitives import FAST, compiled
+from musicgen.model.cpu.primitives import FAST, inlined
 from musicgen.model.shapes import Float
 
 
@@ -92,7 +92,7 @@ def pack(matrix: Float[np.ndarray, "I O"], dtype: type) -> np.ndarray:
     return found
 
 
-@compiled
+@inlined
 def products(x: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
     """out f32 [T, O] = x [T, I] @ the matrix in panels."""
     inputs, outputs = x.shape[1], out.shape[1]

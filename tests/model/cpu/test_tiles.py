@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.extending import is_jitted as is_dispatcher
 from toys import TOY, random_parameters
 
+from musicgen.model.cpu import blocks
 from musicgen.model.cpu.blocks import Blocks, gelu, soften
 from musicgen.model.cpu.engine import OnnxEngine
 from musicgen.model.cpu.memory import rotations
@@ -51,6 +55,10 @@ def find_place(inner: int, column: int, inners: int, panels: np.ndarray) -> int:
 def numbers(panels: np.ndarray) -> np.ndarray:
     """As floats."""
     return panels if panels.dtype == np.float32 else (panels.astype(np.uint32) << 16).view(np.float32)
+
+
+def is_inlined(function: Any) -> bool:
+    return bool(function.targetoptions.get("forceinline"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -112,3 +120,12 @@ def test_threads_change_nothing(dtype: type) -> None:
                 blocks.apply(name, x, at, x, at, 0, TOY.local_window if name == "local.0" else rows)
         found.append(blocks.outputs(x))
     np.testing.assert_array_equal(*found)
+
+
+def test_what_a_compiled_function_calls_has_no_copy() -> None:
+    """Which one of several copies ran hung on Numba's cache: `evaluate` told another score where it had compiled."""
+    whole = [function for function in vars(blocks).values() if is_dispatcher(function) and not is_inlined(function)]
+    called = {name for function in whole for name in function.py_func.__code__.co_names} & vars(blocks).keys()
+    parts = {name: getattr(blocks, name) for name in called if is_dispatcher(getattr(blocks, name))}
+    assert len(whole) >= 4 and {"attend", "project", "rotate", "add_rows"} <= parts.keys()
+    assert [name for name, part in parts.items() if not is_inlined(part)] == ["wait"]  # which adds nothing up
