@@ -30,7 +30,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraint
 help:
 	@echo "make demo          an environment, then demo.mid and demo.wav from a bundled opening"
 	@echo "make test          an environment, then all tests but the nightly ones"
-	@echo "make quick         the tests that need no browser, server or training run: three minutes"
+	@echo "make quick         the tests that need no browser, server or training run: two minutes"
 	@echo "make nightly       whole journeys at toy size, from an archive to released weights: ten minutes"
 	@echo "make takes         recorded pieces made again, byte for byte: before and after a change of structure"
 	@echo "make kills         prep, training and generation killed a hundred times each, and begun again"
