@@ -150,9 +150,13 @@ def requirements() -> list[Requirement]:
     return [parsed for parsed in map(Requirement, declared) if parsed.name != PROJECT["name"]]
 
 
+TOO_NEW = ("mcp",)  # of which a version was seen to fail: pyproject.toml says how
+
+
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
 def test_every_dependency_has_a_floor_and_no_address(requirement: Requirement) -> None:
-    assert [clause.operator for clause in requirement.specifier] == [">="]
+    ceiling = [">="] if requirement.name not in TOO_NEW else ["<", ">="]
+    assert sorted(clause.operator for clause in requirement.specifier) == ceiling
     assert requirement.url is None
 
 
