@@ -11,7 +11,6 @@ import sys
 
 from speed import AT, LENGTH, SECONDS, piece
 
-import musicgen
 from musicgen.data_prep import write_midi
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -27,7 +26,7 @@ def main() -> None:
     """A line for each passage: from the click to the first sound, and to the whole passage."""
     from playwright.sync_api import sync_playwright
 
-    song = write_midi(piece(musicgen.load()))
+    song = write_midi(piece())
     with sync_playwright() as driver:
         found = next(filter(None, map(shutil.which, BROWSERS)), None)
         flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]

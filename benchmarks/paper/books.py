@@ -26,7 +26,6 @@ from loop import (
     compute,
     gigabytes,
     make_scores,
-    make_step,
     parser_of,
     record,
     results,
@@ -214,7 +213,6 @@ def one(given: Any, run: str, stack: Stack, training: np.ndarray, held_out: np.n
     line |= {"parameters": sum(x.size for x in state.params.values())}
     record(given.out, {**line, "curve": curve[:: max(1, len(curve) // 400)]})
     make_scores.cache_clear()
-    make_step.cache_clear()
 
 
 if __name__ == "__main__":

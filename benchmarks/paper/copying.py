@@ -30,7 +30,6 @@ from loop import (
     compile_ahead,
     compute,
     gigabytes,
-    make_step,
     parser_of,
     record,
     results,
@@ -157,7 +156,6 @@ def run(name: str, stack: Stack, lengths: list[int], given: Any, stop: StopRun) 
         print(name, N, part[-1] if part else "", flush=True)
         if last or not part or state.spent >= given.seconds or stop.should_stop() or not learnt(part[-1]):
             break
-        make_step.cache_clear()  # a program for each length, none needed again
         state = state._replace(stage=state.stage + 1)
     if stop.should_stop():
         print(f"{name}: stopped at length {N} after {state.spent:.0f} s; the same command goes on")
