@@ -102,6 +102,7 @@ class Engine(Generic[Array, Cache]):
     """
 
     rows_alike = False  # whether a row comes out to the last bit as in a batch of any other size
+    compiles = False  # whether it compiles functions for each number of rows and length
     block = 16  # tokens a dispatch: small enough to follow by ear, large enough to hide the dispatch
     xp: ModuleType  # the namespace of the backend's arrays
     dtype: Any  # in which it computes

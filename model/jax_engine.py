@@ -76,6 +76,7 @@ class JaxEngine(Engine[jax.Array, Cache]):
     """An engine over float parameters; keeps its compiled functions."""
 
     xp = jnp
+    compiles = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Protocol
 
 from musicgen.app.web.ticket import Ticket
@@ -61,8 +61,6 @@ class Maker(Protocol):
     def start(self, tickets: Sequence[Ticket[Any]]) -> Batch:
         """Begin a batch of tickets with one key.  Raises MusicgenError if it cannot be made."""
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """Find out how quick this machine is, a little at each `next`.  interrupted: whether somebody waits."""
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """Then compile what will be needed, a little at each `next`."""
+    def prepare(self) -> Iterator[None]:
+        """Find out how quick this machine is, and compile what will be needed, a little at each `next`: somebody who
+        comes meanwhile waits for no more than that."""

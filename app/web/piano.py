@@ -1,11 +1,10 @@
 """The piano for the browser: every third key of the shipped soundfont, as a piece of one note each.
 
-What a start of the page makes is kept in the user's cache folder for the next ones.
+What one start makes is kept for the next ones.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -14,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from musicgen.app.output import cache_folder
 from musicgen.app.render import PEAK
 from musicgen.app.soundfont import find_soundfont
-from musicgen.app.version import version
+from musicgen.app.web import kept
 from musicgen.data_prep import Performance, write_midi
-from musicgen.data_prep.files import replacing
 
 PITCHES = tuple(range(21, 109, 3))  # the browser bends each to its two neighbours
 VELOCITY = 84
@@ -36,16 +33,11 @@ def key(pitch: int) -> Performance:
 def sample(pitch: int, make: Callable[[Performance], bytes]) -> bytes:
     """The MP3 of a key: the one that is kept, else what `make` makes of its piece, which is kept if it can be."""
     music = key(pitch)
-    place = _place(music)
-    if place is None:
-        return make(music)
-    with contextlib.suppress(OSError):
-        return place.read_bytes()
-    made = make(music)
-    with contextlib.suppress(OSError):  # a folder that cannot be written: the next start makes it anew
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as temporary:
-            temporary.write_bytes(made)
+    file = _place(music)
+    made = kept.read(file)
+    if made is None:
+        made = make(music)
+        kept.keep(file, made)
     return made
 
 
@@ -53,12 +45,9 @@ def _place(music: Performance) -> Path | None:
     """Where its MP3 is kept, by all that has a say in how it sounds; None if there is no such place."""
     try:
         makers = [f"{name} {importlib.metadata.version(name)}" for name in ("midirenderer", "soundfile")]
-        folder = cache_folder("piano")
-        font = _sha256(find_soundfont())
-    except (ImportError, OSError, RuntimeError):  # RuntimeError: there is no home folder
+        return kept.place("piano", makers, _sha256(find_soundfont()), PEAK, write_midi(music, None))
+    except (ImportError, OSError):
         return None
-    said = repr((version(), makers, font, PEAK)).encode()
-    return folder / f"{hashlib.sha256(said + write_midi(music, None)).hexdigest()}.mp3"
 
 
 @functools.cache

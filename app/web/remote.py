@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from musicgen.data_prep.evaluation.memorisation_index import Index
 
 LOG = logging.getLogger("musicgen")
-POLL = 0.05  # seconds between looks whether a measurement is in somebody's way
 DIED = "the process that made this has died, and is started again: try again"
 DEVICES = "CUDA_VISIBLE_DEVICES"
 OURS = Path("/proc/driver/nvidia/gpus")  # a folder for each
@@ -71,24 +70,18 @@ class Engine:
         theirs.close()
         self.ask("open")
 
-    def ask(self, what: str, *given: object, interrupted: Callable[[], bool] = lambda: False) -> Any:
+    def ask(self, what: str, *given: object) -> Any:
         """The process's answer.
 
         Args:
             what: a method of `Desk`.
             given: what it is given.
-            interrupted: whether what is measured there is to give way.
 
         Raises what that raised; EnvironmentProblem if the process has died.
         """
         assert self._pipe is not None
         try:
             self._pipe.send_bytes(_pack((what, given)))
-            told = False
-            while not self._pipe.poll(POLL):
-                if interrupted() and not told:
-                    told = True
-                    self._pipe.send_bytes(_pack("hurry"))
             answer = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
             raise EnvironmentProblem(DIED) from None
@@ -141,18 +134,13 @@ class RemoteMaker:
         self.engine.open()
         return RemoteBatch(self.engine, self.kind, tickets)
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """There, and learn what was found."""
-        return self._prepare("measure", interrupted)
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """There."""
-        return self._prepare("warm", interrupted)
-
-    def _prepare(self, what: str, interrupted: Callable[[], bool]) -> Iterator[None]:
-        while self.engine.ask("prepare", self.kind, what, interrupted=interrupted):
+    def prepare(self) -> Iterator[None]:
+        """There, and learn what is found."""
+        more = True
+        while more:
+            more = self.engine.ask("prepare", self.kind)
+            self.learn(self.engine.ask("facts", self.kind))
             yield
-        self.learn(self.engine.ask("facts", self.kind))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,11 +192,10 @@ class RemoteBatch:
 class Desk:
     """The other end of the pipe: what a process is asked."""
 
-    def __init__(self, makers: Sequence[Maker], hurry: Callable[[], bool]) -> None:
-        """hurry: whether what is measured is to give way."""
+    def __init__(self, makers: Sequence[Maker]) -> None:
+        """makers: one of each kind."""
         self.makers = {maker.kind: maker for maker in makers}
-        self._preparations = {(kind, "measure"): maker.measure(hurry) for kind, maker in self.makers.items()}
-        self._preparations |= {(kind, "warm"): maker.warm(hurry) for kind, maker in self.makers.items()}
+        self._preparations = {kind: maker.prepare() for kind, maker in self.makers.items()}
         self._batches: dict[int, Batch] = {}
         self._begun = 0
 
@@ -221,9 +208,9 @@ class Desk:
         """What is to be known of a maker."""
         return self.makers[kind].facts()
 
-    def prepare(self, kind: str, what: str) -> bool:
-        """Measure or warm a little; whether there is more of it."""
-        return next(self._preparations[kind, what], self) is not self
+    def prepare(self, kind: str) -> bool:
+        """Prepare a little; whether there is more of it."""
+        return next(self._preparations[kind], self) is not self
 
     def start(self, kind: str, asked: Sequence[tuple[str, Any]]) -> tuple[int, Answer]:
         """Begin a batch of (name of a ticket, request); its number."""
@@ -268,22 +255,12 @@ def work(
             indexes.append(open_index())
         return indexes[0]
 
-    hurried: list[bool] = []
-
-    def hurry() -> bool:
-        if not hurried and pipe.poll():
-            hurried.append(_unpack(pipe.recv_bytes(), index) == "hurry")
-        return bool(hurried)
-
-    desk = Desk(make_makers(), hurry)
+    desk = Desk(make_makers())
     while True:
         try:
-            asked = _unpack(pipe.recv_bytes(), index)
+            what, given = _unpack(pipe.recv_bytes(), index)
         except (EOFError, OSError):
             return
-        if asked == "hurry":  # it came too late
-            continue
-        what, given = asked
         try:
             answer = getattr(desk, what)(*given)
         except MusicgenError as error:
@@ -293,7 +270,6 @@ def work(
         except Exception as error:
             LOG.exception("a batch failed")
             answer = RuntimeError(str(error))
-        hurried.clear()
         pipe.send_bytes(_pack(answer))
 
 

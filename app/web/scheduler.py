@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from musicgen.app.web.maker import Batch, Maker
 from musicgen.app.web.ticket import Asked, Event, Ticket, Watch, unwatched
 
 LOG = logging.getLogger("musicgen")
+LONGEST_REST = 1.0  # seconds between two pieces of what is prepared while nobody waits
 LAST_BLOCK = 2.0  # seconds; what takes longer, such as compiling, ends with the process
 WENT_WRONG = "something went wrong while this was made: try again, and report it if it happens again"
 
@@ -42,21 +44,21 @@ class Load:
 class Lane:
     """Makers of its own, the batches they have begun, and what they do while nobody waits, a little at a time."""
 
-    def __init__(self, makers: Sequence[Maker], wanted: Callable[[], bool]) -> None:
-        """makers: one of each kind.  wanted: whether there is something better to do than to prepare."""
+    def __init__(self, makers: Sequence[Maker]) -> None:
+        """makers: one of each kind."""
         self.makers = {maker.kind: maker for maker in makers}
         self.batches: list[Batch] = []
-        self.preparations = itertools.chain(
-            *(maker.measure(wanted) for maker in makers), *(maker.warm(wanted) for maker in makers)
-        )
+        self.preparations = itertools.chain(*(maker.prepare() for maker in makers))
         self.preparing = False
 
-    def prepare(self) -> None:
-        """Nobody waits: do a little of what will be needed."""
+    def prepare(self) -> float:
+        """Nobody waits: do a little of what will be needed.  Seconds for which to leave the machine to others then."""
+        began = time.perf_counter()
         try:
             self.preparing = next(self.preparations, self) is not self
         except Exception:
             LOG.exception("not everything could be prepared")
+        return min(time.perf_counter() - began, LONGEST_REST)
 
 
 class Scheduler:
@@ -75,7 +77,7 @@ class Scheduler:
         self.ready = threading.Event()  # set when all makers are open, or never will be
         self.problem: str | None = None
         self.draining = False
-        self._lanes = [Lane(makers, self._wanted) for makers in lanes]
+        self._lanes = [Lane(makers) for makers in lanes]
         self._open = 0  # lanes
         self._change = threading.Condition()
         self._waiting: list[Ticket[Any]] = []
@@ -238,7 +240,9 @@ class Scheduler:
             if chosen:
                 self._start(lane, chosen)
             elif not lane.batches:
-                lane.prepare()
+                rest = lane.prepare()
+                with self._change:
+                    self._change.wait_for(lambda: self._waiting or self._closing, rest)
             for batch in list(lane.batches):
                 self._step(batch)
                 if batch.over:
@@ -246,10 +250,6 @@ class Scheduler:
                         lane.batches.remove(batch)
                         self._finished += sum(ticket.over for ticket in batch.tickets)
         self._refuse(lane, STOPPING)
-
-    def _wanted(self) -> bool:
-        """Whether there is something better to do than to prepare."""
-        return bool(self._waiting) or self._closing
 
     def _refuse(self, lane: Lane, problem: str) -> None:
         """The end of a lane; what others have begun is theirs to end."""

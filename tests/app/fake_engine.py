@@ -30,6 +30,7 @@ class FakeEngine:
     """Random chords with the grammar of real token streams; a row depends on seed, its place and all that was asked."""
 
     rows_alike = True
+    compiles = True  # as far as the page knows: so it prepares all that it may have to
 
     def __init__(self) -> None:
         self.asked: dict[str, object] = {}
@@ -117,6 +118,7 @@ class FakeFiller:
     """Draws anything that the rules of a fill allow, notes and the ends of seconds before the rest."""
 
     config = SimpleNamespace(vocab_size=VOCABULARY_2.size)
+    compiles = True
 
     def __init__(self) -> None:
         self.primes: list[list[np.ndarray]] = []  # of each stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.fill import Filling, request_accompaniment, request_fill
@@ -48,13 +48,9 @@ class FillMaker:
         """Begin a batch."""
         return FillBatch(tickets, self.notes.opened, self.limits)
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """Nothing: a passage is short."""
-        yield from ()
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """What the first passage and the first accompaniment need."""
-        if not self.notes.opened.can_fill:
+    def prepare(self) -> Iterator[None]:
+        """Compile what the first passage and the first accompaniment need."""
+        if not (self.notes.opened.can_fill and self.notes.opened.engine.compiles):
             return
         data = (FOLDER / f"{bundled_primes()[0]}.mid").read_bytes()
         for asked in (request_fill(data, start=4.0, stop=8.0), request_accompaniment(data)):

@@ -17,7 +17,7 @@ from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, TOKENS_PER_SECOND, Spe
 from musicgen.data_prep import EOS, PAD, STEPS_PER_SECOND, steps
 
 SLOWER = 4.0  # times as long as one row's step is taken to take a step of all candidates, until it has been measured
-READING = 60.0  # tokens' time that reading a piece again and judging its endings takes, until it has been measured
+READING = 600.0  # tokens' time that reading a piece again and judging its endings takes, until it has been measured
 TRUST = 6.0  # seconds of lively music that what is counted is mixed with: see pace.js
 AT_LEAST = 0.1  # of an ending is left until it is there: it may be longer than was thought
 

@@ -13,7 +13,7 @@ from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import LIMITS, Limits
 from musicgen.app.web.notes.batch import Batch
 from musicgen.app.web.notes.request import GenerateRequest
-from musicgen.app.web.notes.speeds import Speeds, measuring, warm
+from musicgen.app.web.notes.speeds import Speeds, keep_speeds, kept_speeds, measuring, warming
 from musicgen.app.web.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class NoteMaker:
         self.speeds: Speeds | None = None
 
     def open(self) -> None:
-        """Load the model.  Raises MusicgenError."""
+        """Load the model, and what is known of its speed here.  Raises MusicgenError."""
         self.model = self._open_model()
+        self.speeds = kept_speeds(self.model, self._presets)
 
     def close(self) -> None:
         """Nothing."""
@@ -71,23 +72,23 @@ class NoteMaker:
         """Begin a batch."""
         return Batch(tickets, self.opened, self.limits, self.speeds)
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """The presets' speeds; their functions are compiled, too."""
+    def prepare(self) -> Iterator[None]:
+        """Compile what takes of each preset, and batches of each size, need; then the presets' speeds, unless they are
+        known."""
+        model, (usual, *others) = self.opened, self._presets
+        batches = [(usual, 1), *((pair, 1) for pair in others), *((usual, rows) for rows in (2, 4, 8))]
+        for pair, rows in batches if model.engine.compiles else batches[:1]:  # which loads all that there is
+            try:
+                if rows <= self.limits.rows:
+                    yield from warming(model, pair, rows)
+            except Exception:
+                LOG.exception("latents %d, context %d: a batch of %d cannot be made here", *pair, rows)
         try:
-            for speeds in measuring(self.opened, self._presets, interrupted):
-                self.speeds = speeds
+            for speeds in measuring(model, self._presets) if self.speeds is None else ():
                 yield
+                if speeds is not None:
+                    self.speeds = speeds
+                    keep_speeds(model, speeds)
         except Exception:
             LOG.exception("the presets could not be measured")
             self.speeds = Speeds({})
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """What the page's own preset needs for batches of each size."""
-        for rows in (2, 4, 8):
-            if rows > self.limits.rows:
-                return
-            try:
-                warm(self.opened, *self._presets[0], rows, interrupted)
-            except Exception:
-                LOG.exception("a batch of %d cannot be made here", rows)
-            yield

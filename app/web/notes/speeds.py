@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,12 +15,13 @@ from musicgen.app.best_ending import CANDIDATES, candidates_per_row, lead
 from musicgen.app.bundled import FOLDER, bundled_primes
 from musicgen.app.generate import JUDGED_BY, RULES, Model, eos_nats, start
 from musicgen.app.settings import Settings
+from musicgen.app.web import kept
 from musicgen.app.web.notes.quality import Quality
 from musicgen.data_prep import encode, read_midi
 from musicgen.data_prep.rules.endings import OPENS, Endings
 
 LOG = logging.getLogger("musicgen")
-ROUNDS, BLOCKS = 8, 2
+ROUNDS, READINGS = 5, 2
 WARM_LENGTHS = (257, 65, 1)  # tokens of primes: one for each length of the engine's passes up to 1,024
 TOKENS_PER_SECOND = 40.0  # of lively music: MAESTRO has 22.9 M tokens in 159 hours
 LONGEST_OF_ALL = 1.5  # endings are drawn until the last of them is over; times the tokens of as long a part before them
@@ -27,7 +30,10 @@ USUAL_SECONDS = 30.0  # of new music, as long as nobody asks for another length
 SAME = ", at any of these settings"
 LITTLE = 0.005  # nats a token: what two strides make of one setting
 
+ENDINGS = "endings"
+
 Pair = tuple[int, int]  # latents and context
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,48 +97,51 @@ def describe_preset(pair: tuple[int, int], speeds: Speeds | None, quality: Quali
     return f"{memory}. Here, {USUAL_SECONDS:.0f} seconds of music take {times}."
 
 
-def measuring(model: Model, pairs: Sequence[Pair], interrupted: Callable[[], bool]) -> Iterator[Speeds | None]:
+def measuring(model: Model, pairs: Sequence[Pair]) -> Iterator[Speeds | None]:
     """Do a little of the work at each `next`, and in the end give the speeds.
 
     All streams are begun before one is timed, and they are timed in turns, so that whatever else the machine does is
     not charged to one of them; the best round counts, since other programs only ever make it slower.
 
     Args:
-        model: what is measured; its functions for these settings are compiled, too.
+        model: what is measured; its functions for these settings have been compiled.
         pairs: of the presets; endings are measured with the first.
-        interrupted: whether there is something better to do.
     """
+    prime = opening()
     streams: dict[Pair | str, Iterator[np.ndarray]] = {}
     for pair in pairs:
+        yield None
         try:
-            while (stream := warm(model, *pair, 1, interrupted)) is None:
-                yield None
+            stream = start(model, [prime[:1]], _settings(*pair), 0)
+            next(stream)
             streams[pair] = stream
         except Exception:  # a preset that this machine cannot run is one whose speed is not known
             LOG.exception("latents %d, context %d could not be measured", *pair)
-    prime = opening()
     if pairs[0] in streams:
-        streams["endings"] = _endings(model, prime, pairs[0])
-        next(streams["endings"])
+        yield None
+        streams[ENDINGS] = _endings(model, prime, pairs[0])
+        next(streams[ENDINGS])
     best: dict[Pair | str, float] = {}
-    judging = np.inf
     for _ in range(ROUNDS):
         for name, stream in streams.items():
             yield None
-            began = time.perf_counter()
-            drawn = sum(next(stream).shape[1] for _ in range(BLOCKS))
-            best[name] = max(best.get(name, 0.0), drawn / max(time.perf_counter() - began, 1e-6))
-        began = time.perf_counter()
-        eos_nats(model, np.resize(prime, JUDGED_BY["context"]))
-        judging = min(judging, time.perf_counter() - began)
-    once = 0.0
-    if "endings" in best:
+            block, seconds = _timed(functools.partial(next, stream))
+            best[name] = max(best.get(name, 0.0), block.shape[1] / seconds)
+    reading = judging = np.inf
+    for _ in range(READINGS if ENDINGS in best else 0):
         yield None
-        began = time.perf_counter()
-        drawn = next(_endings(model, prime, pairs[0])).shape[1]
-        reading = max(time.perf_counter() - began - drawn / best["endings"], 0.0)
-        once = reading + CANDIDATES * judging
-    yield Speeds({pair: best[pair] for pair in pairs if pair in best}, best.get("endings", 0.0), once)
+        block, seconds = _timed(lambda: next(_endings(model, prime, pairs[0])))
+        reading = min(reading, max(seconds - block.shape[1] / best[ENDINGS], 0.0))
+        yield None
+        judging = min(judging, _timed(lambda: eos_nats(model, np.resize(prime, JUDGED_BY["context"])))[1])
+    once = reading + CANDIDATES * judging if ENDINGS in best else 0.0
+    yield Speeds({pair: best[pair] for pair in pairs if pair in best}, best.get(ENDINGS, 0.0), once)
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What it gives, and the seconds it takes."""
+    began = time.perf_counter()
+    return work(), max(time.perf_counter() - began, 1e-6)
 
 
 def _endings(model: Model, prime: np.ndarray, pair: Pair) -> Iterator[np.ndarray]:
@@ -141,22 +150,35 @@ def _endings(model: Model, prime: np.ndarray, pair: Pair) -> Iterator[np.ndarray
     return start(model, [prime], _settings(*pair), 0, rules=rules, copies=CANDIDATES)
 
 
-def warm(
-    model: Model, latents: int, context: int, rows: int, interrupted: Callable[[], bool]
-) -> Iterator[np.ndarray] | None:
-    """Begin takes as the page begins them, with primes of several lengths, so that their functions are compiled when
-    somebody comes.  Gives the stream of the last of them; None if ``interrupted`` said so."""
-    usual, tokens = _settings(latents, context), opening()
-    many = candidates_per_row(rows)
-    primes = [tokens] * (rows if many == 1 else 1)
-    next(start(model, primes, usual, 0, rules=Endings(RULES, OPENS), copies=many))
-    eos_nats(model, tokens)
-    for length in WARM_LENGTHS:
-        stream = start(model, [tokens[:length]] * rows, usual, 0)
-        next(stream)
-        if interrupted():
-            return None
-    return stream
+def warming(model: Model, pair: Pair, rows: int) -> Iterator[None]:
+    """Begin takes as the page begins them, a little at each `next`, so that when somebody comes their functions are
+    there: those of an engine that compiles for primes of several lengths, and for endings."""
+    usual, tokens = _settings(*pair), opening()
+    for length in WARM_LENGTHS if model.engine.compiles else WARM_LENGTHS[-1:]:
+        next(start(model, [tokens[:length]] * rows, usual, 0))
+        yield
+    if model.engine.compiles:
+        many = candidates_per_row(rows)
+        primes = [tokens] * (rows if many == 1 else 1)
+        next(start(model, primes, usual, 0, rules=Endings(RULES, OPENS), copies=many))
+        yield
+        eos_nats(model, tokens)
+        yield
+
+
+def kept_speeds(model: Model, pairs: Sequence[Pair]) -> Speeds | None:
+    """What an earlier start has measured here of late, if it did."""
+    numbers = kept.read_numbers(kept.measured(model.sha256, model.backend))
+    tokens = {pair: numbers[str(pair)] for pair in pairs if str(pair) in numbers}
+    return Speeds(tokens, numbers.get(ENDINGS, 0.0), numbers.get("once", 0.0)) if tokens else None
+
+
+def keep_speeds(model: Model, speeds: Speeds) -> None:
+    """For the next start on this machine."""
+    numbers = {str(pair): speed for pair, speed in speeds.tokens.items()}
+    if speeds.candidates:
+        numbers |= {ENDINGS: speeds.candidates, "once": speeds.once}
+    kept.keep_numbers(kept.measured(model.sha256, model.backend), numbers)
 
 
 def opening() -> np.ndarray:

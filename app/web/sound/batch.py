@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,20 +178,20 @@ class SoundBatch:
         )
 
 
-def measure_sound(model: SoundModel, latents: int, context: int, interrupted: Callable[[], bool]) -> float | None:
-    """Seconds of sound made in a second, one take alone, after a silence that fills the context; everything that a take
-    needs is compiled by then.  None if ``interrupted`` said so."""
+def measuring(model: SoundModel, latents: int, context: int) -> Iterator[float | None]:
+    """Do a little of the work at each `next`, and in the end give the seconds of sound made in a second, by one take
+    alone, after a silence that fills the context; everything that a take needs is compiled by then."""
     settings = Settings(seconds=60.0, latents=latents, context=context)
     silence = tokens_of(None, model.model)
     frames = context // model.model.codebooks
     prime = np.concatenate([silence[:-1]] * (1 + frames // len(silence)) + [silence[-1:]])
     stream = start(model.engine, model.model, [prime], settings, 0)
-    sound: list[np.ndarray] = []
-    voice = SoundWriter(model.model, sound.append, 60 * SAMPLE_RATE)
+    voice = SoundWriter(model.model, lambda sound: None, 60 * SAMPLE_RATE)
     voice.add(next(stream)[0].astype(np.int32) - SPECIALS)
-    began, before = time.perf_counter(), voice.made
+    made, spent = voice.made, 0.0
     for _ in range(MEASURED_BLOCKS):
-        if interrupted():
-            return None
+        yield None
+        began = time.perf_counter()
         voice.add(next(stream)[0].astype(np.int32) - SPECIALS)
-    return (voice.made - before) / max(time.perf_counter() - began, 1e-6)
+        spent += time.perf_counter() - began
+    yield (voice.made - made) / max(spent, 1e-6)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from musicgen.app.audio.continuation import weights
 from musicgen.app.audio.model import AudioModel
+from musicgen.app.backend import chosen
+from musicgen.app.web import kept
 from musicgen.app.web.limits import LIMITS, Limits
-from musicgen.app.web.sound.batch import SoundBatch, SoundModel, measure_sound
+from musicgen.app.web.sound.batch import SoundBatch, SoundModel, measuring
 from musicgen.app.web.sound.request import SoundRequest, dials_of
 from musicgen.app.web.ticket import Ticket
 
@@ -25,8 +28,11 @@ class SoundMaker:
     def __init__(self, model: AudioModel, limits: Limits = LIMITS) -> None:
         """model: is made ready when it is first needed."""
         self.model, self.limits = model, limits
-        self.speeds: dict[tuple[int, int], float] = {}
         self._ready: SoundModel | None = None
+        self._pairs = dials_of(model).preset_pairs
+        self._kept = kept.measured(weights(model), chosen())
+        rates = kept.read_numbers(self._kept)
+        self.speeds = {pair: rates[str(pair)] for pair in self._pairs if str(pair) in rates}
 
     def open(self) -> None:
         """Nothing yet: notes are served also where sound cannot be made."""
@@ -56,17 +62,17 @@ class SoundMaker:
         """Begin a batch of one ticket."""
         return SoundBatch(tickets, self.ready, self.limits)
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """The presets' speeds; what cannot be made ready is told to whoever asks for it."""
-        for pair in dials_of(self.model).preset_pairs:
-            try:
-                while (speed := measure_sound(self.ready, *pair, interrupted)) is None:
+    def prepare(self) -> Iterator[None]:
+        """Open the model, and measure those presets whose speed is not known; what cannot be made ready is told to
+        whoever asks for it."""
+        try:
+            model = self.ready
+            for pair in [pair for pair in self._pairs if pair not in self.speeds]:
+                yield
+                for speed in measuring(model, *pair):
                     yield
-                self.speeds[pair] = speed
-            except Exception as error:
-                LOG.warning("the speed of sound could not be measured: %s", error)
-            yield
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """Nothing: measuring has compiled all of it."""
-        yield from ()
+                    if speed is not None:
+                        self.speeds[pair] = speed
+                        kept.keep_numbers(self._kept, {str(of): known for of, known in self.speeds.items()})
+        except Exception as error:
+            LOG.warning("the speed of sound could not be measured: %s", error)

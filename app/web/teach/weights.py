@@ -73,11 +73,7 @@ class Weights:
         """Begin."""
         return Turning(list(tickets), self.notes)
 
-    def measure(self, interrupted: Callable[[], bool]) -> Iterator[None]:
-        """Nothing."""
-        yield from ()
-
-    def warm(self, interrupted: Callable[[], bool]) -> Iterator[None]:
+    def prepare(self) -> Iterator[None]:
         """Nothing."""
         yield from ()
 

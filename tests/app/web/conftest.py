@@ -34,6 +34,7 @@ class Gated:
 
     def __init__(self, engine: Any, pause: float = 0.0) -> None:
         self.engine, self.pause, self.nats, self.nats_of_last = engine, pause, engine.nats, engine.nats_of_last
+        self.compiles = engine.compiles
         self.gate = threading.Event()
         self.gate.set()
         self.started: list[dict[str, Any]] = []
@@ -71,6 +72,12 @@ class Fixture:
 
     def passage(self, **body: Any) -> FillAsked:
         return parse_fill({"piece": {"shipped": "bach"}, **body}, self.dials, self.model.sha256, self.limits)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured and kept for the next start of a page is that of one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ class Slow:
 
     def __init__(self, engine: Any) -> None:
         self.engine, self.nats, self.nats_of_last = engine, engine.nats, engine.nats_of_last
+        self.compiles = engine.compiles
 
     def start(self, primes: Sequence[np.ndarray], **settings: Any) -> Iterator[np.ndarray]:
         for block in self.engine.start(primes, **settings):

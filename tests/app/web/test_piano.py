@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen.app.web import piano
+from musicgen.app.web import kept, piano
 from musicgen.app.web.renderer import Renderer, render_bytes
 from musicgen.data_prep import Performance
 
@@ -51,7 +51,7 @@ def test_a_key_of_another_making_is_another(
     elif what == "loudness":
         monkeypatch.setattr(piano, "PEAK", 0.5)
     else:
-        monkeypatch.setattr(piano, "version", lambda: "99")
+        monkeypatch.setattr(kept, "version", lambda: "99")
     assert [ask(60, made), ask(60, made)] == [b"sound 2"] * 2
 
 
@@ -63,7 +63,7 @@ def test_where_nothing_can_be_kept(made: list[Performance], tmp_path: Path, monk
     def homeless(part: str) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(piano, "cache_folder", homeless)
+    monkeypatch.setattr(kept, "cache_folder", homeless)
     assert ask(60, made) == b"sound 3"
 
 

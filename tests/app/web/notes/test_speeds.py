@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,8 +15,10 @@ import numpy as np
 import pytest
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.web import serve
+from musicgen.app.generate import Model
+from musicgen.app.web import kept, serve
 from musicgen.app.web.notes import speeds
+from musicgen.app.web.notes.maker import NoteMaker
 from musicgen.app.web.notes.speeds import LONGEST_OF_ALL, Speeds, describe_preset, measuring, pool_alike, roughly
 
 FAST, BALANCED, BEST = (8, 64), (16, 128), (64, 256)
@@ -24,6 +28,8 @@ PAIRS = [BALANCED, FAST, BEST]
 class Slow:
     """An engine on a clock of its own, busy with something else at first: a step takes 10 ms, a row more 2 ms, and
     three times that in the first seconds."""
+
+    compiles = True
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -51,7 +57,7 @@ def slow(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_no_preset_pays_for_what_else_the_machine_does(slow: Any) -> None:
     """Equally quick presets are found to be so, although the first rounds were disturbed; endings are measured, too."""
-    *_, found = measuring(slow, PAIRS, lambda: False)
+    *_, found = measuring(slow, PAIRS)
     assert found is not None
     assert found.tokens == {pair: pytest.approx(100.0) for pair in PAIRS}
     assert found.pace(BEST) == pytest.approx(100 / 40) and found.pace((4, 4)) is None
@@ -69,7 +75,7 @@ def test_a_preset_that_cannot_be_run_costs_only_itself(slow: Any, caplog: pytest
         return start(primes, **settings)
 
     slow.engine.start = refusing
-    *_, found = measuring(slow, PAIRS, lambda: False)
+    *_, found = measuring(slow, PAIRS)
     assert found is not None and set(found.tokens) == {FAST, BALANCED}
     assert "not known" in describe_preset(BEST, found, None) and "seconds to make" in describe_preset(FAST, found, None)
 
@@ -105,6 +111,31 @@ def test_nothing_is_measured_before_the_machine_is_free(make_scheduler: Any) -> 
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert set(fixture.notes.speeds.tokens) == set(fixture.dials.presets.values())
+
+
+def test_the_next_start_knows(slow: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What one start has measured, the next has at once: of these weights, on this machine, for a day."""
+    first = NoteMaker(lambda: slow)
+    first.open()
+    assert first.speeds is None
+    list(first.prepare())
+    (file,) = (tmp_path / "musicgen" / "speeds").iterdir()
+
+    def known(model: Model = slow) -> Speeds | None:
+        maker = NoteMaker(lambda: model)
+        maker.open()
+        return maker.speeds
+
+    assert first.speeds is not None and known() == first.speeds
+    assert known(dataclasses.replace(slow, sha256="0" * 64)) is None
+    with monkeypatch.context() as other:
+        other.setattr(kept, "cores", lambda: 999)
+        assert known() is None
+    os.utime(file, (time.time() - 2 * kept.LATELY,) * 2)
+    assert known() is None
+    for torn in ("", "[1]", '{"(16, 128)": "fast"}', '{"(16, 128)": NaN}', '{"(16, 128)": 0}'):
+        file.write_text(torn)
+        assert known() is None
 
 
 @pytest.mark.parametrize("broken", [False, True])
