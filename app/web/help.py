@@ -5,14 +5,16 @@ from __future__ import annotations
 
 KEYS = {
     "Anywhere": [("?", "this help"), ("Tab", "to the next button or box"), ("Esc", "closes what is open")],
-    "On the roll": [
+    "On the roll or a sound": [
         ("Space", "play or pause"),
         ("← →", "back or on by 5 seconds; with Shift by 1"),
         ("Home End", "to the beginning, to the end"),
-        ("+ − 0", "zoom in, zoom out, the whole piece"),
         ("[ ]", "the part that is continued begins or ends here"),
-        ("R", "choose a passage; arrows move it, Enter writes it anew"),
         ("L", "repeat the chosen part, or the next eight seconds"),
+    ],
+    "On the roll": [
+        ("+ − 0", "zoom in, zoom out, the whole piece"),
+        ("R", "choose a passage; arrows move it, Enter writes it anew"),
         ("F", "falling notes, or the roll"),
         ("S", "colour the notes by how unexpected they are"),
     ],

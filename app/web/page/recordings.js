@@ -35,7 +35,7 @@ export class Recordings {
       failed: (error) => tell.failed(error),
     });
     element.append(this.file, this.microphone.element);
-    soundPlayer.element.addEventListener("musicgen-part", (/** @type {CustomEvent} */ { detail }) => {
+    soundPlayer.element.addEventListener("musicgen-select", (/** @type {CustomEvent} */ { detail }) => {
       const beginning = this.known.get(this.showing);
       if (beginning) Object.assign(beginning, detail);
     });
@@ -54,7 +54,6 @@ export class Recordings {
     const beginning = this.known.get(this.kind);
     if (!beginning) return;
     this.tell.shown();
-    this.showing = null; // what is told of the part while it is put there is no choice of a person
     this.soundPlayer.show(beginning.pcm, { selectable: true, name: beginning.name });
     this.showing = this.kind;
     this.soundPlayer.select(beginning.from, beginning.to);

@@ -82,7 +82,7 @@ class SoundPage extends Tab {
   }
 
   async make() {
-    this.soundPlayer.stream.wake(); // a sound may begin in the click itself only
+    this.soundPlayer.player.wake(); // a sound may begin in the click itself only
     try {
       // What is not named here is a setting, whichever there are: see tab.py.
       const { start, preset, takes, latents, context, seed, ...settings } = this.values;
@@ -95,14 +95,14 @@ class SoundPage extends Tab {
 
   /** Go on from a take's end, with the controls as they stood last. */
   async go(take) {
-    this.soundPlayer.stream.wake();
+    this.soundPlayer.player.wake();
     const { takes, settings } = this.latest ?? {};
     const source = { samples: take.pcm.samples(), name: take.name, from: 0, to: take.pcm.seconds };
     await this.#perform({ takes: takes ?? 1, settings: settings ?? {} }, source);
   }
 
   async remake(recipe) {
-    this.soundPlayer.stream.wake();
+    this.soundPlayer.player.wake();
     try {
       const { num_samples, prime_seconds, keep_prime, end, ...settings } = recipe.settings;
       const request = { settings, takes: num_samples, seed: recipe.seed };

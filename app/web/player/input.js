@@ -11,7 +11,7 @@ const clicked = new WeakMap(); // roll player -> its last click
 /** Let a roll player's roll answer to the keyboard and the pointer. */
 export function listen(rollPlayer) {
   const { scroller } = rollPlayer;
-  scroller.addEventListener("keydown", (event) => key(rollPlayer, event));
+  scroller.addEventListener("keydown", (event) => rollPlayer.press(event));
   scroller.addEventListener("wheel", (event) => wheel(rollPlayer, event), { passive: false });
   scroller.addEventListener("pointerdown", (event) => press(rollPlayer, event));
   scroller.addEventListener("dblclick", (event) => isTime(rollPlayer, event) && rollPlayer.play());
@@ -38,37 +38,6 @@ function pinch(rollPlayer, scroller) {
   scroller.addEventListener("touchstart", move, { passive: false });
   scroller.addEventListener("touchmove", move, { passive: false });
   for (const kind of ["touchend", "touchcancel"]) scroller.addEventListener(kind, () => (before = null));
-}
-
-function key(rollPlayer, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const step = event.shiftKey ? 1 : 5;
-  const by = (seconds) => () => rollPlayer.seek(rollPlayer.position + seconds);
-  const act = {
-    " ": () => rollPlayer.toggle(),
-    k: () => rollPlayer.toggle(),
-    ArrowLeft: by(-step),
-    ArrowDown: by(-step),
-    ArrowRight: by(step),
-    ArrowUp: by(step),
-    PageDown: by(-30),
-    PageUp: by(30),
-    Home: () => rollPlayer.seek(0),
-    End: () => rollPlayer.seek(rollPlayer.music.seconds),
-    "+": () => rollPlayer.zoom(2),
-    "=": () => rollPlayer.zoom(2),
-    "-": () => rollPlayer.zoom(0.5),
-    0: () => rollPlayer.zoom("whole"),
-    "[": () => rollPlayer.trim.put("from", rollPlayer.position),
-    "]": () => rollPlayer.trim.put("to", rollPlayer.position),
-    r: () => rollPlayer.region.begin(),
-    f: () => rollPlayer.fall(!rollPlayer.falling),
-    l: () => rollPlayer.loop.set(!rollPlayer.loop.on),
-    s: () => !rollPlayer.controls.surprise.hidden && rollPlayer.surprise.show(!rollPlayer.surprise.on),
-  }[event.key];
-  if (!act) return;
-  event.preventDefault();
-  act();
 }
 
 /** Ctrl and wheel, which is also what pinching a touchpad sends. */

@@ -30,6 +30,15 @@ export class Pcm {
     return this.room.subarray(from, Math.min(to, this.length));
   }
 
+  /** Float32Array, -1..1, of so many from one on; nothing sounds where there are none. */
+  floats(from, count) {
+    const all = new Float32Array(count);
+    const first = Math.max(0, from);
+    const last = Math.min(from + count, this.length);
+    for (let at = first; at < last; at++) all[at - from] = this.room[at] / 32767;
+    return all;
+  }
+
   get seconds() {
     return this.length / RATE;
   }

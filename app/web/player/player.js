@@ -23,12 +23,9 @@ let playing = null; // one player of the page at a time
 export class Player extends Transport {
   music = NOTHING;
   pace = new Pace();
-  until = Infinity; // seconds at which a chosen part ends
   next = 0; // the first note that is not scheduled yet
   began = 0; // ms: when it was begun
   asked = 0; // ms: when it was asked to play
-  /** @type {{startedAt: number, at: number} | null} */
-  round = null; // the one before this, as long as it is still heard
   /** @type {Map<number, Voice>} */
   strings = new Map(); // pitch -> the voice that was struck last
 
@@ -51,8 +48,7 @@ export class Player extends Transport {
     this.pace = pace;
     this.at = from;
     this.until = Infinity;
-    /** @type {{from: number, to: number} | null} */
-    this.loop = null; // a part that is played again and again
+    this.loop = null;
     this.next = 0;
     this.heard = false;
     this.anyway = false; // whether a person would rather hear it with stops than wait
@@ -64,11 +60,6 @@ export class Player extends Transport {
   /** Seconds up to which it may play now. */
   get end() {
     return this.complete ? Math.min(this.music.seconds, this.until, this.loop?.to ?? Infinity) : this.music.certain;
-  }
-
-  get position() {
-    if (this.round && this.now < this.startedAt) return this.round.at + (this.now - this.round.startedAt) * this.tempo;
-    return super.position;
   }
 
   get now() {
@@ -96,20 +87,9 @@ export class Player extends Transport {
     if (this.move(seconds)) this.#maybeStart();
   }
 
-  /** Play a part again and again; null for the music to its end. @param {{from: number, to: number} | null} part */
-  repeat(part) {
-    const { position } = this;
-    this.loop = part;
-    if (this.state !== "playing") return;
-    this.seek(part && (position < part.from || position > part.to) ? part.from : position);
-  }
-
-  /** Play so many seconds of music in a second. */
   setTempo(tempo) {
-    const { position } = this;
-    this.tempo = tempo;
     this.countdown.clear();
-    if (this.state === "playing") this.seek(position);
+    super.setTempo(tempo);
   }
 
   /** New notes have been put into the music: indices that are new, and that now have an end. */
@@ -236,7 +216,7 @@ export class Player extends Transport {
       this.#strike(this.next, this.#when(onset), 0);
       this.#first(onset, this.next);
     }
-    if (this.loop && this.complete && until >= this.end && this.now >= this.startedAt) return this.#again(this.loop);
+    if (this.loop && this.complete && until >= this.end && this.now >= this.startedAt) return this.#nextRound(this.loop);
     if (this.position < this.end - 0.01 || this.now < this.startedAt) return;
     if (this.complete) {
       this.at = this.end;
@@ -246,14 +226,12 @@ export class Player extends Transport {
     } else this.#dry();
   }
 
-  /** The end of the loop is near: its next round begins where this one ends. @param {{from: number, to: number}} loop */
-  #again({ from, to }) {
+  /** The end of the loop is near. @param {{from: number, to: number}} loop */
+  #nextRound({ from, to }) {
     const end = this.#when(to);
     for (const voice of this.strings.values()) voice.release(end);
     this.strings = new Map();
-    this.round = { startedAt: this.startedAt, at: this.at };
-    this.startedAt = end;
-    this.at = from;
+    this.again(from, end);
     this.next = this.music.after(this.at - 1e-6);
     this.#resound();
   }

@@ -21,12 +21,11 @@
 // "musicgen-playing" {seconds, since_begin_ms, prime}, "musicgen-state" {state, seconds}, and "musicgen-music" when other
 // music is there, or it is no longer made.
 
-import { Controls, toggle } from "./controls.js";
+import { Controls } from "./controls.js";
 import { listen } from "./input.js";
 import { clock, Music } from "./music.js";
 import { Dock } from "./dock.js";
 import { drawStage } from "./drawing.js";
-import { Loop } from "./loop.js";
 import { Minimap } from "./minimap.js";
 import { Pace } from "./pace.js";
 import { Player } from "./player.js";
@@ -34,8 +33,8 @@ import { GUTTER, huesOf, layout, pitchRange } from "./roll.js";
 import { describePassage, Region } from "./region.js";
 import { sharedSound } from "./sound.js";
 import { Surprise } from "./surprise.js";
-import { calm, fit, make, style, themeOf, watchTheme } from "./theme.js";
-import { Trim } from "./trim.js";
+import { Stage } from "./stage.js";
+import { calm, fit, make, themeOf, watchTheme } from "./theme.js";
 import { View } from "./view.js";
 import { statusText } from "./status_text.js";
 
@@ -48,34 +47,28 @@ const LEGIBLE = 12; // pixels a second from which all of a piece is worth seeing
 const EDGE = 16; // pixels from the side of the roll in which dragging scrolls
 const SPEAK_EVERY = 10; // seconds between two spoken positions
 
-export class RollPlayer {
+export class RollPlayer extends Stage {
   /**
    * @param {HTMLElement} element becomes the roll player.
    * @param {{sounds?: string, sound?: Sound, surprises?: (music: object) => Promise<number[][]>, theme?: "light" | "dark", controls?: boolean, label?: string, dock?: HTMLElement}} [options] `dock`: where the player goes, if not below the roll.
    */
   constructor(element, options = {}) {
-    for (const sheet of ["stage.css", "dock.css"]) style(sheet);
-    this.element = element;
+    super(element);
     this.options = options;
     this.sound = options.sound ?? sharedSound(options.sounds ?? "");
     this.player = new Player(this.sound, (kind, detail) => this.#heard(kind, detail));
     this.music = new Music();
-    this.making = false;
     this.falling = false;
     this.drawn = 0; // notes in sight
     this.stale = true; // whether the notes are to be drawn anew
     this.surprise = new Surprise(this, options.surprises);
     this.controls = new Controls(this);
     this.minimap = new Minimap(this);
-    const slow = toggle("½ speed", "Play at half the speed", (on) => this.player.setTempo(on ? 0.5 : 1));
-    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.sound, label: "Playback" }, [slow]);
+    this.dock = new Dock({ toggle: () => this.toggle(), sound: this.sound, label: "Playback" }, this.buttons);
     this.#build();
     this.view = new View(this.scroller, this.spacer, () => this.redraw());
-    this.trim = new Trim(this, () => this.#chosen());
-    this.loop = new Loop(this);
-    this.dock.more.prepend(this.loop.button);
-    this.region = new Region(this, () => this.#emit("musicgen-region", { region: this.region.value }));
-    this.roll.append(this.region.element, ...this.trim.elements);
+    this.region = new Region(this, () => this.emit("musicgen-region", { region: this.region.value }));
+    this.board.append(this.region.element, ...this.trim.elements);
     this.sizes = new ResizeObserver(() => this.#resized());
     this.sizes.observe(this.scroller);
     this.unwatch = watchTheme(() => this.#themed());
@@ -97,12 +90,12 @@ export class RollPlayer {
       { class: "mg-scroller", tabindex: "0", role: "slider", "aria-label": "Piano roll", "aria-valuemin": "0" },
       this.spacer,
     );
-    this.roll = make("div", { class: "mg-roll" }, this.scroller, this.overlay);
+    this.board = make("div", { class: "mg-roll" }, this.scroller, this.overlay);
     element.classList.add("mg-stage");
     if (options.controls === false) element.classList.add("mg-bare");
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", options.label ?? "Piano roll and player");
-    element.replaceChildren(this.controls.bar, this.roll, this.minimap.element, this.controls.foot);
+    element.replaceChildren(this.controls.bar, this.board, this.minimap.element, this.controls.foot);
     if (options.dock) options.dock.prepend(this.dock.element);
     else element.append(this.dock.element);
     listen(this);
@@ -123,7 +116,7 @@ export class RollPlayer {
     this.player.swap(finished);
     this.trim.reset(finished.seconds);
     this.#grown();
-    this.#emit("musicgen-music", {});
+    this.emit("musicgen-music", {});
   }
 
   /**
@@ -163,7 +156,7 @@ export class RollPlayer {
     this.player.finish();
     this.trim.reset(this.music.seconds);
     this.#grown();
-    this.#emit("musicgen-music", {});
+    this.emit("musicgen-music", {});
     this.speak(true);
   }
 
@@ -184,7 +177,7 @@ export class RollPlayer {
     this.#fetch(from, FIRST_NOTES);
     this.#grown();
     this.view.follow(from, false);
-    this.#emit("musicgen-music", {});
+    this.emit("musicgen-music", {});
     this.speak(true);
   }
 
@@ -207,15 +200,9 @@ export class RollPlayer {
 
   // ---- playing
 
-  /** Play on; what is chosen with the handles, if there are any. */
   play() {
-    const { from, to } = this.selection;
-    if (this.selectable && (from > 0 || to < this.music.seconds)) {
-      if (this.position < from - 0.01 || this.position > to - 0.05) this.player.seek(from);
-      this.player.until = to;
-    } else this.player.until = Infinity;
     this.#fetch(this.position);
-    return this.player.play();
+    return super.play();
   }
 
   /** Fetch the samples of so many notes after a time, the next ones first. */
@@ -224,71 +211,39 @@ export class RollPlayer {
     this.sound.load(this.music.notes.slice(first, first + most).map((note) => note[2]));
   }
 
-  pause() {
-    this.player.pause();
-  }
-
-  toggle() {
-    if (["playing", "buffering"].includes(this.player.state)) this.pause();
-    else this.play();
-  }
-
   seek(seconds) {
-    this.player.seek(seconds);
+    super.seek(seconds);
     this.view.handsOff = 0;
     this.reveal(this.player.position);
     this.speak(false);
   }
 
-  get position() {
-    return this.player.position;
-  }
-
-  get state() {
-    return this.player.state;
-  }
-
   #heard(kind, detail) {
-    if (kind === "first") this.#emit("musicgen-playing", detail);
-    else if (kind === "underrun") this.#emit("musicgen-underrun", detail);
+    if (kind === "first") this.emit("musicgen-playing", detail);
+    else if (kind === "underrun") this.emit("musicgen-underrun", detail);
     else if (kind === "state") {
-      this.#emit("musicgen-state", { state: this.player.state, seconds: this.player.position });
+      this.emit("musicgen-state", { state: this.player.state, seconds: this.player.position });
       this.speak(this.player.state !== this.spokenState);
       this.spokenState = this.player.state;
     }
     this.redraw(false);
   }
 
-  #emit(name, detail) {
-    this.element.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
+  get seconds() {
+    return this.music.notes.length ? this.music.seconds : 0;
   }
 
-  // ---- choosing a part
+  get passage() {
+    return this.region.value;
+  }
 
   get selectable() {
-    return this.trim.on;
+    return super.selectable;
   }
 
   set selectable(on) {
     if (on && !this.trim.on && this.view.whole >= LEGIBLE) this.zoom("whole"); // both handles are in sight
-    this.trim.on = Boolean(on);
-    this.redraw();
-  }
-
-  get selection() {
-    const round = (value) => Math.round(value * 1000) / 1000;
-    return { from: round(this.trim.from), to: round(this.trim.to) };
-  }
-
-  select(from, to) {
-    this.trim.set(from, to);
-    this.redraw();
-  }
-
-  #chosen() {
-    if (this.player.until < Infinity) this.player.until = this.selection.to;
-    if (this.loop.on) this.loop.changed();
-    this.#emit("musicgen-select", this.selection);
+    super.selectable = on;
   }
 
   // ---- view
@@ -370,6 +325,19 @@ export class RollPlayer {
     this.anyway.hidden = !this.player.offersAnyway;
     this.speak(false);
     if (moving) this.redraw(false);
+  }
+
+  keys(step) {
+    return {
+      ...super.keys(step),
+      "+": () => this.zoom(2),
+      "=": () => this.zoom(2),
+      "-": () => this.zoom(0.5),
+      0: () => this.zoom("whole"),
+      r: () => this.region.begin(),
+      f: () => this.fall(!this.falling),
+      s: () => !this.controls.surprise.hidden && this.surprise.show(!this.surprise.on),
+    };
   }
 
   // ---- words

@@ -1,7 +1,9 @@
 // Plays sound that may still be growing: pieces of it are handed to the audio clock a little ahead, each exactly where the
 // last one ends, and playing begins when what is still to be made will be there in time.
 
+import { Countdown } from "./pace.js";
 import { RATE } from "./pcm.js";
+import { Stretch, AHEAD as STRETCHED } from "./stretch.js";
 import { AHEAD, Transport } from "./transport.js";
 
 /** @import { Pcm } from "./pcm.js" */
@@ -15,13 +17,14 @@ const LEAST = 0.4; // seconds in hand before it begins
 const AWAKE = 1500; // ms the browser is given to allow sound
 
 /**
- * What has been handed to the clock: samples from `first` up to `next`, through a gate that opens and closes softly.
- * @typedef {{context: AudioContext, gate: GainNode, pcm: Pcm, first: number, next: number, sources: Set<AudioBufferSourceNode>}} Run
+ * What is handed to the clock, through a gate that opens and closes softly: the sample `next` will be heard at the time `due`.
+ * @typedef {{context: AudioContext, gate: GainNode, pcm: Pcm, next: number, due: number, slow: Stretch | null, sources: Set<AudioBufferSourceNode>}} Run
  */
 
 export class Stream extends Transport {
   expected = 0; // seconds of it when it is complete
   asked = 0; // ms: when it was asked for
+  countdown = new Countdown();
 
   /** @param {(kind: string, detail?: object) => void} tell called with "state", "first" or "underrun" */
   constructor(tell) {
@@ -51,9 +54,12 @@ export class Stream extends Transport {
     this.complete = complete;
     this.expected = expected;
     this.at = from;
+    this.until = Infinity;
+    this.loop = null;
     /** @type {number | null} */
     this.rate = null; // seconds of sound made in a second, once that is known
     this.heard = false;
+    this.countdown.clear();
     this.asked = performance.now();
     this.become("stopped");
   }
@@ -77,14 +83,15 @@ export class Stream extends Transport {
     return this.context?.state === "running";
   }
 
-  /** Seconds up to which it may play: all that is there. */
+  /** Seconds up to which it may play. */
   get end() {
-    return this.pcm?.seconds ?? 0;
+    const there = this.pcm?.seconds ?? 0;
+    return this.complete ? Math.min(there, this.until, this.loop?.to ?? Infinity) : there;
   }
 
   async play() {
     if (!this.pcm || this.state === "playing") return;
-    if (this.complete && this.at >= this.end - 0.01) this.at = 0;
+    if (this.complete && this.at >= this.end - 0.01) this.at = this.loop?.from ?? 0;
     this.become("buffering");
     const awake = this.wake();
     await Promise.race([awake, new Promise((resolve) => setTimeout(resolve, AWAKE))]);
@@ -97,6 +104,7 @@ export class Stream extends Transport {
 
   /** Go to a time; keeps playing if it plays. */
   seek(seconds) {
+    if (seconds > this.until) this.until = Infinity;
     if (this.move(seconds)) this.play();
   }
 
@@ -120,8 +128,18 @@ export class Stream extends Transport {
     if (!this.rate) return Infinity;
     const pace = CAUTION * this.rate;
     const enough = (LEAST - (this.end - this.at)) / pace;
-    const whole = (this.expected - this.end) / pace - (this.expected - this.at);
+    const whole = (this.expected - this.end) / pace - (this.expected - this.at) / this.tempo;
     return Math.max(0, enough, whole);
+  }
+
+  /** The wait in whole seconds, as it is told: see Countdown. Null while nobody knows. */
+  get told() {
+    return this.countdown.show(performance.now() / 1000, this.wait());
+  }
+
+  setTempo(tempo) {
+    this.countdown.clear();
+    super.setTempo(tempo);
   }
 
   #maybeStart() {
@@ -135,7 +153,7 @@ export class Stream extends Transport {
     gate.gain.setValueAtTime(0, this.startedAt);
     gate.gain.linearRampToValueAtTime(1, this.startedAt + SOFT);
     gate.connect(master);
-    const run = { context, gate, pcm, first, next: first, sources: new Set() };
+    const run = { context, gate, pcm, next: first, due: this.startedAt, slow: this.#slow(pcm, first), sources: new Set() };
     this.run = run;
     this.become("playing");
     this.#schedule(run);
@@ -144,43 +162,59 @@ export class Stream extends Transport {
     this.heard = true;
   }
 
+  /** @param {Pcm} pcm @param {number} first sample */
+  #slow(pcm, first) {
+    return this.tempo === 1 ? null : new Stretch(pcm, first, this.tempo);
+  }
+
   /** Hand pieces to the clock, up to AHEAD from now. @param {Run} run */
   #schedule(run) {
     const { context, gate, pcm, sources } = run;
-    while (run.next < pcm.length) {
-      const due = this.startedAt + (run.next - run.first) / RATE;
-      if (due > context.currentTime + AHEAD) return;
-      const piece = pcm.samples(run.next, run.next + PIECE * RATE);
-      const small = piece.length < (PIECE * RATE) / 4 && !this.complete;
-      if (small && due > context.currentTime + 0.2) return;
+    while (run.due <= context.currentTime + AHEAD) {
+      const last = Math.round(this.end * RATE);
+      if (this.loop && this.complete && run.next >= last && this.now >= this.startedAt) this.#nextRound(run, this.loop);
+      const most = run.slow && !this.complete ? last - STRETCHED : last;
+      const count = Math.min(most - run.next, PIECE * RATE);
+      const small = count < (PIECE * RATE) / 4 && !this.complete;
+      if (count <= 0 || (small && run.due > context.currentTime + 0.2)) return;
+      const piece = run.slow?.take(count) ?? pcm.floats(run.next, count);
+      if (this.loop) soften(piece, run.next === Math.round(this.loop.from * RATE), run.next + count === last);
       const buffer = new AudioBuffer({ length: piece.length, sampleRate: RATE });
-      buffer.copyToChannel(Float32Array.from(piece, (value) => value / 32767), 0);
+      buffer.copyToChannel(piece, 0);
       const source = new AudioBufferSourceNode(context, { buffer });
       source.connect(gate);
       source.onended = () => {
         source.disconnect();
         sources.delete(source);
       };
-      source.start(due);
+      source.start(run.due);
       sources.add(source);
-      run.next += piece.length;
+      run.next += count;
+      run.due += piece.length / RATE;
     }
+  }
+
+  /** @param {Run} run @param {{from: number}} loop */
+  #nextRound(run, { from }) {
+    this.again(from, run.due);
+    run.next = Math.round(from * RATE);
+    run.slow = this.#slow(run.pcm, run.next);
   }
 
   /** @param {Run} run */
   #look(run) {
     this.#schedule(run);
-    const { position } = this;
-    if (run.next < run.pcm.length || position < run.next / RATE - 0.02) return;
-    this.at = run.next / RATE;
-    if (this.complete && this.now < this.startedAt + (run.next - run.first) / RATE) return;
+    if (this.now < run.due - (this.complete ? 0 : 0.02)) return;
+    this.at = Math.min(run.next / RATE, this.end);
     this.halt();
+    this.countdown.clear();
     this.become(this.complete ? "stopped" : "buffering");
     if (!this.complete) this.tell("underrun", { seconds: this.at });
   }
 
   halt() {
     clearInterval(this.timer);
+    this.round = null;
     if (!this.run) return;
     const { context, gate, sources } = this.run;
     gate.gain.cancelScheduledValues(0);
@@ -188,5 +222,14 @@ export class Stream extends Transport {
     for (const source of sources) source.stop(context.currentTime + 2 * SOFT);
     setTimeout(() => gate.disconnect(), 200);
     this.run = null;
+  }
+}
+
+/** Let it come or go softly, where it is cut. @param {Float32Array} piece @param {boolean} comes @param {boolean} goes */
+function soften(piece, comes, goes) {
+  const length = Math.min(SOFT * RATE, piece.length);
+  for (let at = 0; at < length; at++) {
+    if (comes) piece[at] *= at / length;
+    if (goes) piece[piece.length - 1 - at] *= at / length;
   }
 }

@@ -26,7 +26,7 @@ function describe([onset, end, pitch, velocity, surprise]) {
 /** Let a roll player show what the note under the mouse is. */
 export function hover(rollPlayer) {
   const tip = make("div", { class: "mg-tip", "aria-hidden": "true", hidden: "" });
-  rollPlayer.roll.append(tip);
+  rollPlayer.board.append(tip);
   const hide = () => (tip.hidden = true);
   rollPlayer.scroller.addEventListener("pointerleave", hide);
   rollPlayer.scroller.addEventListener("scroll", hide, { passive: true });

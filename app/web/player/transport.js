@@ -3,7 +3,7 @@
 
 export const AHEAD = 1.6; // seconds scheduled ahead: a page in the background looks only once a second
 
-/** A subclass gives `now`, `end` and halt(). */
+/** A subclass gives `now`, `end`, halt(), play() and seek(). */
 export class Transport {
   /** @param {(kind: string, detail?: object) => void} tell called with "state", and with what the subclass adds */
   constructor(tell) {
@@ -13,6 +13,11 @@ export class Transport {
     this.startedAt = 0; // time of the audio clock at which it began to play
     this.at = 0; // position while it stands; while it plays, where it began
     this.tempo = 1; // seconds of the piece in a second
+    this.until = Infinity; // seconds at which a chosen part ends
+    /** @type {{from: number, to: number} | null} */
+    this.loop = null; // a part that is played again and again
+    /** @type {{startedAt: number, at: number} | null} */
+    this.round = null; // the one before this, as long as it is still heard
   }
 
   /** The time of the audio clock. */
@@ -31,7 +36,38 @@ export class Transport {
   /** The musical time that is heard now, in seconds. */
   get position() {
     if (this.state !== "playing") return this.at;
+    if (this.round && this.now < this.startedAt) return this.round.at + (this.now - this.round.startedAt) * this.tempo;
     return Math.min(Math.max(this.at, this.at + (this.now - this.startedAt) * this.tempo), this.end);
+  }
+
+  /** Start, or wait until it can. @returns {Promise<void>} */
+  async play() {}
+
+  /** Go to a time; keeps playing if it plays. @param {number} seconds */
+  seek(seconds) {
+    this.at = seconds;
+  }
+
+  /** Play a part again and again; null for all to its end. @param {{from: number, to: number} | null} part */
+  repeat(part) {
+    const { position } = this;
+    this.loop = part;
+    if (this.state !== "playing") return;
+    this.seek(part && (position < part.from || position > part.to) ? part.from : position);
+  }
+
+  /** The next round of the loop begins where this one ends. @param {number} from @param {number} end on the audio clock */
+  again(from, end) {
+    this.round = { startedAt: this.startedAt, at: this.at };
+    this.startedAt = end;
+    this.at = from;
+  }
+
+  /** Play so many seconds of music in a second. */
+  setTempo(tempo) {
+    const { position } = this;
+    this.tempo = tempo;
+    if (this.state === "playing") this.seek(position);
   }
 
   pause() {

@@ -1,12 +1,12 @@
-// Two handles on the roll that choose a part of the music: with the pointer, or with the arrow keys.
+// Two handles that choose a part of the music or the sound: with the pointer, or with the arrow keys.
 
 import { make } from "./theme.js";
 
-/** @import { RollPlayer } from "./roll_player.js" */
+/** @import { Stage } from "./stage.js" */
 
 const NAMES = {
-  from: "Beginning of the part that is used; on the roll, [ puts it at the playhead",
-  to: "End of the part that is used; on the roll, ] puts it at the playhead",
+  from: "Beginning of the part that is used; here, [ puts it at the playhead",
+  to: "End of the part that is used; here, ] puts it at the playhead",
 };
 const SHORTEST = 0.5; // seconds
 const FINE = 0.1;
@@ -14,11 +14,11 @@ const COARSE = 1;
 
 export class Trim {
   /**
-   * @param {RollPlayer} rollPlayer on whose roll the handles lie; @param {() => void} chosen called after each change.
+   * @param {Stage} stage on whose board the handles lie; @param {() => void} chosen called after each change.
    * @param {{from: string, to: string}} [names] of the handles
    */
-  constructor(rollPlayer, chosen, names = NAMES) {
-    this.rollPlayer = rollPlayer;
+  constructor(stage, chosen, names = NAMES) {
+    this.stage = stage;
     this.chosen = chosen;
     this.from = 0;
     this.to = 0;
@@ -52,7 +52,7 @@ export class Trim {
     const shortest = Math.min(SHORTEST, this.length);
     if (end === "from") this.from = Math.min(Math.max(seconds, 0), this.to - shortest);
     else this.to = Math.max(Math.min(seconds, this.length), this.from + shortest);
-    this.rollPlayer.redraw(false);
+    this.stage.redraw(false);
   }
 
   #handle(end, label) {
@@ -74,14 +74,14 @@ export class Trim {
     handle.focus();
     handle.setPointerCapture(down.pointerId);
     // A handle whose place is out of sight is picked up where it is shown.
-    const shown = handle.classList.contains("mg-away") ? down.clientX : this.rollPlayer.xOf(this[end]);
+    const shown = handle.classList.contains("mg-away") ? down.clientX : this.stage.xOf(this[end]);
     const grip = down.clientX - shown;
     let x = shown;
     const move = (event) => {
       x = event.clientX - grip;
-      this.move(end, this.rollPlayer.timeAt(x));
+      this.move(end, this.stage.timeAt(x));
     };
-    const along = setInterval(() => this.rollPlayer.scrollAt(x) && this.move(end, this.rollPlayer.timeAt(x)), 30);
+    const along = setInterval(() => this.stage.scrollAt(x) && this.move(end, this.stage.timeAt(x)), 30);
     const stop = () => {
       clearInterval(along);
       handle.removeEventListener("pointermove", move);
@@ -107,7 +107,7 @@ export class Trim {
     event.preventDefault();
     event.stopPropagation();
     this.move(end, target);
-    this.rollPlayer.reveal(this[end]);
+    this.stage.reveal(this[end]);
     this.chosen();
   }
 

@@ -5,6 +5,7 @@ import { RATE } from "./pcm.js";
 import { make } from "./theme.js";
 
 /** @import { Pcm } from "./pcm.js" */
+/** @import { Stage } from "./stage.js" */
 
 const HEIGHT = 150; // pixels
 const FOOT = 18; // pixels below, for the time
@@ -19,9 +20,9 @@ export class Wave {
   /** @type {Shown | null} */
   shown = null;
 
-  /** @param {(seconds: number) => void} seek called when a person points at a time */
-  constructor(seek) {
-    this.seek = seek;
+  /** @param {Stage} stage whose sound it shows: it answers to keys, and goes where a person points */
+  constructor(stage) {
+    this.stage = stage;
     this.canvas = make("canvas", { "aria-hidden": "true" });
     this.element = make(
       "div",
@@ -30,7 +31,8 @@ export class Wave {
     );
     this.element.addEventListener("pointerdown", (event) => this.#point(event));
     this.element.addEventListener("pointermove", (event) => event.buttons & 1 && this.#point(event));
-    this.element.addEventListener("keydown", (event) => this.#key(event));
+    this.element.addEventListener("keydown", (event) => this.shown?.whole && stage.press(event));
+    this.element.addEventListener("dblclick", () => stage.play());
   }
 
   /** @param {Shown} shown */
@@ -98,17 +100,16 @@ export class Wave {
   }
 
   #point(event) {
-    if (!this.shown?.whole) return;
-    const box = this.element.getBoundingClientRect();
-    this.seek(Math.min(Math.max(0, ((event.clientX - box.left) / box.width) * this.shown.whole), this.shown.whole));
+    if (this.shown?.whole) this.stage.seek(this.stage.timeAt(event.clientX));
   }
 
-  #key(event) {
-    if (!this.shown?.whole) return;
-    const { position, whole } = this.shown;
-    const to = { ArrowLeft: position - 1, ArrowRight: position + 1, PageDown: position - 5, PageUp: position + 5, Home: 0, End: whole }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    this.seek(Math.min(Math.max(0, to), whole));
+  /** The pixel at which a time lies, from the left, and back. */
+  x(seconds) {
+    return (seconds / (this.shown?.whole || 1)) * this.element.clientWidth;
+  }
+
+  time(x) {
+    const whole = this.shown?.whole ?? 0;
+    return Math.min(Math.max(0, (x / Math.max(1, this.element.clientWidth)) * whole), whole);
   }
 }

@@ -148,6 +148,30 @@ class AudioVisit(Visit):
         return Path(waiting.value.path()).read_bytes()
 
 
+def hear_again_and_slowly(visit: AudioVisit) -> None:
+    """The part that is chosen, again and again, at half the speed: by the buttons and keys of the other tab."""
+    page = visit.page
+    page.evaluate("async () => void (globalThis.sound = (await musicgenSound.page).soundPlayer)")
+    dock = page.locator(".mg-dock:not([hidden])")
+    for name in ("Loop", "½ speed"):
+        dock.get_by_role("button", name=name).click()
+    page.get_by_role("slider", name="Position in the sound").focus()
+    page.keyboard.press("End")
+    page.keyboard.press(" ")
+    page.wait_for_function("sound.state === 'playing' && sound.position < 1")
+    slow = "[sound.player.now, sound.position]"
+    before = page.evaluate(slow)
+    page.wait_for_timeout(500)
+    after = page.evaluate(slow)
+    assert after[1] - before[1] == pytest.approx((after[0] - before[0]) / 2, abs=0.05)
+    assert page.evaluate("sound.player.loop") == {"from": 0, "to": pytest.approx(3.5)}
+    page.keyboard.press("l")
+    dock.get_by_role("button", name="½ speed").click()
+    dock.get_by_role("button", name="Pause").click()
+    pressed = [dock.get_by_role("button", name=name).get_attribute("aria-pressed") for name in ("Loop", "½ speed")]
+    assert pressed == ["false", "false"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
 def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: int, scheme: str) -> None:
@@ -162,11 +186,11 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     visit.choose("prime.wav", prime)
     page.wait_for_selector("text=prime.wav: 4.0 s")
     assert page.inner_text(".mg-dock:not([hidden]) .mg-name") == "prime.wav"
-    until = page.get_by_label("until")
-    until.focus()
+    page.get_by_role("slider", name="End of the part that is used").focus()
     for _ in range(5):
-        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("Shift+ArrowLeft")
     page.wait_for_selector("text=3.5 s of 4.0 s are continued")
+    hear_again_and_slowly(visit)
 
     visit.fill("seconds", 60, "mg-sound")
     visit.unfold("#mg-sound-fine")
