@@ -20,7 +20,9 @@ def main() -> int:
 
         unwind_on_signals()
         from musicgen.app.cli import main as command
+        from musicgen.app.memory import return_memory
 
+        return_memory()
         _codes[0] = command()
         for number in heard():  # all is done: there is nothing to unwind, and nothing to say
             signal.signal(number, signal.SIG_DFL)

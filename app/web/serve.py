@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import inspect
 import logging
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("musicgen")
 BACKLOG = 1024  # connections that the system keeps until they are taken
 LAST_WORDS = 5.0  # seconds in which pieces that are stopped come to their ends
-MMAP_THRESHOLD, LARGE = -3, 2**22  # of mallopt, in bytes
 LOOKS = 0.05  # seconds between two looks whether somebody calls an endpoint of Gradio's
 VISIT = 15.0  # seconds in which somebody who has just started the server opens its page
 SPACE = "SPACE_HOST"  # by this variable Hugging Face tells a Space its own name
@@ -175,7 +173,6 @@ def serve(
         service.teacher = open_teacher(service, released, sound)
     app = application(service, dials, hosts, root_path, agents)
     threading.Thread(target=_prepare, args=[service], name="samples", daemon=True).start()
-    return_memory()
     try:
         with bounded_output(limits.log_bytes):
             ready = functools.partial(on_listening, host, listening.getsockname()[1])
@@ -265,16 +262,6 @@ def answer(
     )
     with contextlib.suppress(KeyboardInterrupt):  # the usual end, which uvicorn tells when all is done
         asyncio.run(Server(config).serve(sockets=[listening]))
-
-
-def return_memory() -> None:
-    """Have large blocks given back to the system when they are free.
-
-    glibc would come to keep those of the size of a large request, some in each thread: 80 requests of 25 MB took 0.8 GB
-    that no other program could have.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # only glibc has it
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
 
 
 def sound_weights(checkpoint: str | None, codec: str | None) -> AudioModel | None:

@@ -121,7 +121,7 @@ def main() -> None:
     index = read_index(arguments.index)
     reading = time.perf_counter() - began
     began = time.perf_counter()
-    assert len(index.pitch) == len(index.step) > len(index.ngrams)  # made at their first use
+    assert len(index.ngrams) < len(index.interval)  # made at their first use
     preparing = time.perf_counter() - began
     train, test = ShardSet(arguments.data, "train"), ShardSet(arguments.data, "test")
     with open(arguments.csv, encoding="utf-8-sig", newline="") as file:

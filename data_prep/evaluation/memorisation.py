@@ -137,7 +137,8 @@ def _find_exact_runs(
     sought = keys[places]
     table = np.zeros(1 << 20, np.bool_)
     table[sought >> np.uint32(12)] = True
-    hits = np.flatnonzero(table[index.ngrams >> np.uint32(12)])
+    blocks = range(0, len(index.ngrams), PAIRS)  # at once, they would take twice the index's memory
+    hits = np.concatenate([at + np.flatnonzero(table[index.ngrams[at : at + PAIRS] >> np.uint32(12)]) for at in blocks])
     low = np.searchsorted(sought, index.ngrams[hits])
     many = np.searchsorted(sought, index.ngrams[hits], side="right") - low
     for piece in without:
@@ -178,10 +179,9 @@ def _extend_exactly(padded: np.ndarray, theirs: np.ndarray, i: np.ndarray, j: np
 def _extend_over_faults(pitch: np.ndarray, index: Index, i: int, j: int, count: int) -> np.ndarray:
     """i64[runs, 3]: where runs of equal notes begin here and there, and how many, around `count` from i and j on."""
     piece = index.piece_at(j)
-    begin, end = index.offsets[piece : piece + 2].tolist()
-    here = pitch + (int(index.pitch[j]) - int(pitch[i]))
-    there = index.pitch[begin:end]
+    begin, there = int(index.offsets[piece]), index.pitches(piece)
     j -= begin
+    here = pitch + (int(there[j]) - int(pitch[i]))
     behind = [(i - a - same, j - b - same, same) for a, b, same in _extend(here[:i][::-1], there[:j][::-1])]
     ahead = [(i + count + a, j + count + b, same) for a, b, same in _extend(here[i + count :], there[j + count :])]
     return np.array([*reversed(behind), (i, j, count), *ahead], np.int64) + np.array([0, begin, 0])
@@ -211,7 +211,8 @@ def _agrees(here: np.ndarray, there: np.ndarray) -> bool:
 def _describe(length: int, runs: np.ndarray, notes: Notes, index: Index) -> Match:
     ours, theirs = (np.concatenate([np.arange(run[side], run[side] + run[2]) for run in runs]) for side in (0, 1))
     piece = index.piece_at(int(theirs[0]))
-    here, there = notes.step[ours], index.step[theirs]
+    theirs -= index.offsets[piece]
+    here, there = notes.step[ours], index.steps(piece)[theirs]
     between, original = np.diff(here), np.diff(there)
     struck = (between > 0) & (original > 0)
     between, original = between[struck], original[struck]
@@ -226,6 +227,6 @@ def _describe(length: int, runs: np.ndarray, notes: Notes, index: Index) -> Matc
         title=index.titles[piece],
         from_start=float(there[0]) / STEPS_PER_SECOND,
         from_seconds=float(there[-1] - there[0]) / STEPS_PER_SECOND,
-        transposition=int(notes.pitch[ours[0]]) - int(index.pitch[theirs[0]]),
+        transposition=int(notes.pitch[ours[0]]) - int(index.pitches(piece)[theirs[0]]),
         rhythm=round(float(np.mean(off <= np.maximum(2, tempo * original / 4))), 3) if len(off) else 0.0,
     )

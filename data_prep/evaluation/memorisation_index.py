@@ -21,6 +21,7 @@ from musicgen.data_prep.performance import Performance
 FORMAT = "musicgen-memorisation/1"
 CHORD = 3  # steps of 10 ms from a chord's first note to its last
 NGRAM = 8  # intervals that must agree without a fault: as many as there are bytes in an integer
+BLOCK = 1 << 17  # n-grams hashed at a time, lest they take twice their memory
 BORDER = -128  # in place of an interval before the first note of a piece
 
 
@@ -68,20 +69,16 @@ class Index:
     titles: tuple[str, ...]
     background: np.ndarray
 
-    @cached_property
-    def pitch(self) -> np.ndarray:
-        """i16[n]."""
-        starts = self.offsets[:-1]
-        total = np.cumsum(self.interval, dtype=np.int64)
-        # The sum runs on over the borders: each piece is set to its own first pitch.
-        return (total + np.repeat(self.first - total[starts], np.diff(self.offsets))).astype(np.int16)
+    def pitches(self, piece: int) -> np.ndarray:
+        """i64[notes]: of a piece."""
+        begin, end = self.offsets[piece : piece + 2]
+        total = np.cumsum(self.interval[begin:end], dtype=np.int64)
+        return total + (int(self.first[piece]) - BORDER)
 
-    @cached_property
-    def step(self) -> np.ndarray:
-        """i64[n]: onsets, in steps of 10 ms from the beginning of each piece."""
-        starts = self.offsets[:-1]
-        total = np.cumsum(self.gap, dtype=np.int64)
-        return total - np.repeat(total[starts] - self.gap[starts], np.diff(self.offsets))
+    def steps(self, piece: int) -> np.ndarray:
+        """i64[notes]: onsets of a piece, in steps of 10 ms from its beginning."""
+        begin, end = self.offsets[piece : piece + 2]
+        return np.cumsum(self.gap[begin:end], dtype=np.int64)
 
     @cached_property
     def ngrams(self) -> np.ndarray:
@@ -131,11 +128,13 @@ def join(first: Index, second: Index) -> Index:
 
 def hash_ngrams(interval: np.ndarray) -> np.ndarray:
     """u32[n - NGRAM + 1] of i8[n]."""
-    content = np.ascontiguousarray(interval, np.int8).tobytes()
+    content = np.ascontiguousarray(interval, np.int8)
     keys = np.zeros(max(0, len(content) - NGRAM + 1), np.uint32)
     for place in range(min(NGRAM, len(keys))):
         words = np.frombuffer(content, "<u8", count=(len(content) - place) // NGRAM, offset=place)
-        keys[place::NGRAM] = words * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+        for at in range(0, len(words), BLOCK):
+            hashed = words[at : at + BLOCK] * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+            keys[place::NGRAM][at : at + BLOCK] = hashed
     return keys
 
 
@@ -164,9 +163,12 @@ def read_index(path: str | os.PathLike[str]) -> Index:
         arrays = read_npz(content, limits.INDEX_BYTES)
         if arrays["format"].tobytes() != FORMAT.encode():
             raise MemorisationError(f"{path} was made by another musicgen version: build the index again")
+        gap = arrays.pop("gap_high").astype(np.uint16)
+        gap <<= 8
+        gap |= arrays.pop("gap_low")
         index = Index(
-            arrays["interval"].astype(np.int8, casting="no"),
-            arrays["gap_low"] | arrays["gap_high"].astype(np.uint16) << 8,
+            arrays["interval"].astype(np.int8, casting="no", copy=False),
+            gap,
             arrays["first"],
             arrays["offsets"],
             _texts(arrays["names"], len(arrays["first"])),

@@ -6,19 +6,39 @@ size; others forget the byte that fills up a chunk of odd length.
 
 from __future__ import annotations
 
-import itertools
+import re
 import struct
 from typing import NamedTuple
 
-from musicgen.data_prep import limits
-from musicgen.data_prep.sound.splice import Data, Part
+from musicgen.data_prep.sound.splice import Data, Found, Next, Part
 
 MOST_CHUNKS = 10_000
 LARGEST_HEADER = 2**16  # bytes of a chunk that describes the sound
-CAF = b"caff\0\1\0\0desc"  # its header, and the chunk that comes first
+AU = b".snd"
 UNKNOWN = (0, 2**32 - 1)
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 FIRST = (b"fmt ", b"ds64", b"JUNK", b"bext", b"fact", b"LIST")  # what a WAV begins with
+FIRST_OF_AIFF = (
+    b"COMM",
+    b"FVER",
+    b"SSND",
+    b"COMT",
+    b"MARK",
+    b"INST",
+    b"APPL",
+    b"NAME",
+    b"AUTH",
+    b"ANNO",
+    b"ID3 ",
+    b"CHAN",
+)
+# How each kind begins, and how many bytes in front of the match, which begins with letters so as to be found quickly.
+BEGINNINGS = {
+    re.compile(rb"WAVE(?<=(?:RIFF|RIFX|RF64|BW64)....WAVE)(?:%b)" % b"|".join(FIRST), re.DOTALL): 8,
+    re.compile(rb"AIF[FC](?<=FORM....AIF[FC])(?:%b)" % b"|".join(FIRST_OF_AIFF), re.DOTALL): 8,
+    re.compile(rb"caff\x00\x01\x00\x00desc"): 0,
+    re.compile(rb"\.snd\x00\x00......\x00\x00\x00[\x01-\x1b]\x00[\x00-\x02]..\x00\x00\x00[\x01-\xff]", re.DOTALL): 0,
+}
 
 
 class Chunk(NamedTuple):
@@ -29,43 +49,28 @@ class Chunk(NamedTuple):
     stop: int
 
 
-class Found(NamedTuple):
-    """The sound's own file in parts, and bytes of it that its header promises but that are not there."""
-
-    parts: list[Part]
-    missing: int
-
-
-def read_chunks(data: Data) -> list[Found]:
-    """Of a file in chunks, or of several one after the other; empty if it is none, or has no sound."""
-    starts, at, ahead = list[int](), 0, _Ahead(data)
-    while at < len(data) and len(starts) <= limits.AUDIO_PIECES and _kind(data, at) is not None:
-        starts.append(at)
-        sound = _sound(data, at)  # in it the next file is looked for only where its size is not known
-        at = ahead.find(sound.stop if sound.stop <= len(data) else sound.start)
-    found = [_read(data, begin, last) for begin, last in itertools.pairwise([*starts, len(data)])]
-    return [one for one in found if one is not None]
+def read_chunks(data: Data, begin: int, following: Next) -> Found:
+    """The file in chunks that begins there; without parts if it has no sound."""
+    sound = _sound(data, begin)  # in it the next file is looked for only where its size is not known
+    last = following(sound.stop if sound.stop <= len(data) else sound.start)
+    read = {b"WAVE": _wave, b"FORM": _aiff, b"caff": _caf, AU: _au}
+    parts, missing = read[kind_of_chunks(data, begin) or b""](data, begin, last) or ([], 0)
+    return Found(parts, last, missing)
 
 
-def _kind(data: Data, at: int) -> bytes | None:
+def kind_of_chunks(data: Data, at: int) -> bytes | None:
     """Of the file that begins there: WAVE, FORM, caff or .snd; None if it is none of these."""
     begins, form = data[at : at + 4], data[at + 8 : at + 12]
     if begins in WAVES and form == b"WAVE":
         return form
     named = begins == b"FORM" and form in (b"AIFF", b"AIFC")
-    return begins if named or begins in (b"caff", b".snd") else None
-
-
-def _read(data: Data, begin: int, last: int) -> Found | None:
-    """The file in these bytes."""
-    read = {b"WAVE": _wave, b"FORM": _aiff, b"caff": _caf, b".snd": _au}
-    return read[_kind(data, begin) or b""](data, begin, last)
+    return begins if named or begins in (b"caff", AU) else None
 
 
 def _sound(data: Data, begin: int) -> Chunk:
     """The sound of the file that begins there; empty, behind its first bytes, if there is none."""
-    kind = _kind(data, begin)
-    if kind == b".snd":
+    kind = kind_of_chunks(data, begin)
+    if kind == AU:
         return _sound_of_au(data, begin)
     start, size, name = {
         b"WAVE": (12, (">" if data[begin : begin + 4] == b"RIFX" else "<") + "I", b"data"),
@@ -76,45 +81,8 @@ def _sound(data: Data, begin: int) -> Chunk:
     return chunks.get(name, Chunk(b"", begin + start, begin + start))
 
 
-class _Ahead:
-    """Where the next file begins.  Each kind is looked for once in all bytes, as most files are one."""
-
-    def __init__(self, data: Data) -> None:
-        self.data, self.found = data, dict.fromkeys((b"WAVE", b"AIFF", b"AIFC", CAF, b".snd"), -1)
-
-    def find(self, at: int) -> int:
-        """From this byte on, which is not less than the last time; the end of the data if none does."""
-        for word, found in self.found.items():
-            if found < at:
-                self.found[word] = self._next(word, at)
-        return min(self.found.values())
-
-    def _next(self, word: bytes, at: int) -> int:
-        before = 0 if word in (CAF, b".snd") else 8
-        while (place := self.data.find(word, at + before)) >= 0:
-            at = place - before
-            first, follows = self.data[at : at + 4], self.data[at + 12 : at + 16]
-            if (
-                (word == b"WAVE" and first in WAVES and follows in FIRST)
-                or (first == b"FORM" and _begins(self.data, at + 12, ">I"))
-                or word == CAF
-                or (word == b".snd" and self._is_au(at))
-            ):
-                return at
-            at += 4
-        return len(self.data)
-
-    def _is_au(self, at: int) -> bool:
-        header = self.data[at : at + 24]
-        if len(header) < 24:
-            return False
-        offset, _, encoding, rate, channels = struct.unpack(">5I", header[4:])
-        lowest, highest = limits.AUDIO_RATES
-        return 24 <= offset <= LARGEST_HEADER and 0 < encoding < 28 and lowest <= rate <= highest and 0 < channels < 256
-
-
-def _wave(data: Data, begin: int, last: int) -> Found | None:
-    """The WAV in these bytes of the file."""
+def _wave(data: Data, begin: int, last: int) -> tuple[list[Part], int] | None:
+    """The WAV in these bytes of the file, and how many its header promises that are not there."""
     form = data[begin : begin + 4]
     order = ">" if form == b"RIFX" else "<"
     chunks = _walk(data, begin + 12, last, order + "I", b"data")
@@ -129,15 +97,14 @@ def _wave(data: Data, begin: int, last: int) -> Found | None:
     size = stop - sound.start
     if 4 + len(head) + 8 + size < 2**32:
         sizes = (struct.pack(order + "I", number) for number in (4 + len(head) + 8 + size, size))
-        return Found([form if order == ">" else b"RIFF", next(sizes), b"WAVE", head + b"data" + next(sizes),
-                      slice(sound.start, stop)], missing)  # fmt: skip
+        begins = [form if order == ">" else b"RIFF", next(sizes), b"WAVE", head + b"data" + next(sizes)]
+        return [*begins, slice(sound.start, stop)], missing
     long = b"ds64" + struct.pack("<IQQQI", 28, 4 + 36 + len(head) + 8 + size, size, 0, 0)
-    return Found(
-        [b"RF64\xff\xff\xff\xffWAVE" + long + head + b"data\xff\xff\xff\xff", slice(sound.start, stop)], missing
-    )
+    begins = [b"RF64\xff\xff\xff\xffWAVE" + long + head + b"data\xff\xff\xff\xff"]
+    return [*begins, slice(sound.start, stop)], missing
 
 
-def _aiff(data: Data, begin: int, last: int) -> Found | None:
+def _aiff(data: Data, begin: int, last: int) -> tuple[list[Part], int] | None:
     chunks = _walk(data, begin + 12, last, ">I", b"SSND")
     if b"SSND" in chunks and b"COMM" not in chunks:  # the description may come behind the sound
         chunks |= _walk(data, _end(data, chunks[b"SSND"], last, ">I")[0], last, ">I", b"COMM")
@@ -148,24 +115,24 @@ def _aiff(data: Data, begin: int, last: int) -> Found | None:
     form, size = data[begin + 8 : begin + 12], min(stop - sound.start, 2**32 - 1)
     head = form + _copy(data, chunks[b"COMM"], ">") + b"SSND" + struct.pack(">I", size)
     size = min(len(head) + stop - sound.start, 2**32 - 1)
-    return Found([b"FORM" + struct.pack(">I", size) + head, slice(sound.start, stop)], missing)
+    return [b"FORM" + struct.pack(">I", size) + head, slice(sound.start, stop)], missing
 
 
-def _caf(data: Data, begin: int, last: int) -> Found | None:
+def _caf(data: Data, begin: int, last: int) -> tuple[list[Part], int] | None:
     sound = _sound(data, begin)
     if sound.name != b"data":
         return None
     stop, missing = _end(data, sound, last, ">Q")
     size = struct.pack(">Q", stop - sound.start)
-    return Found([slice(begin, sound.start - 8), size, slice(sound.start, last)], missing)  # a table may follow
+    return [slice(begin, sound.start - 8), size, slice(sound.start, last)], missing  # a table may follow
 
 
-def _au(data: Data, begin: int, last: int) -> Found | None:
+def _au(data: Data, begin: int, last: int) -> tuple[list[Part], int] | None:
     """All behind the header is sound."""
     if begin + 24 >= last:
         return None
     stop = _sound_of_au(data, begin).stop
-    return Found([slice(begin, begin + 8), b"\xff" * 4, slice(begin + 12, last)], max(0, stop - last))
+    return [slice(begin, begin + 8), b"\xff" * 4, slice(begin + 12, last)], max(0, stop - last)
 
 
 def _sound_of_au(data: Data, begin: int) -> Chunk:

@@ -2,14 +2,16 @@
 
 Without that frame a decoder guesses a file's length from its first moments, and with a wrong one, as of the first of
 two files that were joined, it believes it. So the frames are counted: from header to header, which decodes nothing.
+What lies between runs, such as tags, is left out.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
-from musicgen.data_prep.sound.splice import Data, Part, Pieces
+import numpy as np
+
+from musicgen.data_prep.sound.splice import Data, Found, Part
 
 KBPS = {
     3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
@@ -17,10 +19,9 @@ KBPS = {
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 LAYER_3 = 1
-TRIES = 1_000_000  # places between runs that may look like a frame
 FRAMES = 3_000_000  # more than half a day of the shortest, which is more than anybody reads
 LEAST = 3  # frames of a run; fewer are bytes that happen to look like one
-LEADING = 2**16  # bytes that may stand before the first frame, apart from tags
+BLOCK = 2**16  # bytes in which a run is looked for at a time
 
 
 def _length(two: int) -> int:
@@ -33,28 +34,33 @@ def _length(two: int) -> int:
 
 
 LENGTHS = [_length(two) for two in range(1 << 16)]
+_LENGTHS = np.array(LENGTHS)
+ROOM = LEAST * max(LENGTHS) + 3  # behind the first byte of a run, for the headers of its first frames
 KIND = 0xFE0C  # of those two bytes: version, layer and rate, which are the same in all frames of a run
 
 
-def read_mpeg(data: Data, start: int) -> tuple[Pieces, bool]:
-    """The runs of frames from `start` on, tags and other bytes between them left out; none if it is no MP3.
+def read_mpeg(data: Data, begin: int) -> Found:
+    """The run of frames that begins there; it is cut if it has fewer than it says."""
+    stop, frames = _run(data, begin)
+    parts = _counted(data, begin, stop, frames) if frames >= LEAST else []
+    return Found(parts, max(stop, begin + 1), cut=frames < _promised(data, begin))
 
-    And whether the last of them has fewer frames than it says.
-    """
-    pieces: Pieces = []
-    cut = False
-    tries, total = iter(range(TRIES)), 0
-    at = _next_frame(data, start, tries)
-    if at - start > LEADING:
-        return [], False
-    while at < len(data) and total < FRAMES:
-        stop, frames = _run(data, at)
-        if frames >= LEAST:
-            pieces.append(_counted(data, at, stop, frames))
-            cut = frames < _promised(data, at)
-        total += frames
-        at = _next_frame(data, stop, tries)
-    return pieces, cut
+
+def find_mpeg(data: Data, at: int) -> int:
+    """Where the next run of frames begins, from this byte on; the end of the data if none does."""
+    for block in range(at, len(data), BLOCK):
+        x = np.frombuffer(data[block : block + BLOCK + ROOM].ljust(BLOCK + ROOM, b"\0"), np.uint8)
+        first = place = np.flatnonzero(x[:BLOCK] == 0xFF)
+        kind: np.ndarray | None = None
+        for _ in range(LEAST):
+            two = x[place + 1].astype(np.int64) << 8 | x[place + 2]
+            like = (x[place] == 0xFF) & (_LENGTHS[two] > 0)
+            if kind is not None:
+                like &= two & KIND == kind
+            first, kind, place = first[like], two[like] & KIND, (place + _LENGTHS[two])[like]
+        if len(first):
+            return block + int(first[0])
+    return len(data)
 
 
 def _run(data: Data, at: int) -> tuple[int, int]:
@@ -69,29 +75,19 @@ def _run(data: Data, at: int) -> tuple[int, int]:
     return at, frames
 
 
-def _next_frame(data: Data, at: int, tries: Iterator[int]) -> int:
-    """Where the next two frames begin; the end of the file if there are none, or no tries are left."""
-    for _ in tries:
-        at = skip_tags(data, at)
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
-            break
-        length = LENGTHS[_two(data, at)]
-        after = at + length
-        if length and (after == len(data) or (data[after : after + 1] == b"\xff" and LENGTHS[_two(data, after)])):
-            return at
-        at += 1
-    return len(data)
-
-
 def skip_tags(data: Data, at: int) -> int:
     """Behind the ID3v2 tags that begin there."""
     while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
-        size = 0
-        for byte in data[at + 6 : at + 10]:
-            size = size << 7 | byte & 127
-        at += 10 + size
+        at = tag_end(data, at)
     return at
+
+
+def tag_end(data: Data, at: int) -> int:
+    """Behind the ID3v2 tag that begins there."""
+    size = 0
+    for byte in data[at + 6 : at + 10]:
+        size = size << 7 | byte & 127
+    return at + 10 + size
 
 
 def _two(data: Data, at: int) -> int:

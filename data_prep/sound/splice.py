@@ -5,11 +5,25 @@ from __future__ import annotations
 import bisect
 import io
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 Data = bytes | mmap.mmap  # of a file
+Next = Callable[[int], int]  # where the next sound file begins, from this byte on; the end of the data if none does
 Part = bytes | slice
-Pieces = list[list[Part]]  # what a file holds one after the other, each a sound file of its own
+
+
+class Found(NamedTuple):
+    """A sound file in parts, and from which byte on the next one may begin.
+
+    missing: bytes that its header promises and that are not there.  cut: whether its end is missing, nobody knows how
+    much of it.
+    """
+
+    parts: list[Part]
+    stop: int
+    missing: int = 0
+    cut: bool = False
 
 
 class Splice:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
-from musicgen.data_prep.sound.splice import Data, Part, Pieces
+from musicgen.data_prep.sound.splice import Data, Found, Next, Part
 
 FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22", re.DOTALL)
+OGG = re.compile(rb"OggS\0[\2\3\6\7]\0{8}", re.DOTALL)  # a page that begins a stream
 TOTAL = 8 + 13  # where a FLAC says how many samples it has: in 36 bits, of which 4 share a byte
 PAGE = 27  # bytes of an Ogg page before the table of its segments
 PAGES = 3_000_000  # days of Vorbis
 BEGINS, ENDS = 2, 4  # flags of an Ogg page
 
 
-def read_flac(data: Data, start: int) -> Pieces:
-    """The FLAC streams from `start` on, which say that they do not know how long they are.
+def read_flac(data: Data, begin: int, following: Next) -> Found:
+    """The FLAC that begins there, which says that it does not know how long it is.
 
     0 is what a recorder leaves there that cannot go back, and any other number would be believed.
     """
-    starts = [match.start() for match in FLAC.finditer(data, start)]
-    return [_unknown_length(data, at, stop) for at, stop in itertools.pairwise([*starts, len(data)])]
+    stop = following(min(begin + 8, len(data)))
+    return Found(_unknown_length(data, begin, stop), stop)
 
 
 def _unknown_length(data: Data, at: int, stop: int) -> list[Part]:
@@ -32,23 +32,22 @@ def _unknown_length(data: Data, at: int, stop: int) -> list[Part]:
     ]
 
 
-def read_ogg(data: Data) -> tuple[Pieces, bool]:
-    """The links of a chain: a page that begins a stream, after one that does not, begins the next.
+def read_ogg(data: Data, begin: int, following: Next) -> Found:
+    """The link of a chain that begins there: up to a page that begins a stream, after one that does not.
 
-    And whether the last page is not the last of its stream.
+    It is cut if its last page is not the last of its stream.
     """
-    starts, at, end, begun, cut = [], 0, 0, False, False
+    at, begun, cut = begin, False, False
     for _ in range(PAGES):
-        at = data.find(b"OggS", at)
-        if at < 0:
+        page = data.find(b"OggS", at)
+        if page < 0 or (page > at and following(at) <= page):
             break
-        segments = data[at + PAGE : at + PAGE + data[at + PAGE - 1]] if at + PAGE <= len(data) else b""
-        stop = at + PAGE + len(segments) + sum(segments)
-        if stop > len(data) or at + PAGE > len(data):
+        segments = data[page + PAGE : page + PAGE + data[page + PAGE - 1]] if page + PAGE <= len(data) else b""
+        stop = page + PAGE + len(segments) + sum(segments)
+        if stop > len(data) or page + PAGE > len(data):
             break  # a page that is cut off counts for nothing
-        begins = bool(data[at + 5] & BEGINS)
-        if begins and not begun:
-            starts.append(at)
-        begun, at, cut = begins, stop, not data[at + 5] & ENDS
-        end = stop
-    return [[slice(at, stop)] for at, stop in itertools.pairwise([*starts, end])], cut
+        begins = bool(data[page + 5] & BEGINS)
+        if begins and begun:
+            break
+        begun, at, cut = begun or not begins, stop, not data[page + 5] & ENDS
+    return Found([slice(begin, at)] if at > begin else [], max(at, begin + 4), cut=cut)

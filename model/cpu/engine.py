@@ -43,7 +43,7 @@ class TokenHead:
     def __init__(self, config: ModelConfig, weights: Weights):
         self.vocab_size = config.vocab_size
         self.output = rename(select(weights, "logits."), "logits", "output")
-        self._weights = weights
+        self._weights = select(weights, "embedding")
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
@@ -103,7 +103,6 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         """
         super().__init__(config, rules, preamble, context_limit)
         onnx_graph.check(weights, onnx_graph.shapes(config))
-        self.weights = weights
         self.threads = 1 if config.depth_layers and threads is None else threads
         self.head: TokenHead | FrameHead
         if config.depth_layers:
@@ -112,6 +111,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
             self.head = TokenHead(config, weights)
         self._one_at_a_time = threading.Lock()
         self._matrices = StackedWeights(select(weights, *BLOCKS) | self.head.output, config)
+        self.weights = {**weights, **select(self._matrices.weights, *BLOCKS)}
 
     @property
     def matrices(self) -> StackedWeights:

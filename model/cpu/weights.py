@@ -6,6 +6,8 @@ steps: both read the same memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from musicgen.model.config import ModelConfig
@@ -52,7 +54,7 @@ class CpuWeights:
     """Matrices as `MatMulNBits` wants them, made once for all graphs."""
 
     def __init__(self, weights: Weights):
-        self.weights = weights
+        self.weights = dict(weights)
         self._for_matmul: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def bits(self, *names: str) -> int:
@@ -116,9 +118,12 @@ class StackedWeights(CpuWeights):
         self.blocks = [*local_names(config), *decode_names(config)]
         self.stacks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for parts in (("query", "key", "value"), ("out",), ("up",), ("down",)):
-            rows = [super(StackedWeights, self).rows(*(f"{block}.{part}" for part in parts)) for block in self.blocks]
-            kernels, scales = zip(*rows, strict=True)
-            self.stacks[parts[0]] = np.stack(kernels), np.stack(scales)
+            rows = (super(StackedWeights, self).rows(*(f"{block}.{part}" for part in parts)) for block in self.blocks)
+            self.stacks[parts[0]] = _stack(rows, len(self.blocks))
+            for name in [f"{block}.{part}" for block in self.blocks for part in parts]:
+                kernel, _ = self.rows(name)
+                if self.bits(name) == 4 and kernel.dtype == np.uint8:  # the very same numbers: one copy is enough
+                    self.weights[f"{name}.kernel"] = kernel
 
     def rows(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
         """See CpuWeights; matrices of one block."""
@@ -140,3 +145,13 @@ class StackedWeights(CpuWeights):
         scales = [[self.weights[f"{block}.{part}_scale"] for part in ("query", "key")] for block in self.blocks]
         matrices = [array for stack in (*self.stacks.values(), self.rows("output")) for array in stack]
         return StepWeights._make([np.array(kinds), *matrices[:2], np.array(scales, np.float32), *matrices[2:]])
+
+
+def _stack(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` kernels, all of one shape, in one array, and their scales."""
+    kernels, scales = np.zeros(0), np.zeros(0)
+    for at, (kernel, scale) in enumerate(pairs):
+        if at == 0:
+            kernels, scales = (np.empty((count, *one.shape), one.dtype) for one in (kernel, scale))
+        kernels[at], scales[at] = kernel, scale
+    return kernels, scales

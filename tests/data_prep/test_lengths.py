@@ -9,7 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sound_files import AIFF, AU, FLAC, LENGTHS, MP3, OGG, OPUS, WAV, encoded, patched, sound, with_sizes
+from sound_files import (
+    AIFF,
+    AU,
+    FLAC,
+    LENGTHS,
+    MP3,
+    OGG,
+    OPUS,
+    WAV,
+    encoded,
+    patched,
+    sound,
+    tagged,
+    with_sizes,
+)
 
 from musicgen.data_prep import limits
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, Level, read_audio, read_blocks
@@ -50,6 +64,33 @@ def test_a_missing_end_is_remarked(data: bytes, missing: int, remark: str | None
     assert (remark is None and not level.missing and not level.cut) or level.remarks() == (
         f"its end is missing{remark}",
     )
+
+
+KINDS = {
+    "WAV": encoded(1.0, "WAV", "PCM_16"),
+    "AIFF": encoded(1.0, "AIFF", "PCM_16"),
+    "CAF": encoded(1.0, "CAF", "PCM_16"),
+    "AU": encoded(1.0, "AU", "PCM_16"),
+    "FLAC": encoded(1.0, "FLAC", "PCM_16"),
+    "MP3": encoded(1.0, "MP3", "MPEG_LAYER_III"),
+    "OGG": encoded(1.0, "OGG", "VORBIS"),
+    "OPUS": encoded(1.0, "OGG", "OPUS"),
+    "tagged MP3": tagged(encoded(1.0, "MP3", "MPEG_LAYER_III")),
+    "WAV of unknown size": with_sizes(encoded(1.0, "WAV", "PCM_16"), 0, 0),
+}
+
+
+@pytest.mark.parametrize("first", KINDS)
+def test_what_follows_is_read_whatever_kind_it_is(first: str, tmp_path: Path) -> None:
+    """Of all pairs: both last a second, and nothing in them is noise or silence."""
+    level = Level()
+    for second, data in KINDS.items():
+        (tmp_path / "x").write_bytes(KINDS[first] + data)
+        heard = np.abs(read_audio(tmp_path / "x", level))
+        assert len(heard) / SAMPLE_RATE == pytest.approx(2.0, abs=TOLERANCE), second
+        assert heard[: len(heard) // 4800 * 4800].reshape(-1, 4800).max(axis=1).min() > 0.25, second
+        assert heard.max() < 0.4, second  # a tone of 0.3
+    assert level.remarks() == ()
 
 
 def test_tags_behind_the_sound_are_no_sound(tmp_path: Path) -> None:

@@ -524,7 +524,7 @@ def test_the_memory_of_large_requests_is_given_back() -> None:
     """Also that which several threads have had: all of it, whenever they are done."""
     program = """
 import asyncio, concurrent.futures, json, pathlib, resource, threading
-from musicgen.app.web.serve import return_memory
+from musicgen.app.memory import return_memory
 
 THREADS = 2
 all_of_them = threading.Barrier(THREADS)

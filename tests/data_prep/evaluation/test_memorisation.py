@@ -241,8 +241,8 @@ def test_an_index_holds_all_notes() -> None:
     for piece, (_, _, performance) in enumerate(TRAINING):
         part = slice(*index.offsets[piece : piece + 2].tolist())
         notes = order_notes(performance)
-        assert np.array_equal(index.pitch[part], notes.pitch)
-        assert np.array_equal(index.step[part], notes.step)
+        assert np.array_equal(index.pitches(piece), notes.pitch)
+        assert np.array_equal(index.steps(piece), notes.step)
         assert index.interval[part][0] == BORDER
         assert [index.piece_at(note) for note in (part.start, part.stop - 1)] == [piece, piece]
 
