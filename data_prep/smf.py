@@ -12,6 +12,7 @@ through `_Track.read_special`.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from musicgen.data_prep import limits
-from musicgen.data_prep.chunks import BrokenOffError, read_header, read_tracks, unwrap
+from musicgen.data_prep.chunks import BrokenOffError, Header, read_header, read_tracks, unwrap
 from musicgen.data_prep.errors import MidiError
 from musicgen.data_prep.time_base import Tempo, TimeBase
 
@@ -89,19 +90,26 @@ def parse(data: bytes) -> MidiEvents:
         raise MidiError(f"the file is larger than {limits.MIDI_BYTES >> 20} MiB, too large for a piece of piano music")
     data, remarks = unwrap(data)
     header = read_header(data)
+    tracks, more = _read(data, header)
+    if header.kind == 2 and sum(track.plays for track in tracks) > 1:
+        raise MidiError("a MIDI file of type 2 holds separate patterns, not one piece; export it as type 0 or 1")
+    return _collect(tracks, header.division, remarks + more)
+
+
+def _read(data: bytes, header: Header) -> tuple[list[_Track], list[str]]:
+    """The tracks, and remarks; nothing else stays in memory."""
     # 0xFF behind the end looks like damaged data, so no event of the table reaches beyond the file.
     content = np.frombuffer(data + b"\xff" * 8, np.uint8)
-    blocks = (content[block : block + _BLOCK + 8] for block in range(0, len(data), _BLOCK))
-    lengths = b"".join(map(_event_lengths, blocks)) + bytes(8)
+    lengths = bytearray()
+    for block in range(0, len(data), _BLOCK):
+        lengths += _event_lengths(content[block : block + _BLOCK + 8])
+    lengths += bytes(8)
     room = [limits.MIDI_EVENTS, limits.MIDI_LONG_EVENTS]
 
     def read(start: int, stop: int) -> _Track:
         return _Track(data, content, lengths, (start, stop), room)
 
-    tracks, more = read_tracks(data, header, read)
-    if header.kind == 2 and sum(track.plays for track in tracks) > 1:
-        raise MidiError("a MIDI file of type 2 holds separate patterns, not one piece; export it as type 0 or 1")
-    return _collect(tracks, header.division, remarks + more)
+    return read_tracks(data, header, read)
 
 
 def _collect(tracks: list[_Track], division: int, remarks: list[str]) -> MidiEvents:
@@ -155,19 +163,20 @@ class _Track:
     """
 
     def __init__(
-        self, data: bytes, content: np.ndarray, lengths: bytes, place: tuple[int, int], room: list[int]
+        self, data: bytes, content: np.ndarray, lengths: bytearray, place: tuple[int, int], room: list[int]
     ) -> None:
         """room: how many more events, and long events, the file may hold; what this track takes is taken off."""
         self.data, self.bytes, self.lengths = data, content, lengths
         self.start, self.stop = place
         self.room = room
         self.end: int | None = None
-        self.positions: list[int] = []  # of every event
+        self.positions = array("i")  # of every event
         self._long: list[tuple[int, int, int]] = []  # event number, first and last byte of the content
         self._scan()
         self._extract()
         room[0] -= len(self.positions)
         room[1] -= len(self._long)
+        del self.bytes, self.lengths, self.positions  # several times the file's size
 
     def _scan(self) -> None:
         position, size, lengths, append = self.start, self.stop, self.lengths, self.positions.append
@@ -274,8 +283,8 @@ class _Track:
 
     def _extract(self) -> None:
         """Fields of all events at once from their positions."""
-        position = np.array(self.positions, np.int64)
-        delta, body = np.zeros(len(position), np.int64), position.copy()
+        position = np.array(self.positions, np.int32)
+        delta, body = np.zeros(len(position), np.int32), position.copy()
         more = np.ones(len(position), bool)
         for offset in range(4):
             byte = self.bytes[position + offset if offset else position]
@@ -284,13 +293,14 @@ class _Track:
             more &= byte >= 0x80
             if not more.any():
                 break
-        self._tick = np.cumsum(delta)
+        self._tick = np.cumsum(delta, dtype=np.int64)
         self.end_tick = int(self._tick[-1]) if len(position) else 0
         self._body = body
         status = self.bytes[body]
         running = status < 0x80
         sets = (status >= 0x80) & (status < 0xF0)  # meta events leave the running status alone
-        source = np.maximum.accumulate(np.where(sets, np.arange(len(position)), -1)) if len(position) else position
+        numbers = np.arange(len(position), dtype=np.int32)
+        source = np.maximum.accumulate(np.where(sets, numbers, -1)) if len(position) else position
         if np.any(running & (source < 0)):
             bad = int(body[np.argmax(running & (source < 0))])
             raise MidiError(f"byte {bad} is data before any status byte; the file is damaged")

@@ -6,7 +6,7 @@ kept as the file has it, and a note is the two messages that make it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -144,24 +144,26 @@ def write(events: smf.MidiEvents, clock: Clock, added: Sequence[Added] = (), tex
     """A file of type 1 with these events in their tracks and order, what is added, also in tracks behind the last, and
     text events at its beginning."""
     count = max([len(events.track_end), *(one.track + 1 for one in added)])
-    tracks: list[list[tuple[int, int, int, bytes]]] = [[] for _ in range(count)]
-    short = zip(*(getattr(events, name).tolist() for name in ("status", "data1", "data2")), strict=True)
-    messages = [bytes(message[: 2 if 0xC0 <= message[0] < 0xE0 else 3]) for message in short]
-    for number, (tick, track) in enumerate(zip(events.tick.tolist(), events.track.tolist(), strict=True)):
-        tracks[track].append((tick * clock.parts, number, 1, messages[number]))
-    for event in events.long:  # each stands before the channel message of its number
-        tracks[event.track].append((event.tick * clock.parts, event.before, 0, event.data))
-    last = len(messages) + 1
-    for track, tick, place, message in added:
-        tracks[track].append((tick, last if place == AFTER else -1, 0, message))
-    ordered: list[list[Event]] = []
-    for content in tracks:
-        content.sort(
-            key=lambda entry: entry[:3]
-        )  # stable: long events of one place, and what is added, keep their order
-        ordered.append([(tick, message) for tick, _, _, message in content])
-    lines = [(0, bytes([smf.META, smf.TEXT]) + line.encode()) for line in texts]
-    at_once = next((i for i, (tick, _) in enumerate(ordered[0]) if tick), len(ordered[0]))
-    ordered[0][at_once:at_once] = lines
+    last = len(events.tick) + 1
+    others = [(event.track, event.tick * clock.parts, event.before, event.data) for event in events.long]
+    others += [(track, tick, last if place == AFTER else -1, message) for track, tick, place, message in added]
+    others += [(0, 0, last + 1, bytes([smf.META, smf.TEXT]) + line.encode()) for line in texts]
+    others_track, others_tick, others_place = np.array([other[:3] for other in others], np.int64).reshape(-1, 3).T
+    track = np.concatenate([events.track, others_track])
+    tick = np.concatenate([events.tick * clock.parts, others_tick])
+    place = np.concatenate([np.arange(len(events.tick)), others_place])
+    messages = np.repeat([1, 0], [len(events.tick), len(others)])  # others stand before the one of their place
+    order = np.lexsort((messages, place, tick, track))
+    short = np.stack([events.status, events.data1, events.data2], axis=1).tobytes()
+
+    def of_track(numbers: np.ndarray) -> Iterator[Event]:
+        for at, number in zip(tick[numbers].tolist(), numbers.tolist(), strict=True):
+            if number < len(events.tick):
+                one = short[3 * number : 3 * number + 3]
+                yield at, one[:2] if 0xC0 <= one[0] < 0xE0 else one
+            else:
+                yield at, others[number - len(events.tick)][3]
+
+    tracks = np.split(order, np.searchsorted(track[order], np.arange(1, count)))
     ends = (events.track_end * clock.parts).tolist()
-    return write_file(clock.division, ordered, ends + [0] * (count - len(ends)))
+    return write_file(clock.division, [of_track(numbers) for numbers in tracks], ends + [0] * (count - len(ends)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def seeds() -> list[bytes]:
             file = io.BytesIO()
             soundfile.write(file, sound, 24_000, format=form, subtype=subtype)
             made.append(file.getvalue())
-    return made
+    return [*made, *map(b"".join, itertools.pairwise(made))]  # also joined ones
 
 
 def read(data: bytes, folder: Path) -> int:
