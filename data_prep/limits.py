@@ -6,12 +6,12 @@ more than 600 MB.
 
 from __future__ import annotations
 
-MIDI_BYTES = 16 * 2**20
+MIDI_BYTES = 8 * 2**20
 MIDI_CHUNKS = 1_000  # tracks and others
-MIDI_EVENTS = 2_100_000
+MIDI_EVENTS = 800_000
 MIDI_CONTROLS = 300_000  # events of channels among them that are no notes
 MIDI_LONG_EVENTS = 50_000  # meta events and system exclusive messages among them
-MIDI_NOTES = 1_000_000  # of drums, too; how many a prime may have stands in app/limits.py
+MIDI_NOTES = 250_000  # of drums, too; how many a prime may have stands in app/limits.py
 MIDI_TEXT_BYTES = 2**20  # of its text events; later ones are passed over
 MIDI_JUNK_BYTES = 2**16  # before the header
 

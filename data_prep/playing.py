@@ -35,7 +35,8 @@ OUR_TEXT = b"musicgen"  # how the text events begin that say how a file was made
 
 
 class Stream(NamedTuple):
-    """The channel messages of all tracks in their order: i64[e] each. event: the number of each in `smf.MidiEvents`."""
+    """The channel messages of all tracks in their order: i64[e] event, the number of each in `smf.MidiEvents`, and
+    tick; i32[e] the others."""
 
     event: np.ndarray
     tick: np.ndarray
@@ -62,11 +63,10 @@ class Keys(NamedTuple):
 def merge_tracks(events: smf.MidiEvents) -> Stream:
     """The channel messages of a file as one stream."""
     order = np.argsort(events.tick, kind="stable")  # track after track before, so their order is kept
-    status = events.status[order].astype(np.int64)
-    columns = (events.data1[order].astype(np.int64), events.data2[order].astype(np.int64))
-    return Stream(
-        order, events.tick[order], events.track[order].astype(np.int64), status & 0xF0, status & 0x0F, *columns
+    track, status, *data = (
+        column[order].astype(np.int32) for column in (events.track, events.status, events.data1, events.data2)
     )
+    return Stream(order, events.tick[order], track, status & 0xF0, status & 0x0F, *data)
 
 
 def strikes(stream: Stream) -> np.ndarray:
@@ -81,7 +81,7 @@ def pair_notes(stream: Stream, played: np.ndarray) -> Keys:
     if not len(index):
         return Keys(index, index)
     era, era_end = _eras(stream, index)
-    key = (stream.channel[index] * 128 + stream.data1[index]) * (int(era.max(initial=0)) + 1) + era
+    key = (stream.channel[index].astype(np.int64) * 128 + stream.data1[index]) * (int(era.max(initial=0)) + 1) + era
     order = np.argsort(key, kind="stable")
     index, key, era_end = index[order], key[order], era_end[order]
     on = strikes(stream)[index]
@@ -251,9 +251,10 @@ def says_nothing(performance: Performance) -> bool:
 def _places(events: smf.MidiEvents, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """The numbers among those of their tick: i64[e + 1] of the stream's events, with a late one behind them for what
     nothing ends, and i64[l] of meta events and system exclusive messages."""
-    tick = np.concatenate([[event.tick for event in events.long], events.tick]).astype(np.int64)
+    own = np.array([(event.tick, event.before) for event in events.long], np.int64).reshape(-1, 2)
+    tick = np.concatenate([own[:, 0], events.tick])
     # A long event stands before the channel message of its number.
-    number = np.concatenate([[event.before for event in events.long], np.arange(len(events.tick))])
+    number = np.concatenate([own[:, 1], np.arange(len(events.tick))])
     order = np.lexsort((number, tick))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - np.searchsorted(tick[order], tick[order])

@@ -120,9 +120,6 @@ def main() -> None:
     began = time.perf_counter()
     index = read_index(arguments.index)
     reading = time.perf_counter() - began
-    began = time.perf_counter()
-    assert len(index.ngrams) < len(index.interval)  # made at their first use
-    preparing = time.perf_counter() - began
     train, test = ShardSet(arguments.data, "train"), ShardSet(arguments.data, "test")
     with open(arguments.csv, encoding="utf-8-sig", newline="") as file:
         works = {
@@ -147,7 +144,6 @@ def main() -> None:
             "pieces": len(index.names),
             "notes": len(index.interval),
             "read_seconds": round(reading, 2),
-            "prepare_seconds": round(preparing, 2),
         },
         "query_of_two_minutes": {
             "pieces": len(excerpts),

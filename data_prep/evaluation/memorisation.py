@@ -30,6 +30,7 @@ MEMORY = 32  # notes within which a pattern counts once
 TELLING = 4  # counted notes that an n-gram must have: a match all of scales is found by nothing, and counts for nothing
 REPEATS = 64  # places at which one n-gram of the piece is tried
 CANDIDATES = 200  # faultless matches that are continued over faults, the longest first
+BLOCK = 1 << 16  # n-grams of the index that are hashed at a time: all of them would take four times its memory
 PAIRS = 1 << 20  # n-grams held at a time
 BACKGROUND_SECONDS = 120.0
 _PAST_THE_END = 999  # no interval at all
@@ -137,10 +138,13 @@ def _find_exact_runs(
     sought = keys[places]
     table = np.zeros(1 << 20, np.bool_)
     table[sought >> np.uint32(12)] = True
-    blocks = range(0, len(index.ngrams), PAIRS)  # at once, they would take twice the index's memory
-    hits = np.concatenate([at + np.flatnonzero(table[index.ngrams[at : at + PAIRS] >> np.uint32(12)]) for at in blocks])
-    low = np.searchsorted(sought, index.ngrams[hits])
-    many = np.searchsorted(sought, index.ngrams[hits], side="right") - low
+    found = []
+    for at in range(0, len(index.interval), BLOCK):
+        theirs = hash_ngrams(index.interval[at : at + BLOCK + NGRAM - 1])
+        place = np.flatnonzero(table[theirs >> np.uint32(12)])
+        low = np.searchsorted(sought, theirs[place])
+        found.append((at + place, low, np.searchsorted(sought, theirs[place], side="right") - low))
+    hits, low, many = (np.concatenate(column) for column in zip(*found, strict=True))
     for piece in without:
         many[(hits >= index.offsets[piece]) & (hits < index.offsets[piece + 1])] = 0
     hits, low, many = hits[many > 0], low[many > 0], many[many > 0]

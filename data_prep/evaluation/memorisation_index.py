@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from musicgen.data_prep.performance import Performance
 FORMAT = "musicgen-memorisation/1"
 CHORD = 3  # steps of 10 ms from a chord's first note to its last
 NGRAM = 8  # intervals that must agree without a fault: as many as there are bytes in an integer
-BLOCK = 1 << 17  # n-grams hashed at a time, lest they take twice their memory
 BORDER = -128  # in place of an interval before the first note of a piece
 
 
@@ -80,11 +78,6 @@ class Index:
         begin, end = self.offsets[piece : piece + 2]
         return np.cumsum(self.gap[begin:end], dtype=np.int64)
 
-    @cached_property
-    def ngrams(self) -> np.ndarray:
-        """u32[n - NGRAM + 1]: a hash of the NGRAM intervals from each place on."""
-        return hash_ngrams(self.interval)
-
     def piece_at(self, note: int) -> int:
         """The piece that a note belongs to."""
         return int(np.searchsorted(self.offsets, note, side="right")) - 1
@@ -127,15 +120,10 @@ def join(first: Index, second: Index) -> Index:
 
 
 def hash_ngrams(interval: np.ndarray) -> np.ndarray:
-    """u32[n - NGRAM + 1] of i8[n]."""
+    """u32[n - NGRAM + 1] of i8[n]: a hash of the NGRAM intervals from each place on."""
     content = np.ascontiguousarray(interval, np.int8)
-    keys = np.zeros(max(0, len(content) - NGRAM + 1), np.uint32)
-    for place in range(min(NGRAM, len(keys))):
-        words = np.frombuffer(content, "<u8", count=(len(content) - place) // NGRAM, offset=place)
-        for at in range(0, len(words), BLOCK):
-            hashed = words[at : at + BLOCK] * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
-            keys[place::NGRAM][at : at + BLOCK] = hashed
-    return keys
+    words = np.ndarray((max(0, len(content) - NGRAM + 1),), "<u8", content, strides=(1,))
+    return (words * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)).astype(np.uint32)
 
 
 def index_bytes(index: Index) -> bytes:

@@ -121,7 +121,7 @@ def test_damage_is_named_with_its_place(content: bytes, message: str) -> None:
 
 
 def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MidiError, match="larger than 16 MiB"):
+    with pytest.raises(MidiError, match="larger than 8 MiB"):
         parse(bytes(limits.MIDI_BYTES + 1))
     monkeypatch.setattr(limits, "MIDI_EVENTS", 10)
     notes, programs = [0, 0x90, 1, 2] * 11, [0, 0xC0, 1] * 11

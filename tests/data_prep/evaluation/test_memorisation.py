@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from musicgen.data_prep.evaluation.memorisation_index import (
     MemorisationError,
     build_index,
     index_bytes,
+    join,
     order_notes,
     read_index,
 )
@@ -213,6 +215,22 @@ def test_loops_in_both_take_bounded_time_and_memory() -> None:
     half = cut(piece, 0.0, float(onset[20_000]))
     match = longest_match(half, build_index([("loop", "", piece)]))
     assert match is not None and match.notes == len(half)
+
+
+def test_a_query_takes_less_memory_than_the_index() -> None:
+    rng, pieces, notes = np.random.default_rng(6), 100, 5_000
+    interval, gap = rng.integers(-30, 31, pieces * notes, np.int8), rng.integers(0, 50, pieces * notes, np.uint16)
+    interval[::notes] = BORDER
+    offsets, names = np.arange(0, pieces * notes + 1, notes), ("other",) * pieces
+    index = join(INDEX, Index(interval, gap, np.full(pieces, 60, np.uint8), offsets, names, names, INDEX.background))
+    tracemalloc.start()
+    try:
+        match = longest_match(TRAINING[1][2], index)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert match is not None and match.notes == NOTES
+    assert peak / len(index.interval) < 8  # bytes; the index itself has 3
 
 
 def test_pieces_left_out_and_borders_between_pieces() -> None:

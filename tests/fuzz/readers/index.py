@@ -10,6 +10,7 @@ from reader import Reader
 from musicgen.app.errors import MusicgenError
 from musicgen.app.evaluation.memorisation_report import open_index
 from musicgen.data_prep import Performance
+from musicgen.data_prep.evaluation.memorisation import longest_match
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 
 
@@ -21,16 +22,17 @@ def reader() -> Reader:
 def seeds() -> list[bytes]:
     made = []
     for notes in (1, 300):
-        onset = np.arange(notes) * 0.3
-        pitch = np.random.default_rng(0).integers(21, 109, notes)
-        music = Performance(onset, onset + 0.2, pitch, np.full(notes, 80), np.zeros((0, 2)))
-        made.append(index_bytes(build_index([("a.mid", "A", music), ("b.mid", "", music)])))
+        made.append(index_bytes(build_index([("a.mid", "A", piece(notes)), ("b.mid", "", piece(notes))])))
     return made
+
+
+def piece(notes: int) -> Performance:
+    onset = np.arange(notes) * 0.3
+    pitch = np.random.default_rng(0).integers(21, 109, notes)
+    return Performance(onset, onset + 0.2, pitch, np.full(notes, 80), np.zeros((0, 2)))
 
 
 def read(data: bytes, folder: Path) -> None:
     path = folder / "x.npz"
     path.write_bytes(data)
-    index = open_index(str(path))
-    assert len(index.pitch) == len(index.step) == len(index.interval)
-    assert len(index.ngrams) <= len(index.interval)
+    longest_match(piece(300), open_index(str(path)))
