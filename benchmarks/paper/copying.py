@@ -84,7 +84,8 @@ def batches(stack: Stack, stage: int, rows: int) -> Batches:
             return made._replace(first=segment == 0)
         rng = np.random.default_rng((stage, step))
         tokens = sequences(rng, rows, N)
-        ends = np.full(rows, N) if stack.kind == "plain" else rng.integers(N // 2 + M, N, rows, endpoint=True)
+        # Also often the first and the last places: drawn evenly, those next to the sign would be learnt last.
+        ends = rng.integers(N // 2, N + M, rows).clip(N // 2 + M if stack.kind == "perceiver-ar" else N, N)
         return window(tokens, ends, stack)
 
     return batch
@@ -176,7 +177,7 @@ def draw(out: Path) -> None:
         at = (np.arange(len(line["by_distance"])) + 0.5) / len(line["by_distance"]) * line["N"]
         left.plot(at, np.multiply(100, line["by_distance"]), label=f"{line['name']}, N = {line['N']:,}")
         right.plot([x["seconds"] for x in line["curve"]], [x["N"] for x in line["curve"]], label=line["name"])
-    left.set(xlabel="distance to the source", ylabel="right, %", ylim=(-2, 102))
+    left.set(xlabel="distance to the source", xscale="log", ylabel="right, %", ylim=(-2, 102))
     right.set(xlabel="seconds of training", ylabel="length N", yscale="log")
     left.legend(fontsize=8)
     figure.savefig(out / "copying.png", dpi=110)
