@@ -12,7 +12,7 @@ import numpy as np
 from musicgen.app.errors import BadInput
 from musicgen.data_prep.events import KINDS, STEPS_PER_SECOND, Kind, steps
 from musicgen.data_prep.rules.preamble import preamble
-from musicgen.data_prep.vocabulary import VOCABULARY
+from musicgen.data_prep.vocabulary import BOS, VOCABULARY
 
 if TYPE_CHECKING:
     from musicgen.checkpoints import Released
@@ -47,6 +47,7 @@ def score(
     latents: int | None = None,
     context: int | None = None,
     stride: int | None = None,
+    style_token: int | None = None,
     on_progress: Callable[[Score], None] = lambda so_far: None,
     on_piece: Callable[[np.ndarray], None] = lambda nats: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -57,6 +58,7 @@ def score(
         released: the weights.
         pieces: at least one.
         latents, context, stride: M, N and S; the model's own, and M/2.
+        style_token: what stands behind each BOS, and is not scored.
         on_progress: called after each window with the score so far.
         on_piece: called after each whole piece with the nats of its tokens.
         should_stop: asked after each window; then the score is that of what has been scored, None if nothing has.
@@ -67,7 +69,7 @@ def score(
     M, N, S = lengths(released, latents, context, stride)
     tally = Tally(M, N, S, on_progress, should_stop)
     try:
-        for nats in nats_of_pieces(released, pieces, M, N, S, tally.add):
+        for nats in nats_of_pieces(released, pieces, M, N, S, tally.add, style_token):
             tally.pieces += 1
             on_piece(nats)
     except Enough:
@@ -116,12 +118,22 @@ class Tally:
 
 
 def nats_of_pieces(
-    released: Released, pieces: Sequence[np.ndarray], M: int, N: int, S: int, on_window: OnWindow
+    released: Released,
+    pieces: Sequence[np.ndarray],
+    M: int,
+    N: int,
+    S: int,
+    on_window: OnWindow,
+    style_token: int | None = None,
 ) -> Iterator[np.ndarray]:
     """The nats f32 [T] of each piece, by whatever is fastest here."""
     from musicgen.app import backend
 
-    sizes: dict[str, Any] = {"latents": M, "context": N, "stride": S, "preamble": preamble()}
+    before = preamble()
+    if style_token is not None:  # in the place of the BOS, which is not scored either
+        before = np.append(before, np.int16(BOS))
+        pieces = [np.concatenate([np.array([style_token], np.int16), piece[1:]]) for piece in pieces]
+    sizes: dict[str, Any] = {"latents": M, "context": N, "stride": S, "preamble": before}
     sizes |= {"ids": VOCABULARY.size, "on_window": on_window}
     if backend.chosen() == backend.ONNX:
         engine, _ = backend.open_engine(released)

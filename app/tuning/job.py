@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 STATE = "state.npz"
 CHECKED_ROWS = 6  # of held-out music, for the early stop
-KEPT = 0.75  # of what was learnt: a few hundredths of it are given up for nearly half of what was forgotten
 SCORED_TOKENS = 6_144  # of held-out music, before and after
 
 
@@ -204,11 +203,12 @@ class Facts:
 def look(job: Teaching, weights: Released, held_out: list[np.ndarray], facts: Facts, when: str) -> None:
     """Score the weights and write a sample, "before" or "after"."""
     leave_if(job.stop)
-    found = report.nats(weights, held_out, job.stop.asked)
+    taught = job.style is not None and when == "after"
+    found = report.nats(weights, held_out, job.stop.asked, style_token(job.style) if taught else None)
     each = " and ".join(f"{found[name]:.4f} on {called}" for name, called in report.CALLED.items() if name in found)
     job.say(f"musicgen: nats a token {when}: {each}")
     leave_if(job.stop)
-    style = job.style if job.style is not None and when == "after" else ANY
+    style = job.style if job.style is not None and taught else ANY
     report.write_sample(open_model(weights), facts.made / REPORT / f"{when}.mid", job.seed, style, job.stop.asked)
     leave_if(job.stop)
     facts.values[when] = found
@@ -227,7 +227,7 @@ def run(job: Teaching, base: Released, music: Music, config: TuneConfig, path: P
         first = VOCABULARY_2.first("style")
         trained = adapters.initial_style(base.weights, slice(first, first + len(STYLES)))
     else:
-        trained = adapters.initial(config.model, base.weights, config.rank, job.seed)
+        trained = adapters.initial(config.model, config.rank, job.seed)
     context = config.model.context
     rows = OwnRows(music.train, context, job.seed, MILD, config.style_token)
     held_out = OwnRows(music.held_out, context, job.seed, None, config.style_token).spread(CHECKED_ROWS)
@@ -236,7 +236,7 @@ def run(job: Teaching, base: Released, music: Music, config: TuneConfig, path: P
         config,
         dequantize(base.weights),  # nobody else keeps them: 300 MB of piano
         trained,
-        functools.partial(rows, batch=config.batch),
+        functools.partial(rows, batch=1),
         held_out,
         path,
         on_step=lambda step, nats: job.on_step(step, config.steps, nats),
@@ -249,8 +249,7 @@ def release(
     job: Teaching, facts: Facts, base: Released, music: Music, config: TuneConfig, state: State, card: str = ""
 ) -> None:
     """Write the adapters, with the index of the music and the hashes of its files."""
-    kept = adapters.shrink(jax.device_get(state.best), base.weights, KEPT)
-    stored = {name: x.astype(np.float16) for name, x in kept.items()}
+    stored = {name: np.asarray(x, np.float16) for name, x in jax.device_get(state.best).items()}
     of_base: dict[str, Any] = {"name": base.name, "sha256": base.sha256}
     if config.style_token is not None:
         of_base |= {"style": job.style, "style_token": config.style_token}

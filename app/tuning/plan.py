@@ -8,41 +8,21 @@ from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model.config import ModelConfig
 from musicgen.model.training.tune import TuneConfig
 
-# All tokens of a window are targets: so a second of two CPU cores teaches most (benchmarks/tuning).
+# All tokens of a window are targets, so that a second teaches most; longer ones taught less (benchmarks/tuning).
 WINDOW = 1024
+PASSES = 4  # through the music: after more of them, a few pieces are known by heart
+FEWEST, MOST, MOST_ON_CPU = 40, 2_000, 120  # steps: about a minute of a GPU, eight minutes of two cores
+RATE, STYLE_RATE = 5e-4, 5e-2
 MILD = Augmentation(semitones=3, stretch=0.05, velocity=5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-    """What a machine can do in minutes: rows of a step, steps at the most, and the type that it computes in."""
-
-    batch: int
-    most_steps: int
-    window: int
-    compute: str
-
-
-DEVICES = {"cpu": Device(1, 160, WINDOW, "float32"), "gpu": Device(8, 600, 4096, "bfloat16")}
-PASSES = 12  # through the music at the most: by then a few pieces are known by heart
-FEWEST = 40  # steps
 
 
 def plan(base: ModelConfig, tokens: int, platform: str, seed: int, style_token: int | None = None) -> TuneConfig:
     """The run for so many tokens of music, on a "cpu" or anything faster."""
-    device = DEVICES["cpu" if platform == "cpu" else "gpu"]
-    window = min(device.window, base.context)
-    latents = min(window, base.latents)
-    steps = round(PASSES * tokens / (device.batch * latents))
-    return TuneConfig(
-        dataclasses.replace(base, context=window, latents=latents),
-        steps=max(FEWEST, min(device.most_steps, steps)),
-        batch=device.batch,
-        rank=rank_of(tokens),
-        compute=device.compute,
-        seed=seed,
-        style_token=style_token,
-    )
+    window = min(WINDOW, base.latents)
+    steps = max(FEWEST, min(round(PASSES * tokens / window), MOST_ON_CPU if platform == "cpu" else MOST))
+    rate = RATE if style_token is None else STYLE_RATE
+    model = dataclasses.replace(base, context=window, latents=window)
+    return TuneConfig(model, steps, rank_of(tokens), rate, seed=seed, style_token=style_token)
 
 
 def rank_of(tokens: int) -> int:
@@ -52,9 +32,9 @@ def rank_of(tokens: int) -> int:
 
 def told(config: TuneConfig, tokens: int) -> str:
     """The plan in a line."""
-    drawn = config.steps * config.batch * config.model.latents
+    window = config.model.latents
     what = f"adapters of rank {config.rank}" if config.style_token is None else "the token of a new style"
     return (
-        f"{config.steps} steps of {config.batch * config.model.latents:,} tokens, {drawn / max(1, tokens):.1f} times"
-        f" the music; {what} at a rate of {config.learning_rate:g}"
+        f"{config.steps} steps of {window:,} tokens, {config.steps * window / max(1, tokens):.1f} times the music;"
+        f" {what} at a rate of {config.learning_rate:g}"
     )

@@ -36,11 +36,16 @@ def maestro_sample() -> list[np.ndarray]:
         return [piece.astype(np.int16) for piece in np.split(arrays["tokens"], ends)]
 
 
-def nats(released: Released, own: Sequence[np.ndarray], should_stop: Asked) -> dict[str, float]:
-    """Nats a token of the own held-out music, if there is some, and of MAESTRO's."""
+def nats(
+    released: Released, own: Sequence[np.ndarray], should_stop: Asked, style_token: int | None = None
+) -> dict[str, float]:
+    """Nats a token of the own held-out music, if there is some, and of MAESTRO's.
+
+    style_token: told at the beginning of the own pieces.
+    """
     figures = {}
-    for name, pieces in (("own", own), ("maestro", maestro_sample())):
-        scored = score(released, list(pieces), should_stop=should_stop) if len(pieces) else None
+    for name, pieces, style in (("own", own, style_token), ("maestro", maestro_sample(), None)):
+        scored = score(released, list(pieces), style_token=style, should_stop=should_stop) if len(pieces) else None
         if scored is not None:
             figures[name] = scored.nats_per_token
     return figures

@@ -2,8 +2,9 @@
 
     y = x @ (kernel + left @ right)        kernel [D, F] as it was released, left [D, R], right [R, F]
 
-Only the factors, embedding, logits and scales are trained, so that a step has no gradients of kernels to make.
-model/low_rank.py adds the products to the kernels, after which the model is one like any other.
+Only the factors are trained, so that a step has no gradients of kernels to make.  With embedding, logits and scales no
+more is learnt, and twice as much forgotten (benchmarks/tuning).  model/low_rank.py adds the products to the kernels,
+after which the model is one like any other.
 """
 
 from __future__ import annotations
@@ -74,36 +75,20 @@ def adapt(model: PerceiverAR, factors: Mapping[str, jax.Array]) -> PerceiverAR:
     return model
 
 
-def initial(config: ModelConfig, base: Mapping[str, np.ndarray], rank: int, seed: int) -> dict[str, np.ndarray]:
-    """What is trained, f32 by name, as it begins: the products are 0, what is no matrix is as in the base.
-
-    base: its parameters, also as they are stored.
-    """
-    rng, trained = np.random.default_rng(seed), dict[str, np.ndarray]()
+def initial(config: ModelConfig, rank: int, seed: int) -> dict[str, np.ndarray]:
+    """The factors of every matrix, f32 by name, as they begin: the products are 0."""
+    rng, factors = np.random.default_rng(seed), dict[str, np.ndarray]()
     for name, shape in sorted(parameters.shapes(config).items()):
         if is_matrix(name, shape):
             inputs, outputs = shape
-            trained[name + LEFT] = rng.normal(0, inputs**-0.5, (inputs, rank)).astype(np.float32)
-            trained[name + RIGHT] = np.zeros((rank, outputs), np.float32)
-        else:
-            trained[name] = np.asarray(base[name], np.float32)
-    return trained
+            factors[name + LEFT] = rng.normal(0, inputs**-0.5, (inputs, rank)).astype(np.float32)
+            factors[name + RIGHT] = np.zeros((rank, outputs), np.float32)
+    return factors
 
 
-def shrink(trained: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray], share: float) -> dict[str, np.ndarray]:
-    """Only this share of what was learnt: all that differs from the base, brought nearer to it (Wortsman et al., 2022).
-
-    What was there before comes back sooner than what was learnt goes (benchmarks/tuning).  The row of a new style stays
-    as it is, since nothing else is moved by it.
-    """
-
-    def nearer(name: str, x: np.ndarray) -> np.ndarray:
-        if name.endswith((LEFT, STYLE)):
-            return x
-        before = 0.0 if name.endswith(RIGHT) else np.asarray(base[name], np.float32)
-        return before + np.float32(share) * (x - before)
-
-    return {name: nearer(name, np.asarray(x, np.float32)) for name, x in trained.items()}
+def shrink(factors: Mapping[str, jax.Array], share: float) -> dict[str, jax.Array]:
+    """Only this share of what was learnt: the products, brought nearer to 0 (Wortsman et al., 2022)."""
+    return {name: share * x if name.endswith(RIGHT) else x for name, x in factors.items()}
 
 
 def initial_style(base: Mapping[str, np.ndarray], styles: slice) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ goes on from its file of state as if nothing had happened, and the same seed giv
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -22,9 +23,10 @@ import optax
 
 from musicgen.model.attention import attend, attend_in_chunks
 from musicgen.model.config import ModelConfig
-from musicgen.model.low_rank import LEFT, RIGHT, STYLE
+from musicgen.model.low_rank import STYLE
 from musicgen.model.parameters import Parameters
 from musicgen.model.stop import AT_ONCE, Left
+from musicgen.model.training.adapters import shrink
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import loss_of
 from musicgen.model.training.multi_context import MultiContext, one_setting
@@ -32,28 +34,26 @@ from musicgen.model.training.stop import StopRun
 
 SAVE_EVERY = 30.0  # seconds
 PATIENCE = 2  # checks in a row without a better one, after which a run ends
+SHARES = (0.5, 0.75)  # of what was learnt: what a run keeps if that is about as good as all of it
+ABOUT = 0.005  # nats a token
 
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig:
     """A run in numbers.
 
-    model: of the base, with the context and latents of the rows.  learning_rate: of Adam, for factors and style;
-    table_rate: for embedding, logits and scales.  checks: of the held-out rows, spread evenly over the run.
-    style_token: what a new style is told by, whose embedding alone is then trained; None: the whole model adapts.
+    model: of the base, with the context and latents of the rows.  learning_rate: of Adam.  warmup: share of the steps.
+    checks: of the held-out rows, spread evenly over the run.  style_token: what a new style is told by, whose embedding
+    alone is then trained; None: adapters are, of this rank.
     """
 
     model: ModelConfig
     steps: int
-    batch: int
-    rank: int = 8
-    learning_rate: float = 2e-3
-    table_rate: float = 5e-4
-    warmup: float = 0.1  # share of the steps
-    dropout: float = 0.0
+    rank: int
+    learning_rate: float
+    warmup: float = 0.1
     checks: int = 8
     seed: int = 0
-    compute: str = "float32"
     style_token: int | None = None
 
     @property
@@ -95,7 +95,7 @@ def tune(
 
     Args:
         base: float32 parameters by name.  trained: as it begins, from adapters.py.
-        rows: the rows of a step, i16 [batch, N + 1], a token that is given as ~token (see `loss_of`).
+        rows: the rows of a step, i16 [1, N + 1], a token that is given as ~token (see `loss_of`).
         held_out: i16 [R, N + 1]; without any, R = 0, the last step is the best.
         path: where the state is saved, and taken up again.
         on_step, on_check: told the steps done and the nats a token, of the step's rows and of the held-out ones.
@@ -120,7 +120,7 @@ def tune(
         try:
             new, moments, nats = stop.wait_for(
                 lambda given=given, state=state: jax.block_until_ready(
-                    step_of(state.trained, state.moments, weights, given, state.step)
+                    step_of(state.trained, state.moments, weights, given)
                 ),
                 patience=patience,
             )
@@ -141,6 +141,21 @@ def tune(
             write_state(path, state)
             saved = time.monotonic()
     write_state(path, state)
+    if config.style_token is None and not stop:
+        with contextlib.suppress(Left):
+            state = stop.wait_for(keep, state, nats_of, weights, held_out)
+    return state
+
+
+def keep(state: State, nats_of: Callable[..., jax.Array], weights: Parameters, held_out: np.ndarray) -> State:
+    """The state whose best is brought as near to the base as costs its held-out rows next to nothing.
+
+    What was there before comes back sooner than what was learnt goes (benchmarks/tuning).
+    """
+    for share in SHARES if len(held_out) else SHARES[-1:]:
+        nearer = shrink(state.best, share)
+        if not len(held_out) or score(nearer, nats_of, weights, held_out) < state.best_nats + ABOUT:
+            return state._replace(best=nearer)
     return state
 
 
@@ -150,62 +165,48 @@ def check(
     """The state after scoring the held-out rows one by one, and their nats a token; nan without any."""
     if not len(held_out):
         return state._replace(best=state.trained), float("nan")
-    nats = float(
-        np.mean([float(nats_of(state.trained, weights, jnp.asarray(row[None], jnp.int32))) for row in held_out])
-    )
+    nats = score(state.trained, nats_of, weights, held_out)
     if nats < state.best_nats:
         return state._replace(best=state.trained, best_nats=nats, since=0), nats
     return state._replace(since=state.since + 1), nats
 
 
+def score(trained: Parameters, nats_of: Callable[..., jax.Array], weights: Parameters, rows: np.ndarray) -> float:
+    """Nats a token of rows, one by one."""
+    return float(np.mean([float(nats_of(trained, weights, jnp.asarray(row[None], jnp.int32))) for row in rows]))
+
+
 def update_rule(config: TuneConfig) -> optax.GradientTransformation:
     """Adam, with a rate that rises linearly, stays, and falls to zero over the second half."""
-
-    def rate(peak: float) -> optax.Schedule:
-        rise = max(1, round(config.warmup * config.steps))
-        fall = max(1, config.steps // 2)
-        up, down = optax.linear_schedule(peak / rise, peak, rise), optax.linear_schedule(peak, 0.05 * peak, fall)
-        return optax.join_schedules([up, down], [max(rise, config.steps - fall)])
-
-    def kind(trained: Parameters) -> dict[str, str]:
-        return {name: "factors" if name.endswith((LEFT, RIGHT, STYLE)) else "tables" for name in trained}
-
-    rules = {
-        "factors": optax.adam(rate(config.learning_rate), b2=0.99),
-        "tables": optax.adam(rate(config.table_rate), b2=0.99),
-    }
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.partition(rules, kind))
+    peak, rise, fall = config.learning_rate, max(1, round(config.warmup * config.steps)), max(1, config.steps // 2)
+    up, down = optax.linear_schedule(peak / rise, peak, rise), optax.linear_schedule(peak, 0.05 * peak, fall)
+    rate = optax.join_schedules([up, down], [max(rise, config.steps - fall)])
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.99))
 
 
 @functools.cache
 def make_functions(config: TuneConfig) -> tuple[Callable[..., Any], Callable[..., jax.Array]]:
-    """Compiled: (trained, moments, base, rows, step) -> (trained, moments, nats), (trained, base, rows) -> nats."""
-    run = TrainConfig(
-        config.model, batch=config.batch, dropout=config.dropout, all_settings=False, compute=config.compute
-    )
-    quiet = dataclasses.replace(run, batch=1, dropout=0.0, cross_keep=1.0)
+    """Compiled: (trained, moments, base, rows) -> (trained, moments, nats), (trained, base, rows) -> nats."""
+    run = TrainConfig(config.model, batch=1, dropout=0.0, cross_keep=1.0, all_settings=False, compute="float32")
     N, M, on_cpu = config.model.context, config.model.latents, jax.default_backend() == "cpu"
     contexts = MultiContext(one_setting(N, M), N, M, attend=attend_in_chunks if on_cpu else attend)
-    rule, root = update_rule(config), jax.random.key(config.seed, impl="rbg")
+    rule, nothing_drawn = update_rule(config), jax.random.key(0, impl="rbg")
 
-    def loss(
-        trained: Parameters, base: Parameters, rows: jax.Array, key: jax.Array, run: TrainConfig
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(trained: Parameters, base: Parameters, rows: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         params, factors = apart(base, trained, config.style_token)
-        return loss_of(params, rows, key, run, contexts, factors=factors)
+        return loss_of(params, rows, nothing_drawn, run, contexts, factors=factors)
 
     @jax.jit
     def step_of(
-        trained: Parameters, moments: Any, base: Parameters, rows: jax.Array, step: jax.Array
+        trained: Parameters, moments: Any, base: Parameters, rows: jax.Array
     ) -> tuple[Parameters, Any, jax.Array]:
-        key = jax.random.fold_in(root, step)
-        gradients, figures = jax.grad(loss, has_aux=True)(trained, base, rows, key, run)
+        gradients, figures = jax.grad(loss, has_aux=True)(trained, base, rows)
         updates, moments = rule.update(gradients, moments, trained)
         return optax.apply_updates(trained, updates), moments, figures["nats"]
 
     @jax.jit
     def nats_of(trained: Parameters, base: Parameters, rows: jax.Array) -> jax.Array:
-        return loss(trained, base, rows, root, quiet)[1]["nats"]
+        return loss(trained, base, rows)[1]["nats"]
 
     return step_of, nats_of
 
@@ -213,17 +214,11 @@ def make_functions(config: TuneConfig) -> tuple[Callable[..., Any], Callable[...
 def apart(
     base: Mapping[str, jax.Array], trained: Mapping[str, jax.Array], style_token: int | None
 ) -> tuple[Parameters, Parameters]:
-    """The parameters of the model with what is trained in their place, and the factors that add to them."""
-    params, factors = dict(base), dict[str, jax.Array]()
-    for name, x in trained.items():
-        if name.endswith((LEFT, RIGHT)):
-            factors[name] = x
-        elif name.endswith(STYLE):
-            table = name.removesuffix(STYLE)
-            params[table] = base[table].at[style_token].set(x)
-        else:
-            params[name] = x
-    return params, factors
+    """The parameters of the model, with a new style's row among them, and the factors that add to them."""
+    if style_token is None:
+        return dict(base), dict(trained)
+    rows = {name.removesuffix(STYLE): x for name, x in trained.items()}
+    return {**base, **{name: base[name].at[style_token].set(x) for name, x in rows.items()}}, {}
 
 
 def write_state(path: Path, state: State) -> None:

@@ -21,6 +21,7 @@ import pytest
 import musicgen
 from musicgen import checkpoints
 from musicgen.app import cli
+from musicgen.app.evaluation.likelihood import score
 from musicgen.app.evaluation.memorisation_report import open_index
 from musicgen.app.tuning import job, plan, report
 from musicgen.checkpoints.training_files import HASH, read_training_files
@@ -28,6 +29,7 @@ from musicgen.data_prep import VOCABULARY, VOCABULARY_2, Performance, write_midi
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 from musicgen.data_prep.files import locked
 from musicgen.data_prep.performance import NO_PEDAL
+from musicgen.data_prep.vocabulary import BOS
 from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.training import tune
@@ -71,7 +73,9 @@ def toys(shipped: Path) -> Iterator[None]:
     """Those weights come with the package; runs are short."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "FOLDER", shipped)
-        patch.setattr(plan, "DEVICES", {"cpu": plan.Device(2, 20, 64, "float32")})
+        patch.setattr(plan, "RATE", 5e-2)
+        patch.setattr(plan, "FEWEST", 20)
+        patch.setattr(plan, "MOST_ON_CPU", 20)
         patch.setattr(report, "SAMPLE_SECONDS", 2.0)
         patch.setattr(report, "PIECES", 2)
         patch.setattr(report, "AT_ONCE", 2)
@@ -81,12 +85,17 @@ def toys(shipped: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is scored, played or compared: what that takes is in the first test."""
-    monkeypatch.setattr(report, "nats", lambda *given: {"own": 2.0, "maestro": 2.0})
+def unplayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is played or compared: what that takes is in the first test."""
     monkeypatch.setattr(report, "write_sample", lambda *given: None)
     monkeypatch.setattr(report, "copies", lambda *given: {"pieces": 2, "copies": 0, "longest": 0})
     monkeypatch.setattr(job, "open_model", lambda released: None)
+
+
+@pytest.fixture
+def unheard(unplayed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything scored."""
+    monkeypatch.setattr(report, "nats", lambda *given: {"own": 2.0, "maestro": 2.0})
 
 
 @pytest.fixture(scope="module")
@@ -195,14 +204,23 @@ def test_a_kill_and_the_same_seed(
     assert state == fresh
 
 
-@pytest.mark.usefixtures("unheard")
+@pytest.mark.usefixtures("unplayed")
 def test_a_new_kind_of_music(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its token alone is taught: the base answers as before unless it is told, and keeps its four bits."""
     out = tmp_path / "mine"
     code, said = run(capsys, *teach(folder, out, "--style", "ragtime"))
-    assert code == 0 and f"musicgen --checkpoint {out} --style ragtime --out new.mid" in said
+    assert code == 0 and f"musicgen --checkpoint {out} --style ragtime --out new.mid" in said, said
+    figures = json.loads((out / "report" / "report.json").read_text())
+    assert figures["after"]["own"] != figures["before"]["own"]  # the style is told
+    assert figures["after"]["maestro"] == figures["before"]["maestro"]  # it is not
     base, mine = checkpoints.load("toy"), checkpoints.load(out)
     token = VOCABULARY_2.encode("style", 5)
+    piece = np.arange(60, 79, dtype=np.int16)
+    logits = musicgen.load(str(out)).logits([BOS, token, *piece[:-1]], latents=20)[1:, : VOCABULARY.size]
+    wanted = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(19), piece]
+    scored = score(mine, [np.concatenate([[BOS], piece]).astype(np.int16)], latents=20, style_token=token)
+    assert scored is not None and scored.tokens == 19
+    np.testing.assert_allclose(scored.nats_per_token, wanted.mean(), atol=1e-3)
     changed = [name for name in base.weights if not np.array_equal(base.weights[name], mine.weights[name])]
     assert changed == ["embedding"] and mine.bits == 4
     assert np.flatnonzero((base.weights["embedding"] != mine.weights["embedding"]).any(axis=1)).tolist() == [token]

@@ -21,7 +21,7 @@ def toy() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     drawn = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in parameters.shapes(TOY).items()}
     stored = storage.quantize(drawn, int4.is_matrix, -2, 4)
-    trained = adapters.initial(TOY, storage.dequantize(stored), 4, seed=1)
+    trained = adapters.initial(TOY, 4, seed=1)
     return stored, {name: x + rng.normal(0, 0.05, x.shape).astype(np.float32) for name, x in trained.items()}
 
 
@@ -62,7 +62,7 @@ def test_untrained_changes_nothing() -> None:
     """As they begin, factors add nothing, and a new kind stands between the old ones."""
     stored, _ = toy()
     base = storage.dequantize(stored)
-    begun = adapters.initial(TOY, base, 4, seed=1)
+    begun = adapters.initial(TOY, 4, seed=1)
     for name, now in low_rank.changes(stored, begun).items():
         np.testing.assert_array_equal(now, base[name])
     style = adapters.initial_style(base, slice(3, 6))
@@ -73,22 +73,40 @@ def test_untrained_changes_nothing() -> None:
 
 
 def test_a_share_of_what_was_learnt() -> None:
-    """All of it, none, or so far from the base to it; a new style is not shrunk."""
+    """All of it, none, or so far from the base to it."""
     stored, trained = toy()
     base, whole = storage.dequantize(stored), low_rank.changes(stored, trained)
     for share in (1.0, 0.75, 0.0):
-        now = low_rank.changes(stored, adapters.shrink(trained, stored, share))
+        now = low_rank.changes(stored, {name: np.asarray(x) for name, x in adapters.shrink(trained, share).items()})
         for name, x in whole.items():
             np.testing.assert_allclose(now[name], base[name] + share * (x - base[name]), atol=1e-5)
-    style = {"embedding.style": np.ones(4, np.float32)}
-    np.testing.assert_array_equal(adapters.shrink(style, stored, 0.5)["embedding.style"], style["embedding.style"])
+
+
+@pytest.mark.parametrize(
+    ("best", "kept"),
+    [
+        ({1.0: 1.0, 0.75: 1.1, 0.5: 1.2}, 1.0),
+        ({1.0: 1.0, 0.75: 1.004, 0.5: 1.1}, 0.75),
+        ({1.0: 1.0, 0.75: 0.9, 0.5: 0.95}, 0.5),
+    ],
+)
+def test_as_little_is_kept_as_will_do(best: dict[float, float], kept: float) -> None:
+    """The smallest share whose held-out rows are about as good as with all of it."""
+    state = tune.State(3, {}, (), {"a.right": jnp.ones(1)}, best[1.0], 0)
+    rows = np.zeros((1, 4), np.int16)
+
+    def nats_of(trained: dict[str, jax.Array], weights: object, rows: object) -> jax.Array:
+        return jnp.asarray(best[float(trained["a.right"][0])])
+
+    assert float(tune.keep(state, nats_of, {}, rows).best["a.right"][0]) == kept
+    assert float(tune.keep(state, nats_of, {}, rows[:0]).best["a.right"][0]) == 0.75
 
 
 @pytest.mark.parametrize("fault", ["another shape", "another name"])
 def test_another_base(fault: str) -> None:
     stored, trained = toy()
     if fault == "another shape":
-        trained["embedding"] = trained["embedding"][:8]
+        trained["embedding"] = np.zeros((8, 32), np.float32)
     else:
         trained["nothing.kernel.left"] = np.zeros((2, 2), np.float32)
     with pytest.raises(ValueError, match="the base"):
