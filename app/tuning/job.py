@@ -96,7 +96,12 @@ def teach(job: Teaching) -> None:
     with locked(facts.work / LOCK) as free:
         if not free:
             raise BadInput(f"another run is writing {job.out}: wait for its end, or give another --out")
-        music = prepare(job.midi_dir, facts.work / "music", base, job.say)
+        try:
+            music = prepare(job.midi_dir, facts.work / "music", base, job.say)
+        except BadInput:
+            if not facts.begun:  # another folder, or more in this one, can be given then
+                shutil.rmtree(facts.work, ignore_errors=True)
+            raise
         facts.check(music)
         with job.stop:
             _teach(job, base, facts, music)
@@ -179,6 +184,11 @@ class Facts:
             raise BadInput(f"{path} is damaged ({error}): remove it and begin again") from None
         if differ := [f"{name} {there.get(name)}, not {x}" for name, x in asked.items() if there.get(name) != x]:
             raise BadInput(f"--out {self.out} is of other settings ({'; '.join(differ)}): give a new folder")
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run with some music was."""
+        return "music_sha256" in self.values
 
     def check(self, music: Music) -> None:
         """Raises BadInput if the run was begun with other music."""

@@ -246,6 +246,10 @@ def test_folders_of_all_kinds(
         assert code == 2 and "\n" not in said[said.index("musicgen: error") :].strip(), said
         return said
 
+    (tmp_path / "others").mkdir()
+    write_midi(piece(20, 2), tmp_path / "others" / "other.mid")
+    assert run(capsys, *teach(tmp_path / "others", out))[0] == 2
+    assert not (tmp_path / "out.tuning").exists()  # so that another folder can be given
     assert "is not a folder" in said_of()
     mine.mkdir()
     assert "no .mid, " in said_of()
