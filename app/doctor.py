@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -135,13 +136,19 @@ def _sound() -> Finding:
 
 
 def _device() -> Finding:
+    """What JAX runs on, which trains; generation needs it where it has more than a CPU."""
+    from musicgen.app import backend
+
+    needed = True
     try:
         import jax
 
         devices = jax.devices()
     except Exception as error:  # drivers and plugins that do not fit raise anything
         text = " ".join(str(error).split())[:200] or type(error).__name__
-        return Finding("device", WRONG, f"JAX does not start: {text}", True, "export JAX_PLATFORMS=cpu")
+        with contextlib.suppress(Exception):  # told by the next finding
+            needed = backend.chosen() != backend.ONNX
+        return Finding("device", WRONG, f"JAX does not start: {text}", needed, "export JAX_PLATFORMS=cpu")
     kinds = ", ".join(sorted({f"{device.device_kind} ({device.platform})" for device in devices}))
     return Finding("device", OK, f"{len(devices)} x {kinds}", True)
 

@@ -70,15 +70,17 @@ def test_a_missing_extra_is_no_failure(capsys: pytest.CaptureFixture[str], monke
 
 
 def test_jax_that_does_not_start(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU plugin without its driver: one line, exit code 1."""
+    """A GPU plugin without its driver: one line, and exit code 1 where JAX is what generates."""
     import jax
 
     def broken() -> None:
         raise RuntimeError("Unable to initialize backend 'cuda':\nno driver")
 
     monkeypatch.setattr(jax, "devices", broken)
-    code, findings = report(capsys)
-    assert code == 1 and "no driver" in str(findings["device"]["detail"])
+    for engine, ends in (("jax", 1), ("onnxruntime", 0)):
+        monkeypatch.setenv("MUSICGEN_BACKEND", engine)
+        code, findings = report(capsys)
+        assert code == ends and "no driver" in str(findings["device"]["detail"])
 
 
 @pytest.mark.parametrize("asked, told", [("jax", "JAX on the"), ("onnxruntime", "ONNX Runtime")])
