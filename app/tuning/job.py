@@ -110,7 +110,7 @@ def teach(job: Teaching) -> None:
 
 
 def _teach(job: Teaching, base: Released, facts: Facts, music: Music) -> None:
-    config = plan(base.config, music.tokens, jax.default_backend(), job.seed, style_token(job.style))
+    config = plan(base.config, music.tokens, jax.default_backend(), style_token(job.style))
     job.say(f"musicgen: the plan: {told(config, music.tokens)}")
     held_out = scored_pieces(music.held_out, SCORED_TOKENS)
     if "before" not in facts.values:
@@ -213,13 +213,14 @@ class Facts:
 def look(job: Teaching, weights: Released, held_out: list[np.ndarray], facts: Facts, when: str) -> None:
     """Score the weights and write a sample, "before" or "after"."""
     leave_if(job.stop)
-    taught = job.style is not None and when == "after"
-    found = report.nats(weights, held_out, job.stop.asked, style_token(job.style) if taught else None)
+    style = job.style if when == "after" else None
+    found = report.nats(weights, held_out, job.stop.asked, style_token(style))
     each = " and ".join(f"{found[name]:.4f} on {called}" for name, called in report.CALLED.items() if name in found)
     job.say(f"musicgen: nats a token {when}: {each}")
     leave_if(job.stop)
-    style = job.style if job.style is not None and taught else ANY
-    report.write_sample(open_model(weights), facts.made / REPORT / f"{when}.mid", job.seed, style, job.stop.asked)
+    report.write_sample(
+        open_model(weights), facts.made / REPORT / f"{when}.mid", job.seed, style or ANY, job.stop.asked
+    )
     leave_if(job.stop)
     facts.values[when] = found
     facts.write()
@@ -263,7 +264,7 @@ def release(
     of_base: dict[str, Any] = {"name": base.name, "sha256": base.sha256}
     if config.style_token is not None:
         of_base |= {"style": job.style, "style_token": config.style_token}
-    training = {**dataclasses.asdict(config), "model": None, "music": music.sha256}
+    training = {**dataclasses.asdict(config), "model": None, "seed": job.seed, "music": music.sha256}
     about = {"model": base.config.to_dict(), "bits": 8, checkpoints.BASE: of_base, "steps": state.step}
     documents = {"config.json": {**about, "training": training}, "tokenizer.json": base.tokenizer}
     pieces = ((music.train.name(i), "", music.train.notes(i)) for i in range(len(music.train)))

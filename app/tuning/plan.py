@@ -16,13 +16,13 @@ RATE, STYLE_RATE = 5e-4, 5e-2
 MILD = Augmentation(semitones=3, stretch=0.05, velocity=5)
 
 
-def plan(base: ModelConfig, tokens: int, platform: str, seed: int, style_token: int | None = None) -> TuneConfig:
+def plan(base: ModelConfig, tokens: int, platform: str, style_token: int | None = None) -> TuneConfig:
     """The run for so many tokens of music, on a "cpu" or anything faster."""
     window = min(WINDOW, base.latents)
     steps = max(FEWEST, min(round(PASSES * tokens / window), MOST_ON_CPU if platform == "cpu" else MOST))
     rate = RATE if style_token is None else STYLE_RATE
     model = dataclasses.replace(base, context=window, latents=window)
-    return TuneConfig(model, steps, rank_of(tokens), rate, seed=seed, style_token=style_token)
+    return TuneConfig(model, steps, rank_of(tokens), rate, style_token=style_token)
 
 
 def rank_of(tokens: int) -> int:

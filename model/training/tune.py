@@ -53,7 +53,6 @@ class TuneConfig:
     learning_rate: float
     warmup: float = 0.1
     checks: int = 8
-    seed: int = 0
     style_token: int | None = None
 
     @property
