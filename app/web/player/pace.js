@@ -18,6 +18,7 @@ const DOUBT = 0.15; // seconds: as long a span shows half of the speed for certa
 const CAUTION = 0.9; // the speed is trusted to this part
 const LEAST = 0.25; // seconds in hand
 const LONGEST_GAP = 4; // seconds between two arrivals after which the machine has not paused but become slower
+const TELLING = 0.8; // seconds of drawing before a wait is told
 const STEP = 1; // seconds of music between two places that are looked at
 const UNKNOWN_LENGTH = 30; // seconds more that a piece of unknown length is taken to last
 
@@ -105,14 +106,34 @@ export class Pace {
     return { at: short[first][0], seconds: Math.max(...short.slice(first).map(([, seconds]) => seconds)) };
   }
 
+  /**
+   * Seconds after which that wait will be over if all goes on as it does; Infinity while nobody knows.
+   * It is shorter than the wait: in each second a second is made of what was reckoned to take longer.
+   * @param {number} now @param {number} at @param {number} [tempo]
+   */
+  expected(now, at, tempo = 1) {
+    const speed = this.speed(now);
+    if (speed === null || speed <= 0 || this.#span < TELLING) return Infinity;
+    const [notes, ending] = [DENSER / this.caution, LONGER / this.caution]; // seconds that are reckoned for one of them
+    const over = ([place, short]) => {
+      const made = (this.density * (place - this.certain)) / speed;
+      return short < notes * made ? short / notes : made + (short - notes * made) / ending;
+    };
+    return Math.max(0, ...this.#short(now, at, tempo, true, LEAST + this.gap, 0).map(over));
+  }
+
+  /** Seconds in which the newest tokens were drawn. */
+  get #span() {
+    return this.#newest[0] - this.arrivals[0][0];
+  }
+
   /** [place, seconds by which what lies there comes too late] for places up to the end. */
-  #short(now, at, tempo, careful, margin) {
+  #short(now, at, tempo, careful, margin, doubt = DOUBT) {
     const speed = this.speed(now);
     if (speed === null || speed <= 0) return [[this.certain, Infinity]];
     const { certain } = this;
     const until = Math.max(this.until || certain + UNKNOWN_LENGTH, certain);
-    const span = this.#newest[0] - this.arrivals[0][0];
-    const trusted = careful ? speed * this.caution * (span / (span + DOUBT)) : speed;
+    const trusted = careful ? speed * this.caution * (this.#span / (this.#span + doubt)) : speed;
     const since = Math.min(now - this.#newest[0], this.gap); // of this the next arrival has been drawn already
     const late = (place, tokens) => [place, tokens / trusted - since + margin - (place - at) / tempo];
     const places = [];
@@ -125,8 +146,9 @@ export class Pace {
 
 const RISE = 1.2; // the most a countdown goes up at a time
 const OFTEN = 1; // seconds between two times
+export const FEW = 5; // seconds from which a wait is told as a number: fewer are a moment
 
-/** What is said of a wait: whole seconds that go down with the clock, and up by a fifth at most. */
+/** What is said of a wait: whole seconds that go down with the clock, and up by a fifth at most, or from a moment to FEW. */
 export class Countdown {
   /** @type {number | null} */
   shown = null;
@@ -146,7 +168,7 @@ export class Countdown {
     const seconds = Math.max(1, Math.ceil(wait));
     if (this.shown === null || seconds < this.shown) this.shown = seconds;
     else if (seconds > this.shown && now - this.risen >= OFTEN) {
-      const raised = Math.min(seconds, Math.floor(this.shown * RISE));
+      const raised = Math.min(seconds, Math.max(Math.floor(this.shown * RISE), FEW));
       if (raised > this.shown) this.risen = now;
       this.shown = raised;
     }

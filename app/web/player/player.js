@@ -128,14 +128,19 @@ export class Player extends Transport {
     return this.pace.wait(seconds(), this.at, this.tempo);
   }
 
-  /** The wait in whole seconds, as it is told: see Countdown. Null while nobody knows. */
+  /** How long that will be in all likelihood. */
+  get expected() {
+    return this.wait() && this.pace.expected(seconds(), this.at, this.tempo);
+  }
+
+  /** The same in whole seconds, as it is told: see Countdown. Null while nobody knows. */
   get told() {
-    return this.countdown.show(seconds(), this.wait());
+    return this.countdown.show(seconds(), this.expected);
   }
 
   /** Whether there is something to play at once, if a person would rather have it with a stop than wait. */
   get offersAnyway() {
-    return this.state === "buffering" && !this.complete && this.music.certain - this.at > LEAST && this.wait() > LONG;
+    return this.state === "buffering" && !this.complete && this.music.certain - this.at > LEAST && this.expected > LONG;
   }
 
   /** Do not wait until it can be played without a stop. */

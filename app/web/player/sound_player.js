@@ -9,10 +9,11 @@
 
 import { Dock } from "./dock.js";
 import { clock } from "./music.js";
+import { FEW } from "./pace.js";
 import { RATE } from "./pcm.js";
 import { Stage } from "./stage.js";
 import { Stream } from "./stream.js";
-import { silenced } from "./status_text.js";
+import { chosen, silenced } from "./status_text.js";
 import { fit, make, themeOf, watchTheme } from "./theme.js";
 import { Wave } from "./wave.js";
 
@@ -152,10 +153,7 @@ export class SoundPlayer extends Stage {
     if (player.state === "buffering") return this.#waiting() + soFar;
     if (player.state === "playing") return `Playing.${soFar}`;
     if (making) return `Making sound.${soFar} Press Play to listen.`;
-    if (this.selectable) {
-      const { from, to } = this.selection;
-      return `${(to - from).toFixed(1)} s of ${pcm.seconds.toFixed(1)} s are continued: from ${from.toFixed(1)} s until ${to.toFixed(1)} s.`;
-    }
+    if (this.selectable) return chosen(this.selection, pcm.seconds);
     return pcm.join ? `${(pcm.join / RATE).toFixed(1)} s of the recording, then ${made} s of new sound.` : `${made} s of new sound.`;
   }
 
@@ -164,6 +162,7 @@ export class SoundPlayer extends Stage {
     if (rate === null) return "Waiting for the first sound.";
     if (told === null) return "The model is thinking.";
     if (rate >= 1.1) return "Gathering the first sound.";
-    return `The model makes ${rate.toFixed(2)} s of sound a second, slower than it plays. Playing begins in about ${clock(told)}, then it goes on without a stop.`;
+    const when = told < FEW ? "in a moment" : `in about ${clock(told)}`;
+    return `The model makes ${rate.toFixed(2)} s of sound a second, slower than it plays. Playing begins ${when}, then it goes on without a stop.`;
   }
 }

@@ -1,14 +1,20 @@
 // What the roll player says about itself: the line below the roll, which is also what a screen reader hears.
 
 import { clock } from "./music.js";
+import { FEW } from "./pace.js";
 import { describePassage } from "./region.js";
-
-const SOON = 2; // seconds that are not counted down
 
 /** Why nothing is heard though it was asked for: nobody has touched the page yet, or the device is slow, or has no sound. */
 export function silenced() {
   if (!navigator.userActivation?.hasBeenActive) return "The browser keeps sound off until you press Play.";
   return "Waiting for the sound of this device: playing begins as soon as there is any.";
+}
+
+/** Which part is chosen. @param {{from: number, to: number}} part @param {number} seconds of all of it */
+export function chosen({ from, to }, seconds) {
+  const all = from < 0.05 && to > seconds - 0.05;
+  const part = `${from.toFixed(1)} s to ${to.toFixed(1)} s, which is ${(to - from).toFixed(1)} s`;
+  return `Chosen: ${all ? `all of it, ${clock(seconds)}` : part}. Move the handles to choose a part.`;
 }
 
 /** One sentence or two about what the roll player does now, at a position in seconds. */
@@ -27,12 +33,7 @@ export function statusText(rollPlayer, position) {
   if (making) return `Making music${soFar(rollPlayer)}. Press Play to listen.`;
   if (!music.notes.length) return "No music yet.";
   if (rollPlayer.region.value) return `Passage: ${describePassage(rollPlayer.region.value)}.`;
-  if (rollPlayer.selectable) {
-    const { from, to } = rollPlayer.selection;
-    const all = from < 0.05 && to > music.seconds - 0.05;
-    const part = `${from.toFixed(1)} s to ${to.toFixed(1)} s, which is ${(to - from).toFixed(1)} s`;
-    return `Chosen: ${all ? `all of it, ${whole}` : part}. Move the handles to choose a part.`;
-  }
+  if (rollPlayer.selectable) return chosen(rollPlayer.selection, music.seconds);
   return `${music.notes.length} notes, ${whole}${rollPlayer.stopped ? ", stopped early" : ""}.${plain}`;
 }
 
@@ -49,8 +50,8 @@ function waiting(rollPlayer) {
   const { told } = player;
   if (player.complete && player.loaded()) return "Starting …";
   if (player.wait() === 0) return "Fetching the piano …";
-  if (told === null) return `Waiting for the first notes${soFar(rollPlayer)} …`;
-  if (told <= SOON) return `Ready in a moment${soFar(rollPlayer)} …`;
+  if (told === null) return `${rollPlayer.music.certain ? "Gathering" : "Waiting for"} the first notes${soFar(rollPlayer)} …`;
+  if (told < FEW) return `Ready in a moment${soFar(rollPlayer)} …`;
   return `Playing begins in about ${clock(told)}, then it goes on without a stop${soFar(rollPlayer)}.`;
 }
 

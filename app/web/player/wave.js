@@ -8,6 +8,7 @@ import { make } from "./theme.js";
 /** @import { Stage } from "./stage.js" */
 
 const HEIGHT = 150; // pixels
+const SIDE = 22; // pixels left and right, where the handles at its ends have room for a finger
 const FOOT = 18; // pixels below, for the time
 const GAPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300]; // seconds between two marks of time
 
@@ -49,38 +50,35 @@ export class Wave {
     pen.fillStyle = css(colours.ground);
     pen.fillRect(0, 0, width, HEIGHT + FOOT);
     if (!pcm || !whole) return;
-    const at = (seconds) => (seconds / whole) * width;
-    this.#ground(pen, colours, at, width, pcm);
-    this.#outline(pen, colours, width, { pcm, whole, part, theme });
-    this.#times(pen, colours, at, width);
+    this.#ground(pen, colours, pcm, whole);
+    this.#outline(pen, colours, { pcm, part, theme });
+    this.#times(pen, colours, whole);
     pen.fillStyle = css(colours.playhead);
-    pen.fillRect(Math.min(width - 2, Math.max(0, at(position) - 1)), 0, 2, HEIGHT);
+    pen.fillRect(this.x(position) - 1, 0, 2, HEIGHT);
     this.element.setAttribute("aria-valuemax", whole.toFixed(1));
     this.element.setAttribute("aria-valuenow", position.toFixed(1));
     this.element.setAttribute("aria-valuetext", `${position.toFixed(1)} of ${whole.toFixed(1)} seconds`);
   }
 
   /** Behind the outline: the recording, what is not made yet, the line in the middle. */
-  #ground(pen, colours, at, width, pcm) {
-    const fill = (colour, from, to) => {
+  #ground(pen, colours, pcm, whole) {
+    const fill = (colour, from, to, top = 0, height = HEIGHT) => {
       pen.fillStyle = css(colour);
-      pen.fillRect(from, 0, to - from, HEIGHT);
+      pen.fillRect(this.x(from), top, this.x(to) - this.x(from), height);
     };
-    fill(colours.prime, 0, at(Math.min(pcm.join, pcm.length) / RATE));
-    fill(colours.unmade, at(pcm.seconds), width);
-    pen.fillStyle = css(colours.octave);
-    pen.fillRect(0, HEIGHT / 2, width, 1);
+    fill(colours.prime, 0, Math.min(pcm.join, pcm.length) / RATE);
+    fill(colours.unmade, pcm.seconds, whole);
+    fill(colours.octave, 0, whole, HEIGHT / 2, 1);
   }
 
-  #outline(pen, colours, width, { pcm, whole, part, theme }) {
+  #outline(pen, colours, { pcm, part, theme }) {
     const shade = theme === "dark" ? 0.6 : 0.4;
     const mixed = ([soft, loud]) => css(soft.map((value, step) => Math.round(value + (loud[step] - value) * shade)));
     const [old, made] = [mixed(colours.old), mixed(colours.new)];
     const middle = HEIGHT / 2;
-    const each = (whole * RATE) / width;
-    for (let x = 0; x < width; x++) {
-      const from = x * each;
-      if (from >= pcm.length) break;
+    const each = this.time(SIDE + 1) * RATE;
+    for (let x = this.x(0); x < this.x(pcm.seconds); x++) {
+      const from = (x - SIDE) * each;
       const [low, high] = pcm.between(from, from + each);
       const seconds = from / RATE;
       const outside = part && (seconds < part.from || seconds > part.to);
@@ -89,13 +87,13 @@ export class Wave {
     }
   }
 
-  #times(pen, colours, at, width) {
-    const gap = GAPS.find((seconds) => at(seconds) > 56) ?? 600;
+  #times(pen, colours, whole) {
+    const gap = GAPS.find((seconds) => this.x(seconds) - SIDE > 56) ?? 600;
     pen.fillStyle = css(colours.ink);
     pen.font = "11px system-ui, sans-serif";
-    for (let seconds = 0; at(seconds) < width - 24; seconds += gap) {
-      pen.fillRect(at(seconds), HEIGHT, 1, 4);
-      pen.fillText(gap < 1 ? seconds.toFixed(1) : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`, at(seconds) + 3, HEIGHT + 13);
+    for (let seconds = 0; seconds <= whole; seconds += gap) {
+      pen.fillRect(this.x(seconds), HEIGHT, 1, 4);
+      pen.fillText(gap < 1 ? seconds.toFixed(1) : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`, this.x(seconds) + 3, HEIGHT + 13);
     }
   }
 
@@ -103,13 +101,18 @@ export class Wave {
     if (this.shown?.whole) this.stage.seek(this.stage.timeAt(event.clientX));
   }
 
+  /** Pixels between its ends. */
+  get #room() {
+    return Math.max(1, this.element.clientWidth - 2 * SIDE);
+  }
+
   /** The pixel at which a time lies, from the left, and back. */
   x(seconds) {
-    return (seconds / (this.shown?.whole || 1)) * this.element.clientWidth;
+    return SIDE + (seconds / (this.shown?.whole || 1)) * this.#room;
   }
 
   time(x) {
     const whole = this.shown?.whole ?? 0;
-    return Math.min(Math.max(0, (x / Math.max(1, this.element.clientWidth)) * whole), whole);
+    return Math.min(Math.max(0, ((x - SIDE) / this.#room) * whole), whole);
   }
 }

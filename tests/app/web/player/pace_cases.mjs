@@ -3,7 +3,7 @@
 // A run: {arrivals: [[time, seconds, drawn, left], ...], until, end, length, density?, tempo?}: what is told when; `end` is the
 // time at which all of it is there, `length` the seconds of music it has then.
 
-import { Countdown, Pace } from "../../../../app/web/player/pace.js";
+import { Countdown, FEW, Pace } from "../../../../app/web/player/pace.js";
 
 const TICK = 0.05; // seconds between two looks
 
@@ -34,8 +34,8 @@ function heard({ arrivals, until, end, length, density = 40, known = 0, anyway =
     const wait = now >= end ? 0 : pace.wait(now, at, tempo);
     const ready = wait <= 0 || (anyway && out.begun === null && pace.certain > at + 0.5 && pace.speed(now) !== null);
     if (!ready) {
-      const shown = countdown.show(now, wait);
-      if (shown !== null && out.begun === null) out.counted.push([now, shown]);
+      const shown = countdown.show(now, now >= end ? 0 : pace.expected(now, at, tempo));
+      if (shown >= FEW && out.begun === null) out.counted.push([now, shown]);
       continue;
     }
     if (stopped !== null) out.stops.push([at, now - stopped]);

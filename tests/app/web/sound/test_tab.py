@@ -189,7 +189,7 @@ def test_a_musicians_visit(browser: Any, sound_site: Site, prime: bytes, width: 
     page.get_by_role("slider", name="End of the part that is used").focus()
     for _ in range(5):
         page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_selector("text=3.5 s of 4.0 s are continued")
+    page.wait_for_selector("text=Chosen: 0.0 s to 3.5 s, which is 3.5 s")
     hear_again_and_slowly(visit)
 
     visit.fill("seconds", 60, "mg-sound")
