@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen.app.bars import put_in_bars
 from musicgen.app.best_ending import RINGS_ON, best_of_n_ending, candidates_per_row
 from musicgen.app.bundled import find_prime
 from musicgen.app.errors import cannot_use
 from musicgen.app.join import close_at, join, trim_to_eos
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, pack, read_prime
-from musicgen.app.provenance import Provenance, texts
+from musicgen.app.provenance import HEARD, Provenance, texts
 from musicgen.app.settings import LARGEST_SEED, Settings, check_seed
 from musicgen.app.styles import styles_of, told
 from musicgen.app.version import version
@@ -345,6 +346,7 @@ def finish(
         ended=float(steps(tokens)[-1]) / STEPS_PER_SECOND if by_itself and tokens.size else None,
         trimmed=trimmed,
         own_ticks=_has_score(shown),
+        beat=shown is None,
         asked=asked,
     )
     notes = int((KINDS[tokens] == Kind.NOTE_ON).sum())
@@ -358,9 +360,12 @@ def _has_score(prime: Prime | None) -> bool:
 
 def midi_file(sample: Sample, packed_prime: str | None) -> bytes:
     """A whole MIDI file: the music, its provenance and, if there is one, the packed prime."""
-    facts = sample.provenance
-    loose_from = facts.join_seconds if facts.own_ticks else None
-    return write_midi(sample.music, None, text=texts(facts, packed_prime), loose_from=loose_from)
+    facts, music = sample.provenance, sample.music
+    text = texts(facts, packed_prime)
+    if facts.beat:
+        music, heard = put_in_bars(music)
+        text = (*text, HEARD + heard)
+    return write_midi(music, None, text=text, loose_from=facts.join_seconds if facts.own_ticks else None)
 
 
 def to_pieces(result: Result, prime: Prime | None) -> list[Piece]:

@@ -18,6 +18,7 @@ from musicgen.data_prep.vocabulary import GAPS
 
 FACTS = "musicgen "
 PRIME = "musicgen-prime "
+HEARD = "musicgen: "  # how the text begins that says which beat is heard in music from nothing
 FORMAT = 1
 LONGEST_SUMMARY = 200  # letters
 # Of a fill: the most that a number may be, or which values there are; () for any text.
@@ -51,6 +52,8 @@ class Provenance:
     trimmed: whether silence before the first note was left out; only then it is written, since older files kept it.
     own_ticks: whether the new music lies on the ticks of the prime's file where it can; only then it is written, since
         older files have finer ones.
+    beat: whether the beat that is heard in the music, as no file has told one, is what it is written on (app/bars.py);
+        only then it is written, since older files are all at 120 beats a minute.
     asked: the seconds of new music that were asked for, if it was stopped before; else it is not written.
     own_seeds: whether each row of its batch had a seed of its own, and this one ``seed``; only then it is written.
     fill: of a passage written anew, where it is and what stayed in it (app/fill_request.py); else it is not written.
@@ -71,6 +74,7 @@ class Provenance:
     memorisation: dict[str, Any] | None = None
     trimmed: bool = False
     own_ticks: bool = False
+    beat: bool = False
     own_seeds: bool = False
     asked: float | None = None
     fill: dict[str, Any] | None = None
@@ -78,7 +82,7 @@ class Provenance:
     def to_json(self) -> str:
         """One line of ASCII JSON with stable key order."""
         values = {"format": FORMAT, **dataclasses.asdict(self), "settings": self.settings.to_dict()}
-        for name in ("trimmed", "own_ticks", "own_seeds"):
+        for name in ("trimmed", "own_ticks", "beat", "own_seeds"):
             if not values[name]:
                 del values[name]
         for name in ("asked", "fill"):
@@ -133,7 +137,7 @@ def _check(facts: Provenance) -> None:
         _check_fill(facts.fill)
     if facts.memorisation is not None:
         _check_match(facts.memorisation)
-    for name in ("trimmed", "own_ticks", "own_seeds"):
+    for name in ("trimmed", "own_ticks", "beat", "own_seeds"):
         if not isinstance(getattr(facts, name), bool):
             raise ValueError(f"{name} is true or false")
 

@@ -88,7 +88,7 @@ def _replay_fill(provenance: Provenance, song: bytes, model: Model, on_progress:
 
 def _unchanged(provenance: Provenance) -> dict[str, Any]:
     """What was written down and stays as it was, also when this machine or version is another one."""
-    names = ("backend", "version", "checkpoint", "memorisation", "asked", "own_ticks", "own_seeds")
+    names = ("backend", "version", "checkpoint", "memorisation", "asked", "own_ticks", "beat", "own_seeds")
     return {name: getattr(provenance, name) for name in names}
 
 

@@ -23,7 +23,9 @@ LIKELY = 0.6  # seconds: the beat that people prefer
 SPREAD = 0.9  # octaves
 WITHIN = 0.07  # seconds: what counts as the same beat
 PLACES = (2, 3, 4, 6)  # into which a beat may be divided
-CLEAR = 0.45  # random strokes reach 0.4; see benchmarks/beats
+# How clear a beat is that is one: of strokes at random times, the fewer they are the clearer it seems, one in twenty
+# reaches this; see benchmarks/beats.
+CLEAR, BY_CHANCE = 0.42, 1.7  # and this over the square root of their number more
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,17 @@ class Beats:
 
     seconds: f64[n], in order.
     clarity: from 0 to 1, how well all strokes lie on places that divide them.
+    strokes: how many there are.
     """
 
     seconds: np.ndarray
     clarity: float
+    strokes: int
 
     @property
     def heard(self) -> bool:
         """Whether there is a beat at all, as far as can be told."""
-        return self.clarity >= CLEAR
+        return self.clarity >= CLEAR + BY_CHANCE / np.sqrt(self.strokes)
 
 
 def find_beats(onset: np.ndarray, pitch: np.ndarray, velocity: np.ndarray) -> Beats | None:
@@ -54,7 +58,7 @@ def find_beats(onset: np.ndarray, pitch: np.ndarray, velocity: np.ndarray) -> Be
     bell = np.exp(-0.5 * (np.arange(-6, 7) * FRAME / BLUR) ** 2)
     curve = np.convolve(curve, bell, "same")
     beats = begin + FRAME * _lay(curve, _lengths(curve))
-    return Beats(beats, _clarity(beats, moments, accents)) if len(beats) > 1 else None
+    return Beats(beats, _clarity(beats, moments, accents), len(moments)) if len(beats) > 1 else None
 
 
 def _clarity(beats: np.ndarray, moments: np.ndarray, accents: np.ndarray) -> float:

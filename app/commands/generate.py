@@ -340,16 +340,11 @@ def _report(
 
 
 def _tell_beat(result: Result, outs: list[Path]) -> None:
-    """A line for every MIDI file from nothing, as music programs show its tempo as if it meant something."""
-    from musicgen.app.bars import heard_beat
+    """A line for every MIDI file from nothing, as music programs show its tempo as if it were certain."""
+    from musicgen.app.bars import hear_beat
 
     for sample, out in zip(result.samples, [out for out in outs if out != STDOUT], strict=False):
-        beat = heard_beat(sample.music)
-        if beat is None:
-            told = "no clear beat can be heard in it"
-        else:
-            told = f"about {beat} can be heard: musicgen score {out} --out bars.mid writes them in"
-        print(f"musicgen: {out} says 120 beats a minute, which means nothing; {told}", file=sys.stderr)
+        print(f"musicgen: {out}: {hear_beat(sample.music)[1]}", file=sys.stderr)
 
 
 def _warn(result: Result, names: list[Path]) -> None:

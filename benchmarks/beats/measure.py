@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from musicgen.data_prep import Performance, read_midi
-from musicgen.data_prep.beats import CLEAR, WITHIN, agree, find_beats
+from musicgen.data_prep.beats import WITHIN, agree, find_beats
 from musicgen.data_prep.performance import cut
 
 
@@ -52,9 +52,8 @@ def main() -> int:
         assert found is not None
         inside = found.seconds[(found.seconds > beats[0] - WITHIN) & (found.seconds < beats[-1] + WITHIN)]
         rows.append({"name": name, "f": round(agree(inside, beats), 3), "clarity": round(found.clarity, 3)})
-        rows[-1]["minutes"] = round(part.duration / 60, 2)
-    f, clarity = (np.array([row[key] for row in rows]) for key in ("f", "clarity"))
-    heard = clarity >= CLEAR
+        rows[-1] |= {"heard": bool(found.heard), "minutes": round(part.duration / 60, 2)}
+    f, clarity, heard = (np.array([row[key] for row in rows]) for key in ("f", "clarity", "heard"))
     result = {
         "split": arguments.split,
         "seconds": arguments.seconds,

@@ -9,10 +9,10 @@ import mido
 import numpy as np
 import pytest
 
-from musicgen.app.bars import add_bars, heard_beat
+from musicgen.app.bars import add_bars, hear_beat, put_in_bars
 from musicgen.app.cli import main
 from musicgen.app.errors import BadInput
-from musicgen.data_prep import Performance, read_midi, write_midi
+from musicgen.data_prep import Performance, decode, encode, read_midi, write_midi
 from musicgen.data_prep.performance import NO_PEDAL
 from tests.app.test_sheet import waltz
 
@@ -24,9 +24,10 @@ def steady(begin: float = 0.0) -> Performance:
     return Performance(onset, onset + 0.3, pitch, np.full(120, 80), NO_PEDAL)
 
 
-def test_the_beat_that_is_heard() -> None:
-    """As many a minute as a musician might count."""
-    assert min(abs((heard_beat(steady()) or 0) / at - 1) for at in (46, 92, 184)) < 0.04
+def tempo(data: bytes) -> float:
+    """Beats a minute of a file, in the mean."""
+    marks = mido.MidiFile(file=io.BytesIO(data)).tracks[0]
+    return float(np.median([60e6 / message.tempo for message in marks if message.type == "set_tempo"]))
 
 
 @pytest.mark.parametrize("begin", [0.0, 0.4, 3.1])
@@ -38,11 +39,26 @@ def test_the_same_music_with_a_tempo_map(begin: float) -> None:
     assert before.pitch.tolist() == after.pitch.tolist()
     file = mido.MidiFile(file=io.BytesIO(written))
     assert file.ticks_per_beat % 480 == 0
-    tempi = [60e6 / message.tempo for message in file.tracks[0] if message.type == "set_tempo"]
-    assert min(abs(np.median(tempi) / at - 1) for at in (46, 92, 184)) < 0.04
+    assert min(abs(tempo(written) / at - 1) for at in (46, 92, 184)) < 0.04  # as a musician might count
     assert [m.text for m in file.tracks[0] if m.type == "text"] == ["hello"]
     assert any(message.type == "time_signature" for message in file.tracks[0])
     assert "estimated" in remark
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_drawn_from_nothing_stays_what_it_is(seed: int) -> None:
+    """On the ticks of any beat, also of a few notes': tokens read from the file are those that were drawn."""
+    chance = np.random.default_rng(seed)
+    notes = int(chance.integers(4, 300))
+    steps = np.sort(chance.integers(0, 30 * notes, notes)) if seed % 2 else 25 * np.arange(notes)
+    pitch = chance.integers(30, 100, notes)
+    velocity = chance.integers(20, 120, notes)
+    music = decode(encode(Performance(steps / 100, steps / 100 + 0.2, pitch, velocity, NO_PEDAL)))
+    written, heard = put_in_bars(music)
+    assert seed % 2 or notes < 30 or "estimated" in heard
+    again = read_midi(write_midi(written))[0]
+    assert np.abs(again.onset - music.onset).max() < 1e-4 and np.abs(again.end - music.end).max() < 1e-4
+    assert encode(again).tolist() == encode(music).tolist()
 
 
 def test_a_file_with_a_beat_stays_as_it_is() -> None:
@@ -54,7 +70,7 @@ def test_where_no_beat_is_heard_that_is_said(tmp_path: Path, capsys: pytest.Capt
     chance = np.random.default_rng(2)
     onset = np.cumsum(chance.exponential(0.2, 400))
     music = Performance(onset, onset + 0.2, chance.integers(40, 90, 400), chance.integers(30, 100, 400), NO_PEDAL)
-    assert heard_beat(music) is None
+    assert hear_beat(music)[0] is None
     with pytest.raises(BadInput, match="no clear beat"):
         add_bars(write_midi(music))
     write_midi(music, tmp_path / "in.mid")

@@ -63,9 +63,10 @@ def test_generate_is_the_same_command(command: SimpleNamespace, prime_file: Path
 
 
 def test_from_nothing(command: SimpleNamespace, prime_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No prime: the piece is as long as asked, its notes are all closed, and its tempo is said to mean nothing."""
+    """No prime: the piece is as long as asked, its notes are all closed, and it says which beat is heard."""
     assert command.run("--out", "new.mid", "--seconds", 7) == 0
-    assert "new.mid says 120 beats a minute, which means nothing; " in capsys.readouterr().err
+    told = next(line for line in capsys.readouterr().err.splitlines() if " beat" in line)
+    assert told == f"musicgen: new.mid: {read_text(Path('new.mid'))[1].removeprefix('musicgen: ')}"
     assert command.run(prime_file, "--out", "more.mid", "--seconds", 1) == 0
     assert "beats" not in capsys.readouterr().err
     music, remarks = read_midi(Path("new.mid"))
@@ -179,10 +180,16 @@ def test_replay_makes_the_same_bytes(
     assert command.loaded[-1] == "fake"
 
 
-def test_replay_from_nothing(command: SimpleNamespace) -> None:
-    """Also without a prime."""
-    command.run("--out", "new.mid", "--seconds", 4)
+def test_replay_from_nothing(command: SimpleNamespace, fake: ModuleType) -> None:
+    """Also without a prime; and a file from before beats were heard, which is at 120 a minute."""
+    command.run("--out", "new.mid", "--seconds", 4, "--seed", 3)
     assert command.run("replay", "new.mid", "--json") == 0
+    settings = Settings(seconds=4, latents=64, context=256)
+    (sample,) = generate.generate(generate.Request(settings, seed=3), fake.fake_model()).samples
+    old = dataclasses.replace(sample, provenance=dataclasses.replace(sample.provenance, beat=False))
+    Path("old.mid").write_bytes(generate.midi_file(old, None))
+    assert len(read_text(Path("old.mid"))) == 1 < len(read_text(Path("new.mid")))
+    assert command.run("replay", "old.mid", "--json") == 0
 
 
 def test_text_events_of_others_are_not_facts(

@@ -112,14 +112,15 @@ def test_new_music_lies_on_the_ticks_of_the_file(division: int) -> None:
 
 
 def test_old_files_replay_on_their_old_ticks() -> None:
-    """They do not say that they are on the file's own."""
+    """They do not say that they are on the file's own, or on a beat that is heard."""
     from musicgen.app.provenance import Provenance
     from musicgen.app.settings import Settings
 
     about = ("toy", "0" * 64, "1" * 64, 12, 1.0, "cpu", "0.1.0")
     old = Provenance(Settings(), 1, 1, *about)
-    assert "own_ticks" not in old.to_json() and not Provenance.from_json(old.to_json()).own_ticks
-    new = dataclasses.replace(old, own_ticks=True)
+    again = Provenance.from_json(old.to_json())
+    assert "own_ticks" not in old.to_json() and "beat" not in old.to_json() and not (again.own_ticks or again.beat)
+    new = dataclasses.replace(old, own_ticks=True, beat=True)
     assert Provenance.from_json(new.to_json()) == new
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from musicgen.app.generate import Sample, midi_file
 from musicgen.app.prime import Prime, pack
+from musicgen.app.provenance import HEARD
 from musicgen.data_prep import Performance
+from musicgen.data_prep.midi import read_text
 from musicgen.data_prep.performance import remove_overlaps, without_source
 
 HAIR = 1e-4  # seconds: the least that a music object tells apart
@@ -43,13 +45,17 @@ def opening(prime: Prime) -> dict[str, Any]:
 
 
 def take(sample: Sample, prime: Prime | None) -> dict[str, Any]:
-    """A finished take as JSON: its music, its MIDI file in base64, its facts and what is new in it."""
+    """A finished take as JSON: its music, its MIDI file in base64 and what that says of its beat, its facts and what is
+    new in it."""
     facts = sample.provenance
     packed = pack(prime) if prime is not None else None
     length = facts.join_seconds + (facts.settings.seconds if facts.ended is None else facts.ended)
+    midi = midi_file(sample, packed)
+    heard = (text.removeprefix(HEARD) for text in read_text(midi) if text.startswith(HEARD))
     return {
         "music": music(sample.music, facts.join_seconds, max(length, sample.music.duration)),
-        "midi": base64.b64encode(midi_file(sample, packed)).decode("ascii"),
+        "midi": base64.b64encode(midi).decode("ascii"),
+        "beat": next(heard, None),
         "recipe": {"facts": json.loads(facts.to_json()), "prime": packed},
         "notes": sample.notes,
         "tokens": int(sample.tokens.size),

@@ -79,6 +79,7 @@ const nameOf = ({ name, settings: { facts } }) => `musicgen-${name.toLowerCase()
 /** Whether a kind of file can be had of a take. */
 function offered(kind, facts, about) {
   if (kind === "json") return Boolean(facts); // a person's own piece has no recipe
+  if (kind === "bars.mid") return !facts?.beat; // else all that can be heard is in the plain file
   if (kind === "part.mid") return Boolean(facts?.join_seconds) && !facts.fill;
   return kind !== "musicxml" || Boolean(about?.scores);
 }
@@ -150,7 +151,7 @@ function folded(label, filled) {
 
 /** The row of buttons for one take. `about`: what the server can do. `sound`: what a connected piano plays along with. */
 export function downloads(take, { failed, told, about, sound }) {
-  const { midi, facts } = take.settings;
+  const { midi, facts, beat } = take.settings;
   const name = nameOf(take);
   const kinds = KINDS.filter(([, kind]) => offered(kind, facts, about));
   const busy = (button, work, doing = button.textContent) => async () => {
@@ -198,6 +199,8 @@ export function downloads(take, { failed, told, about, sound }) {
   });
   piano.setAttribute("aria-pressed", String(Boolean(sound.out)));
   const sheet = about?.scores ? [plain("Score", "sheet music, to read along", () => score(midi, row))] : [];
-  const row = make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, make("span", {}, `${take.name}:`), first, ...(facts ? [link] : []), ...sheet, piano, others, list);
+  const parts = [make("span", {}, `${take.name}:`), first, ...(facts ? [link] : []), ...sheet, piano, others, list];
+  if (beat) parts.push(make("small", {}, `In the MIDI file ${beat}.`));
+  const row = make("div", { class: "mg-carry", role: "group", "aria-label": `Download ${take.name}` }, ...parts);
   return row;
 }

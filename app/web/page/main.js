@@ -280,12 +280,12 @@ class Page extends Tab {
 
   #keepTake(event, family) {
     const { parent = null, branched_at = null } = family;
-    const { midi, recipe } = event;
+    const { midi, recipe, beat } = event;
     event.music = this.#hued(event.music, family); // as the stage shows it from now on
     const { music } = event;
     const known = parent !== null && this.store.has(parent) ? parent : null;
     try {
-      const settings = { midi, facts: recipe.facts };
+      const settings = { midi, facts: recipe.facts, beat };
       const { id: reserved } = this.run.takes.get(event.take);
       const id = this.store.add({ music, settings, seed: recipe.facts.seed, parent: known, branched_at, id: reserved });
       this.#save();
