@@ -278,7 +278,7 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         self.state = SamplingState(outputs, cache, state, engine.xp.int32(0))
 
     def prefill(self) -> tuple[Array, Cache]:
-        """Read the last tokens of every row in one pass, with a few of the latents."""
+        """Read the last tokens of every row in one pass, with a few of the latents; those of equal rows once."""
         reserved = reserve(self.N, self.M)
         most = max(self.N - reserved, self.carried_latents)
         rows = [
@@ -296,7 +296,10 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
         if self.engine.config.context < self.N:  # or positions would exceed the trained range: `clamp_positions`
             self.free_inputs = min(self.free_inputs, reserved)
         self.free_latents = min(self.M - latents, self.free_inputs)
-        return self.engine.prefill(
+        count = len(rows)
+        if self.engine.rows_alike and (tokens == tokens[0]).all() and (start == start[0]).all():
+            tokens, start = tokens[:1], start[:1]
+        outputs, cache = self.engine.prefill(
             tokens,
             start,
             latents=latents,
@@ -304,6 +307,7 @@ class Stream(Iterator[np.ndarray], Generic[Array, Cache]):
             max_inputs=self.N,
             free_inputs=self.free_inputs,
         )
+        return (outputs, cache) if len(tokens) == count else self.engine.repeat_rows(outputs, cache, count)
 
     def make_room(self) -> None:
         """Restart the latents over the same inputs, or read the last tokens again if there is no room for inputs."""

@@ -347,8 +347,9 @@ def test_rules_that_make_the_end_likely(one_by_one: Engine) -> None:
     assert (usual != EOS).all() and np.array_equal(usual[:, :5], tokens[:, :5])
 
 
-def test_copies_are_rows_of_one_prime(one_by_one: Engine) -> None:
-    """Read once, and from there on, refills included, what so many equal primes are."""
+def test_copies_are_rows_of_one_prime(one_by_one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read once, and from there on, refills included, what so many equal primes are, which are read once, too, where
+    that changes no bit."""
     prime = random_tokens(19)
     setting = {"latents": 8, "context": 24, "seed": 1}
     copies = one_by_one.start([prime], copies=3, **setting)  # type: ignore[arg-type]
@@ -356,7 +357,16 @@ def test_copies_are_rows_of_one_prime(one_by_one: Engine) -> None:
     follow(copies, uncached, 14)
     assert uncached.prefills + uncached.restarts > 2
     drawn = np.stack([row[-14:] for row in copies.history])
+    read: list[int] = []
+    prefill = one_by_one.prefill
+
+    def counting(tokens: np.ndarray, start: np.ndarray, **how: int) -> object:
+        read.append(len(tokens))
+        return prefill(tokens, start, **how)
+
+    monkeypatch.setattr(one_by_one, "prefill", counting)
     alike = one_by_one.start([prime] * 3, **setting)  # type: ignore[arg-type]
+    assert read == [1 if one_by_one.rows_alike else 3]
     np.testing.assert_array_equal(np.concatenate(list(itertools.islice(alike, 14)), axis=1), drawn)
     assert len(np.unique(drawn, axis=0)) == 3
     with pytest.raises(ValueError, match="only a single prime can be copied"):
