@@ -66,6 +66,20 @@ def make_folder(path: str, option: str) -> Path:
 
 
 @contextlib.contextmanager
+def new_folder(path: str, option: str) -> Iterator[Path]:
+    """`make_folder`; what it made goes again if the body fails and has put nothing there."""
+    missing = [each for each in (Path(path), *Path(path).parents) if not each.exists()]
+    folder = make_folder(path, option)
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for each in missing:
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Keep other jobs out of a folder, also until this one was killed.
 

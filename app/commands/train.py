@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_on_hosts(arguments: argparse.Namespace) -> int:
     """One process of several: it meets the others, trains in a child and watches."""
     from musicgen.app.ending import exit_code
-    from musicgen.app.output import make_folder
+    from musicgen.app.output import new_folder
     from musicgen.app.training.hosts.facts import facts_of
     from musicgen.app.training.hosts.meeting import meet
     from musicgen.app.training.hosts.place import place_of
@@ -114,9 +114,8 @@ def _run_on_hosts(arguments: argparse.Namespace) -> int:
         raise BadInput("--distributed needs Linux or macOS: leave it out, to use all devices of this machine")
     _need_extra("grain", "optax")
     place, facts, out = place_of(arguments.distributed), facts_of(arguments), Path(arguments.out)
-    if place.index == 0:
-        make_folder(arguments.out, "--out")
-    met = meet(place, facts, out)
+    with new_folder(arguments.out, "--out") if place.index == 0 else contextlib.nullcontext():
+        met = meet(place, facts, out)
     return train_watched(met, out, lambda: exit_code(lambda: _run_here(arguments, met)))
 
 

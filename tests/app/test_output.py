@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from musicgen.app.errors import EnvironmentProblem
-from musicgen.app.output import numbered, replacing, write_bytes
+from musicgen.app.output import new_folder, numbered, replacing, write_bytes
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -22,6 +22,19 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
             raise error
     assert [file.name for file in tmp_path.iterdir()] == ["new.mid"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_folder_for_nothing_goes_again(tmp_path: Path) -> None:
+    """With those above it that were made for it, but not one that was there or has something in it."""
+    (tmp_path / "there").mkdir()
+    for name in ("new/run", "there"):
+        with pytest.raises(ValueError, match="refused"), new_folder(str(tmp_path / name), "--out") as folder:
+            assert folder.is_dir()
+            raise ValueError("refused")
+    with pytest.raises(ValueError, match="stopped"), new_folder(str(tmp_path / "half" / "run"), "--out") as folder:
+        (folder / "log").touch()
+        raise ValueError("stopped")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["half", "log", "run", "there"]
 
 
 def test_os_errors_become_one_line(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def meet(place: Place, facts: Mapping[str, str], folder: Path) -> Met:
     """
     if place.index:
         return _come(place, facts, folder)
+    _find(place)
     mark = folder / f".meeting-{secrets.token_hex(4)}"
     mark.touch()
     try:
@@ -250,6 +251,27 @@ def _come(place: Place, facts: Mapping[str, str], folder: Path) -> Met:
     return Met(place, list(answer["names"]), {0: link}, _address(host, int(answer["port"])), own)
 
 
+def _find(place: Place) -> None:
+    """Raises BadInput if nobody can come, as the name of process 0 is not even known to itself."""
+    began = time.monotonic()
+    while True:
+        try:
+            socket.getaddrinfo(place.leader, place.port)
+            return
+        except socket.gaierror as error:
+            _wait_for_name(place, error, began)
+
+
+def _wait_for_name(place: Place, error: socket.gaierror, began: float) -> None:
+    """A new name may not be known everywhere yet; raises BadInput if it has not been for long."""
+    if time.monotonic() - began > ANSWERS / 2:
+        raise BadInput(
+            f"--distributed: no host {place.leader} is known here ({error.strerror}): give the name or the address of"
+            " the host of process 0 that the others know it by"
+        ) from None
+    time.sleep(0.5)
+
+
 _CURE = "is the port right, and is process 0 started with the same address?"
 
 
@@ -261,11 +283,7 @@ def _connect(place: Place) -> socket.socket:
         try:
             return socket.create_connection((place.leader, place.port), ANSWERS)
         except socket.gaierror as error:
-            if waited > ANSWERS / 2:  # a new one may not be known everywhere yet
-                raise BadInput(
-                    f"--distributed: no host {place.leader} is known here ({error.strerror}): give the name or the"
-                    " address of the host of process 0 that the others know it by"
-                ) from None
+            _wait_for_name(place, error, began)
         except ConnectionRefusedError:
             if waited > COMES:
                 raise BadInput(

@@ -28,7 +28,7 @@ from musicgen.app.ending import exit_code
 from musicgen.app.errors import BadInput
 from musicgen.app.training.hosts import meeting, place, watch
 
-meeting.PATIENCE, meeting.SEEN, meeting.ANSWERS, meeting.COMES = 1.0, 0.5, 2.0, {comes}
+meeting.PATIENCE, meeting.SEEN, meeting.ANSWERS, meeting.COMES = {comes} / 2, 0.5, 2.0, {comes}
 watch.NEWS = 5.0
 place.own_name = meeting.own_name = lambda: "host" + sys.argv[1].rpartition(",")[2]
 folder = Path(sys.argv[2])
@@ -146,19 +146,20 @@ def test_who_does_not_come(port: int, tmp_path: Path) -> None:
     """They say whom they wait for and what to type there, and give up; a wrong port and an unknown host, too."""
     lonely = start(f"127.0.0.1:{port},3,0", tmp_path, comes=2)
     other = start(f"127.0.0.1:{port + 1 if port < 65_535 else 1024},2,1", tmp_path, comes=2)
-    unknown = start(f"nowhere.invalid:{port},2,1", tmp_path)
+    unknown, lost = (start(f"nowhere.invalid:{port},2,{index}", tmp_path) for index in (1, 0))
     with socket.create_server(("127.0.0.1", 0)) as server:
         foreign = start(f"127.0.0.1:{server.getsockname()[1]},2,1", tmp_path)
         connection, _ = server.accept()
         connection.sendall(b"SSH-2.0\r\n")
-        (code, said), *others = ends(lonely, other, unknown, foreign)
+        (code, said), *others = ends(lonely, other, unknown, lost, foreign)
         connection.close()
     assert code == 2 and "process 1, 2 of 3 did not come within 2 s" in said
     assert (
         f"waiting for process 1, 2 of 3: start the same command there with --distributed 127.0.0.1:{port},3,1" in said
     )
+    nowhere = "no host nowhere.invalid is known here"
     for (code, said), message in zip(
-        others, ("nobody listens at", "no host nowhere.invalid is known here", "is no process 0 of a run"), strict=True
+        others, ("nobody listens at", nowhere, nowhere, "is no process 0 of a run"), strict=True
     ):
         assert code == 2 and message in said.splitlines()[-1] and "Traceback" not in said
 
