@@ -6,8 +6,10 @@ import contextlib
 import io
 import logging
 import os
+import re
 import shutil
 import socket
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from musicgen.data_prep.errors import EngineError, PrepError
 In = TypeVar("In")
 ANSWERS = 4.0  # seconds in which an endpoint has to take a connection, and a server of jars to begin to send
 LONGEST = 300  # letters of an error of Beam's
+DRIVER = re.compile(r"org/apache/beam/runners/.*JobServerDriver\.class")  # what a job server's jar runs
 
 
 def check(runner: str, options: Sequence[str]) -> None:
@@ -35,6 +38,8 @@ def check(runner: str, options: Sequence[str]) -> None:
     masters = {"FlinkRunner": "flink_master", "SparkRunner": "spark_master_url"}
     for option in filter(None, ("job_endpoint", masters.get(runner))):
         _connect(f"--{option}", str(given.get(option) or ""))
+    if job_endpoint:
+        _speak(job_endpoint)
     if runner not in masters or job_endpoint:
         return
     if runner == "FlinkRunner":
@@ -115,6 +120,19 @@ def _connect(option: str, address: str) -> None:
         raise EngineError(f"nothing answers at {address} ({why}): start it, or give {option} another address") from None
 
 
+def _speak(endpoint: str) -> None:
+    """Raise EngineError if what has taken a connection there is no job server: Beam would wait for ever."""
+    import grpc
+
+    try:
+        with grpc.insecure_channel(endpoint) as channel:
+            grpc.channel_ready_future(channel).result(ANSWERS)
+    except grpc.FutureTimeoutError:
+        raise EngineError(
+            f"what answers at {endpoint} is no job server of Apache Beam: give --job_endpoint another address"
+        ) from None
+
+
 def _find_jar(name: str, option: str, server: Any) -> None:
     """Raise EngineError if the job server's jar is neither here nor to be had, or there is no Java to run it."""
     try:
@@ -123,13 +141,16 @@ def _find_jar(name: str, option: str, server: Any) -> None:
         socket.setdefaulttimeout(ANSWERS)
         try:
             with quiet():
-                server.local_jar(jar, server._jar_cache_dir)
+                found = server.local_jar(jar, server._jar_cache_dir)
         finally:
             socket.setdefaulttimeout(before)
-    except ValueError:  # three lines on how to build one
+        with zipfile.ZipFile(found) as archive:
+            if not any(DRIVER.fullmatch(member) for member in archive.namelist()):
+                raise ValueError
+    except (ValueError, IsADirectoryError, zipfile.BadZipFile):  # if nothing is there, three lines on how to build it
         raise PrepError(
-            f"--runner-option=--{option}={server._jar} names no file: give the path of {name}'s job server, a .jar, or"
-            " leave it out to see which one is wanted"
+            f"{server._jar or jar} is no job server of {name}'s: give the path of one, a .jar of Apache Beam, with"
+            f" --runner-option=--{option}=FILE, or leave that out to see which one is wanted"
         ) from None
     except (RuntimeError, OSError):
         folder = server._jar_cache_dir or os.path.join("~", ".apache_beam", "cache", "jars")

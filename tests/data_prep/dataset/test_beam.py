@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -44,7 +46,7 @@ def test_the_same_bytes_as_the_local_runner(folder: Path, tmp_path: Path) -> Non
     local = prep.run(folder, tmp_path / "local", workers=0)
     beam = prep.run(folder, tmp_path / "beam", runner="direct", on_progress=told.append)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
-    assert beam.rejected == local.rejected and len(beam.rejected) == 2
+    assert list(beam.rejected) == list(local.rejected) and len(beam.rejected) == 2
     assert (told[-1].done, told[-1].rejected) == (14, 2)
 
     (tmp_path / "beam" / "train-00001.json").unlink()
@@ -113,17 +115,30 @@ def test_what_flink_and_spark_lack(
         Runner(runner, options=(*options, f"--jar_cache_dir={tmp_path}")).check()
 
 
+def test_an_endpoint_that_is_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a web server, or one that says nothing."""
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
+    assert 2 * beam_runner.ANSWERS < 10
+    monkeypatch.setattr(beam_runner, "ANSWERS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"what answers at {address} is no job server of Apache Beam"):
+            Runner("flink", options=(f"--job_endpoint={address}",)).check()
+
+
 def test_the_jar_and_java(tmp_path: Path) -> None:
     """A jar that is there will do if there is a Java."""
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra `beam`)")
-    (tmp_path / "server.jar").write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "server.jar", "w") as archive:
+        archive.writestr("org/apache/beam/runners/flink/FlinkJobServerDriver.class", b"")
+    zipfile.ZipFile(tmp_path / "other.jar", "w").close()
+    (tmp_path / "torn.jar").touch()
     jar = f"--flink_job_server_jar={tmp_path / 'server.jar'}"
     Runner("flink", options=(jar, f"--job_server_java_launcher={sys.executable}")).check()
     with pytest.raises(EngineError, match="java is missing: install it"):
         Runner("flink", options=(jar, "--job_server_java_launcher=no-java")).check()
-    with pytest.raises(
-        PrepError, match="--flink_job_server_jar=nowhere.jar names no file: give the path of Flink's job"
-    ):
-        Runner("flink", options=("--flink_job_server_jar=nowhere.jar",)).check()
+    for other in (Path("nowhere.jar"), tmp_path / "other.jar", tmp_path / "torn.jar", tmp_path):
+        with pytest.raises(PrepError, match=f"{other} is no job server of Flink's: give the path of one"):
+            Runner("flink", options=(f"--flink_job_server_jar={other}",)).check()
     with pytest.raises(PrepError, match="Apache Beam refuses --runner-option: argument --flink_version"):
         Runner("flink", options=("--flink_version=0",)).check()
