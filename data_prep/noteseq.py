@@ -19,6 +19,7 @@ from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.extras import install_command
 from musicgen.data_prep.files import open_regular, write_atomically
 from musicgen.data_prep.performance import NO_PEDAL, Performance, apply_pedal, empty, merge
+from musicgen.data_prep.table import Table
 
 if TYPE_CHECKING:
     from note_seq.protobuf.music_pb2 import NoteSequence
@@ -108,20 +109,19 @@ def read(path: str | os.PathLike[str]) -> Iterator[tuple[str, Performance]]:
         yield _name(sequence, number), from_note_sequence(sequence)[0]
 
 
-def index_records(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
+def index_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, int, int]]:
     """(name, first byte, size in bytes) of every NoteSequence in a TFRecord file; names are made unique.
 
     Raises RecordError if there is none or the file is damaged.
     """
-    places: list[tuple[str, int, int]] = []
-    times: dict[str, int] = {}
+    times: Table[int] = Table()
     for number, (start, data) in enumerate(read_records(path)):
         name = _name(_decode(data), number)
-        times[name] = times.get(name, 0) + 1
-        places.append((name if times[name] == 1 else f"{name}#{times[name]}", start, len(data)))
-    if not places:
+        count = times.first(name, 0) + 1
+        times.put(name, count)
+        yield name if count == 1 else f"{name}#{count}", start, len(data)
+    if not len(times):
         raise RecordError(f"{path} holds no records")
-    return places
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:

@@ -223,8 +223,7 @@ def _pieces(arguments: argparse.Namespace, progress: Progress) -> Iterator[Piece
     table = arguments.csv or (find_table(arguments.midi_dir) if arguments.split else None)
     if arguments.split and table is None:
         _say(progress, "no csv says which file is in which split: scoring every file")
-    items, _ = find_items(arguments.midi_dir, table)
-    for item in items:
+    for item in find_items(arguments.midi_dir, table):
         if table is None or arguments.split in (None, item.split):
             made = prepare(item)
             if isinstance(made, Rejected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -114,7 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("musicgen: stopped; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
     if arguments.json:
-        print(json.dumps(report))
+        print(
+            json.dumps(report, default=lambda rejected: [{key: e[key] for key in ("name", "reason")} for e in rejected])
+        )
     if not arguments.quiet:
         _print_report(report)
     return 0
@@ -191,7 +194,7 @@ def _describe(made: JobReport) -> dict[str, Any]:
     return {
         "out": str(made.out),
         "splits": {split: dict(totals) for split, totals in made.totals.items()},
-        "rejected": [{"name": entry["name"], "reason": entry["reason"]} for entry in made.rejected],
+        "rejected": made.rejected,
         "shards": made.shards,
         "shards_kept": made.shards_kept,
         "wall_seconds": round(made.wall_seconds, 3),
@@ -215,10 +218,10 @@ def _print_report(report: dict[str, Any]) -> None:
         hours = sum(totals["seconds"] for totals in source["splits"].values()) / 3600
         print(f"  {name}{style}: {pieces} pieces, {hours:,.1f} h", file=sys.stderr)
     rejected = report["rejected"]
-    if rejected:
+    if len(rejected):
         are = f"{counted(len(rejected), 'file')} {'is' if len(rejected) == 1 else 'are'}"
         print(f"  {are} not in it (all in {report['out']}/rejects.json):", file=sys.stderr)
-        for entry in rejected[:SHOWN_REJECTS]:
+        for entry in itertools.islice(rejected, SHOWN_REJECTS):
             print(f"    {entry['name']}: {entry['reason']}", file=sys.stderr)
     if "codes" in report:
         _print_report(report["codes"])

@@ -120,7 +120,7 @@ def _pieces(folder: str, split: str | None, csv: str | None, limit: int | None, 
         raise BadInput(f"{folder} is a file: give the folder that holds the MIDI files")
     else:
         table = csv or find_table(root)
-        items = [item for item in find_items(root, table)[0] if item.split == split]
+        items = [item for item in find_items(root, table) if item.split == split]
         if not items:
             raise BadInput(f"{folder} has no piece in the split {split!r}: choose train, validation or test")
     for i in _spread(len(items), limit):

@@ -4,8 +4,8 @@
 
 A scheduler and one worker, then two, each a process of one thread, make a data set of long pieces: the throughput.
 Then two make sets of tiny pieces, whose making costs little but what is around it: the overhead an item, and the peak
-memory of the driver and of the largest worker. The local runner makes the same sets with as many processes, and the
-bytes are compared. Writes the result beside this script (--out).
+memory of the driver and of the largest worker. The local runner makes the same sets with as many processes, Beam's
+direct runner in one, and the bytes are compared. Writes the result beside this script (--out).
 """
 
 from __future__ import annotations
@@ -137,16 +137,20 @@ def overhead(folder: Path, items: int) -> dict[str, Any]:
         wall, driver, peak = make(source, folder / f"dask-{items}", runner="dask", cluster=url)
         workers, largest = sum(map(cpu_seconds, pids)) - idle, max(map(peak_mib, pids))
     local_wall, local, local_peak = make(source, folder / f"local-{items}", runner="local", workers=2)
+    direct_wall, direct, direct_peak = make(source, folder / f"direct-{items}", runner="direct")
     return {
         "items": items,
         "dask_seconds": round(wall, 2),
         "local_seconds": round(local_wall, 2),
+        "direct_seconds": round(direct_wall, 2),
         "dask_ms_an_item": round(1000 * (driver + workers) / items, 3),
         "local_ms_an_item": round(1000 * local / items, 3),
+        "direct_ms_an_item": round(1000 * direct / items, 3),
         "driver_mib": round(peak),
         "local_mib": round(local_peak),
+        "direct_mib": round(direct_peak),
         "worker_mib": round(largest),
-        "same_bytes": same(folder / f"dask-{items}", folder / f"local-{items}"),
+        "same_bytes": all(same(folder / f"{name}-{items}", folder / f"local-{items}") for name in ("dask", "direct")),
     }
 
 

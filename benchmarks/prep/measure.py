@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "result.json")
     arguments = parser.parse_args()
     result = circumstances()
-    items, _ = prep.find_items(arguments.midi_dir, arguments.csv)
+    items = prep.find_items(arguments.midi_dir, arguments.csv)
     items.sort(key=lambda item: item.name)
     step = max(1, len(items) // arguments.files)
     if arguments.whole:

@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from typing import Any
 from musicgen.data_prep import files
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, OTHER_SUFFIXES, SAMPLE_RATE, AudioError, Level, read_blocks
 from musicgen.data_prep.dataset import splits
-from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows, totals
-from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards, reject_copies
+from musicgen.data_prep.dataset.audio_shards import AUDIO_FORMAT, CHUNK, RowWriter, cut_rows
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, Plans, ShardPlan, Totals, reject_copies
 from musicgen.data_prep.dataset.runners import LOCAL, Runner, make_shards
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.table import Table
 
 RECORDINGS = AUDIO_SUFFIXES + OTHER_SUFFIXES
 RECORDINGS_PER_SHARD = 4  # about 130 MB of MAESTRO: what a killed job loses at the most, per worker
@@ -45,14 +46,19 @@ class Recording:
 
 
 def plan(
-    source: str | os.PathLike[str], table: str | os.PathLike[str] | None
-) -> tuple[list[ShardPlan[Recording]], tuple[str, ...]]:
-    """The shards of a folder, and the names of files that the csv does not list.  Raises PrepError."""
+    source: str | os.PathLike[str], table: str | os.PathLike[str] | None, rejected: Table[Entry]
+) -> Plans[Recording]:
+    """The shards of a folder; `rejected` gets the files that the csv does not list.  Raises PrepError."""
     root = Path(source).absolute()
-    names = splits.find_files(root, RECORDINGS, "audio")
-    assigned, unlisted = splits.assign(names, table, "audio_filename")
-    recordings = [Recording(name, assigned[name], str(root / name)) for name in sorted(assigned)]
-    return plan_shards(recordings, RECORDINGS_PER_SHARD), unlisted
+    found = (Recording(name, "", os.path.join(root, name)) for name in splits.walk_files(root, RECORDINGS, "audio"))
+    recordings: Table[Recording] = Table()
+    for recording, split in splits.assign(found, table, "audio_filename"):
+        name = recording.name
+        if split is None:
+            rejected.put(name, {"name": name, "split": "", "sha256": None, "reason": "not in the csv"})
+        else:
+            recordings.put(splits.place(split, name), replace(recording, split=split))
+    return Plans(recordings, RECORDINGS_PER_SHARD)
 
 
 def run(
@@ -76,32 +82,34 @@ def run(
     where = Runner(runner, cluster, workers, tuple(runner_options))
     where.check()
     job = JobState(Path(out), SETTINGS, AUDIO_FORMAT, ".npy")
-    plans, unlisted = plan(audio_dir, csv)
+    rejected: Table[Entry] = Table()
+    plans = plan(audio_dir, csv, rejected)
     with job.alone():
-        records = job.resume(plans, _digest)
-        kept, missing = len(records), [shard for shard in plans if shard.name not in records]
-        on_progress(len(records), len(plans))
+        done = job.resume(plans, _digest)
+        kept = sum(done.values())
+        missing = replace(plans, only={name for name, whole in done.items() if not whole})
+        on_progress(kept, len(done))
         with contextlib.closing(_make(job, missing, where)) as made:
-            for shard, record in made:
+            for number, (shard, record) in enumerate(made, start=kept + 1):
                 if record is None:
                     raise PrepError(f"the process that made {shard.name} died (out of memory?): run it again")
-                records[shard.name] = record
-                on_progress(len(records), len(plans))
-        in_plan = [records[shard.name] for shard in plans]
-        items, rejected = reject_copies(in_plan, "samples_sha256", _reject_copy)
-        rejected += [{"name": name, "split": "", "sha256": None, "reason": "not in the csv"} for name in unlisted]
-        rejected.sort(key=lambda entry: str(entry["name"]))
-        rejected += splits.find_others(audio_dir, RECORDINGS, (csv, out))
-        job.write_manifest(in_plan, items, rejected, totals(items))
-        return JobReport(job.out, totals(items), tuple(rejected), len(plans), kept, time.perf_counter() - began)
+                on_progress(number, len(done))
+        totals = Totals("recordings", "seconds")
+        for entry in reject_copies(job.records(done), "samples_sha256", _reject_copy, rejected):
+            totals.add(entry)
+        for entry in splits.find_others(audio_dir, RECORDINGS, (csv, out)):
+            rejected.put(entry["name"], entry)
+        job.write_manifest(done, rejected, totals.told())
+        return JobReport(job.out, totals.told(), rejected, len(done), kept, time.perf_counter() - began)
 
 
 def _make(
-    job: JobState, missing: Sequence[ShardPlan[Recording]], where: Runner
+    job: JobState, missing: Plans[Recording], where: Runner
 ) -> Generator[tuple[ShardPlan[Recording], Entry | None], None, None]:
     """The missing shards and their records; None where that killed its process."""
     if where.name != LOCAL:
-        yield from make_shards(job, make_shard, missing, where)
+        if missing.only:
+            yield from make_shards(job, make_shard, missing, where)
         return
     count = (os.cpu_count() or 1) if where.workers is None else where.workers
     with contextlib.closing(map_in_order(missing, partial(make_shard, job), count, _died)) as made:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,7 +23,6 @@ from numpy.lib import format as npy
 from musicgen.data_prep.audio import SAMPLE_RATE, to_float, to_int16
 from musicgen.data_prep.dataset.random_batches import RandomBatches
 from musicgen.data_prep.dataset.shards import ShardError, read_manifest
-from musicgen.data_prep.dataset.splits import SPLITS
 
 AUDIO_FORMAT = "musicgen-audio/1"
 CHUNK = 10 * SAMPLE_RATE  # samples of a row
@@ -124,14 +123,3 @@ class Crops(RandomBatches):
         gain = 10 ** (rng.uniform(-self.loudness, self.loudness) / 20)
         peak = float(np.abs(wave).max(initial=0.0))
         return wave * np.float32(min(gain, max(1.0, 0.99 / max(peak, 1e-6))))
-
-
-def totals(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Per split: recordings, seconds."""
-    return {
-        split: {
-            "recordings": sum(item["split"] == split for item in items),
-            "seconds": round(sum(item["seconds"] for item in items if item["split"] == split), 3),
-        }
-        for split in SPLITS
-    }

@@ -21,6 +21,7 @@ from musicgen.data_prep.errors import EngineError, PrepError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+MESSAGES = 16  # that Dask keeps of each connection, as long as they are: of a thousand it would be 60 MB
 ANSWERS, CONNECTS = 8.0, 6.0  # seconds in which a scheduler has to answer, and to take the connection before
 
 
@@ -91,6 +92,7 @@ def map_on_cluster(
 @contextlib.contextmanager
 def _connect(address: str | None, workers: int | None) -> Iterator[Any]:
     """A client of the cluster."""
+    import dask
     from distributed import Client, LocalCluster
 
     for name in list(logging.root.manager.loggerDict):
@@ -99,6 +101,7 @@ def _connect(address: str | None, workers: int | None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # such as of versions that differ, with a table
+        stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": MESSAGES}))
         cluster = address
         if address is None:
             how: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}

@@ -24,10 +24,11 @@ import numpy as np
 
 from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards
-from musicgen.data_prep.dataset.audio_shards import AudioSet, totals
-from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, plan_shards
+from musicgen.data_prep.dataset.audio_shards import AudioSet
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, Plans, ShardPlan, Totals
 from musicgen.data_prep.dataset.shards import MANIFEST, ShardError, read_manifest
 from musicgen.data_prep.dataset.splits import SPLIT_ORDER
+from musicgen.data_prep.table import Table
 
 CODES_FORMAT = "musicgen-codes/1"
 RECORDINGS_PER_SHARD = 64  # nine hours of MAESTRO: what a killed job loses at the most
@@ -75,22 +76,26 @@ def run(
     began = time.perf_counter()
     settings = {"codec_sha256": codec["codec_sha256"], "recordings_per_shard": RECORDINGS_PER_SHARD, "encoding": 1}
     job = JobState(Path(out), settings, CODES_FORMAT, ".npy")
-    plans = plan_shards(sources, RECORDINGS_PER_SHARD)
+    plans = Plans(sources, RECORDINGS_PER_SHARD)
+    rejected: Table[Entry] = Table()
     with job.alone():
-        records = job.resume(plans, lambda source: source.sha256)
-        kept, samples = len(records), {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
-        done, total = sum(samples[name] for name in records), sum(samples.values())
+        there = job.resume(plans, lambda source: source.sha256)
+        samples = {shard.name: sum(len(each.samples) for each in shard.items) for shard in plans}
+        done, total = sum(samples[name] for name, whole in there.items() if whole), sum(samples.values())
         on_progress(done, total)
         for shard in plans:
-            if shard.name not in records:
+            if not there[shard.name]:
                 made = encode([source.samples for source in shard.items])
-                records[shard.name] = _write_shard(job, shard, list(made), codec["frame_rate"])
+                _write_shard(job, shard, list(made), codec["frame_rate"])
                 done += samples[shard.name]
                 on_progress(done, total)
-        in_plan = [records[shard.name] for shard in plans]
-        items = [entry for record in in_plan for entry in record["items"]]
-        job.write_manifest(in_plan, items, [], totals(items), {key: codec[key] for key in CODEC_KEYS})
-        return JobReport(job.out, totals(items), (), len(plans), kept, time.perf_counter() - began)
+        totals = Totals("recordings", "seconds")
+        for record in job.records(there):
+            for entry in record["items"]:
+                totals.add(entry)
+        job.write_manifest(there, rejected, totals.told(), {key: codec[key] for key in CODEC_KEYS})
+        seconds = time.perf_counter() - began
+        return JobReport(job.out, totals.told(), rejected, len(there), sum(there.values()), seconds)
 
 
 def _write_shard(job: JobState, shard: ShardPlan[Source], made: Sequence[np.ndarray], rate: float) -> Entry:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,6 +13,7 @@ from musicgen.data_prep import files
 from musicgen.data_prep.dataset import shards, splits
 from musicgen.data_prep.errors import PrepError
 from musicgen.data_prep.events import STEPS_PER_SECOND
+from musicgen.data_prep.table import Table
 from musicgen.data_prep.vocabulary import VOCABULARY
 
 ITEMS_PER_SHARD = 64  # about 11 MB of MAESTRO: small enough to redo, large enough that shards are few
@@ -32,6 +34,7 @@ class Assigned(Protocol):
 
 
 P = TypeVar("P", bound=Assigned)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,28 +45,65 @@ class ShardPlan(Generic[P]):
     items: tuple[P, ...] = field(repr=False)
 
 
-def plan_shards(items: Sequence[P], most: int) -> list[ShardPlan[P]]:
-    """Cut the ordered items of every split into shards of ``most``."""
-    plans = []
-    for split in splits.SPLIT_ORDER:
-        members = [item for item in items if item.split == split]
-        for number, start in enumerate(range(0, len(members), most)):
-            plans.append(ShardPlan(f"{split}-{number:05d}", tuple(members[start : start + most])))
-    return plans
+@dataclass(frozen=True)
+class Plans(Generic[P]):
+    """The shards of a data set, cut anew whenever they are gone through: there may be more than memory can hold.
+
+    items: in the order of `splits.place`.  most: of them in a shard.  only: names of the shards that are meant.
+    """
+
+    items: Iterable[P]
+    most: int
+    only: Container[str] | None = None
+
+    def __iter__(self) -> Iterator[ShardPlan[P]]:
+        for split, members in itertools.groupby(self.items, key=lambda item: item.split):
+            for number, some in enumerate(cut(members, self.most)):
+                name = f"{split}-{number:05d}"
+                if self.only is None or name in self.only:
+                    yield ShardPlan(name, some)
+
+
+def cut(rows: Iterable[T], most: int) -> Iterator[tuple[T, ...]]:
+    """The rows in order, no more than so many at a time."""
+    rest = iter(rows)
+    while some := tuple(itertools.islice(rest, most)):
+        yield some
+
+
+class Totals:
+    """Per split: how many there are, notes, tokens, seconds; counted one by one."""
+
+    def __init__(self, unit: str, *keys: str) -> None:
+        """unit: what is counted, such as "pieces".  keys: of entries, whose values are added up."""
+        self._unit, self._keys = unit, keys
+        self._sums: dict[str, dict[str, float]] = {split: dict.fromkeys((unit, *keys), 0) for split in splits.SPLITS}
+
+    def add(self, entry: Entry) -> Entry:
+        """Count this one, which is returned."""
+        sums = self._sums[entry["split"]]
+        sums[self._unit] += 1
+        for key in self._keys:
+            sums[key] += entry[key]
+        return entry
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """As they stand in a manifest."""
+        return {split: {key: round(value, 3) for key, value in sums.items()} for split, sums in self._sums.items()}
 
 
 @dataclass(frozen=True)
 class JobReport:
     """What a finished job made.
 
-    totals: per split how much of what, seconds of music among it.  rejected: the entries of rejects.json.
+    totals: per split how much of what, seconds of music among it.  rejected: the entries of rejects.json, by name.
     shards_kept: how many of the shards an earlier run had made.  sources: of several corpora, the style and the totals
     of each.
     """
 
     out: Path
     totals: Mapping[str, Mapping[str, float]]
-    rejected: tuple[Entry, ...]
+    rejected: Table[Entry]
     shards: int
     shards_kept: int
     wall_seconds: float
@@ -95,20 +135,29 @@ class JobState:
                 raise PrepError(f"another job is making {self.out}: wait for it, or give another folder")
             yield
 
-    def resume(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> dict[str, Entry]:
-        """The records, by name, of the shards that are done: made from these very files, and undamaged.
+    def resume(
+        self,
+        plans: Plans[P],
+        digest: Callable[[P], str | None],
+        there: Callable[[ShardPlan[P], Entry], None] = lambda shard, record: None,
+    ) -> dict[str, bool]:
+        """Whether each shard is done, by name and in order: made from these very files, and undamaged.
 
         If there are more to make, the manifest says so from now on. Raises PrepError for a folder of something else.
 
-        digest: the hash of an item's file, None if it cannot be read.
+        digest: the hash of an item's file, None if it cannot be read.  there: gets those that are done.
         """
         self._open()
         self._refuse_other_sources(plans, digest)
-        read = ((shard.name, self._record_of(shard, digest)) for shard in plans)
-        records = {name: record for name, record in read if record is not None}
-        if len(records) < len(plans):
+        done: dict[str, bool] = {}
+        for shard in plans:
+            record = self._record_of(shard, digest)
+            done[shard.name] = record is not None
+            if record is not None:
+                there(shard, record)
+        if not all(done.values()):
             self._begin()
-        return records
+        return done
 
     def _open(self) -> None:
         """Check that the folder is empty, or an earlier run of the same job. Raises PrepError."""
@@ -132,22 +181,27 @@ class JobState:
         """The corpus that a piece's name begins with; None in a data set of one."""
         return name.partition("/")[0] if isinstance(self.settings.get("splits"), Mapping) else None
 
-    def _refuse_other_sources(self, plans: Sequence[ShardPlan[P]], digest: Callable[[P], str | None]) -> None:
+    def _refuse_other_sources(self, plans: Plans[P], digest: Callable[[P], str | None]) -> None:
         """Raise PrepError if there are shards of a source, and nothing that they were made from is among these."""
-        there: dict[str | None, set[str]] = {}
+        made: Table[None] = Table()
+        unseen: set[str | None] = set()
         for path in self.out.glob("*-[0-9][0-9][0-9][0-9][0-9].json"):
             with contextlib.suppress(shards.ShardError, KeyError, TypeError):
                 record = shards.read_json(path)
                 for entry in record["items"] + record["rejected"]:
                     if entry["sha256"] is not None:
-                        there.setdefault(self.source_of(entry["name"]), set()).add(entry["sha256"])
-        items = [item for plan in plans for item in plan.items]
-        for source, files_there in there.items():
-            if not any(digest(item) in files_there for item in items if self.source_of(item.name) == source):
-                of = f" of {source}" if source else ""
-                raise PrepError(
-                    f"{self.out} was made from other files{of}, of which none is left here: give a new folder"
-                )
+                        source = self.source_of(entry["name"])
+                        made.put(f"{entry['sha256']} {source}", None)
+                        unseen.add(source)
+        for item in (item for plan in plans for item in plan.items):
+            if not unseen:
+                return
+            source = self.source_of(item.name)
+            if source in unseen and f"{digest(item)} {source}" in made:
+                unseen.remove(source)
+        for source in unseen:
+            of = f" of {source}" if source else ""
+            raise PrepError(f"{self.out} was made from other files{of}, of which none is left here: give a new folder")
 
     def _begin(self) -> None:
         """Say in the manifest that the data set is being made, so that nobody reads half of one."""
@@ -179,16 +233,23 @@ class JobState:
             return None
         return record if all(inputs[item.name] == digest(item) for item in shard.items) else None
 
+    def records(self, names: Iterable[str]) -> Iterator[Entry]:
+        """The records of shards that are done.  Raises ShardError."""
+        return (shards.read_json(self.out / f"{name}.json") for name in names)
+
     def write_manifest(
         self,
-        records: Sequence[Mapping[str, Any]],
-        items: Sequence[Mapping[str, Any]],
-        rejected: Sequence[Mapping[str, Any]],
+        names: Collection[str],
+        rejected: Table[Entry],
         totals: Mapping[str, Mapping[str, float]],
         more: Mapping[str, Any] = {},
     ) -> None:
-        """Write rejects.json and the manifest, with `more` in it, and remove shards of an earlier, longer list."""
-        rejected = sorted(rejected, key=lambda entry: str(entry["name"]))
+        """Write rejects.json and the manifest, with `more` in it, and remove shards of an earlier, longer list.
+
+        names: of all shards, in order; their items are the data set but for those that are rejected.
+        """
+        entries = (entry for record in self.records(names) for entry in record["items"])
+        items = (entry for entry in entries if entry["name"] not in rejected)
         manifest = {
             "format": self.format,
             "complete": True,
@@ -196,16 +257,19 @@ class JobState:
             **more,
             "splits": totals,
             "rejected": len(rejected),
-            "shards": [{key: record[key] for key in ("name", "sha256", "bytes")} for record in records],
-            "items": items,
+            "shards": ({key: record[key] for key in ("name", "sha256", "bytes")} for record in self.records(names)),
+            "items": (entry | self._source(entry["name"]) for entry in items),
         }
-        files.write_atomically(self.out / shards.REJECTS, shards.json_parts(rejected))
+        files.write_atomically(self.out / shards.REJECTS, shards.json_parts(iter(rejected)))
         files.write_atomically(self.out / shards.MANIFEST, shards.json_parts(manifest))
-        current = {record["name"] for record in records}
-        ours = [path for split in splits.SPLITS for path in self.out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*")]
-        for path in ours + list(self.out.glob("*.json.*.tmp")):
-            if path.name.split(".")[0] not in current or path.suffix == ".tmp":
+        ours = [self.out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9].*") for split in splits.SPLITS]
+        for path in itertools.chain(*ours, self.out.glob("*.json.*.tmp")):
+            if path.name.split(".")[0] not in names or path.suffix == ".tmp":
                 path.unlink(missing_ok=True)
+
+    def _source(self, name: str) -> Entry:
+        source = self.source_of(name)
+        return {} if source is None else {"source": source}
 
 
 def settings(splits: str | Mapping[str, str]) -> dict[str, Any]:
@@ -223,24 +287,22 @@ def settings(splits: str | Mapping[str, str]) -> dict[str, Any]:
 
 
 def reject_copies(
-    records: Sequence[Mapping[str, Any]], key: str, reject: Callable[[Entry, str], Entry]
-) -> tuple[list[Entry], list[Entry]]:
-    """(items, rejected) of shards in the order test, validation, train; copies of earlier items are rejected.
+    records: Iterable[Entry], key: str, reject: Callable[[Entry, str], Entry], rejected: Table[Entry]
+) -> Iterator[Entry]:
+    """The items of shards in the order test, validation, train, without copies of earlier ones, which are rejected.
 
     The copies lie in their shards, but no item of the manifest leads there.
 
     key: where an entry holds the hash that copies share.  reject: (entry, name of the first) -> the entry of a copy.
+    rejected: gets these, and what was rejected before.
     """
-    first: dict[str, str] = {}
-    items: list[Entry] = []
-    rejected: list[Entry] = []
+    first: Table[str] = Table()
     for record in records:
-        out = list(record["rejected"])
+        for entry in record["rejected"]:
+            rejected.put(entry["name"], entry)
         for entry in record["items"]:
-            earlier = first.setdefault(entry[key], entry["name"])
+            earlier = first.first(entry[key], entry["name"])
             if earlier == entry["name"]:
-                items.append(entry)
+                yield entry
             else:
-                out.append(reject(entry, earlier))
-        rejected += sorted(out, key=lambda entry: str(entry["name"]))
-    return items, rejected
+                rejected.put(entry["name"], reject(entry, earlier))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,43 +112,38 @@ def prepare(item: Item) -> Prepared | Rejected:
     return Prepared(item.name, item.split, digest, performance, tokens, shards.sha256(tokens.tobytes()), tuple(remarks))
 
 
-def find_items(
-    source: str | os.PathLike[str], table: str | os.PathLike[str] | None
-) -> tuple[list[Item], list[Rejected]]:
+def find_items(source: str | os.PathLike[str], table: str | os.PathLike[str] | None) -> list[Item]:
     """Pieces of a folder of MIDI files, or of one TFRecord file of NoteSequences, in the order of the data set.
 
-    Also the files that the csv does not name, as rejected. Raises PrepError.
+    Raises PrepError.
     """
+    found = (item for item in walk_items(source, table) if isinstance(item, Item))
+    return sorted(found, key=lambda item: splits.place(item.split, item.name))
+
+
+def walk_items(source: str | os.PathLike[str], table: str | os.PathLike[str] | None) -> Iterator[Item | Rejected]:
+    """`find_items` one by one, in any order, and the files that the csv does not name, as rejected."""
     path = Path(source).absolute()
     if path.is_file():
         from musicgen.data_prep import noteseq
 
-        records = noteseq.index_records(path)
-        found = [Item(name, "", str(path), "notesequence", start, size) for name, start, size in records]
+        places = noteseq.index_records(path)
+        found = (Item(name, "", str(path), "notesequence", start, size) for name, start, size in places)
     else:
-        found = [Item(name, "", str(path / name)) for name in splits.find_midi(path)]
-    assigned, unlisted = splits.assign(tuple(sorted(item.name for item in found)), table)
-    items = in_order([replace(item, split=assigned[item.name]) for item in found if item.name in assigned])
-    return items, [Rejected(name, "", f"not named in {Path(str(table)).name}") for name in unlisted]
+        names = splits.walk_files(path, splits.MIDI_SUFFIXES, "MIDI")
+        found = (Item(name, "", os.path.join(path, name)) for name in names)
+    for item, split in splits.assign(found, table):
+        if split is None:
+            yield Rejected(item.name, "", f"not named in {Path(str(table)).name}")
+        else:
+            yield replace(item, split=split)
 
 
-def find_all(sources: Sequence[Source]) -> tuple[list[Item], list[Rejected]]:
-    """`find_items` of several corpora as one list; the names of a corpus' pieces begin with its own.  Raises PrepError.
-
-    The order of the sources does not matter.
-    """
+def walk_all(sources: Sequence[Source]) -> Iterator[Item | Rejected]:
+    """`walk_items` of several corpora; the names of a corpus' pieces begin with its own.  Raises PrepError."""
     names = [source.name for source in sources]
     if again := {name for name in names if names.count(name) > 1}:
         raise PrepError(f"two folders are called {min(again)}, and a corpus is known by that name: rename one")
-    items: list[Item] = []
-    unlisted: list[Rejected] = []
     for source in sources:
-        found, apart = find_items(source.path, source.table)
-        items += [replace(item, name=f"{source.name}/{item.name}") for item in found]
-        unlisted += [replace(entry, name=f"{source.name}/{entry.name}") for entry in apart]
-    return in_order(items), unlisted
-
-
-def in_order(items: Sequence[Item]) -> list[Item]:
-    """As they stand in a data set."""
-    return sorted(items, key=lambda item: (splits.SPLIT_ORDER.index(item.split), item.name))
+        for found in walk_items(source.path, source.table):
+            yield replace(found, name=f"{source.name}/{found.name}")

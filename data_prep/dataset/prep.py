@@ -16,19 +16,28 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from musicgen.data_prep import files, limits
 from musicgen.data_prep.dataset import manifest, shards, splits
-from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, ShardPlan, reject_copies
-from musicgen.data_prep.dataset.pieces import Item, Prepared, Rejected, Source, find_all, find_items, prepare
+from musicgen.data_prep.dataset.manifest import Entry, JobReport, JobState, Plans, ShardPlan, Totals, reject_copies
+from musicgen.data_prep.dataset.pieces import (
+    Item,
+    Prepared,
+    Rejected,
+    Source,
+    find_items,
+    prepare,
+    walk_all,
+    walk_items,
+)
 from musicgen.data_prep.dataset.runners import LOCAL, Runner, make_shards
-from musicgen.data_prep.dataset.splits import SPLITS
 from musicgen.data_prep.dataset.workers import map_in_order
 from musicgen.data_prep.errors import PrepError
+from musicgen.data_prep.table import Table
 
 __all__ = ["Item", "PrepError", "PrepProgress", "Prepared", "Rejected", "Source", "find_items", "prepare", "run"]
 
@@ -70,41 +79,69 @@ def run(
     where.check()
     sources = [Source(midi_dir, csv)] if isinstance(midi_dir, str | os.PathLike) else list(midi_dir)
     job = JobState(Path(out), manifest.settings(_splits_of(sources)))
-    items, unlisted = find_all(sources) if _several(sources) else find_items(sources[0].path, sources[0].table)
-    apart = _read_names(leave_out, items) if leave_out is not None else frozenset()
-    plans = manifest.plan_shards(items, manifest.ITEMS_PER_SHARD)
+    rejected: Table[Entry] = Table()
+    apart = _read_names(leave_out) if leave_out is not None else frozenset()
+    items = _find(sources, apart, leave_out, rejected)
+    plans = Plans(items, manifest.ITEMS_PER_SHARD)
     with job.alone():
-        records = job.resume(plans, digest)
-        kept, missing = len(records), [shard for shard in plans if shard.name not in records]
         tally = Tally(len(items), on_progress)
-        for record in records.values():
-            tally.add_record(record)
+        done = job.resume(plans, digest, lambda shard, record: tally.add_record(record))
+        missing = replace(plans, only={name for name, whole in done.items() if not whole})
         if runner == LOCAL:
-            records |= _make_here(job, missing, tally, workers)
-        else:
+            _make_here(job, missing, tally, workers)
+        elif missing.only:
             for shard, made in make_shards(job, make_shard, missing, where):
                 if made is None:  # here it is found out which of its pieces is to blame
-                    records |= _make_here(job, [shard], tally, 1)
+                    _make_here(job, [shard], tally, 1)
                 else:
-                    records[shard.name] = made
                     tally.add_record(made)
-        entries, rejected = reject_copies([records[shard.name] for shard in plans], "tokens_sha256", _reject_copy)
-        rejected += [
-            _reject(entry, f"left out by {Path(leave_out or '').name}") for entry in entries if entry["name"] in apart
-        ]
-        entries = [entry for entry in entries if entry["name"] not in apart]
-        rejected += [vars(entry) for entry in unlisted]
+        by_source = {source.name: _totals() for source in sources} if _several(sources) else {}
+        totals = _totals()
+        for entry in reject_copies(job.records(done), "tokens_sha256", _reject_copy, rejected):
+            if entry["name"] in apart:
+                rejected.put(entry["name"], _reject(entry, f"left out by {Path(leave_out or '').name}"))
+            else:
+                totals.add(entry)
+                if by_source:
+                    by_source[str(job.source_of(entry["name"]))].add(entry)
         for source in sources:
             others = splits.find_others(source.path, splits.MIDI_SUFFIXES, (source.table, out))
-            front = f"{source.name}/" if _several(sources) else ""
-            rejected += [{**entry, "name": front + entry["name"]} for entry in others]
-        entries.sort(key=lambda entry: (entry["shard"], entry["index"]))
-        told = _tell_sources(job, sources, entries)
+            for entry in others:
+                name = f"{source.name}/{entry['name']}" if by_source else entry["name"]
+                rejected.put(name, {**entry, "name": name})
+        styles = {source.name: source.style for source in sources}
+        told: dict[str, Entry] = {
+            name: {"style": styles[name], "splits": by_source[name].told()} for name in sorted(by_source)
+        }
         more = ({"sources": told} if told else {}) | ({"left_out": sorted(apart)} if apart else {})
-        in_order = [records[name] for name in sorted(records)]
-        job.write_manifest(in_order, entries, rejected, totals(entries), more)
+        job.write_manifest(dict.fromkeys(sorted(done)), rejected, totals.told(), more)
         seconds = time.perf_counter() - began
-        return JobReport(job.out, totals(entries), tuple(rejected), len(plans), kept, seconds, told)
+        return JobReport(job.out, totals.told(), rejected, len(done), sum(done.values()), seconds, told)
+
+
+def _find(
+    sources: Sequence[Source],
+    apart: frozenset[str],
+    leave_out: str | os.PathLike[str] | None,
+    rejected: Table[Entry],
+) -> Table[Item]:
+    """The pieces of the sources; `rejected` gets those that no csv names.
+
+    Raises PrepError, also if one of `apart` is of no piece here: it would be trained on.
+    """
+    items: Table[Item] = Table()
+    strange = set(apart)
+    for found in walk_all(sources) if _several(sources) else walk_items(sources[0].path, sources[0].table):
+        if isinstance(found, Rejected):
+            rejected.put(found.name, vars(found))
+        else:
+            items.put(splits.place(found.split, found.name), found)
+            strange.discard(found.name)
+    if strange:
+        raise PrepError(
+            f"{leave_out} names {min(strange)}, and no piece here is called so: is it the list of this data set?"
+        )
+    return items
 
 
 def _several(sources: Sequence[Source]) -> bool:
@@ -117,32 +154,17 @@ def _splits_of(sources: Sequence[Source]) -> str | dict[str, str]:
     return dict(sorted(said.items())) if _several(sources) else next(iter(said.values()))
 
 
-def _tell_sources(job: JobState, sources: Sequence[Source], entries: Sequence[Entry]) -> dict[str, Entry]:
-    """By name the style of each source and its totals, {} if there is but one; adds to the entries whose they are."""
-    if not _several(sources):
-        return {}
-    for entry in entries:
-        entry["source"] = job.source_of(entry["name"])
-    return {
-        source.name: {
-            "style": source.style,
-            "splits": totals([entry for entry in entries if entry["source"] == source.name]),
-        }
-        for source in sorted(sources, key=lambda source: source.name)
-    }
+def _totals() -> Totals:
+    return Totals("pieces", "notes", "tokens", "seconds")
 
 
-def _make_here(
-    job: JobState, missing: Sequence[ShardPlan[Item]], tally: Tally, workers: int | None
-) -> dict[str, dict[str, Any]]:
-    """Make shards with processes on this machine, in order; their records."""
+def _make_here(job: JobState, missing: Iterable[ShardPlan[Item]], tally: Tally, workers: int | None) -> None:
+    """Make shards, which are gone through twice, with processes on this machine, in order."""
     count = (os.cpu_count() or 1) if workers is None else workers
-    pieces = [item for shard in missing for item in shard.items]
+    pieces = (item for shard in missing for item in shard.items)
     with contextlib.closing(map_in_order(pieces, prepare, count, _died)) as outcomes:
-        return {
-            shard.name: write_shard(job, shard.name, [tally.add(next(outcomes)) for _ in shard.items])
-            for shard in missing
-        }
+        for shard in missing:
+            write_shard(job, shard.name, [tally.add(next(outcomes)) for _ in shard.items])
 
 
 def make_shard(job: JobState, shard: ShardPlan[Item]) -> dict[str, Any]:
@@ -190,29 +212,13 @@ def _reject(entry: Entry, reason: str, first: str | None = None) -> Entry:
     return vars(Rejected(entry["name"], entry["split"], reason, entry["sha256"], entry["tokens_sha256"], first))
 
 
-def _read_names(path: str | os.PathLike[str], items: Sequence[Item]) -> frozenset[str]:
-    """The names in a file, one a line.  Raises PrepError if one of them is of no piece here: it would be trained on."""
+def _read_names(path: str | os.PathLike[str]) -> frozenset[str]:
+    """The names in a file, one a line.  Raises PrepError."""
     try:
         text = files.read_regular(Path(path), limits.TABLE_BYTES).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise PrepError(f"{path} cannot be read: {error.strerror or error}") from None
-    names = frozenset(line for line in text.replace("\r\n", "\n").split("\n") if line)
-    strange = sorted(names - {item.name for item in items})
-    if strange:
-        raise PrepError(f"{path} names {strange[0]}, and no piece here is called so: is it the list of this data set?")
-    return names
-
-
-def totals(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Per split: pieces, notes, tokens, seconds."""
-    return {
-        split: {"pieces": sum(entry["split"] == split for entry in items)}
-        | {
-            key: round(sum(entry[key] for entry in items if entry["split"] == split), 3)
-            for key in ("notes", "tokens", "seconds")
-        }
-        for split in SPLITS
-    }
+    return frozenset(line for line in text.replace("\r\n", "\n").split("\n") if line)
 
 
 def _died(item: Item) -> Rejected:
@@ -225,7 +231,7 @@ class Tally:
     def __init__(self, total: int, tell: Callable[[PrepProgress], None] | None) -> None:
         self._total, self._tell = total, tell
         self._done = self._notes = self._tokens = self._rejected = 0
-        self._music: set[str] = set()  # hashes of the tokens so far: a copy counts as rejected
+        self._music: Table[None] = Table()  # hashes of the tokens so far: a copy counts as rejected
 
     def add(self, outcome: Prepared | Rejected) -> Prepared | Rejected:
         """Count one piece, which is returned."""
@@ -247,7 +253,7 @@ class Tally:
         if tokens_sha256 in self._music:
             self._rejected += 1
             return
-        self._music.add(tokens_sha256)
+        self._music.put(tokens_sha256, None)
         self._notes += notes
         self._tokens += tokens
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from musicgen.data_prep.dataset import shards
-from musicgen.data_prep.dataset.manifest import Assigned, Entry, JobState, ShardPlan
+from musicgen.data_prep.dataset.manifest import Assigned, Entry, JobState, ShardPlan, cut
 from musicgen.data_prep.errors import EngineError, PrepError
 from musicgen.data_prep.extras import install_command
 
@@ -28,6 +28,7 @@ class Filed(Assigned, Protocol):
 
 F = TypeVar("F", bound=Filed)
 LOCAL, DASK = "local", "dask"
+WAVE = 256  # shards in one pipeline of Beam's, which holds all that it is given
 BEAM = {"direct": "DirectRunner", "flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 
 
@@ -85,7 +86,7 @@ class Runner:
 def make_shards(
     job: JobState,
     make_shard: Callable[[JobState, ShardPlan[F]], Entry],
-    missing: Sequence[ShardPlan[F]],
+    missing: Iterable[ShardPlan[F]],
     runner: Runner,
 ) -> Iterator[tuple[ShardPlan[F], Entry | None]]:
     """The missing shards and their records as they are made; None where that killed worker after worker.
@@ -93,8 +94,6 @@ def make_shards(
     Raises EngineError if the runner breaks down, PrepError if it refuses its options, and what ``make_shard`` raises.
     """
     make = functools.partial(_make_there, make_shard, replace(job, out=job.out.absolute()))
-    if not missing:
-        return
     if runner.name == DASK:
         from musicgen.data_prep.dataset.cluster import map_on_cluster
 
@@ -102,9 +101,10 @@ def make_shards(
     else:
         from musicgen.data_prep.dataset import beam
 
-        beam.run(missing, make, runner.beams_name, runner.options)
-        for shard in missing:
-            yield shard, shards.read_json(job.out / f"{shard.name}.json")
+        for wave in cut(missing, WAVE):
+            beam.run(wave, make, runner.beams_name, runner.options)
+            for shard in wave:
+                yield shard, shards.read_json(job.out / f"{shard.name}.json")
 
 
 def _make_there(make_shard: Callable[[JobState, ShardPlan[F]], Entry], job: JobState, shard: ShardPlan[F]) -> Entry:

@@ -46,12 +46,30 @@ class ShardError(ValueError):
 def json_parts(value: Any) -> Iterator[bytes]:
     """The one JSON form of everything here: same value, same bytes.
 
-    Bit by bit: as one text a manifest takes several times the memory of what is in it.
+    Bit by bit, and an iterator in it is a list that is never whole: a manifest may have a million entries.
     """
-    for part in json.JSONEncoder(indent=1, ensure_ascii=False).iterencode(value):
+    for part in _parts(value, "\n"):
         # A file name that is not UTF-8 holds lone surrogates; "backslashreplace" writes them as JSON's own escapes.
         yield part.encode("utf-8", "backslashreplace")
     yield b"\n"
+
+
+def _parts(value: Any, margin: str) -> Iterator[str]:
+    """As json.dumps(value, indent=1, ensure_ascii=False) has it."""
+    rows: Iterator[tuple[str, Any]]
+    if isinstance(value, dict):
+        (first, last), rows = "{}", ((f"{json.dumps(key, ensure_ascii=False)}: ", each) for key, each in value.items())
+    elif isinstance(value, list | tuple | Iterator):
+        (first, last), rows = "[]", (("", each) for each in value)
+    else:
+        yield json.dumps(value, ensure_ascii=False)
+        return
+    before = first
+    for key, each in rows:
+        yield f"{before}{margin} {key}"
+        yield from _parts(each, f"{margin} ")
+        before = ","
+    yield f"{margin}{last}" if before == "," else first + last
 
 
 def shard_bytes(names: Sequence[str], performances: Sequence[Performance], tokens: Sequence[np.ndarray]) -> bytes:

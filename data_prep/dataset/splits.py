@@ -7,14 +7,15 @@ never moves a piece to another split.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from musicgen.data_prep import limits
 from musicgen.data_prep.errors import PrepError, counted
@@ -29,6 +30,16 @@ VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
 
 
+class Named(Protocol):
+    """A piece, by its path in the source."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
 def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
     """Names of all MIDI files under ``folder``, see ``find_files``."""
     return find_files(folder, MIDI_SUFFIXES, "MIDI")
@@ -39,18 +50,26 @@ def find_files(folder: str | os.PathLike[str], suffixes: tuple[str, ...], kind: 
 
     Raises PrepError if the folder is missing or holds no such file.
     """
+    return tuple(sorted(walk_files(folder, suffixes, kind)))
+
+
+def walk_files(folder: str | os.PathLike[str], suffixes: tuple[str, ...], kind: str) -> Iterator[str]:
+    """`find_files` one by one, in any order."""
     root = Path(folder)
     if not root.is_dir():
         raise PrepError(f"{root} is not a folder: give the folder that holds the {kind} files")
-    names = tuple(name for name in _walk(root) if _is_meant(name, suffixes))
-    if not names:
+    found = False
+    for name in _walk(root):
+        if _is_meant(name, suffixes):
+            found = True
+            yield name
+    if not found:
         raise PrepError(f"no {_either(suffixes)} file in {root} or its subfolders: is this the right folder?")
-    return names
 
 
 def find_others(
     folder: str | os.PathLike[str], suffixes: tuple[str, ...], apart: Sequence[str | os.PathLike[str] | None]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Entries, as of rejected files, of all files that `find_files` passes over; none of a source that is a file.
 
     apart: files and folders that are no part of the source, such as the csv and the data set itself.
@@ -58,17 +77,23 @@ def find_others(
     root = Path(folder)
     known = [Path(path).resolve() for path in apart if path is not None]
     here = root.resolve()
-    return [
-        {"name": name, "split": "", "sha256": None, "reason": f"its name does not end in {_either(suffixes)}"}
-        for name in _walk(root)
-        if not _is_meant(name, suffixes) and not any((here / name).is_relative_to(path) for path in known)
-    ]
+    for name in _walk(root):
+        if not _is_meant(name, suffixes) and not any((here / name).is_relative_to(path) for path in known):
+            reason = f"its name does not end in {_either(suffixes)}"
+            yield {"name": name, "split": "", "sha256": None, "reason": reason}
 
 
-def _walk(root: Path) -> list[str]:
-    return sorted(
-        (Path(parent) / file).relative_to(root).as_posix() for parent, _, files in os.walk(root) for file in files
-    )
+def _walk(root: Path) -> Iterator[str]:
+    """The files below a folder, of which one may hold a million."""
+    folders = [""]
+    while folders:
+        front = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(root / front) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield front + entry.name
+                elif not entry.is_symlink():
+                    folders.append(f"{front}{entry.name}/")
 
 
 def _is_meant(name: str, suffixes: tuple[str, ...]) -> bool:
@@ -92,6 +117,11 @@ def split_by_hash(name: str) -> str:
     if place < TEST_SHARE:
         return "test"
     return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def place(split: str, name: str) -> str:
+    """By this the pieces of a data set are ordered."""
+    return f"{SPLIT_ORDER.index(split)}{name}"
 
 
 def read_splits(path: str | os.PathLike[str], column: str = "midi_filename") -> dict[str, str]:
@@ -164,21 +194,23 @@ def _names_files_of(path: Path, column: str, root: Path) -> bool:
 
 
 def assign(
-    names: tuple[str, ...], table: str | os.PathLike[str] | None, column: str = "midi_filename"
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """({name: split}, names the csv does not list) for the given pieces; without a csv, by hash.
+    found: Iterable[N], table: str | os.PathLike[str] | None, column: str = "midi_filename"
+) -> Iterator[tuple[N, str | None]]:
+    """Each of the named and its split, None if the csv does not list it; without a csv, by hash.
 
-    Raises PrepError if the csv lists names that are not among ``names``.
+    Raises PrepError, at the end, if the csv lists names that are not among these.
     """
     if table is None:
-        return {name: split_by_hash(name) for name in names}, ()
+        yield from ((each, split_by_hash(each.name)) for each in found)
+        return
     splits = read_splits(table, column)
-    there = set(names)
-    absent = sorted(set(splits) - there)
+    absent = set(splits)
+    for each in found:
+        absent.discard(each.name)
+        yield each, splits.get(each.name)
     if absent:
-        shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        shown = ", ".join(sorted(absent)[:3]) + (", ..." if len(absent) > 3 else "")
         raise PrepError(
             f"{len(absent):,} of the {counted(len(splits), 'file')} in {table} cannot be found ({shown}): is this its"
             " folder?"
         )
-    return splits, tuple(name for name in names if name not in splits)

@@ -109,7 +109,7 @@ def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_p
     rows = list(csv.DictReader((rendered / "renders.csv").read_text().splitlines()))
     assert sorted(row["split"] for row in rows) == ["test", "train", "validation"]
     report = audio_prep.run(rendered, tmp_path / "set", csv=rendered / "renders.csv", workers=0)
-    assert report.rejected == ()
+    assert not len(report.rejected)
     for row in rows:
         recordings = AudioSet(tmp_path / "set", row["split"])
         assert recordings.name(0) == row["audio_filename"]

@@ -121,7 +121,7 @@ def test_prep_takes_a_tfrecord_file(pb2: Any, music_folder: Path, tmp_path: Path
     noteseq.write(file, [*music, (names[0], music[1][1])])
     report = prep.run(file, tmp_path / "set", workers=0)
     assert [entry["duplicate_of"] for entry in report.rejected] == [names[1]]
-    assert report.rejected[0]["name"] == f"{names[0]}#2"
+    assert next(iter(report.rejected))["name"] == f"{names[0]}#2"
     prep.run(music_folder, tmp_path / "midi", workers=0)
     ours, theirs = ShardSet(tmp_path / "set", "train"), ShardSet(tmp_path / "midi", "train")
     assert [ours.name(i) for i in range(len(ours))] == [theirs.name(i) for i in range(len(theirs))]

@@ -38,7 +38,7 @@ def test_dask_makes_the_same_bytes(music_folder: Path, tmp_path: Path, monkeypat
     assert contents(tmp_path / "dask") == contents(tmp_path / "local")
 
     (folder / "early" / "piece 01.mid").rename(tmp_path / "gone.mid")  # a folder that is not mounted where a worker is
-    monkeypatch.setattr(prep, "find_items", lambda *source: (items, []))
+    monkeypatch.setattr(prep, "walk_items", lambda *source: items)
     items = [prep.Item("piece 01.mid", "train", str(folder / "early" / "piece 01.mid"))]
     with pytest.raises(PrepError, match=r"the worker on .* does not see .*piece 01.mid: mount its folder"):
         prep.run(folder, tmp_path / "unseen", runner="dask", workers=0)

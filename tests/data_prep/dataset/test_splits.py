@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen.data_prep.dataset.pieces import Item
 from musicgen.data_prep.dataset.splits import (
     MIDI_SUFFIXES,
     assign,
@@ -34,6 +36,10 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
+def splits_of(names: Iterable[str], table: Path | None) -> dict[str, str | None]:
+    return {item.name: split for item, split in assign((Item(name, "", "") for name in names), table)}
+
+
 def test_finds_midi_files_at_any_depth_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "b.MID", "a/z.midi", "a/deep/x.mid", "notes.txt", "a/._z.midi", "a.wav", "k.kar", "s.SMF", "r.rmi")
     assert find_midi(tmp_path) == ("a/deep/x.mid", "a/z.midi", "b.MID", "k.kar", "r.rmi", "s.SMF")
@@ -42,8 +48,8 @@ def test_finds_midi_files_at_any_depth_in_order(tmp_path: Path) -> None:
 def test_every_other_file_is_named_but_the_csv_and_the_data_set(tmp_path: Path) -> None:
     touch(tmp_path, "b.mid", "notes.txt", "a/._z.midi", "a/song", "table.csv", "set/manifest.json")
     others = find_others(tmp_path, MIDI_SUFFIXES, (tmp_path / "table.csv", tmp_path / "set", None))
-    assert [entry["name"] for entry in others] == ["a/._z.midi", "a/song", "notes.txt"]
-    assert find_others(tmp_path / "b.mid", MIDI_SUFFIXES, ()) == []
+    assert sorted(entry["name"] for entry in others) == ["a/._z.midi", "a/song", "notes.txt"]
+    assert list(find_others(tmp_path / "b.mid", MIDI_SUFFIXES, ())) == []
 
 
 def test_a_folder_without_midi_and_a_missing_folder_are_named(tmp_path: Path) -> None:
@@ -74,12 +80,12 @@ def test_extension_and_case_do_not_matter(stem: str) -> None:
 
 def test_other_files_do_not_move_a_piece() -> None:
     few, many = ("a.mid", "b.mid"), tuple(f"{letter}.mid" for letter in "0aab9xyzb")
-    assert assign(few, None)[0]["b.mid"] == assign(many, None)[0]["b.mid"]
+    assert splits_of(few, None)["b.mid"] == splits_of(many, None)["b.mid"]
 
 
 def test_a_csv_decides_and_reports_what_it_does_not_name(tmp_path: Path) -> None:
     path = table(tmp_path, '\ufefftitle,split,midi_filename\n"Two\nlines, a comma",test,a.mid\nX,train,b.mid\n')
-    assert assign(("a.mid", "b.mid", "c.mid"), path) == ({"a.mid": "test", "b.mid": "train"}, ("c.mid",))
+    assert splits_of(("a.mid", "b.mid", "c.mid"), path) == {"a.mid": "test", "b.mid": "train", "c.mid": None}
 
 
 @pytest.mark.parametrize("name", ["splits.csv", "MAESTRO.CSV"])
@@ -107,7 +113,7 @@ def test_the_csv_of_a_folder_is_found_as_spreadsheets_save_it(name: str, between
 )
 def test_a_csv_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(PrepError, match=message):
-        assign(("a.mid",), table(tmp_path, text))
+        splits_of(("a.mid",), table(tmp_path, text))
 
 
 def test_a_missing_csv_and_one_that_is_no_text(tmp_path: Path) -> None:
