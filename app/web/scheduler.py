@@ -204,6 +204,12 @@ class Scheduler:
             for ticket in self._tickets.values():
                 ticket.stopping = True
 
+    def give_up(self) -> None:
+        """Tell everybody who still has no end that there will be none."""
+        with self._change:
+            for ticket in self._tickets.values():
+                ticket.emit("error", message=STOPPING)
+
     def close(self) -> None:
         """Stop the threads, and wait for the blocks that they draw; whoever waits is told."""
         with self._change:

@@ -206,12 +206,13 @@ def open_lane(checkpoint: str | None, audio_checkpoint: str | None, codec: str |
 
 async def drained(scheduler: Scheduler, seconds: float) -> None:
     """Take nothing more, and wait until everybody has what is being made for them, or, after so many seconds, what
-    there is of it."""
+    there is of it; whoever has not got even that by then is told."""
     for end_pieces, patience in ((scheduler.drain, seconds), (scheduler.stop_all, LAST_WORDS)):
         end_pieces()
         end = time.monotonic() + patience
         while scheduler.load().batches and time.monotonic() < end:
             await asyncio.sleep(0.1)
+    scheduler.give_up()
 
 
 def answer(

@@ -142,8 +142,9 @@ def test_no_index_travels(piece: Callable[..., Performance]) -> None:
     assert remote._Unpickler(sent, lambda: mine).load() == {"apart": mine, "seconds": 2.5}  # type: ignore[arg-type,return-value]
 
 
-def test_draining_keeps_what_is_being_made(makers: Any) -> None:
-    """Nothing more is taken, whoever waits is told, and what is stopped is kept."""
+@pytest.mark.parametrize(("in_time", "last"), [(True, ["take", "end"]), (False, ["notes", "error"])])
+def test_draining_keeps_what_is_being_made(makers: Any, in_time: bool, last: list[str]) -> None:
+    """Nothing more is taken, whoever waits is told, and what is stopped is kept, or else they are told, too."""
     scheduler = Scheduler(makers.lane(), limits=LIMITS)
     assert scheduler.ready.wait(30)
     request = parse_request({"seed": 1, "settings": {"seconds": 120.0}}, Dials(64, 256), "0" * 64, LIMITS)
@@ -155,9 +156,12 @@ def test_draining_keeps_what_is_being_made(makers: Any) -> None:
     with pytest.raises(Exception, match="being stopped"):
         scheduler.submit(request, "c")
     assert scheduler.load().batches == 1
-    scheduler.stop_all()
-    events = list(made)
-    assert [event["event"] for event in events[-2:]] == ["take", "end"]
+    if in_time:
+        scheduler.stop_all()
+    else:
+        until(lambda: [event["event"] for event in made.events][-1:] == ["notes"])
+        scheduler.give_up()
+    assert [event["event"] for event in list(made)[-2:]] == last
     scheduler.close()
 
 
