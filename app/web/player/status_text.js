@@ -50,7 +50,7 @@ function waiting(rollPlayer) {
   const { told } = player;
   if (player.complete && player.loaded()) return "Starting …";
   if (player.wait() === 0) return "Fetching the piano …";
-  if (told === null) return `${rollPlayer.music.certain ? "Gathering" : "Waiting for"} the first notes${soFar(rollPlayer)} …`;
+  if (told === null) return `${player.pace.arrivals.length ? "Gathering" : "Waiting for"} the first notes${soFar(rollPlayer)} …`;
   if (told < FEW) return `Ready in a moment${soFar(rollPlayer)} …`;
   return `Playing begins in about ${clock(told)}, then it goes on without a stop${soFar(rollPlayer)}.`;
 }

@@ -91,7 +91,7 @@ export class Wave {
     const gap = GAPS.find((seconds) => this.x(seconds) - SIDE > 56) ?? 600;
     pen.fillStyle = css(colours.ink);
     pen.font = "11px system-ui, sans-serif";
-    for (let seconds = 0; seconds <= whole; seconds += gap) {
+    for (let seconds = 0; seconds <= whole && this.x(seconds) < this.element.clientWidth - 30; seconds += gap) {
       pen.fillRect(this.x(seconds), HEIGHT, 1, 4);
       pen.fillText(gap < 1 ? seconds.toFixed(1) : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`, this.x(seconds) + 3, HEIGHT + 13);
     }

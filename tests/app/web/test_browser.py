@@ -223,6 +223,9 @@ def test_several_takes_and_the_same_again(browser: Any, slow_site: Site) -> None
     page.click("[data-take='2']")
     first = visit.download("MIDI")
     recipe = visit.download("Recipe")
+    heard = read_text(first)[1].removeprefix("musicgen: ")
+    assert "beat" in heard and page.inner_text(".mg-carry > small") == f"In the MIDI file {heard}."
+    assert "MIDI with bars" not in str(page.text_content("#mg-files"))
     visit.begin("file")
     page.set_input_files("#mg-file-input", {"name": "r.json", "mimeType": "application/json", "buffer": recipe})
     page.click("text=Make this take exactly again")
