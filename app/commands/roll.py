@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.data_prep.midi import read_text
 
     data = read_bytes(source)
-    music, _ = parse_midi(data, source)
+    music, remarks = parse_midi(data, source)
+    if remarks and not arguments.quiet:
+        print(f"musicgen: {source}: {'; '.join(remarks)}", file=sys.stderr)
     size = {"width": arguments.width, "height": arguments.height}
     events = read_text(data)
     picture, label = roll.draw(music, given=given_notes(music, events), **size), summary_in(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -104,6 +105,15 @@ def test_text_events_of_others_do_no_harm(tmp_path: Path, music: Performance, te
     strange = tmp_path / "strange.mid"
     write_midi(music, strange, text=(text,))
     assert cli.main(["roll", str(strange), "--out", str(tmp_path / "x.svg"), "--quiet"]) == 0
+
+
+def test_what_is_not_drawn_is_told(tmp_path: Path, music: Performance, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pause of hours is cut in the picture, too."""
+    much_later = np.append(np.zeros(len(music) - 1), 9000.0)
+    late = replace(music, onset=music.onset + much_later, end=music.end + much_later)
+    write_midi(late, tmp_path / "late.mid")
+    assert cli.main(["roll", str(tmp_path / "late.mid"), "--out", str(tmp_path / "x.svg")]) == 0
+    assert "hours" in capsys.readouterr().err
 
 
 def test_facts_in_the_file_colour_the_prime(fake: ModuleType, tmp_path: Path, music: Performance) -> None:
