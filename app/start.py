@@ -22,7 +22,8 @@ def main() -> int:
         from musicgen.app.cli import main as command
         from musicgen.app.memory import return_memory
 
-        return_memory()
+        if sys.argv[1:2] != ["train"]:  # JAX's steps on a CPU would take 40 % longer
+            return_memory()
         _codes[0] = command()
         for number in heard():  # all is done: there is nothing to unwind, and nothing to say
             signal.signal(number, signal.SIG_DFL)
