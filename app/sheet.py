@@ -140,7 +140,7 @@ def _estimated(song: Song, onset: np.ndarray, end: np.ndarray, title: str) -> Sh
     velocity = song.events.data2[song.keys.down].astype(np.int64)
     beats = find_beats(onset, song.keys.pitch, velocity)
     if beats is None:
-        raise BadInput("there are too few notes to hear a beat in: four strokes are the least")
+        raise BadInput("no beat can be heard in it: four strokes that stand apart are the least")
     bars = find_bars(beats.seconds, onset, song.keys.pitch, velocity)
     seconds = beats.seconds[bars.first :] if bars.first else beats.seconds
     begin, finish = (_in_beats(seconds, times) for times in (onset, end))

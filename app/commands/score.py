@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.app.errors import BadInput
     from musicgen.app.prime import read_bytes
     from musicgen.data_prep import MidiError
+    from musicgen.data_prep.errors import counted
 
     try:
         data = read_bytes(source)
@@ -49,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     xml = sheet.musicxml(written)
     write_bytes(out, sheet.svg(xml) if out.suffix.lower() == ".svg" else xml)
     if not arguments.quiet:
-        count = len(written.notation.bars)
-        print(f"musicgen: {out}: {count} bars, a reading aid: {written.remark}", file=sys.stderr)
+        count = counted(len(written.notation.bars), "bar")
+        print(f"musicgen: {out}: {count}, a reading aid: {written.remark}", file=sys.stderr)
     return 0

@@ -250,6 +250,7 @@ def _read(item: Item) -> Performance:
 
 def _build(arguments: argparse.Namespace) -> int:
     from musicgen.data_prep.dataset.shards import ShardSet
+    from musicgen.data_prep.errors import counted
     from musicgen.data_prep.evaluation.memorisation import measure_background
     from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 
@@ -271,7 +272,8 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(summary))
     elif not arguments.quiet:
-        print(f"{out}: {summary['pieces']:,} pieces, {summary['notes']:,} notes, {len(content) / 2**20:.1f} MiB")
+        size = f"{counted(len(index.names), 'piece')}, {counted(len(index.interval), 'note')}"
+        print(f"{out}: {size}, {len(content) / 2**20:.1f} MiB")
     return 0
 
 

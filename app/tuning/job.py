@@ -34,6 +34,7 @@ from musicgen.app.tuning.plan import MILD, plan, told
 from musicgen.checkpoints.training_files import read_training_files, write_training_files
 from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.dataset.own_music import OwnRows, scored_pieces
+from musicgen.data_prep.errors import counted
 from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
 from musicgen.data_prep.files import LOCK, locked
 from musicgen.data_prep.vocabulary import STYLES
@@ -288,7 +289,7 @@ def count_copies(job: Teaching, learnt: Released, facts: Facts) -> dict[str, Any
 def ended(config: TuneConfig, state: State, music: Music) -> str:
     """The run in a line of the card."""
     early = f", of {config.steps}: the held-out rows got no better" if state.step < config.steps else ""
-    return f"{told(config, music.tokens)}; {state.step} steps done{early}; on {jax.default_backend()}"
+    return f"{told(config, music.tokens)}; {counted(state.step, 'step')} done{early}; on {jax.default_backend()}"
 
 
 def try_it(job: Teaching) -> str:

@@ -141,7 +141,8 @@ def test_a_performance_has_its_beat_estimated() -> None:
     [
         (b"nothing", "MIDI"),
         (piece([(0, 1, 60), (40_000, 1, 60)], []), "too long"),
-        (piece([(0.1234, 1, 60), (0.7, 1, 60)], []), "too few notes"),
+        (piece([(0.1234, 1, 60), (0.7, 1, 60)], []), "four strokes that stand apart"),
+        (piece([(0.0123 + 0.01 * i, 1, 40 + i) for i in range(50)], []), "no beat can be heard"),
     ],
 )
 def test_what_cannot_be_written_down_is_one_line(
@@ -176,5 +177,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for kind in ("musicxml", "svg"):
         assert main(["score", str(tmp_path / "waltz.mid"), "-o", str(tmp_path / f"out.{kind}")]) == 0
     assert "3 bars, a reading aid: the beat is the file's own" in capsys.readouterr().err
+    (tmp_path / "bar.mid").write_bytes(piece([(0, 1, 60)], []))
+    assert main(["score", str(tmp_path / "bar.mid"), "-o", str(tmp_path / "bar.musicxml")]) == 0
+    assert ": 1 bar, a reading aid" in capsys.readouterr().err
     assert (tmp_path / "out.musicxml").read_bytes().startswith(b"<?xml")
     assert b"<svg" in (tmp_path / "out.svg").read_bytes()[:200]
