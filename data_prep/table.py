@@ -50,7 +50,7 @@ class Table(Generic[T]):
         try:
             return self._rows.execute(command, values)
         except sqlite3.OperationalError as error:
-            raise OSError(errno.ENOSPC, f"no room for a temporary list of files ({error})") from None
+            raise OSError(errno.ENOSPC, str(error), "the folder for temporary files (TMPDIR)") from None
 
 
 def _bytes_of(key: str) -> bytes:
