@@ -153,7 +153,7 @@ def test_nobody_waits_for_a_window(
 
     def nats_of_pieces(released: object, pieces: list[np.ndarray], *sizes: object) -> Iterator[np.ndarray]:
         for _ in range(scored):
-            sizes[-1](pieces[0][1:21], np.full(20, 2.5))  # type: ignore[operator]
+            sizes[3](pieces[0][1:21], np.full(20, 2.5))  # type: ignore[operator]
         signal.raise_signal(signal.SIGTERM)
         waited.append(never.wait(30))
         yield from ()
