@@ -86,7 +86,6 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
 
     xp = np
     dtype = "float32"
-    rows_alike = True
 
     def __init__(
         self,
@@ -104,6 +103,7 @@ class OnnxEngine(Engine[np.ndarray, Cache]):
         super().__init__(config, rules, preamble, context_limit)
         onnx_graph.check(weights, onnx_graph.shapes(config))
         self.threads = 1 if config.depth_layers and threads is None else threads
+        self.rows_alike = not config.depth_layers  # ONNX Runtime's sums over a prime of frames hang on the rows (takes)
         self.head: TokenHead | FrameHead
         if config.depth_layers:
             self.head = FrameHead(config, weights, self.threads)
