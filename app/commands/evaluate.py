@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from musicgen.checkpoints import Released
 
 SHOWN = 3  # names in a line
-AT_ONCE = 0.01  # seconds: windows that come so close together were one call of the model
+AT_ONCE = 0.01  # seconds: windows that come so close together were one call of the model, or take no longer
+A_SECOND = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,20 +190,27 @@ class Schedule:
         """targets: of each piece.  M, N, S: of the windows."""
         self.tokens = sum(targets)
         self.left = sum(1 + max(0, -(-(count - M) // S)) for count in targets)
-        self.batch, self.began, self.told = 0, time.monotonic(), False
+        self.batch, self.told = 0, False
+        self.first = self.latest = time.monotonic()  # of the windows that came at once
 
     def one_more(self) -> float | None:
         """A window has been scored: the seconds left, when they are known for the first time.
 
-        Some come at once, and the first bring the time in which all is made ready.
+        Some come at once, and the first bring the time in which all is made ready.  Where they are so short that they
+        always do, a second of them tells.
         """
         self.left -= 1
         now = time.monotonic()
-        if self.batch and now - self.began > AT_ONCE and not self.told:
+        if self.told:
+            return None
+        if self.batch and now - self.latest > AT_ONCE:
             self.told = True
-            return (self.left + 1) / self.batch * (now - self.began) if self.left else None
-        if not self.batch or now - self.began <= AT_ONCE:
-            self.batch, self.began = self.batch + 1, now
+            return (self.left + 1) / self.batch * (now - self.latest) if self.left else None
+        if self.batch and now - self.first > A_SECOND:
+            self.told = True
+            return self.left / self.batch * (now - self.first) if self.left else None
+        self.first = self.first if self.batch else now
+        self.batch, self.latest = self.batch + 1, now
         return None
 
 

@@ -170,6 +170,22 @@ def test_nobody_waits_for_a_window(
     assert (report["tokens"], report["nats_per_token"], report["stopped"], report["pieces"]) == (40, 2.5, True, 0)
 
 
+@pytest.mark.parametrize("each", [0.005, 2.0])
+def test_how_long_it_takes_is_told_at_the_start(each: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, after a second of windows that take no time, or after the first that does."""
+    now = 100.0
+    monkeypatch.setattr("musicgen.app.commands.evaluate.time.monotonic", lambda: now)
+    schedule, told = Schedule([1_064], 64, 64, 1), list[tuple[int, float]]()
+    for window in range(1_001):
+        now += each
+        left = schedule.one_more()
+        if left is not None:
+            told.append((window, left))
+    ((window, left),) = told
+    assert window * each <= 2.01
+    assert left == pytest.approx((1_000 - window) * each, rel=0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_prints_the_score_so_far(tmp_path: Path, piece: Callable[..., Performance], number: int) -> None:
