@@ -8,10 +8,10 @@ from musicgen.data_prep.dataset.augment import Augmentation
 from musicgen.model.config import ModelConfig
 from musicgen.model.training.tune import TuneConfig
 
-# All tokens of a window are targets, so that a second teaches most; longer ones taught less (benchmarks/tuning).
+# All tokens of a window are targets, so that a second teaches most; longer windows taught less (benchmarks/tuning).
 WINDOW = 1024
 PASSES = 4  # through the music: after more of them, a few pieces are known by heart
-FEWEST, MOST, MOST_ON_CPU = 40, 2_000, 120  # steps: about a minute of a GPU, eight minutes of two cores
+FEWEST, MOST, MOST_ON_CPU = 40, 2_000, 120  # steps: about a minute of a GPU, four minutes of two cores
 RATE, STYLE_RATE = 5e-4, 5e-2
 MILD = Augmentation(semitones=3, stretch=0.05, velocity=5)
 

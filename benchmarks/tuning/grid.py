@@ -41,6 +41,7 @@ from musicgen.model.training import adapters
 from musicgen.model.training.config import TrainConfig
 from musicgen.model.training.loss import loss_of
 from musicgen.model.training.multi_context import MultiContext, one_setting
+from musicgen.model.training.tune import TuneConfig, rate_of
 
 SHARES = (0.5, 0.75, 1.0)
 SCORED_TOKENS, ROWS, ROW = 6_144, 6, 1_024
@@ -96,12 +97,6 @@ def merge(trained: Parameters, base: Parameters, share: float) -> Parameters:
     return merged
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Share of the rate: it rises over a tenth of the run, and falls over its second half."""
-    rise, fall = max(1, round(0.1 * steps)), max(1, steps // 2)
-    return min((step + 1) / rise, 1.0) if step < max(rise, steps - fall) else 1 - 0.95 * (step - steps + fall) / fall
-
-
 def scores(model: ModelConfig, params: Mapping[str, jax.Array], held_out: OwnMusic) -> dict[str, float]:
     """Nats a token of three kinds of music."""
 
@@ -116,9 +111,14 @@ def scores(model: ModelConfig, params: Mapping[str, jax.Array], held_out: OwnMus
 
 
 def run(
-    settings: Mapping[str, Any], music: tuple[OwnMusic, OwnMusic], seed: int, model: ModelConfig, base: Parameters
+    settings: Mapping[str, Any],
+    music: tuple[OwnMusic, OwnMusic],
+    seed: int,
+    model: ModelConfig,
+    base: Parameters,
+    before: Mapping[str, float],
 ) -> dict[str, Any]:
-    """One line."""
+    """One line.  before: the scores of the base."""
     batch, rank, what = settings.get("batch", 1), settings.get("rank", 8), settings.get("what", "factors")
     sized = dataclasses.replace(model, context=settings["N"], latents=settings["M"])
     tokens = int(music[0].token_counts().sum())
@@ -128,14 +128,16 @@ def run(
     trained = {**{name: jnp.asarray(x) for name, x in factors.items()}, **kept}
     moments, began = RULE.init(trained), time.monotonic()
     step = step_for(sized, batch, settings.get("compute", "float32"))
-    rows = OwnRows(music[0], sized.context, seed, MILD)
+    rows, rate_at = (
+        OwnRows(music[0], sized.context, seed, MILD),
+        rate_of(TuneConfig(sized, steps, rank, settings["lr"])),
+    )
     for i in range(steps):
-        rate = settings["lr"] * rate_at(i, steps)
+        rate = float(rate_at(i))
         rates = {name: rate / (4 if what == "tables" and not is_factor(name) else 1) for name in trained}
         trained, moments = step(trained, moments, base, jnp.asarray(rows(i, batch), jnp.int32), rates)
     jax.block_until_ready(trained)
     line = {"pieces": len(music[0]), "tokens": tokens, "did": steps, "seconds": round(time.monotonic() - began, 1)}
-    before = scores(model, base, music[1])
     gained = {share: scores(model, merge(trained, base, share), music[1]) for share in SHARES}
     changes = {f"{k}@{share}": round(now[k] - before[k], 4) for share, now in gained.items() for k in before}
     return {**line, **{k: round(x, 4) for k, x in before.items()}, **changes}
@@ -151,6 +153,7 @@ def main() -> None:
     asked = parser.parse_args()
     released = checkpoints.load(Name(asked.start))
     base = {name: jnp.asarray(x) for name, x in dequantize(released.weights).items()}
+    before = dict[str, dict[str, float]]()
     done = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
     for settings in json.loads(asked.settings.read_text()):
         told = {key: x for key, x in settings.items() if key not in ("name", "folders", "seeds")}
@@ -159,7 +162,10 @@ def main() -> None:
                 which = {"name": settings["name"], "folder": folder, "seed": seed}
                 if any(which.items() <= line.items() for line in done):
                     continue
-                line = {**which, **told, **run(settings, music_of(asked.data, folder), seed, released.config, base)}
+                music = music_of(asked.data, folder)
+                if folder not in before:
+                    before[folder] = scores(released.config, base, music[1])
+                line = {**which, **told, **run(settings, music, seed, released.config, base, before[folder])}
                 print(json.dumps(line), flush=True)
                 with asked.out.open("a") as file:
                     file.write(json.dumps(line) + "\n")

@@ -175,12 +175,16 @@ def score(trained: Parameters, nats_of: Callable[..., jax.Array], weights: Param
     return float(np.mean([float(nats_of(trained, weights, jnp.asarray(row[None], jnp.int32))) for row in rows]))
 
 
-def update_rule(config: TuneConfig) -> optax.GradientTransformation:
-    """Adam, with a rate that rises linearly, stays, and falls to zero over the second half."""
+def rate_of(config: TuneConfig) -> optax.Schedule:
+    """The rate at each step: it rises linearly, stays, and falls to zero over the second half."""
     peak, rise, fall = config.learning_rate, max(1, round(config.warmup * config.steps)), max(1, config.steps // 2)
     up, down = optax.linear_schedule(peak / rise, peak, rise), optax.linear_schedule(peak, 0.05 * peak, fall)
-    rate = optax.join_schedules([up, down], [max(rise, config.steps - fall)])
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.99))
+    return optax.join_schedules([up, down], [max(rise, config.steps - fall)])
+
+
+def update_rule(config: TuneConfig) -> optax.GradientTransformation:
+    """Adam, with that rate."""
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate_of(config), b2=0.99))
 
 
 @functools.cache
