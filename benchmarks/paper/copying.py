@@ -45,6 +45,7 @@ from musicgen.model.training.stop import StopRun
 LEFT_OUT = 16  # bytes, in the second test
 LOW = 512  # places to a high digit
 BINS = 64  # of the curve over distances
+EDGES = 4  # windows' worth of draws that fall on the first places, and on the last
 
 
 def sequences(rng: np.random.Generator, rows: int, N: int, left_out: int = 0) -> np.ndarray:
@@ -84,8 +85,10 @@ def batches(stack: Stack, stage: int, rows: int) -> Batches:
             return made._replace(first=segment == 0)
         rng = np.random.default_rng((stage, step))
         tokens = sequences(rng, rows, N)
-        # Also often the first and the last places: drawn evenly, those next to the sign would be learnt last.
-        ends = rng.integers(N // 2, N + M, rows).clip(N // 2 + M if stack.kind == "perceiver-ar" else N, N)
+        # Also often the first and the last places: drawn evenly, they would be learnt last.
+        margin = EDGES * M
+        ends = rng.integers(N // 2 + M - margin, N + margin, rows)
+        ends = ends.clip(N // 2 + M if stack.kind == "perceiver-ar" else N, N)
         return window(tokens, ends, stack)
 
     return batch
@@ -115,6 +118,7 @@ def test(stack: Stack, params: Any, count: int, rows: int) -> dict[str, Any]:
     made = [sequences(np.random.default_rng((10**6, i)), rows, N) for i in range(-(-count // rows))]
     right = np.concatenate([right_by_distance(stack, params, tokens) for tokens in made])[:count]
     by_distance = [float(part.mean()) for part in np.array_split(right, min(BINS, right.shape[1]), axis=1)]
+    wrong = 2 + 2 * np.nonzero(~right)[1]
     moved = sequences(np.random.default_rng((10**6, count)), rows, N, left_out=LEFT_OUT)
     counted = moved.copy()  # what a counting model writes: the image as if nothing were left out
     counted[:, N // 2 + 1 :] = moved[:, : N // 2][:, ::-1]
@@ -125,6 +129,7 @@ def test(stack: Stack, params: Any, count: int, rows: int) -> dict[str, Any]:
         "right": float(right.mean()),
         "errors": int(right.size - right.sum()),
         "by_distance": by_distance,
+        "distances_of_errors": [int(x) for x in np.sort(wrong)[-100:]],
         "right_by_content_when_moved": float(right_by_distance(stack, params, moved)[:, compared].mean()),
         "right_by_position_when_moved": float(right_by_distance(stack, params, moved, counted)[:, compared].mean()),
     }

@@ -4,8 +4,9 @@ All have the same blocks (model/perceiver_ar.py), in the same order and number, 
 
     perceiver-ar     local blocks over N inputs, cross-attends from M latents, the rest over the latents; M targets
     plain            M = N: every block over all N inputs, the local ones in their window; N targets
-    transformer-xl   Dai et al. (2019): the last M inputs are the segment; every block also sees the N - M hidden states
-                     before it that earlier calls left, without gradient; M targets.  Segments must come in order
+    transformer-xl   Dai et al. (2019): the last M inputs are the segment; every block, the local ones in their window,
+                     also sees the N - M hidden states before it that earlier calls left, without gradient; M targets.
+                     Segments must come in order
 
 places: sizes of learnt tables, one for each absolute coordinate of an input (for pixels: row, column, channel, of the
 input and of what follows it); a row of each is added to the embedding.  Without, rotary distances are all there is.
@@ -100,12 +101,19 @@ class Stack:
 
     def segment(self, model: PerceiverAR, x: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Embedded segment [B, M, D] -> what its blocks make of it, and the memory for the next."""
-        N, M = self.sizes
-        positions, after = jnp.arange(N)[None], []
-        for block, before in zip(in_order(model), memory, strict=True):
+        (N, M), window = self.sizes, self.config.local_window
+        positions, after, near = jnp.arange(N)[None], [], min(window, N - M)
+
+        def attend_near(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            return local_attend(jnp.pad(q, [(0, 0), (near, 0), (0, 0), (0, 0)]), k, v, window)[:, near:]
+
+        for i, (block, before) in enumerate(zip(in_order(model), memory, strict=True)):
+            local = i < self.config.local_layers
             seen = jnp.concatenate([before, x], axis=1)
             after.append(jax.lax.stop_gradient(seen[:, M:]))
-            x = block(x, positions[:, N - M :], attend, no_drop, block.keys_values(seen, positions))
+            first = N - M - near if local else 0
+            keys_values = block.keys_values(seen[:, first:], positions[:, first:])
+            x = block(x, positions[:, N - M :], attend_near if local else attend, no_drop, keys_values)
         return x, jnp.stack(after)
 
 

@@ -78,6 +78,24 @@ def test_no_output_sees_what_comes_later(kind: str, program: Callable[[str], Mod
     assert first[-1] > 0
 
 
+def test_local_blocks_remember_as_far_as_their_window(program: Callable[[str], ModuleType]) -> None:
+    """Of Transformer-XL's memory; the first of the others sees all of it."""
+    stack = program("benchmarks/paper/stacks.py").Stack(CONFIG, "transformer-xl", compute="float32")
+    key = jax.random.key(0)
+    params = {name: x + 0.1 * jax.random.normal(key, x.shape) for name, x in stack.initial(0).items()}
+    inputs, memory = jax.random.randint(key, (1, 4), 3, 40), jax.random.normal(key, stack.memory(1).shape)
+
+    def moved(layer: int, place: int) -> bool:
+        ways = (
+            stack.logits(params, inputs, jnp.zeros((1, 4, 0), jnp.int32), m)[0]
+            for m in (memory, memory.at[layer, 0, place].add(1))
+        )
+        return bool((jnp.subtract(*ways) != 0).any())
+
+    assert [moved(0, place) for place in (0, -3, -2, -1)] == [False, False, True, True]
+    assert moved(1, 0) and moved(1, -1)
+
+
 def test_the_image_mirrors_what_comes_before_the_sign(program: Callable[[str], ModuleType]) -> None:
     """Also where it leaves out its first bytes; the targets that are scored are those behind the sign, each once."""
     copying, stacks = (program(f"benchmarks/paper/{name}.py") for name in ("copying", "stacks"))
