@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from musicgen.app.arguments import addressed
-from musicgen.app.commands import COMMANDS, make_parser, module_of, similar
+from musicgen.app.commands import COMMANDS, make_parser, module_of
 from musicgen.app.ending import exit_code
-from musicgen.app.errors import TERMINATED, BadInput
+from musicgen.app.errors import TERMINATED, BadInput, similar
 from musicgen.app.terminal import plain_output
 from musicgen.model.stop import unwind_on_signals
 

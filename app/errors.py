@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 BAD_INPUT = 2
 ENVIRONMENT = 1
@@ -104,3 +105,9 @@ def cannot_read(path: str | os.PathLike[str], error: OSError, what: str = "file"
     if isinstance(error, PermissionError):
         return EnvironmentProblem(f"no permission to read {name}: change its permissions or give another {what}")
     return EnvironmentProblem(f"cannot read {name}: {error.strerror or error}")
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence; nothing if no known word is similar."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""

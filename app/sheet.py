@@ -11,13 +11,14 @@ import importlib
 import importlib.util
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.data_prep.beats import find_beats
+from musicgen.data_prep.errors import counted
 from musicgen.data_prep.extras import install_command
 from musicgen.data_prep.metre import find_bars
 from musicgen.data_prep.notation import (
@@ -56,6 +57,7 @@ class Sheet:
     near: the share of notes that were struck where they are written, to a tenth of a quarter.
     keys: (part, sharps or minus flats, whether minor), in order; empty for one that is to be found.
     tempo: quarters a minute at the beginning.
+    drums: notes of drums, which are left out.
     """
 
     notation: Notation
@@ -65,11 +67,14 @@ class Sheet:
     keys: tuple[tuple[int, int, bool], ...]
     tempo: float
     title: str
+    drums: int = 0
 
     @property
     def remark(self) -> str:
-        """How far it is to be trusted, in a sentence."""
+        """How far it is to be trusted, and what is missing, in a sentence."""
         share = f"{self.near:.0%} of the notes were played where they are written"
+        if self.drums:
+            share += f"; {counted(self.drums, 'drum note')} left out"
         if self.estimated and not self.heard:
             return f"no clear beat can be heard, and the bars are no more than a grid: {share}"
         if self.estimated:
@@ -85,11 +90,10 @@ def write_down(data: bytes, title: str = "") -> Sheet:
     quarters = None if song.events.time_base.in_frames else song.events.tick[keys.down] / song.events.division
     estimated = quarters is None or not lies_on_beat(quarters)
     try:
-        if estimated:
-            return _estimated(song, onset, end, title)
-        return _by_the_file(song, onset, end, title)
+        written = (_estimated if estimated else _by_the_file)(song, onset, end, title)
     except TooLong as error:
         raise BadInput(f"this is too long to be written down ({error}): cut it first") from None
+    return replace(written, drums=song.drums)
 
 
 def lies_on_beat(quarters: np.ndarray) -> bool:

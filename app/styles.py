@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, similar
 from musicgen.app.settings import ANY
 from musicgen.data_prep import VOCABULARY_2
 from musicgen.data_prep.vocabulary import STYLES
@@ -32,6 +32,8 @@ def told(style: str, known: Sequence[str], weights: str) -> tuple[int, ...]:
     if style == ANY:
         return ()
     if style not in known:
-        other = f"choose one of {', '.join(known)}" if known else "choose weights that were taught kinds, such as piano"
+        other = "choose weights that were taught kinds, such as piano"
+        if known:
+            other = f"choose one of {', '.join(known)}{similar(style, known)}"
         raise BadInput(f"the weights {weights} cannot be told to make {style}: leave style out, or {other}")
     return (VOCABULARY_2.encode("style", known.index(style)),)

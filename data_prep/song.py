@@ -51,10 +51,11 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Song:
-    """The events of a file without texts of ours, and its notes."""
+    """The events of a file without texts of ours, its notes, and how many of drums are not among them."""
 
     events: smf.MidiEvents
     keys: Keys
+    drums: int
 
     @classmethod
     def read(cls, data: bytes) -> Song:
@@ -64,7 +65,8 @@ class Song:
         events = replace(events, long=tuple(event for event in events.long if not event.data.startswith(OUR_TEXT)))
         drums = find_drums(events)
         stream = playing.merge_tracks(events)
-        found = playing.pair_notes(stream, ~drums[stream.event])
+        is_drum = drums[stream.event]
+        found = playing.pair_notes(stream, ~is_drum)
         down, up = stream.event[found.down], np.append(stream.event, len(events.tick))[found.up]
         seconds = np.append(events.seconds(events.tick), np.inf)
         return cls(
@@ -78,6 +80,7 @@ class Song:
                 events.track[down].astype(np.int64),
                 events.status[down].astype(np.int64) & 0x0F,
             ),
+            int(np.count_nonzero(playing.strikes(stream) & is_drum)),
         )
 
     @property

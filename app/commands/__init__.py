@@ -7,14 +7,12 @@ for is imported, so help and complaints come at once.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import re
-from collections.abc import Iterable
 from types import ModuleType
 from typing import NoReturn
 
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, similar
 
 LONELY = re.compile(r"argument (?:\S+/)?(\S+): expected (?:at least )?one argument")  # as argparse says it
 
@@ -81,12 +79,6 @@ def make_parser(name: str | None) -> Parser:
 def module_of(name: str | None) -> ModuleType:
     """Where a command is; None is the main job."""
     return importlib.import_module(f"musicgen.app.commands.{name or 'generate'}")
-
-
-def similar(word: str, known: Iterable[str]) -> str:
-    """What may have been meant, as the end of a sentence; nothing if no known word is similar."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _overview() -> str:

@@ -133,7 +133,15 @@ def test_a_performance_has_its_beat_estimated() -> None:
     written = sheet.write_down(data)
     assert written.estimated and written.near > 0.9
     assert min(abs(written.tempo / at - 1) for at in (46, 92, 184)) < 0.03  # whichever level is counted
-    assert "estimated" in written.remark
+    assert "estimated" in written.remark and "drum" not in written.remark
+
+
+def test_drums_are_left_out_and_told() -> None:
+    """Those of channel 10."""
+    strokes = [(480 * i, Message("note_on", channel=9, note=38, velocity=64)) for i in range(5)]
+    notes = [(480 * i, Message("note_on", note=60 + i, velocity=64 * (i < 8))) for i in range(8)]
+    written = sheet.write_down(saved([tempo(0, 500_000)], notes, strokes, division=480))
+    assert written.remark.endswith("; 5 drum notes left out") and len(written.notation.moved) == 8
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_who_refuses(taught: Model, tmp_path: Path, capsys: pytest.CaptureFixtur
     line = capsys.readouterr().err
     assert (
         "cannot be told to make jaz: leave style out, or choose one of classical, jazz" in line
+        and line.endswith(" (did you mean jazz?)\n")
         and line.count("\n") == 1
     )
     with pytest.raises(BadInput, match="style must be one of any, classical, jazz, .* not 'a kind'"):
