@@ -23,6 +23,8 @@ from typing import Any
 
 import httpx
 
+from musicgen.app.errors import STOPPING
+
 BROKEN = base64.b64encode(b"MThd\x00\x00\x00\x06 this is no music").decode()
 OPENINGS = ("bach", "beethoven", "satie")
 
@@ -99,7 +101,8 @@ async def visit(client: httpx.AsyncClient, chance: random.Random, name: str, sec
             elif event["event"] == "again":
                 tally.again += 1
             elif event["event"] == "error":
-                clear = "is not kept" in event["message"]  # asked to be unlike the training set, and it could not be
+                # Asked to be unlike the training set, and it could not be; or cut off by a stop of the server.
+                clear = "is not kept" in event["message"] or event["message"] == STOPPING
                 tally.ends["a clear message" if clear else "wrong"] += 1
                 if not clear:
                     tally.wrong.append(event["message"])

@@ -153,13 +153,10 @@ class _Host:
             missing = [index for index in range(1, self.place.count) if index not in self.links]
             who = f"process {', '.join(map(str, missing))} of {self.place.count}"
             if waited > COMES:
-                self._refuse(
-                    f"{who} did not come within {COMES:.0f} s: start the same command there with"
-                    f" {self.place.option(missing[0])}"
-                )
+                self._refuse(f"{who} did not come within {COMES:.0f} s: {self.place.start(missing[0])}")
             if waited > told:
                 told = 6 * told
-                _say(f"waiting for {who}: start the same command there with {self.place.option(missing[0])}")
+                _say(f"waiting for {who}: {self.place.start(missing[0])}")
             listener.settimeout(0.5)
             with contextlib.suppress(TimeoutError, OSError, ValueError):  # a stranger's connection, which is closed
                 self._take(listener.accept()[0])
@@ -286,13 +283,10 @@ def _connect(place: Place) -> socket.socket:
             _wait_for_name(place, error, began)
         except ConnectionRefusedError:
             if waited > COMES:
-                raise BadInput(
-                    f"--distributed: nobody listens at {place.address}: start the same command there with"
-                    f" {place.option(0)}"
-                ) from None
+                raise BadInput(f"--distributed: nobody listens at {place.address}: {place.start(0)}") from None
             if waited > PATIENCE and not told:
                 told = True
-                _say(f"waiting for process 0 at {place.address}: start the same command there with {place.option(0)}")
+                _say(f"waiting for process 0 at {place.address}: {place.start(0)}")
         except OSError as error:
             raise BadInput(
                 f"--distributed: {place.address} cannot be reached from {own_name()} ({error.strerror or error}): is it"

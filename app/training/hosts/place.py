@@ -24,6 +24,7 @@ class Place:
     """Process `index` of `count`, which meet at `port` of the host `leader`, where process 0 runs.
 
     devices: the numbers of those that are this process's; None: all of the host.
+    scheduled: whether a scheduler said so, which starts the others, too.
     """
 
     leader: str
@@ -31,15 +32,18 @@ class Place:
     count: int
     index: int
     devices: tuple[int, ...] | None = None
+    scheduled: bool = False
 
     @property
     def address(self) -> str:
         """HOST:PORT, as a person writes it."""
         return f"[{self.leader}]:{self.port}" if ":" in self.leader else f"{self.leader}:{self.port}"
 
-    def option(self, index: int) -> str:
-        """What a process types to be this one."""
-        return f"--distributed {self.address},{self.count},{index}"
+    def start(self, index: int) -> str:
+        """What a person does so that this process comes."""
+        if self.scheduled:
+            return f"look at what the scheduler says of task {index}"
+        return f"start the same command there with --distributed {self.address},{self.count},{index}"
 
 
 def place_of(word: str) -> Place:
@@ -64,7 +68,7 @@ def _detect() -> Place:
     try:
         address, count, index, devices = json.loads(ran.stdout)
         leader, _, port = address.rpartition(":")
-        return Place(leader.strip("[]"), int(port), int(count), int(index), devices and tuple(devices))
+        return Place(leader.strip("[]"), int(port), int(count), int(index), devices and tuple(devices), True)
     except (ValueError, TypeError, AttributeError):  # none, or not all of them
         said = ran.stderr.strip().splitlines()
         why = f" ({said[-1]})" if ran.returncode and said else ""

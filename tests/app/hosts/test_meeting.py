@@ -112,6 +112,8 @@ def test_the_place_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"SLURM_{name}", value)
     place = place_of("auto")
     assert (place.leader, place.count, place.index, place.devices) == ("gpu07", 2, 1, (0,))
+    # A command typed there by hand would be one process too many.
+    assert place.start(0) == "look at what the scheduler says of task 0"
 
 
 @pytest.mark.parametrize(
