@@ -183,6 +183,26 @@ NOTES: dict[str, Recipe] = {
         shares=SHARES,
         gap_shares=GAP_SHARES,
     ),
+    # musicgen train --preset piano-tiny --data shards --out run --workers 8
+    # `tiny`, of what `piano` learns from; with few parameters nothing is learnt by heart, so nothing is hidden.  A gap
+    # has to fit into 512 latents.  What runs/piano/leg.py trains by the clock (runs/piano-tiny.sh).
+    "piano-tiny": Recipe(
+        TrainConfig(
+            PRESETS["tiny"],
+            OptimizerConfig(learning_rate=4e-3, adam_learning_rate=4e-3, warmup_steps=300, decay=0.55),
+            steps=9_000,
+            batch=48,
+            dropout=0.0,
+            gaps=True,
+            averaged=600,
+            four_bits_from=0.88,
+            checkpoint_every=2_500,
+        ),
+        MILD,
+        mixing=Mixing(longest=470),
+        shares=SHARES,
+        gap_shares=GAP_SHARES,
+    ),
     # musicgen train --preset large --data shards --out run --workers 8
     # 15 minutes on an H200: 1.742 on 13 pieces of validation, `release` has 1.736 (checkpoints/LOG.md, section 9).
     "large": Recipe(

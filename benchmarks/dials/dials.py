@@ -60,6 +60,7 @@ def measure(
 
     blocks, N = cell["blocks"], cell["context"]
     setting = {"latents": cell["latents"], "context": N, "stride": cell["stride"], "preamble": preamble()}
+    setting["ids"] = VOCABULARY.size
     by_jax = {"dtype": cell["dtype"], "batch": max(1, inputs // N)}
 
     def needed(targets: int, N: int, M: int, S: int) -> Iterator[evaluate.Window]:
@@ -73,14 +74,13 @@ def measure(
     if engine is not None:
         from musicgen.model.cpu import scoring
 
-        scored = scoring.nats_of_pieces(engine, pieces, windows=needed, ids=VOCABULARY.size, **setting)
+        scored = scoring.nats_of_pieces(engine, pieces, windows=needed, **setting)
     elif cell.get("once"):
         import once
 
         scored = once.nats_of_pieces(config, params, pieces, windows=needed, **setting, **by_jax)
     else:
-        setting |= {"ids": VOCABULARY.size, "windows": needed}
-        scored = evaluate.nats_of_pieces(config, params, pieces, **setting, **by_jax)
+        scored = evaluate.nats_of_pieces(config, params, pieces, windows=needed, **setting, **by_jax)
     for piece, nats in zip(pieces, scored, strict=True):
         wanted = chosen_blocks(len(piece) - 1, blocks)
         told.append((float(nats[wanted].astype(np.float64).sum()), int(wanted.sum())))

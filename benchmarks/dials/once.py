@@ -21,7 +21,7 @@ from musicgen.model.attention import attend, local_attend
 from musicgen.model.config import ModelConfig
 from musicgen.model.perceiver_ar import clamp_positions, no_drop, rotary
 
-ROUND = 4096  # inputs of a piece are padded to multiples of it, so that few lengths are compiled
+ROUND = 32_768  # inputs of a piece are padded to multiples of it, so that few lengths are compiled
 
 Memory = tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]  # inputs [T, D]; keys, not turned, and values [T, G, K]
 
@@ -43,7 +43,7 @@ def read(
     return h[0], [(k[0], v[0]) for k, v in keys_values]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "latents", "context"))
+@functools.partial(jax.jit, static_argnames=("config", "latents", "context", "ids"))
 def score(
     params: Mapping[str, jax.Array],
     memory: Memory,
@@ -53,6 +53,7 @@ def score(
     config: ModelConfig,
     latents: int,
     context: int,
+    ids: int,
 ) -> jax.Array:
     """Windows that end before ends i32 [B], padding before start i32 [], targets i32 [B, M] -> nats f32 [B, M]."""
     model = parameters.bind(config, params)
@@ -79,7 +80,7 @@ def score(
             turned = rotary(k, reached, config.rotary_fraction)
             x = model.cross[i](x, at, to_inputs, no_drop, (turned, v))
         x = block(x, at, to_latents, no_drop)
-    logits = model.decode(x)
+    logits = model.decode(x)[..., :ids]
     return jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
 
 
@@ -94,6 +95,7 @@ def nats_of_pieces(
     batch: int,
     dtype: str,
     preamble: Sequence[int] | np.ndarray,
+    ids: int,
     windows: Callable[[int, int, int, int], Iterable[evaluate.Window]],
 ) -> Iterator[np.ndarray]:
     """As evaluate's, for a model of notes."""
@@ -122,6 +124,7 @@ def nats_of_pieces(
                     config=config,
                     latents=M,
                     context=N,
+                    ids=ids,
                 )
             )
             for row, w in enumerate(part):

@@ -64,9 +64,9 @@ class Decks:
 
 
 class Feed:
-    """A thread that lays the rows of coming dispatches, of so many steps each, onto the devices."""
+    """A thread that lays the rows of coming dispatches, of so many steps of `count` decks each, onto the devices."""
 
-    def __init__(self, decks: Decks, mesh: Any, devices: int, steps: int) -> None:
+    def __init__(self, decks: Decks, mesh: Any, count: int, steps: int) -> None:
         import jax
         from jax.sharding import NamedSharding, PartitionSpec
 
@@ -76,7 +76,7 @@ class Feed:
         def run() -> None:
             try:
                 while True:
-                    rows = np.stack([decks.take(devices) for _ in range(steps)])
+                    rows = np.stack([decks.take(count) for _ in range(steps)])
                     self.ready.put(jax.device_put(rows, layout))
             except Exception as error:  # told to the loop, which waits for rows
                 self.ready.put(error)

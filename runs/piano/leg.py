@@ -3,12 +3,13 @@
     python runs/piano/leg.py --notes notes.bin --validation validation.npz --out RUN --seconds 1500
     python runs/piano/leg.py ... --leg 2 --resume RUN/state-000017432 --warmup 100    # the next one
     python runs/piano/leg.py ... --calm-from 0.7 --decay-from 0.45 --four-bits-from 0.88 --whole RUN  # whole by itself
+    python runs/piano/leg.py ... --preset piano-tiny --steps 9000                       # a smaller model, so many steps
 
 Learning rates stay where they are from leg to leg, so that legs add up, or fall to zero from --decay-from on.  A leg
 that rounds its kernels (--four-bits-from) ends in weights of four bits, from which another can set out too.
 What travels is the average of the last few hundred steps' weights (state.py): momentum is back after twenty steps,
 and the average is the better model to go on from.  RUN/stop_at, a time as `date +%s` gives it, moves the end while it
-runs.  Needs JAX, flax, optax, NumPy and mido only.
+runs.  Needs JAX, flax, optax and NumPy only.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from typing import Any
 
 import corpora
 import numpy as np
+import scoring
 import state
 from decks import Decks, Feed
+from preset import PRESETS, recipe_of
 from scoring import Scores, build_scored
 
-from musicgen.app.recipes import MILD, NOTES, STRONG
-from musicgen.data_prep.dataset.mixture import Rows
-from musicgen.data_prep.vocabulary import VOCABULARY_2
+from musicgen.app.recipes import RECIPES
+from musicgen.data_prep.dataset.mixture import Mixing, Rows
 
 STEPS = 8  # of one dispatch
+DECK = 24  # rows that are sliced together
 AVERAGED = 600  # steps that the average looks back
 PEAK = 806e12  # FLOP/s of a large bfloat16 product on an H200, as measured (checkpoints/LOG.md)
-# 75.1 M parameters: 40.3 MiB at four bits in groups of 32, 83 MB of int8 and tables.  Wide, for the sake of GPUs, and
-# shallow, for a CPU's caches of keys and values.
-PIANO = dataclasses.replace(NOTES["piano"].train.model, vocab_size=VOCABULARY_2.size)
+PIANO = RECIPES["piano"].train.model  # of states that do not say
 
 
 def arguments() -> argparse.Namespace:
@@ -48,32 +49,35 @@ def arguments() -> argparse.Namespace:
     add("--notes", required=True, type=Path)
     add("--validation", required=True, type=Path)
     add("--out", required=True, type=Path)
+    add("--preset", choices=PRESETS, default="piano")
     add("--seconds", type=float, default=1500)
+    add("--steps", type=int, help="the leg ends after so many, too")
     add("--resume", type=Path, help="a folder that an earlier leg wrote")
     add("--leg", type=int, default=1, help="decides the seeds")
     add("--rate", type=float, default=4e-3, help="learning rate")
     add("--warmup", type=int, default=300, help="steps")
-    add("--decay-from", type=float, default=1.0, help="share of the leg's time after which the rate falls to zero")
+    add("--decay-from", type=float, default=1.0, help="share of the leg after which the rate falls to zero")
     add("--calm-from", type=float, default=1.0, help="share of it after which notes stay where they were played")
     add("--four-bits-from", type=float, default=1.0, help="share of it after which kernels are rounded to four bits")
-    add("--dropout", type=float, default=0.2)
-    add("--token-dropout", type=float, default=0.03)
-    add("--mild", action="store_true", help="the milder augmentation")
+    add("--plain", action="store_true", help="leave out the rows with gaps")
+    add("--only", nargs="+", choices=corpora.STYLES, default=list(corpora.STYLES), help="corpora to draw from")
     add("--workers", type=int, default=20)
     add("--score-at", type=float, nargs="*", default=[], help="seconds at which to score on the way")
     add("--whole", type=Path, help="folder of whole splits, scored at the end of a leg that ends in four bits")
+    add("--splits", nargs="+", choices=scoring.SPLITS, default=scoring.SPLITS, help="which of them")
     add("--scoring", type=float, default=60, help="seconds to keep for the last scoring")
     add("--save-every", type=float, default=180)
-    add("--context", type=int, help="N of the rows, 4,096 if not given")
+    add("--context", type=int, help="N of the rows")
     add("--toy", action="store_true", help="a model and rows for a CPU, to try this script")
     return parser.parse_args()
 
 
 class Clock:
-    """How much of the leg is left, by RUN/stop_at."""
+    """How much of the leg is left, by RUN/stop_at and --steps."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.began, self.file, self.scoring = time.time(), options.out / "stop_at", options.scoring
+        self.steps = options.steps or 1 << 30
         self.file.write_text(str(self.began + options.seconds))
 
     @property
@@ -84,8 +88,9 @@ class Clock:
         except ValueError:  # being written
             return self.began + 1e9
 
-    def share(self) -> float:
-        return (time.time() - self.began) / max(self.end - self.began, 1.0)
+    def share(self, done: int) -> float:
+        """Of the leg, which has done so many steps; it ends beyond 1."""
+        return max((time.time() - self.began) / max(self.end - self.began, 1.0), (done + 1) / self.steps)
 
 
 class Log:
@@ -99,35 +104,37 @@ class Log:
         self.file.flush()
 
 
+def contexts_of(options: argparse.Namespace) -> Any:
+    """How a deck of rows is sliced."""
+    from musicgen.model.training.multi_context import MultiContext, with_gaps
+
+    model = recipe_of(options).train.model
+    N, M = model.context, model.latents
+    return MultiContext(tuple(part for part in with_gaps(N, M) if not (part.gaps and options.plain)), N, M)
+
+
 def config_of(options: argparse.Namespace) -> Any:
     """The run's TrainConfig."""
     import jax
 
-    from musicgen.model.training.config import TrainConfig
     from musicgen.model.training.optimizer import OptimizerConfig
 
-    model = PIANO
-    if options.context:
-        model = dataclasses.replace(model, context=options.context)
-    if options.toy:
-        model = dataclasses.replace(
-            model, width=32, heads=2, local_layers=1, layers=1, cross_attends=1, widening=1, context=256, latents=64
-        )
-    return TrainConfig(
-        model,
-        OptimizerConfig(options.rate, options.rate, warmup_steps=0, decay=0.0),
+    train, devices = recipe_of(options).train, len(jax.devices())
+    return dataclasses.replace(
+        train,
+        optimizer=OptimizerConfig(options.rate, options.rate, warmup_steps=0, decay=0.0),
         steps=1 << 30,  # the clock decides
-        batch=24 * len(jax.devices()),
+        batch=max(1, train.batch // DECK // devices) * devices * contexts_of(options).rows,
         steps_per_dispatch=STEPS,
-        dropout=options.dropout,
-        token_dropout=options.token_dropout,
         seed=options.leg,
-        gaps=True,
+        gaps=not options.plain,
+        averaged=0,  # by the loop below, as are the four bits
+        four_bits_from=1.0,
         compute="bfloat16" if jax.default_backend() == "gpu" else "float32",
     )
 
 
-def make_steps(config: Any, mesh: Any) -> Any:
+def make_steps(config: Any, contexts: Any, mesh: Any) -> Any:
     """(state, average, rows [k, B, N+1], shares of the rate [k], share of the average, whether kernels are rounded) ->
     both anew, and figures."""
     import functools
@@ -138,11 +145,11 @@ def make_steps(config: Any, mesh: Any) -> Any:
     from jax.sharding import NamedSharding, PartitionSpec
 
     from musicgen.model.int4 import fake_quantize
-    from musicgen.model.training.loss import contexts_of, loss_of
+    from musicgen.model.training.loss import loss_of
     from musicgen.model.training.optimizer import optimizer
     from musicgen.model.training.train import GPU_OPTIONS, TrainState
 
-    contexts, update = contexts_of(config), optimizer(config.optimizer, config.steps, config.compute)
+    update = optimizer(config.optimizer, config.steps, config.compute)
     root = jax.random.key(config.seed, impl="rbg")
 
     def one_step(rounded: jax.Array, now: Any, given: tuple[jax.Array, jax.Array]) -> Any:
@@ -204,10 +211,10 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
 
     from musicgen.model.sharding import make_mesh
     from musicgen.model.training.flops import forward_flops
-    from musicgen.model.training.loss import contexts_of
     from musicgen.model.training.train import init_state
 
-    config, log, clock = config_of(options), Log(options.out / "log.jsonl"), Clock(options)
+    config, contexts = config_of(options), contexts_of(options)
+    log, clock = Log(options.out / "log.jsonl"), Clock(options)
     mesh, devices = make_mesh(), len(jax.devices())
     everywhere = NamedSharding(mesh, PartitionSpec())
     start, about = state.load(options.resume) if options.resume else (None, {"step": 0})
@@ -215,7 +222,7 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
     now = init_state(config, mesh, start)
     now = jax.device_put(now._replace(step=now.step + first), everywhere)
     average = jax.tree.map(jnp.copy, now.params)
-    flops = 3 * forward_flops(config.model, contexts_of(config), config.batch, config.cross_keep)
+    flops = 3 * forward_flops(config.model, contexts, config.batch, config.cross_keep)
     told = {name: str(value) for name, value in vars(options).items()}
     log(
         options=told,
@@ -225,11 +232,12 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
         parameters=int(sum(x.size for x in now.params.values())),
         config=dataclasses.asdict(config),
     )
-    steps, feed, save = make_steps(config, mesh), Feed(decks, mesh, devices, STEPS), Saver(options.out)
+    steps, save = make_steps(config, contexts, mesh), Saver(options.out)
+    feed = Feed(decks, mesh, config.batch // contexts.rows, STEPS)
     scores, waiting = Scores(options, config, mesh, log, builder), sorted(options.score_at)
     step, averaged_from, saved, before, previous, rounded = first, first, time.time(), time.time(), None, False
     while True:
-        share = clock.share()
+        share = clock.share(step - first)
         if share > 1:
             break
         fall = 1.0 if share < options.decay_from else (1 - share) / max(1 - options.decay_from, 1e-6)
@@ -292,19 +300,26 @@ def train(options: argparse.Namespace, decks: Decks, builder: Any) -> None:
 def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    N, M = (256, 64) if options.toy else (options.context or 4096, 2048)
-    augmentation, music = MILD if options.mild else STRONG, corpora.unpack(options.notes)
-    calm = dataclasses.replace(augmentation, jitter=0.0)
-    gaps = np.zeros(24, bool)
+    recipe, music = recipe_of(options), corpora.unpack(options.notes)
+    calm = dataclasses.replace(recipe.augmentation, jitter=0.0)
+    gaps = np.zeros(DECK, bool)
     gaps[9:20] = True  # as model/training/multi_context.py lays out a deck; checked below
+    if options.plain:
+        gaps = gaps[~gaps]
     fork = multiprocessing.get_context("fork")
     builder = fork.Process(target=build_scored, args=(options, corpora.learnt(music, 12)), daemon=True)
     builder.start()
-    drawn = Rows(music, N, augmentation), Rows(music, N, calm)
-    decks = Decks(*drawn, gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
-    from musicgen.model.training.multi_context import MultiContext, with_gaps
-
-    if not np.array_equal(MultiContext(with_gaps(N, M), N, M).gaps, gaps):
+    drawn = [
+        Rows(
+            [corpus for name, corpus in zip(corpora.STYLES, music, strict=True) if name in options.only],
+            recipe.train.model.context,
+            augmentation,
+            recipe.mixing or Mixing(),
+        )
+        for augmentation in (recipe.augmentation, calm)
+    ]
+    decks = Decks(drawn[0], drawn[1], gaps, options.workers, (19, options.leg), slots=4 * options.workers + 64)
+    if not np.array_equal(contexts_of(options).gaps, gaps):
         sys.exit("the decks of rows are not those of the model")
     try:
         train(options, decks, builder)

@@ -73,13 +73,13 @@ def in_stream(notes: Steps, gap: Gap, N: int) -> np.ndarray:
     return _row(tokens, np.arange(len(tokens)) >= len(tokens) - len(inside), N)
 
 
-def as_fill(notes: Steps, gap: Gap, stays: np.ndarray, N: int) -> np.ndarray | None:
-    """A region to fill, what comes before it as far as there is room; None if it is too long."""
+def as_fill(notes: Steps, gap: Gap, stays: np.ndarray, N: int, M: int) -> np.ndarray | None:
+    """A region to fill, what comes before it as far as there is room; None if M latents do not hold it."""
     room, most = N + 1, 1 << 30
     while True:
         made = example(notes, gap, stays, most_before=most, most_after=room // 8)
         gap_at = int(np.flatnonzero((made.tokens >= GAP) & (made.tokens < SECOND))[-1])
-        if len(made.tokens) - gap_at > room // 2 - 100:
+        if len(made.tokens) - gap_at > M - M // 20:
             return None
         if len(made.tokens) <= room:
             return _row(made.tokens, ~made.given & (np.arange(len(made.tokens)) > gap_at), N)
@@ -113,19 +113,19 @@ def regions(
     return found
 
 
-def ways(notes: Steps, gap: Gap, stays: np.ndarray, N: int) -> dict[str, np.ndarray | None]:
+def ways(notes: Steps, gap: Gap, stays: np.ndarray, N: int, M: int) -> dict[str, np.ndarray | None]:
     """The region's rows: with what stays and follows, without, left empty, and as ordinary music."""
     inside = (notes.start >= gap.start) & (notes.start < gap.stop)
-    rows = {"with": as_fill(notes, gap, stays, N)}
+    rows = {"with": as_fill(notes, gap, stays, N, M)}
     if gap.kind == "whole":
-        rows["without"] = as_fill(notes, gap._replace(after="none"), stays, N)
+        rows["without"] = as_fill(notes, gap._replace(after="none"), stays, N, M)
         rows["plain"] = in_stream(notes, gap, N)
         return rows
     if gap.kind == "band":
-        rows["without"] = as_fill(notes, gap._replace(kind="blind", after="none"), stays, N)
+        rows["without"] = as_fill(notes, gap._replace(kind="blind", after="none"), stays, N, M)
     left = ~(stays & inside)
     bare = Steps(*(x[left] for x in notes))
-    rows["empty"] = as_fill(bare, gap._replace(after="none"), stays[left], N)
+    rows["empty"] = as_fill(bare, gap._replace(after="none"), stays[left], N, M)
     return rows
 
 
@@ -160,7 +160,7 @@ def build(corpora: dict[str, list[Steps]], N: int, M: int, count: int) -> Scored
     for corpus in ("maestro", "pijama") if count else ():
         for kind, seconds in asked:
             for piece, gap, stays in regions(corpora[corpus], count, seconds, kind, 7):
-                made = ways(piece, gap, stays, N)
+                made = ways(piece, gap, stays, N, M)
                 size = int(((piece.start >= gap.start) & (piece.start < gap.stop) & ~stays).sum())
                 if all(row is not None for row in made.values()):
                     for way, row in made.items():

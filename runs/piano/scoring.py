@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import corpora
+from preset import recipe_of
 
 from musicgen.model.config import ModelConfig
+
+SPLITS = ("test", "validation")
 
 
 class Setting(NamedTuple):
@@ -33,7 +36,10 @@ class Setting(NamedTuple):
 
 def settings_of(options: argparse.Namespace) -> list[Setting]:
     """The first is scored on the way as well."""
-    N, M, most, fills = (256, 64, 4, 2) if options.toy else (options.context or 4096, 2048, 16, 64)
+    model = recipe_of(options).train.model
+    N, M, most, fills = model.context, model.latents, 32_768 // model.latents, 64
+    if options.toy:
+        most, fills = 4, 2
     few = {"pieces": options.validation, "every": 3, "only": ("maestro", "pijama")}
     found = [
         Setting("validation", options.validation, N, M, most, fills=fills),
@@ -41,7 +47,7 @@ def settings_of(options: argparse.Namespace) -> list[Setting]:
         Setting(f"few M={M // 8}", N=N, M=M // 8, rows=most, **few),
         Setting(f"few N={N // 4} M={M // 4}", N=N // 4, M=M // 4, rows=2 * most, **few),
     ]
-    for split in ("test", "validation") if options.whole else ():
+    for split in options.splits if options.whole else ():
         pieces = options.whole / f"whole-{split}.npz.xz"
         found.append(Setting(f"whole {split}", pieces, N, M, most))
         found.append(Setting(f"whole {split} N={4 * N}", pieces, 4 * N, M, most // 4, only=("maestro",)))

@@ -77,7 +77,7 @@ def test_reading_once(program: Callable[[str], ModuleType]) -> None:
     params, pieces = drawn(config, 0.0)
     before = np.random.default_rng(1).integers(3, 391, 5)
     for N, M, S in ((32, 8, 4), (64, 2, 1), (16, 16, 8), (8, 8, 8)):  # farther than trained, as trained, less
-        setting = {"latents": M, "context": N, "stride": S, "preamble": before, "dtype": "float32"}
+        setting = {"latents": M, "context": N, "stride": S, "preamble": before, "dtype": "float32", "ids": 391}
         told = once.nats_of_pieces(config, params, pieces, batch=3, windows=windows, **setting)
         for nats, expected in zip(told, nats_of_pieces(config, params, pieces, **setting), strict=True):
             np.testing.assert_allclose(nats, expected, rtol=1e-3, atol=1e-3)

@@ -20,7 +20,7 @@ RUNS = Path(__file__).parents[2] / "runs" / "piano"
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNS)
-    for name in ("state", "score", "scoring", "corpora", "pack", "index", "music", "kinds"):
+    for name in ("state", "score", "scoring", "preset", "corpora", "pack", "index", "music", "kinds"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -92,7 +92,7 @@ def test_rows_that_nobody_builds_any_more_are_not_waited_for(tmp_path: Path) -> 
 
     import scoring
 
-    options = Some(toy=True, context=None, validation=tmp_path / "none.npz", whole=None, out=tmp_path)
+    options = Some(preset="piano", toy=True, context=None, validation=tmp_path / "none.npz", whole=None, out=tmp_path)
     scores = scoring.Scores(options, None, None, print, Some(exitcode=1))
     with pytest.raises(RuntimeError, match="the rows of validation were not built"):
         scores(0, {}, "float", scores.settings[0])
