@@ -9,7 +9,13 @@ import sys
 import pytest
 
 STOPPED = "musicgen: error: stopped; nothing more is written\n"
-START = "import sys; from musicgen.app.start import main; sys.argv = ['musicgen', 'doctor']; sys.exit(main())"
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+from musicgen.app.start import main
+sys.argv = ["musicgen", "doctor"]
+sys.exit(main())
+"""
 COMPILING = """
 import signal, threading, time
 import jax, jax.numpy as jnp
