@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help="for MIDI: tiny (minutes on a CPU), small, release, piano (of several corpora), large, fine-tune;"
-        " for sound: piano-codec, piano-codes",
+        help="for MIDI: tiny (minutes on a CPU), small, release, piano and piano-tiny (of several corpora), large,"
+        " fine-tune; for sound: piano-codec, piano-codes",
     )
     add("--data", metavar="DIR", help="data set made by `musicgen prep`; for piano-codes its codes")
     add("--out", required=True, metavar="DIR", help="folder of the run or of the new weights; a stopped run is resumed")

@@ -109,7 +109,7 @@ def test_a_start_gives_the_shape(shards: Path, tmp_path: Path, capsys: pytest.Ca
         ("piano-codec", ("--one-setting",), "--one-setting does not go with"),
         ("tiny", ("--steps", "0"), "--steps must be at least 1"),
         ("tiny", ("--dropout", "1"), "--dropout must be at least 0 and below 1"),
-        ("mozart", (), "no preset mozart: choose one of toy, toy-piano, tiny, small, release, piano, large, fine-tune"),
+        ("mozart", (), "no preset mozart: choose one of toy, toy-piano, tiny, small, release, piano, piano-tiny,"),
         ("tiny", (), "make the data set with `musicgen prep`"),
     ],
 )
