@@ -15,7 +15,7 @@ import numpy as np
 from musicgen.app.bars import put_in_bars
 from musicgen.app.best_ending import RINGS_ON, best_of_n_ending, candidates_per_row
 from musicgen.app.bundled import find_prime
-from musicgen.app.errors import cannot_use
+from musicgen.app.errors import BadInput, cannot_use
 from musicgen.app.join import close_at, join, trim_to_eos
 from musicgen.app.piece import Piece
 from musicgen.app.prime import Prime, pack, read_prime
@@ -126,8 +126,8 @@ class Result:
 def open_weights(checkpoint: str | None) -> Released:
     """Load and verify released weights; None for the default ones.
 
-    Raises BadInput for an unknown name or a folder that holds none, EnvironmentProblem for those of the package that
-    are damaged or have another token vocabulary.
+    Raises BadInput for an unknown name, weights of sound or a folder that holds none, EnvironmentProblem for those of
+    the package that are damaged or have another token vocabulary.
     """
     from musicgen import checkpoints
 
@@ -135,6 +135,8 @@ def open_weights(checkpoint: str | None) -> Released:
         released = checkpoints.load(checkpoint if checkpoint is not None else checkpoints.DEFAULT)
     except checkpoints.CheckpointError as error:
         raise cannot_use(checkpoint, error, checkpoints.names()) from None
+    if released.config.channels > 1:
+        raise BadInput(f"the weights {released.name} make sound, not MIDI: give {checkpoints.DEFAULT}, or others of notes")
     if released.tokenizer not in (VOCABULARY.to_json(), VOCABULARY_2.to_json()):
         other = checkpoints.CheckpointError(
             f"the weights {released.name} use another vocabulary than this version of musicgen: choose other weights,"

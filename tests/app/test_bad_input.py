@@ -375,6 +375,17 @@ def test_this_machine_is_not_enough(
     assert line.count("\n") == 1 and says in line
 
 
+@pytest.mark.parametrize("command", ["--out new.mid", "evaluate --midi-dir .", "train --from piano-codes --midi-dir ."])
+def test_weights_of_sound_for_notes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    """What makes sound is named as such wherever notes are asked for."""
+    monkeypatch.chdir(tmp_path)
+    rest = ("--out", str(tmp_path.with_name("taught"))) if "--from" in command else ("--checkpoint", "piano-codes")
+    assert cli.main([*command.split(), *rest]) == 2
+    assert "the weights piano-codes make sound, not MIDI: give piano" in capsys.readouterr().err
+
+
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     """`musicgen --help | head -1` is no reason to complain."""
     command = f"{sys.executable} -m musicgen.app doctor --json | true"
