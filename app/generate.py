@@ -136,12 +136,10 @@ def open_weights(checkpoint: str | None) -> Released:
     except checkpoints.CheckpointError as error:
         raise cannot_use(checkpoint, error, checkpoints.names()) from None
     if released.config.channels > 1:
-        raise BadInput(f"the weights {released.name} make sound, not MIDI: give {checkpoints.DEFAULT}, or others of notes")
+        raise BadInput(f"the weights {released.name} make sound, not MIDI: give {checkpoints.DEFAULT}, or others")
     if released.tokenizer not in (VOCABULARY.to_json(), VOCABULARY_2.to_json()):
-        other = checkpoints.CheckpointError(
-            f"the weights {released.name} use another vocabulary than this version of musicgen: choose other weights,"
-            " or install the version they were made with"
-        )
+        why = "use another vocabulary than this version of musicgen: choose others, or install the version of theirs"
+        other = checkpoints.CheckpointError(f"the weights {released.name} {why}")
         raise cannot_use(checkpoint, other, checkpoints.names())
     return released
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from musicgen.data_prep.dataset.augment import Augmentation
+from musicgen.model import parameters
 from musicgen.model.config import ModelConfig
 from musicgen.model.training.tune import TuneConfig
 
 # All tokens of a window are targets, so that a second teaches most; longer windows taught less (benchmarks/tuning).
 WINDOW = 1024
 PASSES = 4  # through the music: after more of them, a few pieces are known by heart
-FEWEST, MOST, MOST_ON_CPU = 40, 2_000, 120  # steps: about a minute of a GPU, four minutes of two cores
-RATE, STYLE_RATE = 5e-4, 5e-2
+FEWEST, MOST = 40, 2_000  # steps; about a minute of a GPU
+WORK_ON_CPU = 120 * WINDOW * 75_121_792  # targets times parameters: 120 steps of `piano`, four minutes of two cores
+# Of a model 896 wide, as `piano` is.  The narrower it is, the larger (Yang et al., 2022).
+RATE, WIDTH, STYLE_RATE = 5e-4, 896, 5e-2
 MILD = Augmentation(semitones=3, stretch=0.05, velocity=5)
 
 
 def plan(base: ModelConfig, tokens: int, platform: str, style_token: int | None = None) -> TuneConfig:
     """The run for so many tokens of music, on a "cpu" or anything faster."""
     window = min(WINDOW, base.latents)
-    steps = max(FEWEST, min(round(PASSES * tokens / window), MOST_ON_CPU if platform == "cpu" else MOST))
-    rate = RATE if style_token is None else STYLE_RATE
+    steps = max(FEWEST, min(round(PASSES * tokens / window), most_steps(base, window, platform)))
+    rate = RATE * WIDTH / base.width if style_token is None else STYLE_RATE
     model = dataclasses.replace(base, context=window, latents=window)
     return TuneConfig(model, steps, rank_of(tokens), rate, style_token=style_token)
+
+
+def most_steps(base: ModelConfig, window: int, platform: str) -> int:
+    """However much music there is: a CPU has time for more of a small model's."""
+    size = sum(math.prod(shape) for shape in parameters.shapes(base).values())
+    return min(MOST, WORK_ON_CPU // (window * size)) if platform == "cpu" else MOST
 
 
 def rank_of(tokens: int) -> int:

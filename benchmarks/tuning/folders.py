@@ -36,6 +36,7 @@ OF_CORPORA: dict[str, tuple[str, int, Callable[[Row], bool]]] = {
     "emopia": ("emopia", 50, lambda row: row["split"] != "train"),
 }
 QUARTER, VELOCITY = 0.5, 64  # seconds of a quarter note, and how loud
+OTHERS = 8
 
 
 def from_corpora(corpora: Path, out: Path) -> None:
@@ -82,7 +83,8 @@ def copy(path: Path, out: Path) -> None:
     shutil.copy(path, out)
 
 
-# How many, and of how many each is taken: a folder's pieces are spread over its collection.
+# How many, and of how many each is taken: a folder's pieces are spread over its collection.  NAME-others has a few of
+# those that are neither taught nor held out.
 OF_REPOSITORIES: dict[str, tuple[str, str, int, int, Callable[[Path, Path], None]]] = {
     "rags": ("craigsapp+joplin", "kern/*.krn", 11, 1, from_kern),
     "chorales": ("craigsapp+bach-370-chorales", "kern/*.krn", 33, 11, from_kern),
@@ -96,10 +98,13 @@ def from_repositories(repositories: Path, out: Path, names: Sequence[str]) -> No
     """Write out those that are there."""
     for name in names:
         repository, pattern, most, each, write = OF_REPOSITORIES[name]
-        found = sorted((repositories / repository).glob(pattern))[::each]
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for path in found[:most]:
-            write(path, out / name / f"{path.name.removesuffix(pattern.rpartition('*')[2])}.mid")
+        found = sorted((repositories / repository).glob(pattern))
+        chosen = found[::each][:most]
+        others = [path for path in found if path not in chosen][:OTHERS]
+        for folder, paths in ((name, chosen), (f"{name}-others", others)):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                write(path, out / folder / f"{path.name.removesuffix(pattern.rpartition('*')[2])}.mid")
 
 
 def main() -> None:

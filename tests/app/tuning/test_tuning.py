@@ -73,9 +73,9 @@ def toys(shipped: Path) -> Iterator[None]:
     """Those weights come with the package; runs are short."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "FOLDER", shipped)
-        patch.setattr(plan, "RATE", 5e-2)
+        patch.setattr(plan, "RATE", 5e-2 * TOY.width / plan.WIDTH)
         patch.setattr(plan, "FEWEST", 20)
-        patch.setattr(plan, "MOST_ON_CPU", 20)
+        patch.setattr(plan, "WORK_ON_CPU", 0)
         patch.setattr(report, "SAMPLE_SECONDS", 2.0)
         patch.setattr(report, "PIECES", 2)
         patch.setattr(report, "AT_ONCE", 2)
