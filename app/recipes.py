@@ -304,16 +304,17 @@ CODES: dict[str, CodesRecipe] = {
 
 CODECS: dict[str, CodecRecipe] = {
     # musicgen train --preset piano-codec --data set --out run
-    # checkpoints/codecs/piano: 11 minutes on an H200; mel distance 1.10 and SI-SDR 10.4 dB at 6 kbps on the run's own
-    # validation pieces, 1.20 and 9.9 dB on test (runs/piano-codec.sh).  The clock decides how far a run is: 28,520
-    # steps there, the last 2,780 with discriminators, DAC's at a quarter of their cost.  With --steps the steps do.
+    # 18 minutes on an H200, not run yet; checkpoints/codecs/piano had 632 seconds, a quarter of them with
+    # discriminators: mel distance 1.10 and SI-SDR 10.4 dB at 6 kbps on the run's own validation pieces, 1.20 and 9.9 dB
+    # on test.  The clock decides how far a run is: 28,520 steps there, the last 2,780 with discriminators, DAC's at a
+    # quarter of their cost.  With --steps the steps do.
     "piano-codec": CodecRecipe(
         CodecTrainConfig(
             CODEC_PRESETS["piano-mdct"],
             DiscriminatorConfig(period_channels=(16, 64, 256, 512, 512), band_channels=16),
             LossConfig(features=1.0, adversarial=0.5),
-            seconds=632,
-            adversarial_from=0.75,
+            seconds=1_080,
+            adversarial_from=0.8,
         )
     ),
     # musicgen train --preset toy-codec --data set --out run

@@ -2,8 +2,9 @@
 
     python benchmarks/codec/evaluate.py DATA OUT [--codec CODEC] [--kbps 3 6 12] [--excerpts 100] [--picture]
 
-DATA is an audio data set of `musicgen prep --audio-dir`; CODEC a released codec, RUN/weights of `musicgen train` say.
-Ten-second excerpts of the test split, at equal distances; the use of the codebooks is that of all such excerpts.
+DATA is an audio data set of `musicgen prep --audio-dir`, of which the test split is heard, or any folder of recordings;
+CODEC a released codec, RUN/weights of `musicgen train` say.
+Ten-second excerpts at equal distances; the use of the codebooks is that of all such excerpts.
 The distances are defined in distances.py.  Opus and MP3 are those of the installed libsndfile, asked for the same
 rates, shifted to where they fit best; the table gives the rate that each file really has, container included.  OUT gets
 result.json, table.md and, with --picture, spectrogram.png.
@@ -29,7 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import distances
 
-from musicgen.data_prep.audio import to_float
+from musicgen.data_prep.audio import AUDIO_SUFFIXES, read_audio, to_float
 from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
 from musicgen.data_prep.dataset.workers import map_in_order
 
@@ -51,22 +52,32 @@ class Excerpt:
     fake: np.ndarray | None  # None: Opus or MP3 have yet to make it
 
 
-def excerpts(recordings: AudioSet, count: int | None) -> list[tuple[str, np.ndarray]]:
+def recordings_of(data: Path, split: str) -> list[tuple[str, np.ndarray]]:
+    """(name, f32 or i16 [T] at 24 kHz) of a data set's split, or of a folder's recordings, read through once."""
+    if (data / "manifest.json").exists():
+        kept = AudioSet(data, split)
+        return [(kept.name(i), kept.samples(i)) for i in range(len(kept))]
+    if not data.is_dir():
+        raise SystemExit(f"{data} is no folder: give a data set or a folder of recordings")
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return [(str(path.relative_to(data)), read_audio(path)) for path in paths]
+
+
+def excerpts(recordings: Sequence[tuple[str, np.ndarray]], count: int | None) -> list[tuple[str, np.ndarray]]:
     """(name, f32 [T]) of excerpts at equal distances over all recordings laid end to end, or of all; no silent ones."""
     whole = SECONDS * SAMPLE_RATE
     places = [
-        (i, start)
-        for i in range(len(recordings))
-        for start in range(0, recordings.items[i]["samples"] - whole + 1, whole)
+        (name, samples, start) for name, samples in recordings for start in range(0, len(samples) - whole + 1, whole)
     ]
     if not places:
-        raise SystemExit(f"{recordings.folder} has no {recordings.split} recording of {SECONDS} seconds")
+        raise SystemExit(f"there is no recording of {SECONDS} seconds")
     chosen = [places[k] for k in sorted({int(k) for k in np.linspace(0, len(places) - 1, count or len(places))})]
     made = []
-    for i, start in chosen:
-        wave = to_float(recordings.samples(i)[start : start + whole])
+    for name, samples, start in chosen:
+        wave = samples[start : start + whole]
+        wave = wave if wave.dtype == np.float32 else to_float(wave)
         if distances.loudness(wave, SAMPLE_RATE) > -50:
-            made.append((f"{recordings.name(i)} at {start / SAMPLE_RATE:.0f} s", wave))
+            made.append((f"{name} at {start / SAMPLE_RATE:.0f} s", wave))
     return made
 
 
@@ -233,7 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--picture", action="store_true")
     arguments = parser.parse_args(argv)
-    originals = excerpts(AudioSet(arguments.data, arguments.split), arguments.excerpts)
+    recordings = recordings_of(arguments.data, arguments.split)
+    originals = excerpts(recordings, arguments.excerpts)
     ours = Ours(arguments.codec) if arguments.codec else None
     stream = decoded(originals, arguments.kbps, ours, arguments.others)
     rows = list(map_in_order(stream, measured, arguments.workers, died))
@@ -242,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {"split": arguments.split, "excerpts": len(originals), "codecs": lines, "rows": rows}
     if ours is not None:
         whole = ours.config.hop * (SECONDS * SAMPLE_RATE // ours.config.hop)
-        everything = excerpts(AudioSet(arguments.data, arguments.split), None)
+        everything = excerpts(recordings, None)
         perplexity = ours.perplexities([wave[:whole] for _, wave in everything])
         share = [value / ours.config.codebook_size for value in perplexity]
         result |= {"codec": ours.config.to_dict(), "perplexity": perplexity, "perplexity_share": share}

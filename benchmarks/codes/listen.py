@@ -121,13 +121,14 @@ def measure(arguments: argparse.Namespace) -> None:
     from musicgen.app.audio import codes_file
     from musicgen.app.audio import model as audio_model
     from musicgen.data_prep.vocabulary import SPECIALS
-    from musicgen.model.codec.loudness import Loudness
+    from musicgen.model.codec.loudness import LevelControl, Loudness
     from musicgen.model.sampler import Sampling
 
     model = audio_model.open_audio_model(arguments.checkpoint, arguments.codec)
     engine, computed_by = backend.open_engine(model.released)
     hop, late = model.codec.config.hop, model.late
     loudness = None if arguments.adrift else Loudness.of_codec(model.codec.config, model.codec.params)
+    rules = None if loudness is None else LevelControl(loudness, model.codec.config.frame_rate)
     heard, wanted = (round(s * RATE) // hop for s in (arguments.prime_seconds, arguments.seconds))
     samples = (heard + wanted + 8) * hop
     files = sorted(arguments.recordings.rglob("*.wav"))[: arguments.pieces]
@@ -151,7 +152,7 @@ def measure(arguments: argparse.Namespace) -> None:
         began, blocks, made = time.perf_counter(), [], 0
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=0, min_p=0.0)
         primed = [row[:heard] + SPECIALS for row in codes]
-        stream = engine.start(primed, sampling=sampling, seed=arguments.seed, loudness=loudness)
+        stream = engine.start(primed, sampling=sampling, seed=arguments.seed, rules=rules)
         while made < wanted + 4:
             blocks.append(next(stream) - SPECIALS)
             made += blocks[-1].shape[1]

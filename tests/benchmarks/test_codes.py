@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,3 +48,35 @@ def test_the_table_of_what_was_recorded(listen: ModuleType) -> None:
     told = (Path(listen.__file__ or "").with_name("listen.jsonl")).read_text().splitlines()
     table = listen.table([json.loads(line) for line in told])
     assert "| 20 | 1:1, adrift | 1.64e+03 | 45.7 ± 0.63 |" in table and table.count("\n") == 1 + len(told)
+
+
+@pytest.fixture(scope="module")
+def heard(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("benchmarks/codes/heard.py")
+
+
+def test_what_is_heard_of_notes_and_of_noise(heard: ModuleType) -> None:
+    """Two notes a second for four seconds after a prime of two, then four seconds that are noise and hold no note."""
+    prime, music = tone(440.0, 2.0), tone(440.0, 4.0, decay=2.0)
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * 24_000).astype(np.float32)
+    sound = np.concatenate([prime, music, noise])
+
+    def hear(samples: np.ndarray, on_progress: Callable[[float], None]) -> SimpleNamespace:
+        assert len(samples) == len(sound)  # the prime lies within the seconds that are listened to before
+        onset = 2 + np.arange(8) / 2
+        rows = [(0.0, 1.9, 69, 60), *((at, at + 0.5, 69, 60) for at in onset), (5.51, 5.9, 81, 60)]
+        return SimpleNamespace(notes=np.array(rows[::-1]))
+
+    told = heard.heard(sound, hear, 2.0, 8)
+    first, all_of_it = heard.measured(told, 4), heard.measured(told, 8)
+    assert first["notes"] == 9 / 4 and first["onsets"] == 2.0  # two are struck together
+    assert first["entropy"] == pytest.approx(-(8 / 9 * np.log2(8 / 9) + 1 / 9 * np.log2(1 / 9)))
+    assert first["explained"] > 0.95 and first["noise"] == 0.0
+    assert all_of_it["notes"] == 9 / 8 and 0.35 <= all_of_it["noise"] <= 0.5  # the last note rings for a second
+    line = heard.line_of("made", [told, told], 8)
+    assert line["notes"] == [1.125, 0.0] and "| made | 8 | 2 | 1.12 ± 0 |" in heard.table([line])
+
+
+def test_silence_is_no_noise(heard: ModuleType) -> None:
+    told = heard.Heard(np.zeros((0, 4)), np.array([[0.0, 1e-9], [0.9, 1.0]]))
+    assert heard.measured(told, 2)["noise"] == 0.0 and heard.measured(told, 2)["onsets"] == 0.0

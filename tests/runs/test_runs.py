@@ -78,8 +78,10 @@ def said(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> s
 def stopped_codec(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The first half of what piano-codec.sh does: it is to find all this and to go on from there."""
     started("sh", "-c", ". runs/archive.sh", RUNS / "none.sh", RUN=str(run))
+    started("sh", RUNS / "pianos.sh", RUN=str(run))
     render = (sys.executable, RUNS / "render_maestro.py", run / "maestro", run / "renders")
-    started(*render, "--train-hours", 26, "--held-out-hours", 3.5)
+    pianos = ("--pianos", run / "pianos", "--held-out", "splendid")
+    started(*render, *pianos, "--train-hours", 40, "--held-out-hours", 3.5)
     data = ("--out", run / "recordings", "--csv", run / "renders" / "renders.csv", "--workers", 0)
     said(capsys, 0, "prep", "--audio-dir", run / "renders", *data)
     # In a process of its own, which ends at once: the second half's program is still being compiled.

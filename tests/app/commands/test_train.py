@@ -126,7 +126,7 @@ def test_steps_instead_of_the_clock() -> None:
     parser = argparse.ArgumentParser()
     train_command.add_arguments(parser)
     asked = parser.parse_args(["--preset", "piano-codec", "--data", "set", "--out", "run", "--steps", "77"])
-    assert CODECS["piano-codec"].train.seconds == 632
+    assert CODECS["piano-codec"].train.seconds == 1_080
     changed = train_command._changed(CODECS["piano-codec"], asked).train
     assert (changed.steps, changed.seconds, changed.losses.mel) == (77, 0.0, 15.0)
 
