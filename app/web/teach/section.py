@@ -20,7 +20,7 @@ def teach_section(limits: Limits) -> str:
         '<div class="mg-teach-buttons">'
         '<button type="submit" id="mg-teach-start" class="mg-plain mg-main">Teach</button>'
         '<button type="button" id="mg-teach-stop" class="mg-plain" hidden>Cancel</button></div></form>'
-        '<div class="mg-wide" id="mg-teach-run" hidden>'
+        '<div class="mg-wide mg-teach-run" id="mg-teach-run" hidden>'
         '<progress id="mg-teach-bar" aria-label="How far it is"></progress>'
         '<p id="mg-teach-told" role="status"></p></div>'
         '<p class="mg-wide mg-failed" id="mg-teach-failed" role="alert"></p>'

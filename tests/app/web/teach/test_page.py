@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>Teach</title>
 <link rel="stylesheet" href="musicgen/page/page.css"><link rel="stylesheet" href="musicgen/page/form.css">
+<link rel="stylesheet" href="musicgen/page/begin.css"><link rel="stylesheet" href="musicgen/page/takes.css">
 <link rel="stylesheet" href="musicgen/page/teach.css">
 <script>globalThis.musicgen = { page: Promise.resolve({ learned(about) { globalThis.learned = about; } }) };</script>
 <script type="module" src="musicgen/page/teach.js"></script></head>
@@ -66,6 +67,7 @@ def test_teach_it_my_pieces(browser: Any, url: str, fixture: Fixture) -> None:
     page.goto(url)
     page.click("#mg-teach > summary")
     page.wait_for_selector("text=piano, as it came")
+    assert page.locator("legend").bounding_box()["height"] > 10  # what the list is of
     page.click("#mg-teach-start")
     page.wait_for_selector("text=Choose your MIDI files first.")
     pieces = [{"name": f"{name}.mid", "mimeType": "audio/midi", "buffer": b"MThd"} for name in "abc"]
