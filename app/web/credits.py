@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def credit(released: Released) -> str:
     """Name, SHA-256 and licence of released weights; the licence is the row of that name in their card."""
-    licence = licence_of(released).removesuffix("; see below")  # in the card
-    return f"Weights: {released.name} ({released.sha256[:12]}). Licence: {licence}."
+    return f"Weights: {released.name} ({released.sha256[:12]}). Licence: {licence_of(released)}."
 
 
 def foot(credits: Sequence[str]) -> str:

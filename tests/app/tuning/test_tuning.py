@@ -56,7 +56,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of released weights: toy, in four bits, and plain, which knows no kinds."""
     folder = tmp_path_factory.mktemp("shipped")
     rng = np.random.default_rng(0)
-    licence = "| | |\n|---|---|\n| Licence | the weights: CC BY-NC-SA 4.0 |\n"
+    licence = "| | |\n|---|---|\n| Licence | the weights: CC BY-NC-SA 4.0; see below |\n"
     for name, vocabulary, bits in (("toy", VOCABULARY_2, 4), ("plain", VOCABULARY, 8)):
         config = dataclasses.replace(TOY, vocab_size=vocabulary.size)
         params = {
@@ -156,7 +156,7 @@ def test_from_a_folder_to_weights(
     for name in ("before.mid", "before.wav", "after.mid", "after.wav"):
         assert (taught / "report" / name).stat().st_size > 100
     card = (taught / "CARD.md").read_text()
-    assert "CC BY-NC-SA 4.0" in card and "before | after" in card and "copies" in figures["copied"]
+    assert "derived: CC BY-NC-SA 4.0; and whatever" in card and "before | after" in card and "copies" in figures["copied"]
 
     base, mine = checkpoints.load("toy"), checkpoints.load(taught)
     assert (base.bits, mine.bits) == (4, 8) and mine.about["base"]["sha256"] == base.sha256

@@ -90,6 +90,7 @@ def test_teach_it_my_pieces(browser: Any, url: str, fixture: Fixture) -> None:
     words = page.inner_text("#mg-teach-result")
     for said in ("Before", "your held-out music 2.000", "After", "1.800", "1 of 32 short pieces", "One is known."):
         assert said in words
+    assert page.locator("#mg-teach-result a").first.bounding_box()["height"] >= 44  # a finger hits it
     sounds = page.eval_on_selector_all("#mg-teach-result audio", "all => all.map(({ src }) => src)")
     assert [page.request.get(sound).body() for sound in sounds] == [b"RIFF before", b"RIFF after"]
 
