@@ -106,11 +106,11 @@ class Teach {
   }
 
   #run(lesson) {
+    const bar = /** @type {HTMLProgressElement} */ (place("mg-teach-bar"));
+    bar.hidden = !this.going;
     place("mg-teach-run").hidden = !lesson;
     if (!lesson) return;
     const { state, step, steps, seconds_left: left, lines } = lesson;
-    const bar = /** @type {HTMLProgressElement} */ (place("mg-teach-bar"));
-    bar.hidden = !this.going;
     if (step) [bar.max, bar.value] = [steps, step];
     else bar.removeAttribute("value");
     const last = lines.at(-1) ?? "Starting …";

@@ -96,6 +96,7 @@ def test_teach_it_my_pieces(browser: Any, url: str, fixture: Fixture) -> None:
 
     page.check("input[value='my rags']")
     page.wait_for_selector("text=Music is made by my rags now.")
+    assert page.is_hidden("#mg-teach-bar")  # of no run
     assert fixture.used == [str(fixture.folder / "my rags")] and page.evaluate("learned.checkpoint.name") == "my rags"
     assert page.inner_text(".mg-credits") == "Weights: my rags." and "Ragtime" in page.inner_text("#mg-form-style")
     page.check("input[value='piano']")
