@@ -38,7 +38,7 @@ def regions_of(folder: Path, count: int) -> score.Scored:
     rows, group, notes, names = [], [], [], []
     for kind, seconds in KINDS:
         for piece, gap, stays in score.regions(pieces, count, seconds, kind, SEED):
-            made = score.ways(piece, gap, stays, N)
+            made = score.ways(piece, gap, stays, N, M)
             empty = made.pop("empty", None)
             made.setdefault("without", empty)
             inside = (piece.start >= gap.start) & (piece.start < gap.stop) & ~stays
