@@ -150,7 +150,7 @@ def draw(out: Path) -> None:
         (drawn,) = axes.plot(x[len(x) - len(smooth) :], smooth, linewidth=0.8)
         label = f"{line['name']}: {line['bits']:.3f} held out"
         axes.plot([line["seconds"]], [line["bits"]], "o", color=drawn.get_color(), label=label)
-    axes.set(xlabel="seconds of training", ylabel="bits a byte")
+    axes.set(xlabel="seconds of training", ylabel="bits a byte", ylim=(None, 4))  # above: single letters
     axes.legend(fontsize=8)
     figure.savefig(out / "books.png", dpi=110)
 

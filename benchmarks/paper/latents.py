@@ -92,7 +92,9 @@ def draw(out: Path) -> str:
             points = sorted((line["latents"], line[name]) for line in lines if line["task"] == task)
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", label=task)
-        axes.set(xlabel="latents at evaluation", ylabel=name, xscale="log")
+        axes.set(
+            xlabel="latents at evaluation", ylabel=name, xscale="log", yscale="log" if name == "seconds" else "linear"
+        )
         axes.legend(fontsize=8)
     figure.savefig(out / "latents.png", dpi=110)
     return "\n".join(table) + "\n"
