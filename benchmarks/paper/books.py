@@ -33,9 +33,9 @@ from loop import (
     train,
     windows_at,
 )
-from stacks import Stack, bits
+from stacks import Stack, bits, config_of_bytes
 
-from musicgen.model.config import EOS, SPECIALS, ModelConfig
+from musicgen.model.config import EOS, SPECIALS
 from musicgen.model.training.stop import StopRun
 from musicgen.model.windows import windows
 
@@ -71,11 +71,8 @@ def stack_of(given: argparse.Namespace, run: str) -> Stack:
     kind, N, blocks = run.split(":")
     depth = int(blocks)
     crosses = 2 if depth > 5 else 1
-    config = ModelConfig(
-        vocab_size=SPECIALS + 256,
-        width=given.width,
-        heads=max(1, given.width // 64),
-        kv_heads=max(1, given.width // 256),
+    config = config_of_bytes(
+        given.width,
         local_window=given.window,
         local_layers=2,
         cross_attends=crosses,

@@ -37,9 +37,9 @@ from loop import (
     train,
     windows_at,
 )
-from stacks import KINDS, Stack
+from stacks import KINDS, Stack, config_of_bytes
 
-from musicgen.model.config import EOS, SPECIALS, ModelConfig
+from musicgen.model.config import EOS, SPECIALS
 from musicgen.model.training.stop import StopRun
 
 LEFT_OUT = 16  # bytes, in the second test
@@ -207,11 +207,8 @@ def main() -> None:
         given.N, given.latents, given.width, given.tokens, given.sequences = 256, 32, 32, 512, 2
         given.seconds = min(given.seconds, 2.0)
     given.out.mkdir(parents=True, exist_ok=True)
-    config = ModelConfig(
-        vocab_size=SPECIALS + 256,
-        width=given.width,
-        heads=max(1, given.width // 64),
-        kv_heads=max(1, given.width // 256),
+    config = config_of_bytes(
+        given.width,
         local_layers=given.local,
         cross_attends=1,
         layers=1 if given.toy else 6,

@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from loop import Batch, begin, compile_ahead, compute, make_scores, parser_of, record, results, score, train, windows_at
-from stacks import Stack, bits
+from stacks import Stack, bits, config_of_bytes
 
-from musicgen.model.config import BOS, SPECIALS, ModelConfig
+from musicgen.model.config import BOS, SPECIALS
 from musicgen.model.training.stop import StopRun
 from musicgen.model.windows import windows
 
@@ -89,11 +89,8 @@ class Told:
 def stack_of(given: argparse.Namespace, run: str, S: int) -> Stack:
     """The stack of KIND:N:M."""
     kind, N, M = run.split(":")
-    config = ModelConfig(
-        vocab_size=SPECIALS + 256,
-        width=given.width,
-        heads=max(1, given.width // 64),
-        kv_heads=max(1, given.width // 256),
+    config = config_of_bytes(
+        given.width,
         local_window=given.window,
         cross_attends=min(2, given.layers),
         layers=given.layers,

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from musicgen.model import parameters
 from musicgen.model.attention import attend, local_attend
-from musicgen.model.config import ModelConfig
+from musicgen.model.config import SPECIALS, ModelConfig
 from musicgen.model.parameters import Parameters
 from musicgen.model.perceiver_ar import Block, PerceiverAR, no_drop
 from musicgen.model.training.multi_context import MultiContext, one_setting
@@ -115,6 +115,12 @@ class Stack:
             keys_values = block.keys_values(seen[:, first:], positions[:, first:])
             x = block(x, positions[:, N - M :], attend_near if local else attend, no_drop, keys_values)
         return x, jnp.stack(after)
+
+
+def config_of_bytes(width: int, **others: int) -> ModelConfig:
+    """Of a model of 256 values: heads of 64, and keys and values for each four of them."""
+    heads, kv_heads = max(1, width // 64), max(1, width // 256)
+    return ModelConfig(vocab_size=SPECIALS + 256, width=width, heads=heads, kv_heads=kv_heads, **others)
 
 
 def in_order(model: PerceiverAR) -> list[Block]:
