@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sampled pianos to render training recordings with, from where they are published to 62 MB of FLAC.
+# Sampled pianos to render training recordings with, from where they are published to 61 MB of FLAC.
 #
 #   sh runs/pianos.sh         everything goes into run/; started again, it fetches nothing twice
 #   TOY=1 sh runs/pianos.sh   FluidR3's piano alone, under two names, from the soundfont that comes with musicgen
@@ -22,7 +22,7 @@ fetch() { # folder, repository, commit, path
 if [ -n "${TOY:-}" ]; then
     [ -f "$run/pianos/splendid.flac" ] || python runs/pianos.py "$sources" "$run/pianos" fluidr3
     for part in flac json; do cp "$run/pianos/fluidr3.$part" "$run/pianos/splendid.$part"; done
-else
+elif [ ! -f "$run/pianos/fluidr3.json" ]; then # the last that is packed
     mkdir -p "$sources"
     fetch splendid sfzinstruments/SplendidGrandPiano 1c595d827b7fd7f0be3134aaed0f90b3662a09cf Samples
     fetch headroom sfzinstruments/BengtNilsson.HeadroomPiano 2a7df3f7252227a3484202c1d61bc1bfe352a971 Samples

@@ -135,6 +135,19 @@ def test_rendering_keeps_splits_and_the_audio_job_takes_it(rendered: Path, tmp_p
         assert recordings.items[0]["seconds"] > 9.5
 
 
+def test_a_render_is_its_name_s(rendered: Path, tmp_path: Path) -> None:
+    """Whatever process makes it, and whenever."""
+    maestro = rendered.parent
+    pianos = ("--pianos", maestro / "pianos", "--held-out", "old-upright")
+    run_program("runs/render_maestro.py", maestro, tmp_path / "again", *pianos, "--workers", 0)
+    names = sorted(path.relative_to(rendered) for path in rendered.rglob("*.wav"))
+    assert len(names) == 3
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (rendered / name).read_bytes()
+    rows = [(folder / "renders.csv").read_text().splitlines() for folder in (rendered, tmp_path / "again")]
+    assert sorted(rows[0]) == sorted(rows[1])
+
+
 def test_a_folder_of_recordings_is_measured(tmp_path: Path) -> None:
     """Whatever its files are, and at whatever rate."""
     import soundfile
