@@ -80,3 +80,10 @@ def test_what_is_heard_of_notes_and_of_noise(heard: ModuleType) -> None:
 def test_silence_is_no_noise(heard: ModuleType) -> None:
     told = heard.Heard(np.zeros((0, 4)), np.array([[0.0, 1e-9], [0.9, 1.0]]))
     assert heard.measured(told, 2)["noise"] == 0.0 and heard.measured(told, 2)["onsets"] == 0.0
+
+
+def test_the_table_of_what_was_heard(heard: ModuleType) -> None:
+    """The README's lines are those of the file."""
+    here = Path(heard.__file__ or "").parent
+    told = [json.loads(line) for line in (here / "heard.jsonl").read_text().splitlines()]
+    assert heard.table(told) in (here / "README.md").read_text()
