@@ -3,7 +3,8 @@
     python benchmarks/curves/curves.py          # curves.md beside this script, docs/curves.png
 
 Measures nothing: it reads what the others have recorded (benchmarks/cpu/result.json, benchmarks/decoding/curves.jsonl
-and benchmarks/dials/result.jsonl) and leaves empty what is not there.  The picture wants matplotlib.
+and benchmarks/dials/maestro-piano.jsonl, all of one model) and leaves empty what is not there.  The picture wants
+matplotlib.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 HERE = Path(__file__).parent
 CPU = HERE.parent / "cpu" / "result.json"
 GPU = HERE.parent / "decoding" / "curves.jsonl"
-NATS = HERE.parent / "dials" / "result.jsonl"
+NATS = HERE.parent / "dials" / "maestro-piano.jsonl"
 PICTURE = HERE.parents[1] / "docs" / "curves.png"
 
 Setting = tuple[int, int]  # N and M
