@@ -21,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+from sampler import HIGHEST, LOWEST, stretched
+
 from musicgen.app.soundfont import installed_soundfont
 from musicgen.data_prep import Performance, write_midi
 from musicgen.data_prep.audio import SAMPLE_RATE, AudioError, read_audio
@@ -31,7 +34,6 @@ ONSET = 0.02  # of a sample's peak
 BEFORE = 0.003  # seconds before a sample's onset that are kept
 FADE, CUT = 0.05, 1.0  # seconds in which it fades, at its end or at SECONDS
 PEAK = 0.9  # of what is kept
-LOWEST, HIGHEST = 21, 108
 NOTES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
@@ -174,17 +176,7 @@ def soundfont_samples(piano: Published) -> Iterator[Sample]:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, channels)
         for key, at in zip(keys, onset, strict=True):
             note = samples[round(at * rate) : round((at + SECONDS) * rate)].mean(axis=1) / 32768
-            yield Sample(int(key), touch, trimmed(resampled(note, SAMPLE_RATE / rate)))
-
-
-def resampled(sound: np.ndarray, ratio: float) -> np.ndarray:
-    """The sound with so many times as many samples, nothing but what both rates can carry: f32 [T]."""
-    length = len(sound)
-    size = 2 * length
-    new_size = 2 * max(1, round(size * ratio / 2))
-    spectrum = np.fft.rfft(sound, size)[: new_size // 2 + 1]
-    out = np.fft.irfft(spectrum, new_size) * (new_size / size)
-    return out[: round(length * ratio)].astype(np.float32)
+            yield Sample(int(key), touch, trimmed(stretched(note, round(len(note) * SAMPLE_RATE / rate))))
 
 
 def trimmed(sound: np.ndarray) -> np.ndarray:
