@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +33,17 @@ BEFORE, AFTER = 4.0, 16.0  # seconds around it that are heard, too
 WINDOW, STEP = 16.0, 12.0  # seconds the transcriber looks at, and by which it moves on (benchmarks/transcription)
 SUSTAIN = -64  # how the transcriber calls the sustain pedal; the soft pedal, -67, makes no difference here
 
+NO_NOTES = np.zeros((0, 4))
+
 Report = Callable[[float], None]
+
+
+class Listening(Protocol):
+    """Told while something is heard."""
+
+    def __call__(self, seconds: float, notes: np.ndarray = NO_NOTES, /) -> None:
+        """seconds: how many are done.  notes: those of `Heard` that are new since the last call; what comes next may
+        still move their ends."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class Heard:
     pedal: np.ndarray
 
 
-Hear = Callable[[np.ndarray, Report], Heard]
-"""Sound f32 [n], one channel at `SAMPLE_RATE`, to what is heard in it; reports the seconds that are done."""
+Hear = Callable[[np.ndarray, Listening], Heard]
+"""Sound f32 [n], one channel at `SAMPLE_RATE`, to what is heard in it; tells meanwhile how far it is."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +106,31 @@ def survey(path: Path, seconds: float | None = None) -> Level:
 
 
 def transcribe(
-    path: Path, hear: Hear, seconds: float | None = None, on_progress: Report = lambda seconds: None
+    path: Path,
+    hear: Hear,
+    seconds: float | None = None,
+    on_progress: Report = lambda seconds: None,
+    on_notes: Callable[[np.ndarray], None] = lambda notes: None,
 ) -> Transcript:
     """The music of a recording, or of its first ``seconds`` and a moment more, at the recording's own times.
 
-    on_progress: gets the seconds that have been heard.
+    on_progress: gets the seconds that have been heard.  on_notes: before that, gets the notes that are new, as in
+    `Heard`; what comes next may still move their ends.
 
     Raises BadInput if it cannot be read or no piano is heard in it.
     """
     level, notes, pedal, energies = Level(), [], [], []
     try:
         for sound, at, start, stop in sections(_first(read_blocks(path, level), seconds)):
-            heard = hear(sound, lambda done, at=at, start=start: on_progress(max(start, at + done)))  # type: ignore[misc]
+
+            def listening(
+                done: float, new: np.ndarray = NO_NOTES, at: float = at, start: float = start, stop: float = stop
+            ) -> None:
+                if len(new := _struck(new, at, start, stop)):
+                    on_notes(new)
+                on_progress(max(start, at + done))
+
+            heard = hear(sound, listening)
             notes.append(_struck(heard.notes, at, start, stop))
             pedal.append(_struck(heard.pedal, at, start, stop))
             energies.append(energy(sound, heard.notes, start - at, stop - at))
@@ -150,27 +174,37 @@ def open_transcriber() -> Hear:
         why = f"{error.name or error} is not installed"
         raise EnvironmentProblem(f"to hear the notes of a recording: {install_command('transcribe')} ({why})") from None
 
-    def hear(samples: np.ndarray, on_progress: Report) -> Heard:
-        windows = 0
+    def hear(samples: np.ndarray, listening: Listening) -> Heard:
+        windows, by_window = 0, model.transcribeFrames
+        step = math.ceil(STEP * model.fs / model.hopSize) * model.hopSize / model.fs
 
-        def count(*_: Any) -> None:
+        def transcribe_window(*given: Any, **more: Any) -> Any:
             nonlocal windows
+            heard, last = by_window(*given, **more)
+            notes = _notes(event for event in heard[0] if event.hasOnset)
+            notes[:, :2] = np.maximum(notes[:, :2] + windows * step - (WINDOW - STEP), 0.0)  # the window's beginning
             windows += 1
-            on_progress(min(windows * STEP, len(samples) / SAMPLE_RATE))
+            listening(min(windows * STEP, len(samples) / SAMPLE_RATE), notes)
+            return heard, last
 
         sound = np.ascontiguousarray(soxr.resample(samples, SAMPLE_RATE, model.fs), np.float32)
-        counted = model.backbone.register_forward_hook(count)
+        model.transcribeFrames = transcribe_window
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Torch's, of training
                 events = model.transcribe(torch.from_numpy(sound)[:, None], STEP, WINDOW)
         finally:
-            counted.remove()
-        notes = [(event.start, event.end, event.pitch, event.velocity) for event in events if event.pitch > 0]
+            del model.transcribeFrames
         pedal = [(event.start, event.end) for event in events if event.pitch == SUSTAIN]
-        return Heard(np.array(notes, np.float64).reshape(-1, 4), np.array(pedal, np.float64).reshape(-1, 2))
+        return Heard(_notes(events), np.array(pedal, np.float64).reshape(-1, 2))
 
     return hear
+
+
+def _notes(events: Iterable[Any]) -> np.ndarray:
+    """Those of the transcriber's events that are keys: f64 [n, 4], as in `Heard`."""
+    notes = [(event.start, event.end, event.pitch, event.velocity) for event in events if event.pitch > 0]
+    return np.array(notes, np.float64).reshape(-1, 4)
 
 
 def _load() -> tuple[Any, Any]:

@@ -180,9 +180,8 @@ class Notes:
 
     @guarded
     async def heard(self, request: Request) -> Response:
-        """The notes of a recording's file as a MIDI file."""
-        midi, remarks = await self.service.transcribe(await _recording(request))
-        return Response(midi, headers={REMARKS: "; ".join(remarks)}, media_type=TYPES["mid"])
+        """The notes of a recording's file, while they are heard."""
+        return await _stream(self.service.transcribe(await _recording(request)))
 
     @guarded
     async def surprise(self, request: Request) -> Response:

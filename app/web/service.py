@@ -13,7 +13,7 @@ import numpy as np
 
 from musicgen.app import bars, provenance, roll, sheet
 from musicgen.app.bundled import bundled_primes
-from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.errors import BadInput, EnvironmentProblem, MusicgenError
 from musicgen.app.fill_request import open_song
 from musicgen.app.generate import Model
 from musicgen.app.given import given_notes
@@ -31,7 +31,7 @@ from musicgen.app.web.notes.request import GenerateRequest, decode_midi, parse_m
 from musicgen.app.web.notes.speeds import describe_preset
 from musicgen.app.web.renderer import Renderer
 from musicgen.app.web.room import Room
-from musicgen.app.web.scheduler import Scheduler
+from musicgen.app.web.scheduler import Scheduler, complaint
 from musicgen.app.web.sound.maker import SoundMaker
 from musicgen.app.web.sound.request import too_large
 from musicgen.app.web.sound.service import SoundService
@@ -190,13 +190,38 @@ class Service:
         about["tracks"] = _tracks(data) if data is not None else []
         return about | ({"recipe": made} if made else {})
 
-    async def transcribe(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """The notes of a recording, data of its file, as a MIDI file, and remarks."""
+    async def transcribe(self, data: bytes) -> AsyncIterator[Event]:
+        """The events of hearing a recording's notes, data of its file: see `Transcriber`."""
         if self.transcriber is None:
             raise EnvironmentProblem(f"this server cannot transcribe recordings: {install_command('transcribe')}")
         if len(data) > self.limits.sound_bytes:
             raise BadInput(too_large(self.limits))
-        return await self._transcribing.run(self.transcriber.transcribe, data)
+        loop, events, left = asyncio.get_running_loop(), asyncio.Queue[Event | None](), threading.Event()
+
+        def tell(event: Event) -> None:
+            if left.is_set() or loop.is_closed():
+                raise BadInput("nobody waits for these notes any more")  # which ends the work
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        def ended(done: asyncio.Future[Event]) -> None:
+            events.put_nowait(None)
+            if not done.cancelled():
+                done.exception()  # somebody has to have asked, also if nobody reads any more
+
+        work = asyncio.ensure_future(self._transcribing.run(self.transcriber.transcribe, data, tell))
+        work.add_done_callback(ended)
+        begun = False
+        try:
+            while (event := await events.get()) is not None:
+                begun = True
+                yield event
+            yield work.result()
+        except MusicgenError as error:
+            if not begun:
+                raise
+            yield {"event": "error", "message": complaint(error), "yours": isinstance(error, BadInput)}
+        finally:
+            left.set()
 
     async def sound(self, midi: object, form: str) -> bytes:
         """A piece as a sound file.  midi: base64; form: wav, flac, ogg or mp3."""

@@ -17,7 +17,7 @@ from musicgen import checkpoints
 from musicgen.app import cli, generate, transcription
 from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.provenance import prime_notes
-from musicgen.app.transcription import Heard, Report, transcribe
+from musicgen.app.transcription import Heard, Listening, transcribe
 from musicgen.data_prep import Performance, read_midi
 from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.midi import read_text
@@ -34,15 +34,15 @@ def clicks(path: Path, times: np.ndarray, seconds: float) -> Path:
     return path
 
 
-def hear_clicks(samples: np.ndarray, on_progress: Report) -> Heard:
+def hear_clicks(samples: np.ndarray, listening: Listening) -> Heard:
     """Each click is a note of a second, with the pedal down for half of it."""
     at = np.flatnonzero(samples > LOUD / 2) / SAMPLE_RATE
-    on_progress(len(samples) / SAMPLE_RATE)
     notes = np.stack([at, at + 1.0, np.full(len(at), 60.0), np.full(len(at), 70.0)], axis=1)
+    listening(len(samples) / SAMPLE_RATE, notes)
     return Heard(notes, np.stack([at, at + 0.5], axis=1))
 
 
-def hear_nothing(samples: np.ndarray, on_progress: Report) -> Heard:
+def hear_nothing(samples: np.ndarray, listening: Listening) -> Heard:
     return Heard(np.zeros((0, 4)), np.zeros((0, 2)))
 
 
@@ -57,14 +57,16 @@ def test_a_recording_longer_than_a_section_is_heard_once(tmp_path: Path, monkeyp
     lengths: list[int] = []
     done: list[float] = []
 
-    def hear(samples: np.ndarray, on_progress: Report) -> Heard:
+    def hear(samples: np.ndarray, listening: Listening) -> Heard:
         lengths.append(len(samples))
-        return hear_clicks(samples, on_progress)
+        return hear_clicks(samples, listening)
 
     times = np.arange(0.5, 71.0, 0.75)
-    made = transcribe(clicks(tmp_path / "long.wav", times, 72.0), hear, None, done.append)
+    told: list[np.ndarray] = []
+    made = transcribe(clicks(tmp_path / "long.wav", times, 72.0), hear, None, done.append, told.append)
     assert made.music.onset == pytest.approx(times, abs=1e-3)
     assert made.seconds == pytest.approx(72.0)
+    assert np.concatenate(told)[:, 0] == pytest.approx(times, abs=1e-3)  # each once, in order, meanwhile
     assert len(lengths) > 3 and max(lengths) <= (4 + 10 + 16) * SAMPLE_RATE
     assert done == sorted(done) and done[-1] == pytest.approx(72.0)
     again = read_midi(made.midi)[0]
@@ -178,7 +180,7 @@ def test_python_has_it(tmp_path: Path) -> None:
 
 
 def test_a_stopped_command_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(samples: np.ndarray, on_progress: Report) -> Heard:
+    def stop(samples: np.ndarray, listening: Listening) -> Heard:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(transcription, "open_transcriber", lambda: stop)
@@ -214,11 +216,14 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 def test_the_real_one_hears_what_was_played(tmp_path: Path) -> None:
     from musicgen.app.render import render
 
-    onset = np.arange(8) * 0.5
-    pitch = np.array([60, 64, 67, 72, 48, 55, 76, 79])
-    played = Performance(onset, onset + 0.45, pitch, np.tile([45, 100], 4), np.zeros((0, 2)))
+    onset = np.arange(36) * 0.5
+    pitch = np.tile([60, 64, 67, 72, 48, 55, 76, 79, 62], 4)
+    played = Performance(onset, onset + 0.45, pitch, np.tile([45, 100], 18), np.zeros((0, 2)))
     render(played, tmp_path / "piano.wav")
-    made = transcribe(tmp_path / "piano.wav", transcription.open_transcriber()).music
+    told: list[np.ndarray] = []
+    made = transcribe(tmp_path / "piano.wav", transcription.open_transcriber(), on_notes=told.append).music
     assert made.pitch.tolist() == pitch.tolist()
     assert made.onset == pytest.approx(onset, abs=0.05)
+    assert len(told) > 1 and np.concatenate(told)[:, 2].tolist() == pitch.tolist()  # window by window, each once
+    assert np.concatenate(told)[:, 0] == pytest.approx(onset, abs=0.05)
     assert made.velocity[::2].mean() + 20 < made.velocity[1::2].mean()  # a rendering has a level of its own

@@ -79,7 +79,7 @@ def folder(fake: ModuleType, toy: ModuleType, loud: Path, monkeypatch: pytest.Mo
     return tmp_path
 
 
-def hear_two_notes(samples: np.ndarray, on_progress: transcription.Report) -> transcription.Heard:
+def hear_two_notes(samples: np.ndarray, listening: transcription.Listening) -> transcription.Heard:
     return transcription.Heard(np.array([[0.1, 0.4, 60, 70], [0.5, 0.9, 64, 70]]), np.zeros((0, 2)))
 
 

@@ -4,7 +4,7 @@ import { Keyboard } from "../player/keyboard.js";
 import { wavOf } from "../player/pcm.js";
 import { fileField } from "./file_field.js";
 import { Microphone } from "./microphone.js";
-import { ask, base64, json, Refusal } from "./server.js";
+import { base64, events, json, Refusal } from "./server.js";
 import { make } from "../player/theme.js";
 
 const MIDI = ".mid,.midi,.kar,.smf,.rmi,.json,audio/midi,audio/x-midi";
@@ -213,7 +213,7 @@ export class PrimeSource {
 
   /** The notes of a person's recording, which then are the file. */
   async #hear(file) {
-    const mine = {};
+    const mine = new AbortController();
     this.reading.set("file", mine); // until its notes are there
     const overtaken = () => this.reading.get("file") !== mine; // another file has been chosen since
     try {
@@ -222,15 +222,35 @@ export class PrimeSource {
         throw new Refusal(`${file.name} is too large (${this.hears.bytes / 1e6} MB are the most): cut it, or save it as FLAC or MP3.`);
       }
       this.field.text.textContent = `Listening to ${file.name} …`;
-      const heard = await ask("heard", new Blob([file], { type: "application/octet-stream" }));
-      const bytes = new Uint8Array(await heard.arrayBuffer());
-      const remarks = heard.headers.get("X-Musicgen-Remarks");
-      if (!overtaken()) await this.#take({ midi: base64(bytes) }, file.name, remarks ? [remarks] : []);
+      const notes = [];
+      let seconds = 0;
+      for await (const event of events(new Blob([file], { type: "application/octet-stream" }), mine.signal, "heard")) {
+        if (overtaken()) return mine.abort();
+        if (event.event === "begin") seconds = event.seconds;
+        if (event.event === "notes") {
+          notes.push(...event.notes);
+          this.field.text.textContent = `Listening to ${file.name}: ${Math.floor(event.seconds)} of ${Math.ceil(seconds)} seconds`;
+          this.#heardSoFar(file.name, notes, seconds);
+        }
+        if (event.event === "end") await this.#take({ midi: event.midi }, file.name, event.remarks);
+      }
     } catch (error) {
       if (overtaken()) return;
       this.field.text.textContent = AGAIN;
+      if (this.kind === "file") this.show();
       this.tell.failed(error.at?.("mg-file") ?? error);
     }
+  }
+
+  /** Notes of a recording while it is heard: on the roll, where they can be played but not yet be gone on with. */
+  #heardSoFar(name, notes, seconds) {
+    if (this.kind !== "file" || !notes.length) return;
+    const keep = this.showing === "file";
+    if (!keep) this.tell.shown();
+    this.showing = "file";
+    const music = { notes: [...notes].sort((a, b) => a[0] - b[0]), pedal: [], prime_seconds: seconds, seconds };
+    this.rollPlayer.show({ label: name, ...music }, { keep });
+    this.rollPlayer.selectable = false;
   }
 
   #openRecipe(file, bytes) {

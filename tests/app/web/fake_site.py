@@ -33,6 +33,7 @@ from musicgen.app.web.notes import batch as note_batch
 from musicgen.app.web.notes import quality
 from musicgen.app.web.sound import batch as sound_batch
 from musicgen.data_prep import VOCABULARY_2
+from musicgen.data_prep.audio import SAMPLE_RATE
 from musicgen.data_prep.evaluation.memorisation_index import build_index
 
 
@@ -77,8 +78,14 @@ def until_let_go(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield block
 
 
-def hear_two_notes(samples: np.ndarray, on_progress: transcription.Report) -> transcription.Heard:
-    return transcription.Heard(np.array([[0.1, 0.4, 60, 70], [0.5, 0.9, 64, 70]]), np.array([[0.2, 0.8]]))
+def hear_two_notes(samples: np.ndarray, listening: transcription.Listening) -> transcription.Heard:
+    """The first is told before the second is heard, for which it waits as long as music is held."""
+    notes = np.array([[0.1, 0.4, 60, 70], [0.5, 0.9, 64, 70]])
+    listening(0.45, notes[:1])
+    while HOLD.exists():
+        time.sleep(0.1)
+    listening(len(samples) / SAMPLE_RATE, notes[1:])
+    return transcription.Heard(notes, np.array([[0.2, 0.8]]))
 
 
 def open_fake_transcriber() -> transcription.Hear:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,3 +91,45 @@ def test_who_waits_for_the_model_holds_no_thread() -> None:
         assert set(await asyncio.gather(*waiting)) == {"model"}
 
     asyncio.run(come())
+
+
+class Ear:
+    """A transcriber that tells that it begins, and fails as soon as it may."""
+
+    def __init__(self) -> None:
+        self.may, self.told = threading.Event(), list[str]()
+
+    def transcribe(self, data: bytes, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        tell({"event": "begin", "seconds": 2.0})
+        self.may.wait(60)
+        try:
+            tell({"event": "notes", "seconds": 1.0, "notes": []})
+        except BadInput as error:
+            self.told.append(str(error))
+            raise
+        raise BadInput("no piano is heard in this recording: give a recording of one")
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_what_fails_later_is_an_event_and_nobody_works_for_who_has_left(stays: bool) -> None:
+    async def listen() -> tuple[list[dict[str, Any]], Ear]:
+        ear = Ear()
+        service = SimpleNamespace(transcriber=ear, limits=LIMITS, _transcribing=Room(1, 1))
+        events = Service.transcribe(service, b"sound")  # type: ignore[arg-type]
+        seen = [await anext(events)]
+        if stays:
+            ear.may.set()
+            seen += [event async for event in events]
+        else:
+            await events.aclose()  # type: ignore[attr-defined]
+            ear.may.set()
+        await service._transcribing.run(lambda: None)  # when its turn has come, the one before has ended
+        return seen, ear
+
+    seen, ear = asyncio.run(listen())
+    assert seen[0] == {"event": "begin", "seconds": 2.0}
+    if stays:
+        message = "no piano is heard in this recording: give a recording of one"
+        assert seen[-1] == {"event": "error", "message": message, "yours": True} and not ear.told
+    else:
+        assert ear.told == ["nobody waits for these notes any more"]

@@ -306,8 +306,12 @@ def recording(seconds: float = 2.0, level: float = 0.3) -> bytes:
 def test_a_recording_comes_back_as_midi(sound_site: Site) -> None:
     assert sound_site.ask("musicgen/about").json["hears"] == {"bytes": 2_000_000, "seconds": 30.0}
     answer = sound_site.ask("musicgen/heard", raw=recording(), kind=BYTES)
-    assert answer.status == 200 and answer.headers["content-type"] == "audio/midi"
-    music = read_midi(answer.body)[0]
+    begin, first, second, end = map(json.loads, answer.body.splitlines())
+    assert answer.status == 200 and begin == {"event": "begin", "seconds": 2.0}
+    assert first == {"event": "notes", "seconds": 0.45, "notes": [[0.1, 0.4, 60, 70, None]]}
+    assert second == {"event": "notes", "seconds": 2.0, "notes": [[0.5, 0.9, 64, 70, None]]}
+    assert end["event"] == "end" and all(isinstance(remark, str) for remark in end["remarks"])
+    music = read_midi(base64.b64decode(end["midi"]))[0]
     assert music.pitch.tolist() == [60, 64] and len(music.pedal) == 2
 
 
@@ -336,7 +340,11 @@ def test_a_recording_that_is_dropped_or_made_there_is_notes_on_the_roll(browser:
     page.evaluate(MICROPHONE)
     visit.begin("file")
     page.get_by_text("or a recording of a piano").wait_for()
-    drop(visit, "piano.wav")
+    with sound_site.held():  # what has been heard is seen meanwhile
+        drop(visit, "piano.wav")
+        page.get_by_text("Listening to piano.wav: 0 of 2 seconds").wait_for()
+        assert page.evaluate("async () => (await musicgen.page).rollPlayer.music.notes.length") == 1
+        assert not page.evaluate("async () => (await musicgen.page).rollPlayer.selectable")
     page.get_by_text("piano.wav: 2 notes").wait_for()
     visit.made(1)
     page.click("#mg-file .mg-record")
