@@ -10,30 +10,17 @@
 #            EMOPIA 1.855, POP909 1.155
 # Recorded   checkpoints/LOG.md, section 16
 
-set -eu
-cd "$(dirname "$0")/.."
-run=${RUN:-run}
+. "$(dirname "$0")/corpora.sh"
 options="--seconds 1470 --workers ${WORKERS:-22} --decay-from 0.45 --calm-from 0.7 --four-bits-from 0.88"
 if [ -n "${TOY:-}" ]; then
-    CORPORA=$run/corpora
-    options="--toy --seconds 10 --workers 1 --decay-from 0 --calm-from 0 --four-bits-from 0"
-    for name in maestro-v3.0.0 pijama supra asap emopia pop909; do
-        mkdir -p "$CORPORA/$name"
-        for prime in bach beethoven satie; do cp "app/primes/$prime.mid" "$CORPORA/$name/Q1_$prime.mid"; done
-        cat > "$CORPORA/$name/$name.csv" <<END
-split,midi_filename,canonical_composer,canonical_title
-train,Q1_bach.mid,Bach,Prelude
-validation,Q1_beethoven.mid,Beethoven,Sonata
-test,Q1_satie.mid,Satie,Gymnopedie
-END
-    done
+    options="--toy --steps 8 --workers 1 --decay-from 0 --calm-from 0 --four-bits-from 0"
 fi
 
-python runs/piano/pack.py "$CORPORA" --out "$run"
 # shellcheck disable=SC2086  # options are several
 python runs/piano/leg.py --notes "$run/notes.bin" --validation "$run/validation.npz" --whole "$run" --out "$run/leg" \
     --scoring 0 $options
 python runs/piano/release.py "$run/leg/four" --out "$run/piano"
+cp "$run/training_files.txt" "$run/piano"
 
 # What the weights were trained on, so that generated music can be compared with it.
 python runs/piano/index.py "$CORPORA" --out "$run/piano/memorisation.npz"

@@ -1,5 +1,5 @@
-"""Six corpora of MIDI files -> notes.bin (all training pieces), validation.npz (some of each validation split), and the
-splits whole, to be scored once: whole-validation.npz.xz and whole-test.npz.xz.
+"""Six corpora of MIDI files -> notes.bin (all training pieces; training_files.txt says which), validation.npz (some of
+each validation split), and the splits whole, to be scored once: whole-validation.npz.xz and whole-test.npz.xz.
 
     python runs/piano/pack.py FOLDER --out RUN
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import lzma
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import corpora
 import numpy as np
 
+from musicgen.checkpoints.training_files import write_training_files
 from musicgen.data_prep.dataset.gaps import in_steps
 from musicgen.data_prep.midi import read_midi
 from musicgen.data_prep.performance import Performance, apply_pedal
@@ -33,12 +35,13 @@ LZMA = {"format": lzma.FORMAT_XZ, "filters": [{"id": lzma.FILTER_LZMA2, "preset"
 
 
 class Piece(NamedTuple):
-    """One file: its split, its notes, which of them the file calls melody, its mood (0: none)."""
+    """One file: its split, its notes, which of them the file calls melody, its mood (0: none), its SHA-256."""
 
     split: str
     notes: Performance
     melody: np.ndarray
     mood: int
+    sha256: str
 
 
 def melody_of(path: str, notes: Performance) -> np.ndarray:
@@ -75,7 +78,8 @@ def read(job: tuple[str, str, str]) -> Piece | None:
         print(f"{path}: {error}")
         return None
     melody = melody_of(path, notes) if corpus == "pop909" else np.zeros(len(notes), bool)
-    return Piece(split, notes, melody, int(Path(path).name[1]) if corpus == "emopia" else 0)
+    mood = int(Path(path).name[1]) if corpus == "emopia" else 0
+    return Piece(split, notes, melody, mood, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 def pieces_of(folder: Path, corpus: str, workers: int) -> list[Piece]:
@@ -122,9 +126,11 @@ def pack(folder: Path, out: Path, workers: int) -> None:
     packed: dict[str, bytes] = {}
     held: dict[str, np.ndarray] = {}
     whole: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
+    heard: list[str] = []
     for corpus in corpora.STYLES:
         pieces = pieces_of(folder, corpus, workers)
         training = [piece for piece in pieces if piece.split == "train"]
+        heard += [piece.sha256 for piece in training]
         planes = planes_of(training)
         with ThreadPoolExecutor(workers) as pool:
             squeezed = pool.map(lambda x: lzma.compress(x.tobytes(), **LZMA), planes.values())
@@ -140,6 +146,7 @@ def pack(folder: Path, out: Path, workers: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "notes.bin").write_bytes(b"".join([len(head).to_bytes(8, "little"), head, *packed.values()]))
     np.savez_compressed(out / "validation.npz", **held)
+    write_training_files(out, heard)
     for split, arrays in whole.items():
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)

@@ -44,6 +44,7 @@ ABSENT = (
     "run/weights",
     "my-model",
     "maestro-tiny",
+    "piano-tiny",
     "jobs.jsonl",
 )  # data sets, weights that are trained first, and a list of pieces
 PRIMES = ROOT / "app" / "primes"

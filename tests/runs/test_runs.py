@@ -19,6 +19,7 @@ import soundfile
 from musicgen import checkpoints
 from musicgen.app import cli
 from musicgen.checkpoints import codec_release
+from musicgen.checkpoints.training_files import read_training_files
 from musicgen.data_prep.evaluation.memorisation_index import read_index
 from musicgen.model import int4
 from musicgen.model.cpu import graph
@@ -44,8 +45,8 @@ def started(*command: object, **settings: str) -> str:
 
 
 def test_there_is_one_for_each_of_the_released_weights() -> None:
-    assert SCRIPTS == ["maestro-tiny.sh", "maestro.sh", "piano-codec.sh", "piano-codes.sh", "piano.sh"]
-    assert checkpoints.names() == ["maestro-tiny", "piano", "piano-codes"]
+    assert SCRIPTS == ["maestro-tiny.sh", "maestro.sh", "piano-codec.sh", "piano-codes.sh", "piano-tiny.sh", "piano.sh"]
+    assert checkpoints.names() == ["maestro-tiny", "piano", "piano-codes", "piano-tiny"]
     assert checkpoints.names(codec_release.FOLDER) == ["piano"]
 
 
@@ -123,15 +124,18 @@ def test_weights_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_weights_of_six_corpora(tmp_path: Path) -> None:
-    (weights,) = re.findall(r"released weights: (.*)", walk("piano.sh", tmp_path))
+@pytest.mark.parametrize("name", ["piano", "piano-tiny"])
+def test_weights_of_six_corpora(name: str, tmp_path: Path) -> None:
+    (weights,) = re.findall(r"released weights: (.*)", walk(f"{name}.sh", tmp_path))
     released = checkpoints.load(weights)
     assert released.bits == 4 and released.about["training"]["model"] == released.config.to_dict()
     assert set(released.about["nats"]) == {
         f"whole {split}{n}" for split in ("test", "validation") for n in ("", " N=1024")
     }
     assert len(released.about["nats"]["whole test"]) == 6
-    assert "pijama/Q1_bach.mid" in read_index(Path(weights) / "memorisation.npz").names
+    assert len(read_training_files(Path(weights))) == 1
+    if name == "piano":
+        assert "pijama/Q1_bach.mid" in read_index(Path(weights) / "memorisation.npz").names
 
 
 def test_rounding_to_four_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
