@@ -208,6 +208,7 @@ def pack(samples: Iterator[Sample], piano: Published, out: Path) -> int:
         raise SystemExit(f"there are no samples of {piano.title}: is {piano.source} fetched into {piano.folder}/?")
     about = {name: value for name, value in asdict(piano).items() if name in ("title", "author", "licence", "source")}
     out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".npy").unlink(missing_ok=True)  # what sampler.py unpacked of an earlier one
     soundfile.write(out.with_suffix(".flac"), np.concatenate(waves), SAMPLE_RATE, compression_level=1.0)
     out.with_suffix(".json").write_text(json.dumps({**about, "samples": index}) + "\n")
     return out.with_suffix(".flac").stat().st_size

@@ -75,6 +75,13 @@ def test_what_is_packed(packed: Path) -> None:
     assert packed.with_suffix(".flac").stat().st_size < 2 * len(sound)
 
 
+def test_a_piano_that_is_packed_again_is_unpacked_again(pianos: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "piano.npy").write_bytes(b"of an earlier one")
+    tone = np.sin(np.arange(RATE) / 5).astype(np.float32)
+    pianos.pack(iter([pianos.Sample(60, 0, tone)]), pianos.PIANOS["old-upright"], tmp_path / "piano")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["piano.flac", "piano.json"]
+
+
 @pytest.mark.parametrize("key", [21, 57, 60, 69, 75, 108])
 def test_a_key_sounds_at_its_pitch(piano: object, key: int) -> None:
     sound = piano.note(key, 30, 1.0, 0.28)  # type: ignore[attr-defined]
