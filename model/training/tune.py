@@ -34,8 +34,8 @@ from musicgen.model.training.stop import StopRun
 
 SAVE_EVERY = 30.0  # seconds
 PATIENCE = 2  # checks in a row without a better one, after which a run ends
-SHARES = (0.5, 0.75)  # of what was learnt: what a run keeps if that is about as good as all of it
-ABOUT = 0.005  # nats a token
+SHARES = (0.5, 0.6, 0.75)  # of what was learnt: what a run keeps if that is about as good as all of it
+ABOUT, ABOUT_SHARE = 0.005, 0.05  # nats a token, or this share of what it gained if that is more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +151,13 @@ def keep(state: State, nats_of: Callable[..., jax.Array], weights: Parameters, h
 
     What was there before comes back sooner than what was learnt goes (benchmarks/tuning).
     """
-    for share in SHARES if len(held_out) else SHARES[-1:]:
+    if not len(held_out):
+        return state._replace(best=shrink(state.best, SHARES[-1]))
+    before = score(shrink(state.best, 0.0), nats_of, weights, held_out)
+    enough = state.best_nats + max(ABOUT, ABOUT_SHARE * (before - state.best_nats))
+    for share in SHARES:
         nearer = shrink(state.best, share)
-        if not len(held_out) or score(nearer, nats_of, weights, held_out) < state.best_nats + ABOUT:
+        if score(nearer, nats_of, weights, held_out) < enough:
             return state._replace(best=nearer)
     return state
 
