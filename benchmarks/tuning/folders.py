@@ -2,8 +2,9 @@
 
 python benchmarks/tuning/folders.py OUT [--corpora DIR] [--repositories DIR]
 CORPORA: holds pijama, pop909 and emopia, each as its csv says (docs/data.md).
-REPOSITORIES: holds clones of these, which `piano` has not heard a note of, each as owner+name; kern needs the extra
-`score`.  Scores are played as they are written, without repeats, all keys equally loud.
+REPOSITORIES: holds clones of these, of which `piano` has heard none, each as owner+name; kern needs the extra `score`.
+(PiJAMA's train split has a few of Joplin's rags as Marcus Roberts plays them, none of the eleven here.)  Scores are
+played as they are written, without repeats, all keys equally loud.
 
     rags      github.com/craigsapp/joplin, Joplin's (CC BY-NC-SA 4.0), kern
     chorales  github.com/craigsapp/bach-370-chorales, Bach's in four voices (CC BY-NC-SA 4.0), kern
