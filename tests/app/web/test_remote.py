@@ -45,6 +45,14 @@ class Far:
         request = parse_request(body, Dials(model.latents, model.context), model.sha256, LIMITS)
         return self.scheduler.submit(request, client)
 
+    def submit_apart(self, *asked: dict[str, Any]) -> list[Ticket[Any]]:
+        """One piece for each lane: submitted at once, a single lane could take them both as one batch."""
+        tickets = []
+        for number, body in enumerate(asked):
+            tickets.append(self.submit(f"{number}", **body))
+            until(lambda: self.scheduler.load().waiting == 0)
+        return tickets
+
     def told(self, name: str) -> float:
         """A figure of the metrics."""
         lines = self.metrics.text(self.scheduler.load).decode().splitlines()
@@ -72,7 +80,7 @@ def test_two_at_once_from_one_queue(far: Far) -> None:
     """Each lane takes one; both end with what they asked for, and all of it is counted."""
     assert far.notes.opened.latents == 64
     before = far.told('musicgen_takes_total{kind="notes"}') if far.scheduler.load().finished else 0.0
-    tickets = [far.submit(f"{n}", seed=n + 1, takes=2, settings={"seconds": 20.0}) for n in range(2)]
+    tickets = far.submit_apart(*({"seed": n + 1, "takes": 2, "settings": {"seconds": 20.0}} for n in range(2)))
     until(lambda: far.scheduler.load().batches == 2)
     assert far.told("musicgen_batches ") == 2 and far.told("musicgen_rows ") == 4
     for n, ticket in enumerate(tickets):
@@ -89,7 +97,7 @@ def test_two_at_once_from_one_queue(far: Far) -> None:
 
 def test_what_is_refused_is_counted(far: Far) -> None:
     """The fourth click of one person, as long as three of hers wait."""
-    others = [far.submit(f"{n}", seed=1, settings={"seconds": 120.0}) for n in range(2)]
+    others = far.submit_apart(*[{"seed": 1, "settings": {"seconds": 120.0}}] * 2)
     until(lambda: far.scheduler.load().batches == 2)
     mine = [far.submit("me", seed=1) for _ in range(LIMITS.waiting_each)]
     with pytest.raises(Busy, match="you have 3 requests waiting already"):
@@ -102,7 +110,7 @@ def test_what_is_refused_is_counted(far: Far) -> None:
 
 def test_stopping_and_leaving(far: Far) -> None:
     """Reach a piece that is made elsewhere: one is kept as it is, one is given up."""
-    kept, left = (far.submit(f"{n}", seed=1, settings={"seconds": 120.0}) for n in range(2))
+    kept, left = far.submit_apart(*[{"seed": 1, "settings": {"seconds": 120.0}}] * 2)
     until(lambda: far.scheduler.load().batches == 2)
     far.scheduler.leave(left)
     assert far.scheduler.stop(kept.name)
@@ -113,7 +121,7 @@ def test_stopping_and_leaving(far: Far) -> None:
 
 def test_a_process_that_dies(far: Far) -> None:
     """Whoever waits for it is told; the other lane's piece goes on, and the next ones have a process again."""
-    (doomed, other) = (far.submit(f"{seed}", seed=seed, settings={"seconds": 20.0}) for seed in (13, 1))
+    other, doomed = far.submit_apart(*({"seed": seed, "settings": {"seconds": 20.0}} for seed in (1, 13)))
     assert list(doomed)[-1]["message"] == DIED
     assert list(other)[-1] == {"event": "end", "stopped": False}
     again = [far.submit(f"{n}", seed=1, settings={"seconds": 2.0}) for n in range(2)]
