@@ -24,6 +24,7 @@ from loop import (
     begin,
     compile_ahead,
     compute,
+    draw_where_possible,
     gigabytes,
     make_scores,
     parser_of,
@@ -192,7 +193,7 @@ def main() -> None:
             elif not stop.should_stop():
                 one(given, run, stack, training, held_out[: given.score], stop)
     if not given.memory and results(given.out):
-        draw(given.out)
+        draw_where_possible(draw, given.out)
 
 
 def one(given: Any, run: str, stack: Stack, training: np.ndarray, held_out: np.ndarray, stop: StopRun) -> None:

@@ -29,6 +29,7 @@ from loop import (
     begin,
     compile_ahead,
     compute,
+    draw_where_possible,
     gigabytes,
     parser_of,
     record,
@@ -231,7 +232,7 @@ def main() -> None:
             elif not stop.should_stop():
                 run(name, stack, lengths, given, stop)
     if not given.memory and results(given.out):
-        draw(given.out)
+        draw_where_possible(draw, given.out)
 
 
 if __name__ == "__main__":

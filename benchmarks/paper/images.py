@@ -21,7 +21,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from loop import Batch, begin, compile_ahead, compute, make_scores, parser_of, record, results, score, train, windows_at
+from loop import (
+    Batch,
+    begin,
+    compile_ahead,
+    compute,
+    draw_where_possible,
+    make_scores,
+    parser_of,
+    record,
+    results,
+    score,
+    train,
+    windows_at,
+)
 from stacks import Stack, bits, config_of_bytes
 
 from musicgen.model.config import BOS, SPECIALS
@@ -205,7 +218,7 @@ def main() -> None:
                         pictures["real"] = held_out[:16]
                         pictures[f"second half drawn, {order}"] = as_images(drawn, coordinates, S)
     if results(given.out):
-        draw(given.out, pictures)
+        draw_where_possible(draw, given.out, pictures)
 
 
 def one(given: Any, run: str, order: str, training: Told, test: Told, S: int, stop: StopRun) -> Any:

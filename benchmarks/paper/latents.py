@@ -17,7 +17,7 @@ from typing import Any
 
 import books
 import images
-from loop import begin, parser_of, record, results
+from loop import begin, draw_where_possible, parser_of, record, results
 from stacks import Stack
 
 PAPER = {16: 3.566, 64: 3.495, 512: 3.414, 1024: 3.403, 1536: 3.399}  # ImageNet 64, bits a dimension
@@ -75,17 +75,22 @@ def of_books(given: Any, scored: Callable[..., None]) -> None:
             scored("books", M, lambda few=few, part=part: books.bits_of(few, params, part)[0], len(part))
 
 
-def draw(out: Path) -> str:
-    """The table in Markdown, and bits and seconds by latents as a picture."""
-    from matplotlib.figure import Figure
-
-    lines = results(out)
+def table_of(lines: list[dict[str, Any]]) -> str:
+    """In Markdown."""
     at = {(line["task"], line["latents"]): line for line in lines}
     table = ["| M | images, bits | s | books, bits | s | the paper, ImageNet 64, bits |", "| --- " * 6 + "|"]
     for M in sorted({line["latents"] for line in lines}):
         cells = [at.get((task, M), {}) for task in ("images", "books")]
         told = " | ".join(f"{cell.get('bits', '')} | {cell.get('seconds', '')}" for cell in cells)
         table.append(f"| {M} | {told} | {PAPER.get(M, '')} |")
+    return "\n".join(table) + "\n"
+
+
+def draw(out: Path) -> None:
+    """Bits and seconds by latents."""
+    from matplotlib.figure import Figure
+
+    lines = results(out)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("bits", "seconds"), strict=True):
         for task in ("images", "books"):
@@ -97,7 +102,6 @@ def draw(out: Path) -> str:
         )
         axes.legend(fontsize=8)
     figure.savefig(out / "latents.png", dpi=110)
-    return "\n".join(table) + "\n"
 
 
 def main() -> None:
@@ -125,7 +129,8 @@ def main() -> None:
         of_images(given, scored)
     if given.books:
         of_books(given, scored)
-    (given.out / "latents.md").write_text(draw(given.out))
+    (given.out / "latents.md").write_text(table_of(results(given.out)))
+    draw_where_possible(draw, given.out)
 
 
 if __name__ == "__main__":

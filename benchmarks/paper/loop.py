@@ -234,6 +234,14 @@ def parser_of(doc: str | None, seconds: float) -> argparse.ArgumentParser:
     return parser
 
 
+def draw_where_possible(draw: Callable[..., None], *given: Any) -> None:
+    """A result needs no picture, and a GPU's machine may have no matplotlib."""
+    try:
+        draw(*given)
+    except ModuleNotFoundError:
+        print("no picture: matplotlib is not installed here")
+
+
 def record(out: Path, line: dict[str, Any]) -> None:
     """Add a result, with what it was measured on, to the folder's result.jsonl."""
     line = {**line, "device": jax.devices()[0].device_kind, "jax": jax.__version__}

@@ -43,6 +43,19 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
+def test_no_picture_where_nothing_draws(program: Callable[[str], ModuleType], capsys: pytest.CaptureFixture) -> None:
+    """What was measured is kept all the same, and a fault of the drawing itself is not hidden."""
+    loop = program("benchmarks/paper/loop.py")
+
+    def draw(error: type[Exception]) -> None:
+        raise error
+
+    loop.draw_where_possible(draw, ModuleNotFoundError)
+    assert capsys.readouterr().out == "no picture: matplotlib is not installed here\n"
+    with pytest.raises(ValueError):
+        loop.draw_where_possible(draw, ValueError)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_toy_from_end_to_end(
