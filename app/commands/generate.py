@@ -349,13 +349,13 @@ def _tell_beat(result: Result, outs: list[Path]) -> None:
 
 def _warn(result: Result, names: list[Path]) -> None:
     """A line for every piece that has too much in common with a training piece."""
+    from musicgen.app import novelty
     from musicgen.app.evaluation.memorisation_report import THRESHOLD
 
     for sample, out in zip(result.samples, names, strict=True):
-        match = sample.provenance.memorisation
-        if match is not None and match["length"] >= THRESHOLD:
+        shares, title = novelty.nearest_piece(sample)
+        if shares >= THRESHOLD:
             print(
-                f"musicgen: {out} shares {match['length']} notes with {match['title'] or match['name']}:"
-                f" --avoid-copies {THRESHOLD} avoids that",
+                f"musicgen: {out} shares {shares} notes with {title}: --avoid-copies {THRESHOLD} avoids that",
                 file=sys.stderr,
             )

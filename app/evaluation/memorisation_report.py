@@ -278,7 +278,9 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _titles(path: Path) -> dict[str, str]:
-    """Composer and title of every piece that the csv of a data set names."""
+    """What every piece that the csv of a data set names is called."""
+    from musicgen.data_prep.evaluation.memorisation_index import title_of
+
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -289,4 +291,4 @@ def _titles(path: Path) -> dict[str, str]:
     columns = ("midi_filename", "canonical_composer", "canonical_title")
     if not rows or any(column not in rows[0] for column in columns):
         raise BadInput(f"{path} has no columns {', '.join(columns)}: give the csv of the data set or leave --csv out")
-    return {row["midi_filename"]: f"{row[columns[1]]}: {row[columns[2]]}".replace("\0", "") for row in rows}
+    return {row["midi_filename"]: title_of(row[columns[1]], row[columns[2]]).replace("\0", "") for row in rows}

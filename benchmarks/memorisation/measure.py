@@ -28,7 +28,7 @@ from musicgen.data_prep import Performance, cut, decode, encode, merge, shift_ti
 from musicgen.data_prep.dataset.augment import stretch, transpose
 from musicgen.data_prep.dataset.shards import ShardSet
 from musicgen.data_prep.evaluation.memorisation import longest_match, measure_background
-from musicgen.data_prep.evaluation.memorisation_index import Index, read_index
+from musicgen.data_prep.evaluation.memorisation_index import Index, read_index, title_of
 
 HERE = Path(__file__).parent
 SECONDS = 120.0
@@ -122,10 +122,8 @@ def main() -> None:
     reading = time.perf_counter() - began
     train, test = ShardSet(arguments.data, "train"), ShardSet(arguments.data, "test")
     with open(arguments.csv, encoding="utf-8-sig", newline="") as file:
-        works = {
-            row["midi_filename"]: f"{row['canonical_composer']}: {row['canonical_title']}"
-            for row in csv.DictReader(file)
-        }
+        rows = csv.DictReader(file)
+        works = {row["midi_filename"]: title_of(row["canonical_composer"], row["canonical_title"]) for row in rows}
     excerpts = [cut(test.notes(i), 0, SECONDS) for i in range(0, len(test), 6)]
     wall, cpu = [], []
     for music in excerpts:

@@ -20,6 +20,7 @@ from musicgen.data_prep.performance import Performance
 FORMAT = "musicgen-memorisation/1"
 CHORD = 3  # steps of 10 ms from a chord's first note to its last
 NGRAM = 8  # intervals that must agree without a fault: as many as there are bytes in an integer
+BETWEEN = ": "  # a composer and a title
 BORDER = -128  # in place of an interval before the first note of a piece
 
 
@@ -55,8 +56,8 @@ class Index:
 
     interval: i8[n], semitones from the note before, BORDER at a piece's first. gap: u16[n], steps of 10 ms from the
     chord of the note before (from 0 at a piece's first). first: u8[pieces], the first pitch. offsets: i64[pieces + 1].
-    names, titles: of the pieces; a title may be empty. background: i32[k], lengths of the longest matches of music that
-    was never trained on, in ascending order; empty if it was not measured.
+    names, titles: of the pieces; a title (`title_of`) may be empty. background: i32[k], lengths of the longest matches
+    of music that was never trained on, in ascending order; empty if it was not measured.
     """
 
     interval: np.ndarray
@@ -81,6 +82,11 @@ class Index:
     def piece_at(self, note: int) -> int:
         """The piece that a note belongs to."""
         return int(np.searchsorted(self.offsets, note, side="right")) - 1
+
+
+def title_of(composer: str | None, title: str | None) -> str:
+    """What a piece is called: "composer: title", or the one of them that is known, or nothing."""
+    return BETWEEN.join(part.strip() for part in (composer, title) if part and part.strip())
 
 
 def build_index(pieces: Iterable[tuple[str, str, Performance]]) -> Index:
@@ -160,7 +166,7 @@ def read_index(path: str | os.PathLike[str]) -> Index:
             arrays["first"],
             arrays["offsets"],
             _texts(arrays["names"], len(arrays["first"])),
-            _texts(arrays["titles"], len(arrays["first"])),
+            tuple(map(_whole, _texts(arrays["titles"], len(arrays["first"])))),
             arrays["background"],
         )
         _check(index)
@@ -176,6 +182,11 @@ def read_index(path: str | os.PathLike[str]) -> Index:
 
 def _texts(content: np.ndarray, count: int) -> tuple[str, ...]:
     return tuple(content.tobytes().decode("utf-8", "surrogatepass").split("\0")) if count else ()
+
+
+def _whole(title: str) -> str:
+    """An older index says ": Title", "Composer: " or ": " of a piece whose composer or title is not known."""
+    return title.removeprefix(BETWEEN).removesuffix(BETWEEN)
 
 
 def _check(index: Index) -> None:

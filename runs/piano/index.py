@@ -19,7 +19,7 @@ import corpora
 import pack
 
 from musicgen.data_prep.evaluation.memorisation import measure_background
-from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes
+from musicgen.data_prep.evaluation.memorisation_index import build_index, index_bytes, title_of
 from musicgen.data_prep.performance import Performance
 
 EVERY = 8  # test piece that is compared
@@ -32,7 +32,7 @@ def names_of(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
         table = next(place.glob("*.csv")).read_text(encoding="utf-8-sig")
         for row in csv.DictReader(io.StringIO(table)):
             if row["split"] == split:
-                title = f"{row['canonical_composer']}: {row['canonical_title']}"
+                title = title_of(row["canonical_composer"], row["canonical_title"])
                 yield str(place / row["midi_filename"]), f"{corpus}/{row['midi_filename']}", title
 
 

@@ -132,6 +132,19 @@ def test_every_piece_says_what_it_shares(
     assert memorisation_report.new_notes(Path("copy.mid").read_bytes()).pitch.size > 60
 
 
+@pytest.mark.parametrize(
+    ("title", "called"), [(": ", "original.mid"), ("", "original.mid"), (": Something", "Something")]
+)
+def test_a_copy_is_named_also_where_composer_or_title_is_not_known(
+    title: str, called: str, command: SimpleNamespace, seed_1: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.index.write_bytes(index_bytes(dataclasses.replace(seed_1, titles=(title,))))
+    assert command.run("--out", "copy.mid", "--seed", 1) == 0
+    match = sidecar("copy.mid").memorisation
+    assert match is not None and match["name"] == "original.mid"
+    assert f"shares {match['length']} notes with {called}: --avoid-copies" in capsys.readouterr().err
+
+
 def test_a_prime_is_no_copy(fake: ModuleType, music: Performance) -> None:
     """What was given back of the prime is not looked at, also when it is itself from the training set."""
     prime = make_prime(music, None, "p")

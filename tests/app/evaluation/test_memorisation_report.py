@@ -117,13 +117,14 @@ def test_a_broken_file_is_left_out(folder: Path, index_file: Path, capsys: pytes
 
 @pytest.fixture
 def data(tmp_path: Path, piece: Callable[..., Performance]) -> Path:
-    """A data set of three pieces to train on and one to test with, made by `musicgen prep`."""
+    """A data set by `musicgen prep`: three pieces to train on, the last without a title, and one to test with."""
     source = tmp_path / "source"
     source.mkdir()
     rows = ["canonical_composer,canonical_title,split,midi_filename"]
     for seed, split in enumerate(("train", "train", "train", "test")):
         write_midi(piece(400 if split == "train" else 1000, seed), source / f"{seed}.mid")
-        rows.append(f'Composer,"Title, {seed}",{split},{seed}.mid')
+        called = ',""' if seed == 2 else f'Composer,"Title, {seed}"'
+        rows.append(f"{called},{split},{seed}.mid")
     (source / "all.csv").write_text("\n".join(rows) + "\n")
     assert (
         main(
@@ -150,7 +151,7 @@ def test_an_index_is_built_and_used(tmp_path: Path, data: Path, capsys: pytest.C
     told = json.loads(capsys.readouterr().out)
     assert told["bytes"] == out.stat().st_size and told["pieces"] == 3
     assert told["background"]["pieces"] == 2  # of the test piece's 250 seconds
-    assert read_index(out).titles[1] == "Composer: Title, 1"
+    assert read_index(out).titles == ("Composer: Title, 0", "Composer: Title, 1", "")
     again = tmp_path / "again.npz"
     assert evaluate("--build-index", data, "--csv", table, "--out", again, "--quiet") == 0
     assert again.read_bytes() == out.read_bytes()

@@ -25,6 +25,7 @@ from musicgen.data_prep.evaluation.memorisation_index import (
     join,
     order_notes,
     read_index,
+    title_of,
 )
 
 NOTES = 300
@@ -277,6 +278,39 @@ def test_an_index_survives_its_file(tmp_path: Path) -> None:
         assert getattr(back, name).dtype == getattr(index, name).dtype, name
     assert (back.names, back.titles) == (index.names, index.titles)
     assert longest_match(TRAINING[2][2], back) == longest_match(TRAINING[2][2], INDEX)
+
+
+KNOWN = st.text(st.characters(exclude_characters="\0"), min_size=1).map(str.strip).filter(bool)
+MISSING = st.sampled_from(["", "  ", None])
+
+
+@given(composer=KNOWN, title=KNOWN, missing=MISSING)
+def test_a_piece_is_called_by_what_is_known(composer: str, title: str, missing: str | None) -> None:
+    assert title_of(composer, title) == f"{composer}: {title}"
+    assert title_of(composer, missing) == composer and title_of(missing, title) == title
+    assert title_of(missing, missing) == ""
+
+
+@pytest.mark.parametrize(
+    ("composer", "title", "called"),
+    [
+        ("", "", ""),
+        ("", "Circles", "Circles"),
+        ("Anon", "", "Anon"),
+        ("Anon", "Circles", "Anon: Circles"),
+        ("", "Études: Op. 10: No. 1", "Études: Op. 10: No. 1"),
+        ("Anon", "Études: Op. 10: No. 1", "Anon: Études: Op. 10: No. 1"),
+        ("", "To be continued:", "To be continued:"),
+    ],
+)
+def test_an_index_says_no_separator_where_a_half_is_missing(
+    composer: str, title: str, called: str, tmp_path: Path
+) -> None:
+    """Whether its titles are written as they are now, or as they were in the index of `piano`."""
+    path = tmp_path / "memorisation.npz"
+    for written in (title_of(composer, title), f"{composer}: {title}"):
+        path.write_bytes(index_bytes(replace(INDEX, titles=(written, "between", written))))
+        assert read_index(path).titles == (called, "between", called)
 
 
 def test_an_empty_index_is_one(tmp_path: Path) -> None:
