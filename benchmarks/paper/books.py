@@ -142,7 +142,7 @@ def draw(out: Path) -> None:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for line in results(out):
+    for line in results(out, "books"):
         x, y = [look["seconds"] for look in line["curve"]], [bits(look["nats"]) for look in line["curve"]]
         smooth = np.convolve(y, np.ones(9) / 9, "valid") if len(y) > 30 else y
         (drawn,) = axes.plot(x[len(x) - len(smooth) :], smooth, linewidth=0.8)
@@ -192,7 +192,7 @@ def main() -> None:
                 print(run, rows, "rows", round(gigabytes(stack, rows, given.rate), 2), "GB", flush=True)
             elif not stop.should_stop():
                 one(given, run, stack, training, held_out[: given.score], stop)
-    if not given.memory and results(given.out):
+    if not given.memory and results(given.out, "books"):
         draw_where_possible(draw, given.out)
 
 
@@ -209,7 +209,7 @@ def one(given: Any, run: str, stack: Stack, training: np.ndarray, held_out: np.n
     line = {"name": run, "rows": rows, "steps": state.step, "seconds": round(state.spent, 1), "bits": round(told, 4)}
     line |= {"bytes": count, "scoring_seconds": round(spent, 2), "steps_per_second": round(state.step / state.spent, 3)}
     line |= {"parameters": sum(x.size for x in state.params.values())}
-    record(given.out, {**line, "curve": curve[:: max(1, len(curve) // 400)]})
+    record(given.out, "books", {**line, "curve": curve[:: max(1, len(curve) // 400)]})
     make_scores.cache_clear()
 
 

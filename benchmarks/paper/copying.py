@@ -170,7 +170,11 @@ def run(name: str, stack: Stack, lengths: list[int], given: Any, stop: StopRun) 
     told = test(sized, state.params, given.sequences, min(4, given.sequences))
     line = {"name": name, "N": N, "latents": sized.sizes[1], "steps": state.step, "seconds": round(state.spent, 1)}
     thinned = curve[:: max(1, len(curve) // 400)]
-    record(given.out, {**line, "parameters": sum(x.size for x in state.params.values()), **told, "curve": thinned})
+    record(
+        given.out,
+        "copying",
+        {**line, "parameters": sum(x.size for x in state.params.values()), **told, "curve": thinned},
+    )
 
 
 def draw(out: Path) -> None:
@@ -179,7 +183,7 @@ def draw(out: Path) -> None:
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for line in results(out):
+    for line in results(out, "copying"):
         at = (np.arange(len(line["by_distance"])) + 0.5) / len(line["by_distance"]) * line["N"]
         left.plot(at, np.multiply(100, line["by_distance"]), label=f"{line['name']}, N = {line['N']:,}")
         right.plot([x["seconds"] for x in line["curve"]], [x["N"] for x in line["curve"]], label=line["name"])
@@ -231,7 +235,7 @@ def main() -> None:
                 print(kind, told, jax.default_backend(), flush=True)
             elif not stop.should_stop():
                 run(name, stack, lengths, given, stop)
-    if not given.memory and results(given.out):
+    if not given.memory and results(given.out, "copying"):
         draw_where_possible(draw, given.out)
 
 

@@ -160,7 +160,7 @@ def draw(out: Path, pictures: dict[str, np.ndarray]) -> None:
 
     figure = Figure(figsize=(8, 3.2 + 1.1 * len(pictures)), layout="constrained")
     above, *below = figure.subplots(1 + len(pictures), 1, squeeze=False, height_ratios=[3] + [1] * len(pictures))[:, 0]
-    lines = results(out)
+    lines = results(out, "images")
     for run in sorted({line["run"] for line in lines}):
         those = {line["order"]: line["bits"] for line in lines if line["run"] == run}
         above.plot(list(those), list(those.values()), "o-", label=run)
@@ -217,7 +217,7 @@ def main() -> None:
                         drawn = completed(stack_of(given, run, S), params, test, min(16, len(held_out)))
                         pictures["real"] = held_out[:16]
                         pictures[f"second half drawn, {order}"] = as_images(drawn, coordinates, S)
-    if results(given.out):
+    if results(given.out, "images"):
         draw_where_possible(draw, given.out, pictures)
 
 
@@ -239,7 +239,7 @@ def one(given: Any, run: str, order: str, training: Told, test: Told, S: int, st
         return state.params
     line = {"name": name, "run": run, "order": order, "places": given.places, "steps": state.step}
     line |= {"seconds": round(state.spent, 1), "bits": round(bits_of(stack, state.params, test, given.rows), 4)}
-    record(given.out, {**line, "images": len(test.tokens), "curve": curve[:: max(1, len(curve) // 200)]})
+    record(given.out, "images", {**line, "images": len(test.tokens), "curve": curve[:: max(1, len(curve) // 200)]})
     make_scores.cache_clear()
     return state.params
 

@@ -90,7 +90,7 @@ def draw(out: Path) -> None:
     """Bits and seconds by latents."""
     from matplotlib.figure import Figure
 
-    lines = results(out)
+    lines = results(out, "latents")
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("bits", "seconds"), strict=True):
         for task in ("images", "books"):
@@ -123,13 +123,13 @@ def main() -> None:
     def scored(task: str, M: int, measure: Callable[[], float], targets: int) -> None:
         began = time.monotonic()
         told = {"bits": round(measure(), 4), "seconds": round(time.monotonic() - began, 2), "targets": targets}
-        record(given.out, {"name": f"{task} {M}", "task": task, "latents": M, **told})
+        record(given.out, "latents", {"name": f"{task} {M}", "task": task, "latents": M, **told})
 
     if given.images:
         of_images(given, scored)
     if given.books:
         of_books(given, scored)
-    (given.out / "latents.md").write_text(table_of(results(given.out)))
+    (given.out / "latents.md").write_text(table_of(results(given.out, "latents")))
     draw_where_possible(draw, given.out)
 
 

@@ -242,19 +242,19 @@ def draw_where_possible(draw: Callable[..., None], *given: Any) -> None:
         print("no picture: matplotlib is not installed here")
 
 
-def record(out: Path, line: dict[str, Any]) -> None:
-    """Add a result, with what it was measured on, to the folder's result.jsonl."""
-    line = {**line, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+def record(out: Path, program: str, line: dict[str, Any]) -> None:
+    """Add a result, with what it was measured on, to the folder's result.jsonl, which the programs may share."""
+    line = {"program": program, **line, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     with (out / "result.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps({name: x for name, x in line.items() if not isinstance(x, list)}), flush=True)
 
 
-def results(out: Path) -> list[dict[str, Any]]:
-    """All of a folder, the last of each name."""
+def results(out: Path, program: str) -> list[dict[str, Any]]:
+    """All of a program in a folder, the last of each name."""
     path = out / "result.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return list({line["name"]: line for line in lines}.values())
+    return list({line["name"]: line for line in lines if line["program"] == program}.values())
 
 
 def compute() -> str:

@@ -43,6 +43,14 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
+def test_programs_share_a_folder(program: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    """Each draws its own results, and of each name the last."""
+    loop = program("benchmarks/paper/loop.py")
+    for name, value in (("books", 1), ("images", 2), ("books", 3)):
+        loop.record(tmp_path, name, {"name": "a run", "value": value})
+    assert [[line["value"] for line in loop.results(tmp_path, name)] for name in PROGRAMS] == [[], [2], [3], []]
+
+
 def test_no_picture_where_nothing_draws(program: Callable[[str], ModuleType], capsys: pytest.CaptureFixture) -> None:
     """What was measured is kept all the same, and a fault of the drawing itself is not hidden."""
     loop = program("benchmarks/paper/loop.py")
@@ -61,12 +69,17 @@ def test_no_picture_where_nothing_draws(program: Callable[[str], ModuleType], ca
 def test_a_toy_from_end_to_end(
     name: str, program: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results and a picture."""
+    """Results and a picture, in a folder where the others have theirs."""
+    recorded = (FOLDER / "result.jsonl").read_text()
+    others = [line for line in recorded.splitlines() if json.loads(line)["program"] != name]
+    (tmp_path / "result.jsonl").write_text("".join(f"{line}\n" for line in others))
     monkeypatch.setattr(
         sys, "argv", [name, str(tmp_path), "--toy", *(["--seconds", "0.05"] if name != "latents" else [])]
     )
     program(f"benchmarks/paper/{name}.py").main()
-    lines = [json.loads(line) for line in (tmp_path / "result.jsonl").read_text().splitlines()]
+    made = [json.loads(line) for line in (tmp_path / "result.jsonl").read_text().splitlines()][len(others) :]
+    lines = [line for line in made if line["program"] == name]
+    assert len(lines) == len(made)
     assert len({line["name"] for line in lines}) == len(lines) == PROGRAMS[name]
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
