@@ -32,7 +32,9 @@ import distances
 
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, read_audio, to_float
 from musicgen.data_prep.dataset.audio_shards import SAMPLE_RATE, AudioSet
+from musicgen.data_prep.dataset.splits import find_files
 from musicgen.data_prep.dataset.workers import map_in_order
+from musicgen.data_prep.errors import PrepError
 
 SECONDS = 10
 ROWS = 20  # excerpts at a time through our codec
@@ -57,10 +59,10 @@ def recordings_of(data: Path, split: str) -> list[tuple[str, np.ndarray]]:
     if (data / "manifest.json").exists():
         kept = AudioSet(data, split)
         return [(kept.name(i), kept.samples(i)) for i in range(len(kept))]
-    if not data.is_dir():
-        raise SystemExit(f"{data} is no folder: give a data set or a folder of recordings")
-    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return [(str(path.relative_to(data)), read_audio(path)) for path in paths]
+    try:
+        return [(name, read_audio(data / name)) for name in find_files(data, AUDIO_SUFFIXES, "audio")]
+    except PrepError as error:
+        raise SystemExit(str(error)) from None
 
 
 def excerpts(recordings: Sequence[tuple[str, np.ndarray]], count: int | None) -> list[tuple[str, np.ndarray]]:

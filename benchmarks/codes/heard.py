@@ -30,6 +30,8 @@ from musicgen.app.sureness import DOUBTFUL, energy
 from musicgen.app.transcription import AFTER, BEFORE, Hear, open_transcriber
 from musicgen.data_prep.audio import AUDIO_SUFFIXES, read_audio
 from musicgen.data_prep.audio import SAMPLE_RATE as RATE
+from musicgen.data_prep.dataset.splits import find_files
+from musicgen.data_prep.errors import PrepError
 
 TOGETHER = 0.03  # seconds: notes of one onset
 EXPLAINED = DOUBTFUL  # the share from which a second is music
@@ -96,10 +98,12 @@ def table(lines: list[dict[str, Any]]) -> str:
 def recordings_of(text: str) -> tuple[str, list[Path]]:
     """The name, and the recordings of the folder, of NAME=FOLDER."""
     name, _, folder = text.partition("=")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not folder or not paths:
+    if not folder:
         raise argparse.ArgumentTypeError(f"{text}: give NAME=FOLDER, a folder with recordings")
-    return name, paths
+    try:
+        return name, [Path(folder, path) for path in find_files(folder, AUDIO_SUFFIXES, "audio")]
+    except PrepError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main() -> None:
