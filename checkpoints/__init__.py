@@ -222,6 +222,15 @@ def base_of(folder: Path) -> Name | None:
         return None
 
 
+def makes_sound(name: str) -> bool:
+    """Whether weights that come with the package make sound, not notes; False if they cannot be read."""
+    try:
+        about = json.loads(read_regular(current(FOLDER / name, SUMS) / "config.json", DOCUMENT_BYTES))
+        return int(about["model"].get("channels", 1)) > 1
+    except (OSError, *UNREADABLE):
+        return False
+
+
 def quantize(params: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
     """Float32 parameters as they are stored: matrices of 8 or 4 bits, everything else as float16 (model/storage.py)."""
     return storage.quantize(params, int4.is_matrix, INPUTS, bits)

@@ -134,9 +134,10 @@ def _teach(job: Teaching, base: Released, facts: Facts, music: Music) -> None:
 def open_base(job: Teaching) -> Released:
     """The weights to begin with.  Raises BadInput for those that cannot be."""
     if job.start not in checkpoints.names():
+        known = " or ".join(name for name in checkpoints.names() if not checkpoints.makes_sound(name))
         raise BadInput(
-            f"--from {job.start}: give weights that come with the package, {' or '.join(checkpoints.names())}; others"
-            " are trained further with --preset fine-tune --start"
+            f"--from {job.start}: give weights that come with the package, {known}; others are trained further with"
+            " --preset fine-tune --start"
         )
     base = open_weights(checkpoints.Name(job.start))
     if job.style is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicgen import checkpoints
 from musicgen.app import cli
 from musicgen.app.limits import MOST_PRIME_NOTES
 from musicgen.app.replay import read_generated
@@ -384,6 +385,16 @@ def test_weights_of_sound_for_notes(
     rest = ("--out", str(tmp_path.with_name("taught"))) if "--from" in command else ("--checkpoint", "piano-codes")
     assert cli.main([*command.split(), *rest]) == 2
     assert "the weights piano-codes make sound, not MIDI: give piano" in capsys.readouterr().err
+
+
+def test_weights_of_sound_are_not_offered_to_be_taught_notes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--from", "unknown", "--midi-dir", ".", "--out", str(tmp_path.with_name("taught"))]) == 2
+    offered = capsys.readouterr().err.partition("come with the package, ")[2].partition(";")[0].split(" or ")
+    assert {*offered} == {name for name in checkpoints.names() if checkpoints.load(name).config.channels == 1}
+    assert "piano-codes" not in offered
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
