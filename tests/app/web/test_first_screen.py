@@ -21,8 +21,16 @@ IN_REACH = """(parts) => parts.filter((part) => {
 })"""
 
 
+# Whether a part shows all of its words.
+SHOWN_WHOLE = """(part) => {
+  const one = document.querySelector(part);
+  return one.innerText && one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight;
+}"""
+
+
 def test_all_that_one_begins_with_is_above_the_fold(browser: Any, site: Site) -> None:
-    """Four cards, Make, the kind of music, the line of settings and Play, at any size; on a phone Make stays there."""
+    """Four cards, Make, the kind of music, the line of settings, Play and what it plays, at any size; on a phone Make
+    stays there."""
     visit = Visit(browser, site.url, 1440, "light")
     page = visit.page
     ways = [f".mg-way:has([value='{way}'])" for way in ("nothing", "opening", "file", "keys")]
@@ -31,6 +39,7 @@ def test_all_that_one_begins_with_is_above_the_fold(browser: Any, site: Site) ->
         page.evaluate("scrollTo(0, 0)")
         page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate(IN_REACH, parts) == [], f"{width} x {height}"
+        assert page.evaluate(SHOWN_WHOLE, ".mg-dock .mg-name"), f"{width} x {height}"
         if width < 700:
             page.evaluate("scrollTo(0, document.body.scrollHeight)")
             assert page.evaluate(IN_REACH, ["#mg-make"]) == []
