@@ -248,8 +248,7 @@ export class PrimeSource {
     const keep = this.showing === "file";
     if (!keep) this.tell.shown();
     this.showing = "file";
-    const music = { notes: [...notes].sort((a, b) => a[0] - b[0]), pedal: [], prime_seconds: seconds, seconds };
-    this.rollPlayer.show({ label: name, ...music }, { keep });
+    this.rollPlayer.show({ label: name, notes, pedal: [], prime_seconds: seconds, seconds }, { keep });
     this.rollPlayer.selectable = false;
   }
 
