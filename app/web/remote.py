@@ -84,6 +84,7 @@ class Engine:
             self._pipe.send_bytes(_pack((what, given)))
             answer = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
+            self.close()  # its end of the pipe may be gone before the process is: it must not be asked again
             raise EnvironmentProblem(DIED) from None
         if isinstance(answer, Exception):
             raise answer

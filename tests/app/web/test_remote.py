@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from musicgen.app.errors import STOPPING, Busy
+from musicgen.app.errors import STOPPING, Busy, EnvironmentProblem
 from musicgen.app.web import remote
 from musicgen.app.web.dials import Dials
 from musicgen.app.web.limits import Limits
@@ -46,7 +46,7 @@ class Far:
         return self.scheduler.submit(request, client)
 
     def submit_apart(self, *asked: dict[str, Any]) -> list[Ticket[Any]]:
-        """One piece for each lane: submitted at once, a single lane could take them both as one batch."""
+        """One piece for each lane, which has taken it before the next one comes."""
         tickets = []
         for number, body in enumerate(asked):
             tickets.append(self.submit(f"{number}", **body))
@@ -131,6 +131,20 @@ def test_a_process_that_dies(far: Far) -> None:
     process.join()
     again = [far.submit(f"{n}", seed=1, settings={"seconds": 2.0}) for n in range(2)]
     assert [list(ticket)[-1]["event"] for ticket in again] == ["end", "end"]
+
+
+def test_a_process_that_is_slow_to_die(makers: Any) -> None:
+    """One question is lost with it, not all of those that come before its end."""
+    engine = remote.Engine(makers.lane, None, 0, 1)
+    engine.open()
+    dying = engine.process
+    os.kill(dying.pid, signal.SIGSTOP)  # or it would end soon after its pipe
+    engine._pipe.close()  # type: ignore[union-attr]
+    with pytest.raises(EnvironmentProblem, match=DIED):
+        engine.ask("facts", "notes")
+    engine.open()
+    assert engine.process is not dying and engine.ask("facts", "notes")
+    engine.close()
 
 
 def test_what_cannot_be_opened_there(makers: Any) -> None:
