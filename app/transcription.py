@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from musicgen.data_prep.extras import install_command
 SECTION = 240.0  # seconds of a recording that are heard at once
 BEFORE, AFTER = 4.0, 16.0  # seconds around it that are heard, too
 WINDOW, STEP = 16.0, 12.0  # seconds the transcriber looks at, and by which it moves on (benchmarks/transcription)
+ONE_WINDOW = 15.5  # seconds that are heard in one window, half a second after its beginning
 SUSTAIN = -64  # how the transcriber calls the sustain pedal; the soft pedal, -67, makes no difference here
 
 NO_NOTES = np.zeros((0, 4))
@@ -55,6 +57,17 @@ class Heard:
 
     notes: np.ndarray
     pedal: np.ndarray
+
+    def music(self) -> Performance:
+        """The same as music: where the pedal is down twice, it is down once and longer."""
+        notes, pedal = self.notes, self.pedal[np.argsort(self.pedal[:, 0], kind="stable")]
+        ups = np.maximum.accumulate(pedal[:, 1]) if len(pedal) else pedal[:, 1]
+        new = np.append(True, pedal[1:, 0] > ups[:-1]) if len(pedal) else np.zeros(0, bool)
+        downs, ups = pedal[new, 0], ups[np.append(new[1:], True)] if len(pedal) else ups
+        times = np.stack([np.stack([downs, np.full(len(downs), 127.0)], 1), np.stack([ups, np.zeros(len(ups))], 1)], 1)
+        onset, end = notes[:, 0], np.maximum(notes[:, 1], notes[:, 0])
+        velocity = np.clip(notes[:, 3], 1, 127).astype(np.uint8)
+        return Performance(onset, end, notes[:, 2].astype(np.uint8), velocity, times.reshape(-1, 2))
 
 
 Hear = Callable[[np.ndarray, Listening], Heard]
@@ -138,7 +151,7 @@ def transcribe(
         raise BadInput(str(error)) from None
     if not any(map(len, notes)):
         raise BadInput(f"no piano is heard in {path.name}: give a recording of one")
-    music = _performance(np.concatenate(notes), np.concatenate(pedal))
+    music = Heard(np.concatenate(notes), np.concatenate(pedal)).music()
     explained, total = np.sum(energies, axis=0)
     return Transcript(music, write_midi(music), level.seconds, (*level.remarks(), *judge(music, explained, total)))
 
@@ -175,16 +188,19 @@ def open_transcriber() -> Hear:
         raise EnvironmentProblem(f"to hear the notes of a recording: {install_command('transcribe')} ({why})") from None
 
     def hear(samples: np.ndarray, listening: Listening) -> Heard:
-        windows, by_window = 0, model.transcribeFrames
-        step = math.ceil(STEP * model.fs / model.hopSize) * model.hopSize / model.fs
+        windows, by_window, seconds = 0, model.transcribeFrames, len(samples) / SAMPLE_RATE
+        step = STEP if seconds > ONE_WINDOW else ONE_WINDOW
+        moved = math.ceil(step * model.fs / model.hopSize) * model.hopSize / model.fs
 
         def transcribe_window(*given: Any, **more: Any) -> Any:
             nonlocal windows
+            if windows and windows * step >= seconds:  # the window before has heard the end
+                return [[]], [0] * len(model.targetMIDIPitch)
             heard, last = by_window(*given, **more)
             notes = _notes(event for event in heard[0] if event.hasOnset)
-            notes[:, :2] = np.maximum(notes[:, :2] + windows * step - (WINDOW - STEP), 0.0)  # the window's beginning
+            notes[:, :2] = np.maximum(notes[:, :2] + windows * moved - (WINDOW - step), 0.0)  # the window's beginning
             windows += 1
-            listening(min(windows * STEP, len(samples) / SAMPLE_RATE), notes)
+            listening(min(windows * step, seconds), notes)
             return heard, last
 
         sound = np.ascontiguousarray(soxr.resample(samples, SAMPLE_RATE, model.fs), np.float32)
@@ -192,7 +208,7 @@ def open_transcriber() -> Hear:
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Torch's, of training
-                events = model.transcribe(torch.from_numpy(sound)[:, None], STEP, WINDOW)
+                events = model.transcribe(torch.from_numpy(sound)[:, None], step, WINDOW)
         finally:
             del model.transcribeFrames
         pedal = [(event.start, event.end) for event in events if event.pitch == SUSTAIN]
@@ -211,6 +227,8 @@ def _load() -> tuple[Any, Any]:
     """The model with its weights, and the library it computes with.  Raises ImportError."""
     import importlib.resources
 
+    # Else its threads wait for each other in loops, in twice the time where other work goes on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from transkun.ModelTransformer import ModelConfig, TransKun
 
@@ -238,15 +256,3 @@ def _struck(events: np.ndarray, at: float, start: float, stop: float) -> np.ndar
     moved = events.copy()
     moved[:, :2] += at
     return moved[(moved[:, 0] >= start) & (moved[:, 0] < stop)]
-
-
-def _performance(notes: np.ndarray, pedal: np.ndarray) -> Performance:
-    """Notes f64 [n, 4] and pedal f64 [p, 2] as music: where the pedal is down twice, it is down once and longer."""
-    pedal = pedal[np.argsort(pedal[:, 0], kind="stable")]
-    ups = np.maximum.accumulate(pedal[:, 1]) if len(pedal) else pedal[:, 1]
-    new = np.append(True, pedal[1:, 0] > ups[:-1]) if len(pedal) else np.zeros(0, bool)
-    downs, ups = pedal[new, 0], ups[np.append(new[1:], True)] if len(pedal) else ups
-    times = np.stack([np.stack([downs, np.full(len(downs), 127.0)], 1), np.stack([ups, np.zeros(len(ups))], 1)], 1)
-    onset, end = notes[:, 0], np.maximum(notes[:, 1], notes[:, 0])
-    velocity = np.clip(notes[:, 3], 1, 127).astype(np.uint8)
-    return Performance(onset, end, notes[:, 2].astype(np.uint8), velocity, times.reshape(-1, 2))

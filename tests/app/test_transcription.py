@@ -19,7 +19,7 @@ from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.provenance import prime_notes
 from musicgen.app.transcription import Heard, Listening, transcribe
 from musicgen.data_prep import Performance, read_midi
-from musicgen.data_prep.audio import SAMPLE_RATE
+from musicgen.data_prep.audio import SAMPLE_RATE, read_audio
 from musicgen.data_prep.midi import read_text
 
 INSTALLED = importlib.util.find_spec("transkun") is not None
@@ -83,7 +83,7 @@ def test_no_more_is_heard_than_was_asked_for(tmp_path: Path) -> None:
 
 def test_a_pedal_that_is_down_twice_is_down_once() -> None:
     notes = np.array([[0.0, 1.0, 60.0, 200.0], [0.5, 0.4, 62.0, 0.0]])
-    made = transcription._performance(notes, np.array([[2.0, 3.0], [0.0, 1.5], [1.0, 1.25], [3.5, 4.0]]))
+    made = Heard(notes, np.array([[2.0, 3.0], [0.0, 1.5], [1.0, 1.25], [3.5, 4.0]])).music()
     assert made.pedal.tolist() == [[0.0, 127.0], [1.5, 0.0], [2.0, 127.0], [3.0, 0.0], [3.5, 127.0], [4.0, 0.0]]
     assert made.velocity.tolist() == [127, 1] and made.end.tolist() == [1.0, 0.5]
 
@@ -221,9 +221,16 @@ def test_the_real_one_hears_what_was_played(tmp_path: Path) -> None:
     played = Performance(onset, onset + 0.45, pitch, np.tile([45, 100], 18), np.zeros((0, 2)))
     render(played, tmp_path / "piano.wav")
     told: list[np.ndarray] = []
-    made = transcribe(tmp_path / "piano.wav", transcription.open_transcriber(), on_notes=told.append).music
+    hear = transcription.open_transcriber()
+    made = transcribe(tmp_path / "piano.wav", hear, on_notes=told.append).music
     assert made.pitch.tolist() == pitch.tolist()
     assert made.onset == pytest.approx(onset, abs=0.05)
     assert len(told) > 1 and np.concatenate(told)[:, 2].tolist() == pitch.tolist()  # window by window, each once
     assert np.concatenate(told)[:, 0] == pytest.approx(onset, abs=0.05)
     assert made.velocity[::2].mean() + 20 < made.velocity[1::2].mean()  # a rendering has a level of its own
+    begun: list[tuple[object, ...]] = []
+    phrase = np.append(np.zeros(SAMPLE_RATE // 2, np.float32), read_audio(tmp_path / "piano.wav")[: 14 * SAMPLE_RATE])
+    heard = hear(phrase, lambda *progress: begun.append(progress))
+    assert len(begun) == 1  # what fits is heard in one window
+    assert heard.notes[:28, 2].tolist() == pitch[:28].tolist()
+    assert heard.notes[:28, 0] == pytest.approx(0.5 + onset[:28], abs=0.05)
