@@ -11,7 +11,15 @@ from musicgen.model.control import Control
 
 METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T", "style": "KIND"}
 
-NO_PATHS = ("root_path", "allow_host", "distributed", "cluster", "input", "output")  # names of paths, hosts and ports
+NO_PATHS = (
+    "root_path",
+    "allow_host",
+    "distributed",
+    "cluster",
+    "input",
+    "output",
+    "microphone",
+)  # names of paths, hosts and ports
 # With one slash or none, too; a drive of Windows has one letter.
 ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
 OWN = ", or one that you taught the weights"

@@ -31,7 +31,7 @@ EXTRAS = {
     "data": (("note_seq", "note-seq"),),
     "dask": (("distributed", "distributed"),),
     "beam": (("apache_beam", "apache-beam"),),
-    "live": (("rtmidi", "python-rtmidi"),),
+    "live": (("rtmidi", "python-rtmidi"), ("sounddevice", "sounddevice")),
     "audio": (("soxr", "soxr"), ("av", "av")),
     "transcribe": (("torch", "torch"), ("transkun", "transkun")),
     "score": (("partitura", "partitura"), ("verovio", "verovio")),

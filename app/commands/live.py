@@ -1,8 +1,9 @@
-"""`musicgen live`: play on a MIDI keyboard; the model answers."""
+"""`musicgen live`: play on a MIDI keyboard, or a piano before a microphone; the model answers."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from musicgen.app.arguments import add_checkpoint, add_flags, number
 from musicgen.app.controls import SAMPLING, SEED, control
-from musicgen.app.errors import BadInput
+from musicgen.app.errors import BadInput, EnvironmentProblem
 from musicgen.app.output import MIDI_SUFFIXES, check_output, write_bytes
 from musicgen.app.settings import Settings, check_seed
 
 if TYPE_CHECKING:
     from musicgen.app.generate import Model
     from musicgen.app.live.conversation import Conversation, Turn
+    from musicgen.app.live.ear import Ear
+    from musicgen.app.progress import Progress
 
 SECONDS = 8.0
 PAUSE, SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 0.1, 30.0
@@ -30,8 +33,16 @@ SIGNALLED = 128  # and the signal's number, as shells report it; Ctrl-C is the u
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Ports, turns, and how the model plays."""
     add = parser.add_argument
-    add("--list", action="store_true", help="list the MIDI ports and stop")
+    add("--list", action="store_true", help="list the MIDI ports and microphones, and stop")
     add("--input", metavar="NAME", help="the keyboard, by a part of its name (default: the only one there is)")
+    add(
+        "--microphone",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="listen to a piano instead of a keyboard, through the microphone of which this is a part of the name"
+        " (default: the one that the system prefers)",
+    )
     add("--output", metavar="NAME", help="the synth, by a part of its name (default: the only one there is)")
     add(
         "--virtual",
@@ -74,6 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(
             f"--pause must be between {SHORTEST_PAUSE:g} and {LONGEST_PAUSE:g} seconds, not {arguments.pause:g}"
         )
+    if arguments.microphone is not None and arguments.input is not None:
+        raise BadInput("--input names a keyboard, and --microphone listens to a piano: leave one of them out")
+    if arguments.microphone is not None and arguments.thru:
+        raise BadInput("--thru sends a keyboard's notes on, but what a microphone hears sounds already: leave it out")
     seed = check_seed(arguments.seed) if arguments.seed is not None else None
     save = check_output(arguments.save, MIDI_SUFFIXES, "--save") if arguments.save is not None else None
     from musicgen.app.live.ports import port_names
@@ -86,22 +101,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(inputs: list[str], outputs: list[str]) -> int:
+    from musicgen.app.live.microphone import microphone_names
+
     for kind, names in (("input", inputs), ("output", outputs)):
         for name in names:
             print(f"{kind:<6}  {name}")
         if not names:
             print(f"{kind:<6}  (none)")
+    with contextlib.suppress(EnvironmentProblem):
+        for name in microphone_names():
+            print(f"microphone  {name}")
     return 0
 
 
 def _chosen(arguments: argparse.Namespace, inputs: list[str], outputs: list[str]) -> tuple[str | None, str | None]:
-    """Names of input and output; None for a virtual one."""
+    """Names of input and output; None for a virtual one, and for the input where a microphone is."""
     from musicgen.app.live.ports import choose
 
     def port(names: list[str], wanted: str | None, kind: str) -> str | None:
         return None if arguments.virtual and wanted is None else choose(names, wanted, kind)
 
-    return port(inputs, arguments.input, "input"), port(outputs, arguments.output, "output")
+    source = port(inputs, arguments.input, "input") if arguments.microphone is None else None
+    return source, port(outputs, arguments.output, "output")
 
 
 def _play(
@@ -118,8 +139,12 @@ def _play(
     from musicgen.app.live.session import Inbox, Sampler, converse
     from musicgen.app.progress import Progress
 
-    quiet = arguments.quiet
-    with Ports(source, sink) as ports, Progress(0, "", quiet=quiet) as progress:
+    teller, by_ear = Teller(arguments.quiet), arguments.microphone is not None
+    with (
+        Ports(source, sink, keyboard=not by_ear) as ports,
+        Progress(0, "", quiet=arguments.quiet) as progress,
+        _open_ear(arguments.microphone, teller, progress) if by_ear else contextlib.nullcontext() as ear,
+    ):
         progress.note("loading the model ...")
         released = open_weights(arguments.checkpoint)
         settings = _smaller(settings, released.config.latents, released.config.context)
@@ -131,20 +156,38 @@ def _play(
 
         thru = arguments.thru if arguments.thru is not None else source is None or source != sink
         conversation = Conversation(
-            ports.send, pause=arguments.pause, seconds=settings.seconds, thru=thru, on_turn=Teller(quiet).turn
+            ports.send, pause=arguments.pause, seconds=settings.seconds, thru=thru, on_turn=teller.turn
         )
         inbox = Inbox()
         try:
             # Also while saving: whoever is impatient and presses Ctrl-C again loses nothing.
             with inbox.until_signalled():
                 try:
-                    converse(conversation, ports, sampler, inbox, lambda: _ready(arguments, source, sink))
+                    welcome = _welcome(arguments, source, sink, ear)
+                    converse(conversation, ports, sampler, inbox, lambda: teller.say(*welcome), ear)
                 finally:
+                    if ear is not None:
+                        if save is not None and conversation.unheard:
+                            teller.say("hearing what you played last ...")
+                        ear.stop(keep=save is not None)
                     if save is not None:
-                        _save(save, conversation, model, sampler.seed, quiet)
+                        _save(save, conversation, model, sampler.seed, arguments.quiet)
         finally:
             sampler.stop()
     return 0 if inbox.stopped == signal.SIGINT else SIGNALLED + (inbox.stopped or 0)
+
+
+def _open_ear(microphone: str, teller: Teller, progress: Progress) -> Ear:
+    """A microphone and a transcriber that is loaded."""
+    from musicgen.app.live.ear import Ear
+    from musicgen.app.live.microphone import Microphone
+    from musicgen.app.transcription import open_transcriber
+
+    opened = Microphone(microphone or None)
+    progress.note("loading the transcriber ...")
+    ear = Ear(opened, open_transcriber(), teller.heard)
+    ear.warm_up()
+    return ear
 
 
 def _smaller(settings: Settings, latents: int, context: int) -> Settings:
@@ -157,15 +200,20 @@ def _smaller(settings: Settings, latents: int, context: int) -> Settings:
     return settings.resolve(latents, context)
 
 
-def _ready(arguments: argparse.Namespace, source: str | None, sink: str | None) -> None:
-    if not arguments.quiet:
-        ports = f"{source or 'the virtual input'} -> {sink or 'the virtual output'}"
-        print(
-            f"musicgen: play ({ports}): the answer comes when keys and pedal have been up for {arguments.pause:g} s;"
-            " Ctrl-C ends",
-            file=sys.stderr,
-            flush=True,
-        )
+def _welcome(arguments: argparse.Namespace, source: str | None, sink: str | None, ear: Ear | None) -> list[str]:
+    """What to know before playing."""
+    from musicgen.app.live.phrases import LEAD, TAIL
+    from musicgen.app.transcription import ONE_WINDOW
+
+    output, told = sink or "the virtual output", f"for {arguments.pause:g} s; Ctrl-C ends"
+    if ear is None:
+        ports = f"{source or 'the virtual input'} -> {output}"
+        return [f"play ({ports}): the answer comes when keys and pedal have been up {told}"]
+    longest = ONE_WINDOW - LEAD - TAIL  # that is heard at once
+    return [
+        f"a phrase of up to {longest:g} s is heard in about {ear.takes:.1f} s here; then comes its answer",
+        f"play ({ear.microphone.name} -> {output}): a phrase is over when it has been silent {told}",
+    ]
 
 
 class Teller:
@@ -173,24 +221,35 @@ class Teller:
 
     def __init__(self, quiet: bool) -> None:
         """No turn yet."""
-        self.quiet, self.turns = quiet, 0
+        self.quiet, self.turns, self.hearing = quiet, 0, 0.0
+
+    def say(self, *lines: str) -> None:
+        """Lines on stderr, unless quiet."""
+        for line in () if self.quiet else lines:
+            print(f"musicgen: {line}", file=sys.stderr, flush=True)
+
+    def heard(self, notes: int, seconds: float) -> None:
+        """A phrase has been heard through the microphone, within so many seconds."""
+        self.hearing += seconds
+        if not notes:
+            self.say(f"there were no notes in what was heard (within {seconds:.1f} s)")
 
     def turn(self, turn: Turn) -> None:
         """Notes heard, latency, notes answered."""
         from musicgen.data_prep.errors import counted
 
         self.turns += 1
-        if self.quiet:
-            return
+        within = f" within {self.hearing:.1f} s" if self.hearing else ""
+        self.hearing = 0.0
         line = (
-            f"musicgen: turn {self.turns}: heard {counted(turn.heard, 'note')}, answered after {turn.latency:.2f} s"
-            f" with {counted(turn.answered, 'note')} in {turn.seconds:.1f} s"
+            f"turn {self.turns}: heard {counted(turn.heard, 'note')}{within}, answered after"
+            f" {turn.latency:.2f} s with {counted(turn.answered, 'note')} in {turn.seconds:.1f} s"
         )
         if turn.interrupted:
             line += ", until you played"
         if turn.waited >= 0.05:
             line += f"; {turn.waited:.1f} s late: a smaller --latents or --context is faster"
-        print(line, file=sys.stderr, flush=True)
+        self.say(line)
 
 
 def _save(path: Path, conversation: Conversation, model: Model, seed: int, quiet: bool) -> None:

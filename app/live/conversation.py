@@ -1,8 +1,9 @@
 """A conversation of a player and a model, note by note: what is heard, when it is answered, what is sent.
 
 `Conversation` knows no ports, threads or clocks.  It is told what happens and when (`hear`: a message of the keyboard,
-`draw`: tokens of the model, `advance`: time has passed), sends what is due, and says what it wants next (`wanted`:
-an answer to this prime, `next_time`: to be told the time).  Times are seconds on one clock that never goes back.
+`expect_phrase`, `hear_phrase`: something is played, and later its notes, `draw`: tokens of the model, `advance`: time
+has passed), sends what is due, and says what it wants next (`wanted`: an answer to this prime, `next_time`: to be told
+the time).  Times are seconds on one clock that never goes back.
 
 A turn: the player plays a phrase and lets go of keys and pedal.  After `HEAD_START` of silence the answer is asked
 for; when the silence has lasted for the whole pause, it sounds.  A key struck before that goes on with the phrase, a
@@ -206,6 +207,7 @@ class Conversation:
         self._answers = 0
         self._heard = 0  # notes since the last answer
         self._quiet_since: float | None = None  # since when no key and no pedal is down; None while one is
+        self.unheard = 0  # phrases that have begun and whose notes are not known yet
         self._pedals: set[int] = set()  # channels whose sustain pedal is down
         self._channel = 0  # on which the player plays, and so the model
         self._now = 0.0
@@ -214,6 +216,11 @@ class Conversation:
     def wanted(self) -> tuple[int, np.ndarray] | None:
         """The answer that is to be drawn, or drawn further: its number and its prime int16[T]."""
         return (self.answer.number, self.answer.prime) if self.answer is not None and not self.answer.whole else None
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether an answer sounds."""
+        return self.answer is not None and self.answer.began is not None
 
     def next_time(self) -> float | None:
         """When `advance` has something to do; None: not before something else happens."""
@@ -261,6 +268,19 @@ class Conversation:
         elif kind == CONTROL and message[1] in (ALL_SOUND_OFF, ALL_NOTES_OFF):
             self.player.release_all(now)
         self._watch_hands(now)
+
+    def expect_phrase(self, now: float) -> None:
+        """The player plays something whose notes are known later; until then there is no answer."""
+        self.unheard += 1
+        self._watch_hands(self._later(now))
+
+    def hear_phrase(self, messages: Sequence[tuple[float, Message]], ended: float) -> None:
+        """The notes of the first phrase that was expected, at the times at which they were played; they sounded
+        already, so they are not sent on.  ended: when there was silence; keys and pedal are up."""
+        self.unheard -= 1
+        for when, message in messages:
+            self._record(message[0] & 0xF0, message[0] & 0x0F, message, when)
+        self._watch_hands(ended)
 
     def draw(self, number: int, tokens: Sequence[int], now: float) -> None:
         """More tokens of the answer of this number; of an answer that is over they are too late."""
@@ -314,7 +334,7 @@ class Conversation:
         return self._now
 
     def _watch_hands(self, now: float) -> None:
-        if not self.player.down and not self._pedals:
+        if not self.player.down and not self._pedals and not self.unheard:
             self._quiet_since = now if self._quiet_since is None else self._quiet_since
             return
         self._quiet_since = None

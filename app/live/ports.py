@@ -39,7 +39,7 @@ def choose(names: Sequence[str], wanted: str | None, kind: str) -> str:
     Args:
         names: of all ports of this kind.
         wanted: a part of the name, in any case; a whole name always means that port.
-        kind: 'input' or 'output', which is also the option's name.
+        kind: 'input', 'output' or 'microphone', which is also the option's name.
 
     Raises:
         BadInput: there is none, or more than one.
@@ -50,31 +50,32 @@ def choose(names: Sequence[str], wanted: str | None, kind: str) -> str:
         found = [name for name in names if not name.lower().startswith(OURS_OR_NOBODYS)]
     if len(set(found)) == 1:
         return found[0]
-    listed = ", ".join(repr(name) for name in (found or names))
+    listed, what = ", ".join(repr(name) for name in (found or names)), kind if kind == "microphone" else f"MIDI {kind}"
     if found:
         meant = f"--{kind} {wanted!r} fits" if wanted is not None else "there are"
-        raise BadInput(f"{meant} {len(found)} MIDI {kind}s: choose one with --{kind} NAME, out of {listed}")
+        raise BadInput(f"{meant} {len(found)} {what}s: choose one with --{kind} NAME, out of {listed}")
     if wanted is not None:
         there = f"there are {listed}" if names else "there is none at all"
-        raise BadInput(f"--{kind} {wanted!r}: no MIDI {kind} has that in its name; {there}")
-    raise BadInput(f"there is no MIDI {kind}: plug a device in or start a synth, or make a port with --virtual")
+        raise BadInput(f"--{kind} {wanted!r}: no {what} has that in its name; {there}")
+    raise BadInput(f"there is no {what}: plug a device in or start a synth, or make a port with --virtual")
 
 
 class Ports:
     """One input and one output, open; close them, or use them in a with statement."""
 
-    def __init__(self, source: str | None, sink: str | None) -> None:
-        """Open the ports of these names; None makes a virtual one.
+    def __init__(self, source: str | None, sink: str | None, *, keyboard: bool = True) -> None:
+        """Open the ports of these names; None makes a virtual one.  keyboard: whether there is an input at all.
 
         Raises BadInput for a virtual port on Windows, EnvironmentProblem if a port cannot be opened.
         """
         self.names = {"input": source, "output": sink}
         self._mido = _mido()
-        self._input = self._open(self._mido.backend.open_input, source)
+        self._input: Any = self._open(self._mido.backend.open_input, source) if keyboard else None
         try:
             self._output = self._open(self._mido.backend.open_output, sink)
         except BaseException:
-            self._input.close()
+            if self._input is not None:
+                self._input.close()
             raise
 
     @staticmethod
@@ -110,17 +111,19 @@ class Ports:
             raise EnvironmentProblem(f"the MIDI output {self.names['output'] or VIRTUAL} has gone ({error})") from None
 
     def missing(self) -> str | None:
-        """What has vanished, such as 'input USB Keyboard'; None if all is there, as virtual ports always are."""
+        """What has vanished, such as 'MIDI input USB Keyboard'; None if all is there, as virtual ports always are."""
         try:
             there = dict(zip(("input", "output"), port_names(), strict=True))
         except EnvironmentProblem:
             return None  # nothing is known
-        gone = [f"{kind} {name}" for kind, name in self.names.items() if name is not None and name not in there[kind]]
+        gone = [
+            f"MIDI {kind} {name}" for kind, name in self.names.items() if name is not None and name not in there[kind]
+        ]
         return " and ".join(gone) or None
 
     def close(self) -> None:
         """Close both; a port that has gone is closed already."""
-        for port in (self._input, self._output):
+        for port in filter(None, (self._input, self._output)):
             with contextlib.suppress(*PROBLEMS):
                 port.close()
 

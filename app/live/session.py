@@ -1,4 +1,4 @@
-"""A conversation in real time: the keyboard's thread, the model's thread, and one that does everything else.
+"""A conversation in real time: the thread of keyboard or microphone, the model's, and one that does everything else.
 
 Everything that happens, in whatever thread, becomes an action in one queue; the main thread carries them out one after
 the other and in between sends what is due.  So the conversation itself needs no locks, and Ctrl-C cannot fall into the
@@ -13,7 +13,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -22,6 +22,8 @@ import numpy as np
 from musicgen.app.errors import EnvironmentProblem
 from musicgen.app.generate import RULES, Model, start
 from musicgen.app.live.conversation import Conversation
+from musicgen.app.live.ear import Ear
+from musicgen.app.live.microphone import Microphone
 from musicgen.app.live.ports import Ports
 from musicgen.app.settings import LARGEST_SEED, Settings
 from musicgen.data_prep import BOS, Performance, encode
@@ -132,7 +134,14 @@ class Sampler:
                 return
 
 
-def converse(conversation: Conversation, ports: Ports, sampler: Sampler, inbox: Inbox, on_ready: Action) -> None:
+def converse(
+    conversation: Conversation,
+    ports: Ports,
+    sampler: Sampler,
+    inbox: Inbox,
+    on_ready: Action,
+    ear: Ear | None = None,
+) -> None:
     """Play until the inbox is stopped, or something goes wrong; nothing sounds afterwards.
 
     Args:
@@ -140,20 +149,29 @@ def converse(conversation: Conversation, ports: Ports, sampler: Sampler, inbox: 
         ports: open, nobody listening yet.
         sampler: warm.
         inbox: empty.
-        on_ready: called when the keyboard is listened to.
+        on_ready: called when the keyboard or the microphone is listened to.
+        ear: what hears the player instead of the keyboard; it is to be stopped afterwards.
 
     Raises:
-        EnvironmentProblem: a port has gone.
+        EnvironmentProblem: a port or the microphone has gone.
     """
     clock = time.monotonic
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(ports, inbox, over), name="ports", daemon=True)
+    watched = [ports] if ear is None else [ports, ear.microphone]
+    watch = threading.Thread(target=_watch, args=(watched, inbox, over), name="ports", daemon=True)
+
+    def fail(error: BaseException) -> None:
+        inbox.put(functools.partial(_raise, error))
+
     try:
         sampler.start(
             lambda number, block: inbox.put(lambda: conversation.draw(number, block.tolist(), clock())),
-            lambda error: inbox.put(functools.partial(_raise, error)),
+            fail,
         )
-        ports.listen(lambda message, when: inbox.put(lambda: conversation.hear(message, when)))
+        if ear is None:
+            ports.listen(lambda message, when: inbox.put(lambda: conversation.hear(message, when)))
+        else:
+            ear.start(conversation, inbox.put, fail)
         watch.start()
         on_ready()
         while inbox.stopped is None:
@@ -168,12 +186,12 @@ def converse(conversation: Conversation, ports: Ports, sampler: Sampler, inbox: 
             conversation.close(clock())
 
 
-def _watch(ports: Ports, inbox: Inbox, over: threading.Event) -> None:
-    """Look every now and then whether the ports are still there: the MIDI system does not tell."""
+def _watch(watched: Sequence[Ports | Microphone], inbox: Inbox, over: threading.Event) -> None:
+    """Look every now and then whether everything is still there: the system does not tell."""
     while not over.wait(LOOK):
-        gone = ports.missing()
-        if gone is not None:
-            error = EnvironmentProblem(f"the MIDI {gone} has gone: plug it in and start again")
+        gone = " and ".join(filter(None, (device.missing() for device in watched)))
+        if gone:
+            error = EnvironmentProblem(f"the {gone} has gone: plug it in and start again")
             inbox.put(functools.partial(_raise, error))
             return
 

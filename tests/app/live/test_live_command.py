@@ -18,10 +18,12 @@ import pytest
 
 from musicgen.app import cli
 from musicgen.app.errors import BadInput, EnvironmentProblem
+from musicgen.app.live import microphone
 from musicgen.app.live.conversation import Message
 from musicgen.app.live.ports import Ports, choose, port_names
 from musicgen.app.live.session import Inbox
 from musicgen.data_prep import read_midi
+from musicgen.data_prep.audio import SAMPLE_RATE
 
 HERE = Path(__file__).parent
 ON, OFF, CONTROL = 0x90, 0x80, 0xB0
@@ -136,7 +138,7 @@ JACK = "mido.backends.rtmidi/UNIX_JACK"
 
 
 @pytest.fixture
-def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A JACK server without a sound card, for one test alone."""
     import mido
 
@@ -156,7 +158,7 @@ def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             except OSError:  # it does not answer yet
                 assert time.monotonic() < deadline and server.poll() is None, "JACK does not start"
                 time.sleep(0.1)
-        yield
+        yield server
     finally:
         server.terminate()
         server.wait(timeout=30)
@@ -198,6 +200,34 @@ def test_virtual_ports(system: str, request: pytest.FixtureRequest, monkeypatch:
         assert any("musicgen" in name for name in inputs)
         assert ports.missing() is None
     assert heard == [(ON, 60, 70)]
+
+
+def test_a_microphone_through_jack(jack: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The silence of its dummy device, until its server ends."""
+    try:
+        sounddevice = pytest.importorskip("sounddevice", reason="needs the extra live")
+    except OSError as error:
+        pytest.skip(f"no PortAudio here: apt install libportaudio2 ({error})")
+    pytest.importorskip("soxr", reason="needs the extra audio or transcribe")
+    sounddevice._terminate()
+    sounddevice._initialize()  # the server has not been there when it was imported, if that was by another test
+    monkeypatch.setattr(microphone, "SILENT_FOR", 1.0)
+    heard: list[int] = []
+    assert any("JACK" in name for name in microphone.microphone_names())
+    opened = microphone.Microphone("jack")
+    try:
+        opened.listen(lambda block, when: heard.append(len(block)))
+        began = time.monotonic()
+        while sum(heard) < SAMPLE_RATE and time.monotonic() < began + 60:
+            time.sleep(0.05)
+        assert sum(heard) >= SAMPLE_RATE and time.monotonic() > began + 0.5
+        assert opened.missing() is None
+        jack.terminate()
+        while opened.missing() is None and time.monotonic() < began + 60:
+            time.sleep(0.05)
+        assert str(opened.missing()).startswith("microphone system, JACK")
+    finally:
+        opened.close()
 
 
 class Run:
@@ -294,7 +324,8 @@ def test_a_vanished_output_is_one_line_and_the_session_is_kept(tmp_path: Path) -
 def test_the_list(tmp_path: Path) -> None:
     """Ports on stdout, one on a line."""
     run = Run(tmp_path, [], "--list")
-    assert run.end() == (0, "input   Piano 20:0\noutput  Synth 128:0\n", "")
+    code, out, told = run.end()
+    assert (code, told) == (0, "") and out.startswith("input   Piano 20:0\noutput  Synth 128:0\n")
 
 
 def test_ctrl_c_is_an_action_like_any_other() -> None:
