@@ -27,7 +27,7 @@ import numpy as np
 
 from musicgen.app.errors import BadInput
 from musicgen.app.evaluation.memorisation_report import nearest
-from musicgen.app.fill_file import song_with
+from musicgen.app.fill_file import let_go_in, song_with
 from musicgen.app.fill_request import (
     FillRequest,
     Hand,
@@ -85,7 +85,8 @@ class Fill:
 
     music: the whole song with the fill in it, as it is read.
     midi: the bytes of its MIDI file, from which `musicgen replay` makes it again.
-    notes: those of the fill alone, as they sound: (onset, end, pitch, velocity), seconds of the song.
+    notes: those of the fill alone: (onset, end, pitch, velocity), seconds of the song.  At its end a key is let go; a
+        pedal that stays may hold what it sounds longer.
     seams: at the region's start and stop; None where there is no music on one side.
     nats: a note of the region and of the three seconds behind it, as the model hears them after what is before: the
         fewer, the likelier; None if it was not asked for.
@@ -170,7 +171,7 @@ class Row:
         self.reader, self.decoder = FillReader(self.stop - self.begins), NoteDecoder()
 
     def finished(self) -> tuple[Performance, float]:
-        """All notes of the fill, as they sound, and where it ends: seconds of the song."""
+        """All notes of the fill, and where it ends: seconds of the song."""
         notes = self._all_written()
         if self.stopped_at is None:
             return notes, self.passage.stop / STEPS_PER_SECOND
@@ -359,6 +360,7 @@ class Filling:
         row = self.rows[number]
         request, song = row.request, self.songs[self.requests.index(row.request)]
         notes, upto = row.finished()
+        notes = let_go_in(request, song, notes, upto)
         if index is not None:
             facts = {"memorisation": nearest(notes, index) or {"length": 0}, **facts}
         made, asked = upto - request.region.start, request.region.stop - request.region.start

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from musicgen.app.fill_pedal import foot, presses
+from musicgen.app.fill_pedal import foot, let_go, presses, staying
 from musicgen.app.fill_request import FillRequest, mask_of, place_of
 from musicgen.data_prep import Performance
 from musicgen.data_prep.performance import PEDAL_DOWN
@@ -43,7 +44,7 @@ def song_with(request: FillRequest, song: Song, notes: Performance, upto: float,
 
     Args:
         song: of the request's data.
-        notes: of the fill, as they sound, in seconds of the song.
+        notes: of the fill, each as long as its key is held, in seconds of the song.
         upto: where it ends, which is before the region's stop if it was stopped: what goes later stays after all.
     """
     track, channel = place_of(request, song)
@@ -57,6 +58,13 @@ def song_with(request: FillRequest, song: Song, notes: Performance, upto: float,
     additions.add_at(NOTE_OFF, BEFORE, _releases(song, goes, channel, notes), notes.pitch, 0)
     additions.add(NOTE_ON, AFTER, notes.onset, notes.pitch, notes.velocity)
     return write(song.without(np.concatenate(messages)), song.clock, additions.messages, texts)
+
+
+def let_go_in(request: FillRequest, song: Song, notes: Performance, upto: float) -> Performance:
+    """The notes of a fill, as `song_with` takes them, each as long as its key is held (see `let_go`)."""
+    seconds, values, _ = song.pedal(place_of(request, song)[1])
+    left = foot(seconds, values, request.region.start, upto, request.pedal == "new")
+    return dataclasses.replace(notes, end=let_go(notes.onset, notes.end, *staying(seconds, values, left)))
 
 
 def _releases(song: Song, goes: np.ndarray, channel: int, notes: Performance) -> np.ndarray:

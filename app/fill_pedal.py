@@ -1,9 +1,10 @@
 """The sustain pedal of a region: left as the song has it, or written anew so that everything sounds as it did without.
 
-A model says how long notes sound, not what the foot does.  Under a pedal that stays, its notes end where that is
-lifted (the rules of data_prep/rules/fills.py see to it).  One that is written anew goes down where no note ends before
-several end together, and up with these: nothing sounds longer for it.  What rings when the region begins keeps the
-pedal it had, up to its first lift; and where the region ends the pedal is as it was.
+A model says how long notes sound, not what the foot does.  Under a pedal that stays, its keys are let go so that they
+fall silent as near to that as they can: where the pedal is lifted next, or before it was pressed.  One that is written
+anew goes down where no note ends before several end together, and up with these: nothing sounds longer for it.  What
+rings when the region begins keeps the pedal it had, up to its first lift; and where the region ends the pedal is as it
+was.
 """
 
 from __future__ import annotations
@@ -55,6 +56,23 @@ def staying(seconds: np.ndarray, values: np.ndarray, found: Foot) -> tuple[np.nd
     seconds, values = np.append(seconds[found.kept], times), np.append(values[found.kept], feet)
     order = np.argsort(seconds, kind="stable")
     return seconds[order], values[order]
+
+
+def let_go(onset: np.ndarray, end: np.ndarray, seconds: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """f64[n]: when the keys of notes f64[n] are let go under a pedal's events, f64[p] seconds and values, in order.
+
+    Under a pedal that is down a note sounds until it is lifted.  If it was pressed nearer to the note's end, and after
+    its onset, the key is let go just before that.
+    """
+    down = values >= PEDAL_DOWN
+    changes = np.flatnonzero(np.diff(down, prepend=False))
+    presses = seconds[changes[::2]]
+    lifts = np.append(seconds[changes[1::2]], np.inf)[: len(presses)]
+    last = np.searchsorted(presses, end, side="right") - 1
+    pressed, lifted = (np.append(times, -np.inf)[last] for times in (presses, lifts))
+    before = pressed - TICK
+    nearer = (end < lifted) & (end - pressed < lifted - end) & (before - onset >= TICK)
+    return np.where(nearer, before, end)
 
 
 def presses(ends: np.ndarray, start: float, stop: float) -> list[tuple[float, int]]:

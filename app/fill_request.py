@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from musicgen.app.errors import BadInput
-from musicgen.app.fill_pedal import foot, staying
-from musicgen.app.passage import RING, Passage, lifted
+from musicgen.app.passage import Passage
 from musicgen.app.settings import Settings, derive_seed
 from musicgen.data_prep import STEPS_PER_SECOND, MidiError
 from musicgen.data_prep.hands import line_at, split_line
@@ -204,16 +203,11 @@ def passage_of(request: FillRequest, song: Song) -> Passage:
     moments = np.arange(start, stop) / STEPS_PER_SECOND
     lowest, highest = keys_of(song, region, moments, ~removed if request.accompanies else None)
     _, channel = place_of(request, song)
-    seconds, values, _ = song.pedal(channel)
-    left = foot(seconds, values, region.start, region.stop, request.pedal == "new")
-    lifts = lifted(*staying(seconds, values, left), start, stop - start + RING + 1)
     notes = performance_of(song.without(song.messages_of(removed)))
     inside = int(np.count_nonzero(_inside(song, region)))
     density = max(TOKENS_A_SECOND * request.accompanies, TOKENS_A_NOTE * inside / (region.stop - region.start))
     releases = song.loose_releases(channel)
-    return Passage(
-        notes, start, stop, request.kind, request.accompanies, lowest, highest, lifts, releases, max(density, 10.0)
-    )
+    return Passage(notes, start, stop, request.kind, request.accompanies, lowest, highest, releases, max(density, 10.0))
 
 
 def to_facts(request: FillRequest, song: Song) -> dict[str, Any]:

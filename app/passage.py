@@ -1,7 +1,7 @@
 """A passage of a song as a model is asked to fill it: what it reads first, what is given in between, and what fits.
 
 Prompt and script are a training example without its fill, made by the same function (data_prep/dataset/gaps.py); the
-tables say which keys are free when (data_prep/rules/fills.py).
+table says which keys are free when (data_prep/rules/fills.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 
 from musicgen.data_prep import STEPS_PER_SECOND, Performance, apply_pedal
 from musicgen.data_prep.dataset.gaps import END, SECOND, TAIL, Gap, Steps, example, in_steps
-from musicgen.data_prep.performance import PEDAL_DOWN
 from musicgen.data_prep.rules.fills import Script
 from musicgen.data_prep.vocabulary import GAPS, PITCHES, VOCABULARY_2
 
@@ -30,7 +29,6 @@ class Passage:
     notes: all that stays of the song, its pedal not applied.
     kind: of the gap.  alone: whether what follows the region, too, is nothing but what stays (of a melody, say).
     lowest, highest: i64[stop - start], the keys that may be struck at each step.
-    lifts: bool[stop - start + RING + 1], the steps, from the region's first, at which a released key falls silent.
     releases: f64[r] seconds, i64[r] pitches of messages that would release keys of the fill.
     density: tokens a second that are expected.
     style: tokens that tell it, or none.
@@ -43,7 +41,6 @@ class Passage:
     alone: bool
     lowest: np.ndarray
     highest: np.ndarray
-    lifts: np.ndarray
     releases: tuple[np.ndarray, np.ndarray]
     density: float
     style: tuple[int, ...] = ()
@@ -87,8 +84,7 @@ class Passage:
         begins = np.zeros(len(tokens), np.int32)
         begins[marks] = np.minimum(STEPS_PER_SECOND * np.arange(len(marks)), length)
         begins[-1] = length + RING + 1
-        fits = self._until(start, stop, written), self.lifts[start - self.start :][: length + RING + 1]
-        return tokens[: marks[0]], Script(tokens[marks[0] :], begins[marks[0] :], *fits)
+        return tokens[: marks[0]], Script(tokens[marks[0] :], begins[marks[0] :], self._until(start, stop, written))
 
     def _around(self, start: int, stop: int, written: Performance) -> tuple[Steps, tuple[bool, bool]]:
         """The notes before and behind a window as a model sees them, and whether these are all there are."""
@@ -123,15 +119,3 @@ class Passage:
             np.minimum(column, first - 1, out=column)  # released before it begins
             until[first:past, key] = 0
         return until
-
-
-def lifted(seconds: np.ndarray, values: np.ndarray, start: int, count: int) -> np.ndarray:
-    """bool[count]: at which of so many steps a key that is released falls silent, or does within half a step.
-
-    seconds, values: of the pedal's events, in order.
-    """
-    moments = (start + np.arange(count)) / STEPS_PER_SECOND
-    up = np.append(True, values < PEDAL_DOWN)
-    before, soon = np.searchsorted(seconds, moments), np.searchsorted(seconds, moments + 0.5 / STEPS_PER_SECOND)
-    lifts = np.append(0, np.cumsum(values < PEDAL_DOWN))
-    return np.asarray(up[before] | (lifts[soon] > lifts[before]))

@@ -3,15 +3,13 @@
 A row is a script with parts to be drawn.  The script is what is given after the prompt: the mark of each second, what
 stays in it, FILL; at last TAIL, the ends of what stays, FILL, END.  Its tokens are forced one by one, up to each FILL.
 From there on whatever the grammar allows of a stream of its own may come, until the script's next mark closes the part.
-Two tables say what fits:
+A table says what fits: `until`, of each step and key, by which step a note that is struck there has to have ended,
+because what stays strikes the same key, or because the fill may ring no longer.  If that is no later than the step, the
+key cannot be struck: something that stays sounds there, or it is none of the region's keys.
 
-* `until`, of each step and key: by which step a note that is struck there has to have ended, because what stays strikes
-  the same key, or because the fill may ring no longer.  If that is no later than the step, the key cannot be struck:
-  something that stays sounds there, or it is none of the region's keys.
-* `free`, of each step: whether a key that is released there falls silent, which under a pedal that is down none does:
-  there it can only be let go to be struck again in the same step.  A model that lets a key go mostly means it to fall
-  silent, so there this is made less likely, and once it has happened nothing but those keys may be struck: else all
-  that is left to draw, while time may not go on, are keys that nobody would play.
+A pedal that stays is no matter here: notes end where the model says, and app/fill_pedal.py lets the keys go.  Were they
+only to end where that is lifted, a shift to a step at which the model means some to end would leave it nothing but
+to strike others there (benchmarks/fills).
 
 No shift leads beyond a note's time, nor to a step where nothing could happen; at its time a note's end is all that may
 come; a mark waits for notes whose time comes before it.  So an END finds nothing sounding, and something is always
@@ -41,7 +39,6 @@ from musicgen.data_prep.vocabulary import (
 
 FILL = VOCABULARY_2.first("fill")
 NEVER = 2**14  # steps: after any region
-STRUCK_AGAIN = -3.0  # nats: about one release in twenty is of a key that is struck again at once
 SIZES = {"script": 256, "steps": 512}  # arrays are as long as a multiple of these, so that few functions are compiled
 
 
@@ -51,13 +48,12 @@ class Script:
 
     tokens: i16[L], the script.  begins: i32[L], the step at which the second of each of its marks begins; of END, the
         first step at which nothing of the fill sounds.
-    until: i16[T, 128], free: bool[T]: see above, of the steps from the region's first up to that of END.
+    until: i16[T, 128]: see above, of the steps from the region's first up to that of END.
     """
 
     tokens: np.ndarray
     begins: np.ndarray
     until: np.ndarray
-    free: np.ndarray
 
 
 class FillState(NamedTuple):
@@ -66,14 +62,12 @@ class FillState(NamedTuple):
 
     grammar: GrammarState
     deadline: Any
-    owed: Any  # bool[B, 128], keys that were let go under a pedal, to be struck again at once
     now: Any
     place: Any
     tokens: Any
     begins: Any
     until: Any
     strikes: Any  # whether any key can be struck at a step
-    free: Any
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class Fills:
         """The state before the scripts; of the prompts nothing matters."""
         rows = self.scripts * (len(streams) // len(self.scripts))
         length = padded(max(len(row.tokens) for row in rows) + 1, SIZES["script"])
-        steps = padded(max(len(row.free) for row in rows) + MAX_SHIFT + 1, SIZES["steps"])
+        steps = padded(max(len(row.until) for row in rows) + MAX_SHIFT + 1, SIZES["steps"])
 
         def table(name: str, size: int, kind: type) -> np.ndarray:
             arrays = [getattr(row, name) for row in rows]
@@ -102,12 +96,10 @@ class Fills:
         until = table("until", steps, np.int16)
         arrays = (
             np.full((len(rows), PITCHES), NEVER, np.int32),
-            np.zeros((len(rows), PITCHES), np.bool_),
             *(np.zeros(len(rows), np.int32),) * 2,
             *(table(name, length, np.int32) for name in ("tokens", "begins")),
             until,
             (until > np.arange(steps)[:, None]).any(axis=2),
-            table("free", steps, np.bool_),
         )
         return FillState(grammar.start([np.zeros(0, np.int64)] * len(rows), xp), *map(xp.asarray, arrays))
 
@@ -125,14 +117,11 @@ class Fills:
         passed = state.now + xp.where((shift >= 1) & (shift <= MAX_SHIFT), shift, 0)
         keys = xp.arange(PITCHES, dtype=xp.int32)[None, :]
         struck = plain[:, None] - NOTE_ON == keys
-        released = (plain[:, None] - NOTE_OFF == keys) & (state.deadline > state.now[:, None])
-        rings = released & ~here(state, state.free)[:, None]
         latest = xp.minimum(here(state, state.until), state.now[:, None] + self.longest)
         held = xp.where(inner.sounding >= 0, state.deadline, NEVER)
         return state._replace(
             grammar=inner,
             deadline=xp.where(struck, latest, held),
-            owed=(state.owed | rings) & ~struck,
             now=xp.where(drawing & ~drawn, begins, passed),
             place=xp.where(drawn | (mark == PAD), state.place, state.place + 1),
         )
@@ -145,38 +134,28 @@ class Fills:
         # Shifts: to a step before the mark and within all notes' time, at which something can happen.
         steps = state.now[:, None] + xp.arange(1, MAX_SHIFT + 1, dtype=xp.int32)
         rows = xp.arange(len(state.now))[:, None]
-        some_end = (state.free[rows, steps] & (deadline < NEVER)[:, None]) | (steps == deadline[:, None])
-        later = (deadline < NEVER)[:, None] & (steps == state.now[:, None] + MAX_SHIFT)  # more than one shift away
+        some_end = (deadline < NEVER)[:, None]
         within = (steps < begins[:, None]) & (steps <= deadline[:, None])
-        paid = ~xp.any(state.owed, axis=1, keepdims=True)
-        shifts = paid & within & (some_end | state.strikes[rows, steps] | later)
-        closes = paid & (deadline >= begins)[:, None]
+        shifts = within & (some_end | state.strikes[rows, steps])
+        closes = (deadline >= begins)[:, None]
         phase = state.grammar.phase[:, None]
         music = self._music(state, shifts)
         marks = closes & ((phase == OPEN) | (phase == STRIKING))
-        # A shift may have led to a step where after all nothing can happen: then it goes on, or the part is over.
-        stuck = ~xp.any(music, axis=1, keepdims=True) & ~marks
-        others = xp.zeros_like(music)
-        only_shifts = xp.concat([others[:, :TIME_SHIFT], shifts, others[:, TIME_SHIFT + MAX_SHIFT :]], axis=1)
-        music = grammar.for_all_ids(xp.where(stuck, only_shifts, music), logits)
+        music = grammar.for_all_ids(music, logits)
         is_next = xp.arange(logits.shape[1], dtype=xp.int32)[None, :] == mark[:, None]
-        drawable = music | (is_next & (marks | (stuck & closes)))
-        ids = xp.arange(logits.shape[1], dtype=xp.int32)[None, :]
-        rings = ~here(state, state.free)[:, None] & (ids >= NOTE_OFF) & (ids < NOTE_OFF + PITCHES)
-        logits = xp.where(rings & drawing[:, None], logits + xp.float32(STRUCK_AGAIN), logits)
+        drawable = music | (is_next & marks)
         return xp.where(xp.where(drawing[:, None], drawable, is_next), logits, -xp.inf)
 
     def _music(self, state: FillState, shifts: Any) -> Any:
         """bool[B, plain]: what the grammar and the tables allow of a fill's notes; shifts: bool[B, 100]."""
         xp = state.now.__array_namespace__()
         allowed = grammar.allowed(state.grammar)
-        can = here(state, state.until) > state.now[:, None]
-        strikes = can & (state.owed | ~xp.any(state.owed, axis=1, keepdims=True))
+        strikes = here(state, state.until) > state.now[:, None]
         sounding = state.grammar.sounding
         due = (sounding >= 0) & (state.deadline <= state.now[:, None])
         oldest = xp.min(xp.where(due, sounding, NEVER), axis=1, keepdims=True)
         some_due = oldest < NEVER
-        ends = xp.where(some_due, sounding == oldest, here(state, state.free)[:, None] | can)
+        ends = ~some_due | (sounding == oldest)
         some_strike = xp.any(strikes & (sounding < 0), axis=1, keepdims=True)
         bins = xp.broadcast_to(some_strike, (len(state.now), VOCABULARY.velocity_bins))
         fits = {"note_on": strikes, "note_off": ends, "time_shift": shifts, "velocity": bins}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from musicgen.app.passage import RING, Passage, lifted
+from musicgen.app.passage import Passage
 from musicgen.data_prep import Performance
 from musicgen.data_prep.dataset.gaps import FillReader, Gap, example, in_steps
 from musicgen.data_prep.performance import NO_PEDAL, empty
@@ -43,10 +43,8 @@ def test_the_prompt_and_the_real_fill_are_a_training_example(seed: int, kind: st
     columns = (music.onset, music.end, music.pitch, music.velocity)
     hole = Performance(*(column[~goes] for column in columns), NO_PEDAL)
     low, high = (np.full(stop - start, key) for key in (60 if kind == "band" else 0, 127))
-    lifts = np.ones(stop - start + RING + 1, bool)
-    passage = Passage(
-        hole, start, stop, kind, False, low, high, lifts, (np.zeros(0), np.zeros(0, np.int64)), 40.0, (STYLE,)
-    )
+    loose = (np.zeros(0), np.zeros(0, np.int64))
+    passage = Passage(hole, start, stop, kind, False, low, high, loose, 40.0, (STYLE,))
     prompt, script = passage.window(start, stop, empty(), 1_000)
     gap = Gap(start, stop, kind, int(low[0]), 127)
     whole = in_steps(music)
@@ -71,13 +69,7 @@ def test_a_long_song_is_cut_to_what_there_is_room_for() -> None:
     music = notes(1)
     keys = (np.zeros(300, np.int64), np.full(300, 127))
     loose = (np.zeros(0), np.zeros(0, np.int64))
-    passage = Passage(music, 1_500, 1_800, "melody_stays", True, *keys, np.ones(501, bool), loose, 40.0)
+    passage = Passage(music, 1_500, 1_800, "melody_stays", True, *keys, loose, 40.0)
     prompt, _ = passage.window(1_500, 1_800, empty(), 200)
     whole, _ = passage.window(1_500, 1_800, empty(), 2_000)
     assert 190 < len(prompt) <= 200 < len(whole) and prompt[-60:].tolist() == whole[-60:].tolist()
-
-
-def test_under_a_pedal_nothing_falls_silent_but_where_it_is_lifted() -> None:
-    seconds, values = np.array([0.10, 0.30, 0.302]), np.array([127, 0, 100])
-    found = lifted(seconds, values, 5, 40)
-    assert np.flatnonzero(found).tolist() == [*range(6), 25]  # a press at its very moment comes behind a release
