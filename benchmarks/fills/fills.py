@@ -3,10 +3,10 @@
     python benchmarks/fills/fills.py make CORPUS [CORPUS ...] --out DIR     # folders of MIDI files, each with its csv
     python benchmarks/fills/fills.py report DIR > result.json
 
-`make` takes places of 5 s in validation pieces, spread over them, writes each anew (all of it, the left hand, the right
-hand) and puts it back into its piece; of the first few places several fills are drawn and scored.  `report` compares,
-kind by kind, what is new with the notes that were there, by the measures of `musicgen evaluate --samples`, and how the
-music crosses the borders with how the real one does at the same places.
+`make` takes places of 5 s (or --seconds) in validation pieces, spread over them, writes each anew (all of it, the left
+hand, the right hand) and puts it back into its piece; of the first few places several fills are drawn and scored.
+`report` compares, kind by kind, what is new with the notes that were there, by the measures of `musicgen evaluate
+--samples`, and how the music crosses the borders with how the real one does at the same places.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from musicgen.app.fill import Fill, Filling, FillRequest, request_fill
 from musicgen.app.fill_request import mask_of, open_song
 from musicgen.app.fill_score import nats_a_note, seam
 from musicgen.app.generate import Model, open_model, open_weights
-from musicgen.data_prep import Performance, read_midi
+from musicgen.data_prep import Performance, apply_pedal, read_midi
 from musicgen.data_prep.evaluation.frechet import MEASURES
 from musicgen.data_prep.evaluation.measures import measure
 from musicgen.data_prep.performance import NO_PEDAL
 
-SECONDS = 5.0
+LONG = 30.0  # seconds of a place from which repeats are counted, and quarters of it compared
 KINDS: dict[str, dict[str, Any]] = {
     "whole": {},
     "left": {"hand": "left"},
@@ -54,18 +54,18 @@ def pieces(folder: Path) -> Iterator[Path]:
     yield from (folder / names[at] for at in np.random.default_rng(0).permutation(len(names)).tolist())
 
 
-def places(folder: Path, count: int, kind: str, seed: int) -> list[tuple[str, FillRequest]]:
+def places(folder: Path, count: int, kind: str, seconds: float, seed: int) -> list[tuple[str, FillRequest]]:
     """So many places with enough to write anew, one a piece."""
     rng = np.random.default_rng(seed)
     found: list[tuple[str, FillRequest]] = []
     for path in pieces(folder):
         data = path.read_bytes()
         length = open_song(data, path.name).keys.onset.max()
-        if length < 2 * EDGE + SECONDS:
+        if length < 2 * EDGE + seconds:
             continue
-        start = round(float(rng.uniform(EDGE, length - EDGE - SECONDS)), 2)
+        start = round(float(rng.uniform(EDGE, length - EDGE - seconds)), 2)
         try:
-            request = request_fill(data, start=start, stop=start + SECONDS, seed=seed, **KINDS[kind])
+            request = request_fill(data, start=start, stop=start + seconds, seed=seed, **KINDS[kind])
         except BadInput:
             continue
         if len(request.removed) >= FEWEST:
@@ -94,7 +94,7 @@ def make(arguments: argparse.Namespace) -> None:
     model = open_model(open_weights("piano"))
     size = 8 if draws == 1 else 1  # of one place the song is read once for all
     chosen = {
-        (kind, corpus): places(Path(corpus), arguments.places, kind, 1)
+        (kind, corpus): places(Path(corpus), arguments.places, kind, arguments.seconds, 1)
         for kind in arguments.kinds
         for corpus in arguments.corpora
     }
@@ -116,6 +116,17 @@ def make(arguments: argparse.Namespace) -> None:
                 print(f"{time.process_time() - began:.0f} CPU s: {kind}, {corpus}: {at + len(batch)}", flush=True)
 
 
+def as_they_sound(made: Fill) -> list[list[float]]:
+    """Onset, end, pitch and velocity of its notes, held by the song's pedal too."""
+    music = apply_pedal(made.music)
+    columns = (music.pitch.tolist(), music.onset.round(3).tolist(), music.end.tolist())
+    until = {(pitch, onset): end for pitch, onset, end in zip(*columns, strict=True)}
+    return [
+        [onset, max(end, until.get((pitch, round(onset, 3)), end)), pitch, velocity]
+        for onset, end, pitch, velocity in made.notes
+    ]
+
+
 def told(name: str, kind: str, request: FillRequest, made: Sequence[Fill], model: Model) -> list[dict[str, Any]]:
     """What the report needs to know of each fill of a place."""
     start, stop = request.region.start, request.region.stop
@@ -124,7 +135,7 @@ def told(name: str, kind: str, request: FillRequest, made: Sequence[Fill], model
     real = nats_a_note(model.engine, read_midi(request.data)[0], start, stop) if score else None
     for one in made:
         nats = nats_a_note(model.engine, one.music, start, stop) if score else None
-        notes = [list(note) for note in one.notes]
+        notes = as_they_sound(one)
         about = {"corpus": name.split("/")[0], "piece": name, "kind": kind, "start": start, "stop": stop}
         lines.append({**about, "draws": len(made), "nats": nats, "real_nats": real, "notes": notes})
     return lines
@@ -141,8 +152,6 @@ def new_notes(line: dict[str, Any]) -> Performance:
 
 def notes_that_went(line: dict[str, Any], data: bytes) -> Performance:
     """What was there instead, its pedal applied."""
-    from musicgen.data_prep import apply_pedal
-
     start, stop = line["start"], line["stop"]
     request = request_fill(data, start=start, stop=stop, seed=1, **KINDS[line["kind"]])
     song = open_song(data, "the piece")
@@ -196,7 +205,8 @@ def of_measures(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
             made.append(measure(new_notes(line)))
             real.append(measure(was))
     rows = {}
-    for name in OF_A_PASSAGE:
+    long = min(line["stop"] - line["start"] for line in lines) >= LONG
+    for name in MEASURES if long else OF_A_PASSAGE:
         new, old = (np.array([one.values[name] for one in many]) for many in (made, real))
         gap = (new - old)[np.isfinite(new - old)]
         wide = 1.96 * gap.std(ddof=1) / np.sqrt(len(gap))
@@ -206,7 +216,19 @@ def of_measures(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
         "with_fewer_than_two_notes": len(lines) - len(made),
         "measures": rows,
         "frechet": frechet_of(made, real),
+        **({"quarters": of_quarters(lines, folder)} if long else {}),
     }
+
+
+def of_quarters(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, list[float]]:
+    """Notes a second in each quarter of the places, in the mean: whether what is written drifts."""
+    found: dict[str, list[np.ndarray]] = {"new": [], "real": []}
+    for line in lines:
+        real = notes_that_went(line, (folder / f"{line['file']}.real").read_bytes())
+        edges = np.linspace(line["start"], line["stop"], 5)
+        for which, music in (("new", new_notes(line)), ("real", real)):
+            found[which].append(np.histogram(music.onset, edges)[0] / (edges[1] - edges[0]))
+    return {which: np.mean(many, axis=0).round(2).tolist() for which, many in found.items()}
 
 
 def frechet_of(made: Sequence[Any], real: Sequence[Any]) -> dict[str, float]:
@@ -302,6 +324,7 @@ def main() -> None:
     making.add_argument("--out", required=True)
     making.add_argument("--places", type=int, default=32, help="of each corpus and kind")
     making.add_argument("--draws", type=int, default=1, help="fills of each place; several are scored")
+    making.add_argument("--seconds", type=float, default=5.0, help="of a place; 120: an accompaniment of minutes")
     making.add_argument("--kinds", nargs="+", default=["whole", "left", "right"], choices=KINDS)
     making.set_defaults(run=make)
     reporting = commands.add_parser("report")
