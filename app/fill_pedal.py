@@ -65,11 +65,10 @@ def let_go(onset: np.ndarray, end: np.ndarray, seconds: np.ndarray, values: np.n
     its onset, the key is let go just before that.
     """
     down = values >= PEDAL_DOWN
-    changes = np.flatnonzero(np.diff(down, prepend=False))
-    presses = seconds[changes[::2]]
-    lifts = np.append(seconds[changes[1::2]], np.inf)[: len(presses)]
-    last = np.searchsorted(presses, end, side="right") - 1
-    pressed, lifted = (np.append(times, -np.inf)[last] for times in (presses, lifts))
+    moves = seconds[np.flatnonzero(np.diff(down, prepend=False))]  # a press, a lift, a press ..
+    downs, ups = moves[::2], np.append(moves[1::2], np.inf)
+    last = np.searchsorted(downs, end, side="right") - 1
+    pressed, lifted = np.append(downs, -np.inf)[last], np.append(ups[: len(downs)], -np.inf)[last]
     before = pressed - TICK
     nearer = (end < lifted) & (end - pressed < lifted - end) & (before - onset >= TICK)
     return np.where(nearer, before, end)
