@@ -217,7 +217,7 @@ def _with_base(adapters: Released) -> Released:
 def base_of(folder: Path) -> Name | None:
     """The weights that adapters in a folder belong to; None if it holds whole weights, or nothing that can be read."""
     try:
-        return Name(json.loads(read_regular(current(folder, SUMS) / "config.json", DOCUMENT_BYTES))[BASE]["name"])
+        return Name(_read_config(folder)[BASE]["name"])
     except (OSError, *UNREADABLE):
         return None
 
@@ -225,10 +225,14 @@ def base_of(folder: Path) -> Name | None:
 def makes_sound(name: str) -> bool:
     """Whether weights that come with the package make sound, not notes; False if they cannot be read."""
     try:
-        about = json.loads(read_regular(current(FOLDER / name, SUMS) / "config.json", DOCUMENT_BYTES))
-        return int(about["model"].get("channels", 1)) > 1
+        return int(_read_config(FOLDER / name)["model"].get("channels", 1)) > 1
     except (OSError, *UNREADABLE):
         return False
+
+
+def _read_config(folder: Path) -> Any:
+    """What config.json says, of weights that are not loaded.  Raises OSError, or one of UNREADABLE."""
+    return json.loads(read_regular(current(folder, SUMS) / "config.json", DOCUMENT_BYTES))
 
 
 def quantize(params: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
