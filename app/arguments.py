@@ -11,15 +11,8 @@ from musicgen.model.control import Control
 
 METAVARS = {"seconds": "S", "prime_seconds": "S", "latents": "M", "context": "N", "temperature": "T", "style": "KIND"}
 
-NO_PATHS = (
-    "root_path",
-    "allow_host",
-    "distributed",
-    "cluster",
-    "input",
-    "output",
-    "microphone",
-)  # names of paths, hosts and ports
+# Names of paths, hosts, ports and devices.
+NO_PATHS = ("root_path", "allow_host", "distributed", "cluster", "input", "output", "microphone")
 # With one slash or none, too; a drive of Windows has one letter.
 ADDRESS = re.compile(r"(?si)[a-z][a-z0-9+.-]+:(/.*)?|(gs|s3a?|abfss?|azure|wasbs?|hdfs|https?|ftp|file):.*")
 OWN = ", or one that you taught the weights"

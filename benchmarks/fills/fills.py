@@ -199,8 +199,8 @@ def of_measures(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
     """The measures of what is new beside those of what was there: means, and the mean difference at the same place with
     half of its 95 % interval."""
     made, real = [], []
-    for line in lines:
-        was = notes_that_went(line, (folder / f"{line['file']}.real").read_bytes())
+    went = [notes_that_went(line, (folder / f"{line['file']}.real").read_bytes()) for line in lines]
+    for line, was in zip(lines, went, strict=True):
         if len(was) > 1 and len(line["notes"]) > 1:
             made.append(measure(new_notes(line)))
             real.append(measure(was))
@@ -216,17 +216,16 @@ def of_measures(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]
         "with_fewer_than_two_notes": len(lines) - len(made),
         "measures": rows,
         "frechet": frechet_of(made, real),
-        **({"quarters": of_quarters(lines, folder)} if long else {}),
+        **({"quarters": of_quarters(lines, went)} if long else {}),
     }
 
 
-def of_quarters(lines: Sequence[dict[str, Any]], folder: Path) -> dict[str, list[float]]:
+def of_quarters(lines: Sequence[dict[str, Any]], went: Sequence[Performance]) -> dict[str, list[float]]:
     """Notes a second in each quarter of the places, in the mean: whether what is written drifts."""
     found: dict[str, list[np.ndarray]] = {"new": [], "real": []}
-    for line in lines:
-        real = notes_that_went(line, (folder / f"{line['file']}.real").read_bytes())
+    for line, was in zip(lines, went, strict=True):
         edges = np.linspace(line["start"], line["stop"], 5)
-        for which, music in (("new", new_notes(line)), ("real", real)):
+        for which, music in (("new", new_notes(line)), ("real", was)):
             found[which].append(np.histogram(music.onset, edges)[0] / (edges[1] - edges[0]))
     return {which: np.mean(many, axis=0).round(2).tolist() for which, many in found.items()}
 

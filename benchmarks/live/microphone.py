@@ -126,7 +126,7 @@ def main() -> int:
     ear.stop(keep=False)
     sampler.stop()
 
-    facts = zip(options.phrases, robot.phrases, turns, hearing, robot.latencies, loads, strict=True)
+    facts = zip(options.phrases, turns, hearing, robot.latencies, loads, strict=True)
     report = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "pause": PAUSE,
@@ -140,7 +140,7 @@ def main() -> int:
                 "waited": round(turn.waited, 2),
                 "load": load,
             }
-            for seconds, _, turn, heard, latency, load in facts
+            for seconds, turn, heard, latency, load in facts
         ],
     }
     print(json.dumps(report, indent=1))
